@@ -1,0 +1,128 @@
+"""Everything that can go wrong, as one tree: catch `OpenHSIError` and you catch them all.
+
+Each is also the builtin that a stranger would catch. A message holds the thing, its value, what was expected and the
+way out.
+"""
+
+__all__ = [
+    "ArgumentError",
+    "CalibrationError",
+    "CameraError",
+    "CameraLost",
+    "CameraNotFound",
+    "ChecksumError",
+    "ClosedError",
+    "DriverMissing",
+    "FileError",
+    "FrameError",
+    "FrameTimeout",
+    "IncompleteFileError",
+    "LevelError",
+    "MemoryShortage",
+    "NoFreeSlot",
+    "NothingToSave",
+    "OpenHSIError",
+    "PreviewError",
+    "RecordingError",
+    "SaveError",
+    "SettingsError",
+    "SourceEnded",
+    "UnknownKeyword",
+    "WriterFailed",
+]
+
+
+class OpenHSIError(Exception):
+    """Whatever this library raises by itself."""
+
+
+class ArgumentError(OpenHSIError, ValueError):
+    """An argument of a function lies outside what it can do."""
+
+
+class UnknownKeyword(OpenHSIError, TypeError):
+    """A keyword argument that nobody knows: most often a mistyped one."""
+
+
+class SettingsError(OpenHSIError, ValueError):
+    """A settings file, or one of its values, cannot be used."""
+
+
+class CalibrationError(OpenHSIError, ValueError):
+    """A calibration file cannot be read, or lacks what is needed."""
+
+
+class LevelError(OpenHSIError, ValueError):
+    """A processing level that does not exist, or that the calibration cannot serve."""
+
+
+class FrameError(OpenHSIError, ValueError):
+    """A frame whose shape, type or values do not fit into the cube."""
+
+
+class CameraError(OpenHSIError, RuntimeError):
+    """The camera, or its driver, failed."""
+
+
+class DriverMissing(CameraError, ImportError):
+    """The package of the camera's vendor is not installed, or there is no driver of that name."""
+
+
+class CameraNotFound(CameraError):
+    """The driver works, but the camera is not there."""
+
+
+class CameraLost(CameraError):
+    """The camera was there, and has gone."""
+
+
+class FrameTimeout(CameraError, TimeoutError):
+    """No frame came in the time it should have taken."""
+
+
+class SourceEnded(CameraError, EOFError):
+    """A source that has an end, such as a replayed cube, has reached it."""
+
+
+class NoFreeSlot(OpenHSIError, RuntimeError):
+    """Every slot is being saved or held, and the next line has no home."""
+
+
+class NothingToSave(OpenHSIError, ValueError):
+    """`save` was called, but nothing was collected since the last one."""
+
+
+class ClosedError(OpenHSIError, ValueError):
+    """The camera or cube is closed, or belongs to another process."""
+
+
+class MemoryShortage(OpenHSIError, MemoryError):
+    """The slots would not fit into memory."""
+
+
+class WriterFailed(OpenHSIError, RuntimeError):
+    """The process that saves cubes could not be started."""
+
+
+class RecordingError(OpenHSIError, RuntimeError):
+    """A recording ended before its time."""
+
+
+class SaveError(OpenHSIError, OSError):
+    """A cube could not be saved: `errno`, `strerror` and `filename` are the true ones. The cube is still in memory."""
+
+
+class PreviewError(OpenHSIError, OSError):
+    """The picture of a cube could not be written: `errno`, `strerror` and `filename` are the true ones."""
+
+
+class FileError(OpenHSIError, OSError):
+    """A file is not what it should be: foreign, broken, or not a cube."""
+
+
+class IncompleteFileError(FileError):
+    """A cube's file that its writer has not finished."""
+
+
+class ChecksumError(FileError):
+    """What is in the file is not what was written into it."""
