@@ -1,0 +1,5 @@
+"""Arrays, slots and times in shared memory.
+
+`arrays` are the circular arrays that users of openhsi know; `slots` are cubes in shared memory, each with one owner at
+a time; `memory` makes both, after asking whether they fit.
+"""

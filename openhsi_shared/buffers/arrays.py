@@ -1,0 +1,203 @@
+"""Circular arrays: the newest lines of something, private or shared between processes.
+
+In memory the circular axis always comes first, so that a line is one contiguous copy; `data` is the view in the order
+that was asked for::
+
+    size (cross-track 3, along-track 5, wavelength 4), axis 1
+    in memory  (5, 3, 4)      one line after the other
+    data       (3, 5, 4)      a view of the same bytes
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from openhsi_shared.buffers.memory import shared_array
+from openhsi_shared.errors import ArgumentError, FrameError
+
+__all__ = ["CircArrayBuffer", "SharedCircArrayBuffer", "copy_without_wrapping"]
+
+N_PUT, N_GOT = 0, 1
+
+
+def copy_without_wrapping(out: NDArray[Any], values: ArrayLike) -> None:
+    """Copy `values` into `out`, broadcasting as numpy does; a cast that would wrap round raises FrameError instead.
+
+    >>> copy_without_wrapping(np.zeros(2, np.uint8), [255, 256])
+    Traceback (most recent call last):
+    ...
+    openhsi_shared.errors.FrameError: a line with values from 255 to 256 does not fit into uint8 (0 to 255)
+    """
+    given = np.asarray(values)
+    if (
+        out.dtype.kind in "iu"
+        and given.dtype != out.dtype
+        and given.size
+        and not np.can_cast(given.dtype, out.dtype, "safe")
+    ):
+        if given.dtype.kind not in "iufb":
+            raise FrameError(f"a line of {given.dtype} does not fit into {out.dtype}")
+        limits = np.iinfo(out.dtype)
+        low, high = given.min(), given.max()
+        if not (limits.min <= low and high <= limits.max):  # a NaN fails, too
+            raise FrameError(
+                f"a line with values from {low} to {high} does not fit into {out.dtype} ({limits.min} to {limits.max})"
+            )
+    try:
+        np.copyto(out, given, casting="unsafe")
+    except (ValueError, TypeError) as error:
+        raise FrameError(
+            f"a line of shape {given.shape} and type {given.dtype} does not fit into {out.shape} {out.dtype}"
+        ) from error
+
+
+class CircArrayBuffer:
+    """A circular array that keeps the newest `size[axis]` lines: first in, first out; when full, the oldest goes."""
+
+    def __init__(
+        self,
+        size: Sequence[int] = (100, 100),
+        axis: int = 0,
+        dtype: DTypeLike = np.uint8,
+        show_func: Callable[[NDArray[Any]], Any] | None = None,
+    ) -> None:
+        """Make a zeroed array of `size`; `axis` is the circular one, `show_func(data)` what `show` calls, if given."""
+        self._describe(size, axis, show_func)
+        self._attach(np.zeros(self._memory_shape(), dtype), np.zeros(2, np.int64))
+
+    def _describe(self, size: Sequence[int], axis: int, show_func: Callable[[NDArray[Any]], Any] | None) -> None:
+        try:
+            self.size = tuple(int(n) for n in size)
+            whole = all(n == m for n, m in zip(self.size, size, strict=True))
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"size must be a sequence of whole numbers > 0, got {size!r}") from error
+        if not self.size or min(self.size) < 1 or not whole:
+            raise ArgumentError(f"size must be a sequence of whole numbers > 0, got {size!r}")
+        if not -len(self.size) <= axis < len(self.size):
+            raise ArgumentError(f"axis {axis} does not exist in an array of size {self.size}")
+        self.axis = axis % len(self.size)
+        self.show_func = show_func
+
+    def _memory_shape(self) -> tuple[int, ...]:
+        return (self.size[self.axis], *self.size[: self.axis], *self.size[self.axis + 1 :])
+
+    def _attach(self, lines: NDArray[Any], counts: Any) -> None:
+        """Work on `lines` (circular axis first) and `counts` (n_put, n_got: 64-bit words, each with one writer)."""
+        self._lines = lines
+        self._counts = counts
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """The array in the order asked for: a view, unused lines are zero."""
+        return np.moveaxis(self._lines, 0, self.axis)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of an item."""
+        return self._lines.dtype
+
+    @property
+    def n_put(self) -> int:
+        """How many lines were ever put; a line counts once its bytes are in place."""
+        return int(self._counts[N_PUT])
+
+    @property
+    def _n_read(self) -> int:
+        """Number of the oldest line that is still unread: how many were got or overwritten."""
+        return max(int(self._counts[N_GOT]), self.n_put - len(self._lines))
+
+    @property
+    def slots_left(self) -> int:
+        """How many lines can be put before an unread one is overwritten."""
+        return len(self._lines) - (self.n_put - self._n_read)
+
+    @property
+    def write_pos(self) -> list[slice | int]:
+        """Index into `data` of the line that the next `put` writes."""
+        return self._position(self.n_put)
+
+    @property
+    def read_pos(self) -> list[slice | int]:
+        """Index into `data` of the line that the next `get` returns."""
+        return self._position(self._n_read)
+
+    def _position(self, n: int) -> list[slice | int]:
+        position: list[slice | int] = [slice(None)] * len(self.size)
+        position[self.axis] = n % len(self._lines)
+        return position
+
+    def put(self, line: ArrayLike) -> None:
+        """Copy `line`, an array without the circular axis or a scalar for all of it; when full, over the oldest one.
+
+        FrameError if its shape does not fit, or if a value would wrap round in the cast.
+        """
+        n_put = int(self._counts[N_PUT])
+        copy_without_wrapping(self._lines[n_put % len(self._lines), ...], line)
+        self._counts[N_PUT] = n_put + 1  # last, so that no reader counts a half-written line
+
+    def get(self) -> Any:
+        """Return the oldest unread line as a view (copy it before it is overwritten), or None if there is none."""
+        if self.is_empty():
+            return None
+        n_read = self._n_read
+        line = self._lines[n_read % len(self._lines)]
+        self._counts[N_GOT] = n_read + 1
+        return line
+
+    def is_empty(self) -> bool:
+        """Whether every line that was put has been got."""
+        return self._n_read == self.n_put
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.data[key]
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def show(self) -> Any:
+        """Show the data with `show_func`, or as a grey picture (3-D: summed over the last axis), or as text (1-D)."""
+        if self.show_func is not None:
+            return self.show_func(self.data)
+        from openhsi_shared.show import show_array
+
+        return show_array(self.data)
+
+    def __repr__(self) -> str:
+        unread = self.n_put - self._n_read
+        return f"{type(self).__name__}(size={self.size}, axis={self.axis}, dtype={self.dtype}, unread={unread})"
+
+
+class SharedCircArrayBuffer(CircArrayBuffer):
+    """A circular array on `multiprocessing.Array`: children that get it at birth share bytes and counters.
+
+    No lock: one process puts, one gets. Hand it to a child as an argument of its spawned `Process`.
+    """
+
+    def __init__(
+        self,
+        size: Sequence[int] = (100, 100),
+        axis: int = 0,
+        c_dtype: Any = ctypes.c_uint8,
+        show_func: Callable[[NDArray[Any]], Any] | None = None,
+    ) -> None:
+        """Make a zeroed shared array; `c_dtype` is a ctypes type. Raises MemoryShortage if it does not fit."""
+        self._describe(size, axis, show_func)
+        self.c_dtype = c_dtype
+        self.shared_data = shared_array(c_dtype, int(np.prod(self.size)), f"SharedCircArrayBuffer of size {self.size}")
+        self._shared_counts = shared_array("q", 2, "counters")
+        self._attach_shared()
+
+    def _attach_shared(self) -> None:
+        lines = np.frombuffer(self.shared_data, np.dtype(self.c_dtype)).reshape(self._memory_shape())
+        self._attach(lines, np.frombuffer(self._shared_counts, np.int64))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without the views: pickled, a view would become a silent copy."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_lines", "_counts")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._attach_shared()
