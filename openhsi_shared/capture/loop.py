@@ -1,0 +1,49 @@
+"""The loop that takes frames from a driver into slots."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from openhsi_shared.capture.intake import Intake
+from openhsi_shared.drivers import FrameSource, FrameStamp, FrameStatus
+from openhsi_shared.drivers.frame_ids import FrameIds
+from openhsi_shared.levels import LevelPlan
+
+__all__ = ["FrameLoop"]
+
+
+class FrameLoop:
+    """Takes one frame after the other. Where nothing is done to a frame, the camera fills the slot in place."""
+
+    def __init__(self, source: FrameSource, intake: Intake, plan: LevelPlan, temperature: Callable[[], float]) -> None:
+        self.exposure_ms = 0.0
+        """To place a line's time in the middle of its exposure, where the driver does not know it."""
+        self.ids = FrameIds(source.frame_id_period)
+        self.source = source
+        self._intake, self._plan, self._temperature = intake, plan, temperature
+        self._scratch = np.empty(plan.frame_shape, plan.frame_dtype)
+
+    def take(self) -> bool:
+        """Wait for the next frame and make it a line; False if it was lost, or had been there before.
+
+        Raises what the driver raises: FrameTimeout, CameraLost, SourceEnded.
+        """
+        intake = self._intake
+        line = intake.next_line()
+        out = line if line is not None and self._plan.is_identity else self._scratch
+        frame_id, monotonic_ns, camera_ns, status = self.source.read_into(out, 5.0 + 0.01 * self.exposure_ms)
+        if monotonic_ns is None:
+            monotonic_ns = time.monotonic_ns() - int(self.exposure_ms * 500_000)
+        frame_id = intake.ledger.next_id if frame_id is None else self.ids.unwrap(frame_id)
+        if line is None or status is not FrameStatus.GOOD:
+            intake.lose(frame_id)
+            return False
+        if out is not line:
+            self._plan.apply(out, line)
+        return intake.commit(frame_id, monotonic_ns, camera_ns, self._temperature())
+
+    def skip(self, stamp: FrameStamp) -> None:
+        """Take note of a frame that somebody looked at instead of saving it: it is not lost, ids go on behind it."""
+        if stamp.frame_id is not None:
+            self._intake.skip(self.ids.unwrap(stamp.frame_id))

@@ -1,0 +1,49 @@
+"""The sensor's temperature, read beside the loop: a register access takes as long as some lines."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+__all__ = ["TemperatureWatch"]
+
+logger = logging.getLogger(__name__)
+
+
+class TemperatureWatch:
+    """Reads a temperature once a second, in a thread of its own, while it runs."""
+
+    def __init__(self, read: Callable[[], float], period_s: float = 1.0) -> None:
+        self.celsius = float("nan")
+        """The last one that was read, in degrees Celsius; NaN before the first and after a failure."""
+        self.n_failed = 0
+        self._read, self._period_s = read, period_s
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Read once, then begin; twice is once."""
+        if self._thread is None:
+            self._read_once()
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._run, name="openhsi_shared temperature", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End; blocks until a reading that is under way is done."""
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._period_s):
+            self._read_once()
+
+    def _read_once(self) -> None:
+        try:
+            self.celsius = float(self._read())
+        except Exception as error:  # noqa: BLE001 - a line without a temperature is better than no line; it is counted
+            self.celsius = float("nan")
+            self.n_failed += 1
+            if self.n_failed == 1:
+                logger.warning("the temperature cannot be read, lines will have none: %s", error)

@@ -1,0 +1,124 @@
+"""What `save()` returns: the promise of a file, which behaves like a `multiprocessing.Process`."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from openhsi_shared.errors import ArgumentError, OpenHSIError
+
+__all__ = ["SaveHandle", "SaveResult"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveResult:
+    """What became of a cube."""
+
+    path: Path | None
+    """The file, or None where every line of the cube was lost."""
+    preview_path: Path | None
+    """The picture beside it, or None if none was asked for or it could not be made."""
+    n_lines: int
+    """Lines in the file."""
+    lines_lost: int
+    """Lines lost before and within the cube."""
+
+
+class _Keeper(Protocol):
+    """Who keeps the cube until it is saved."""
+
+    def retry(self, handle: "SaveHandle", directory: str | Path) -> None: ...
+
+    def discard(self, handle: "SaveHandle") -> None: ...
+
+
+class SaveHandle:
+    """One cube on its way to the disk; done when the file and its picture are there, or when that failed.
+
+    `join`, `is_alive`, `exitcode` and `name` are those of a `multiprocessing.Process`. A failure that is never asked
+    for with `result` is raised when the camera is closed.
+    """
+
+    def __init__(self, name: str, n_lines: int, lines_lost: int, keeper: _Keeper | None = None) -> None:
+        self.name = name
+        self.n_lines = n_lines
+        self.lines_lost = lines_lost
+        self._keeper = keeper
+        self._done = threading.Event()
+        self._error: OpenHSIError | None = None
+        self._asked = False
+        self._discarded = False
+        self._path: Path | None = None
+        self._preview_path: Path | None = None
+
+    # ---- what users call ----
+
+    def join(self, timeout: float | None = None) -> None:
+        """Block until the cube is saved or has failed, `timeout` seconds at most. Never raises what failed."""
+        self._done.wait(timeout)
+
+    def is_alive(self) -> bool:
+        """Whether the cube is still being saved."""
+        return not self._done.is_set()
+
+    @property
+    def exitcode(self) -> int | None:
+        """None while it is being saved, 0 when the file is there, 1 when that failed."""
+        if self.is_alive():
+            return None
+        return 0 if self._error is None else 1
+
+    def result(self, timeout: float | None = None) -> SaveResult:
+        """Block until the cube is saved, and tell where.
+
+        Raises SaveError (an OSError) if it failed, TimeoutError after `timeout` s.
+        """
+        if not self._done.wait(timeout):
+            raise TimeoutError(f"{self.name} is not saved after {timeout} s")
+        if self._error is not None:
+            self._asked = True
+            raise self._error
+        return SaveResult(
+            path=self._path, preview_path=self._preview_path, n_lines=self.n_lines, lines_lost=self.lines_lost
+        )
+
+    def retry(self, directory: str | Path) -> "SaveHandle":
+        """Save a cube that failed once more, into `directory`. Returns this handle, to wait on. Does not block."""
+        self._keeper_of_failed("retry").retry(self, directory)
+        return self
+
+    def discard(self) -> None:
+        """Give up a cube that failed: its lines count as lost, its slot is free again."""
+        self._keeper_of_failed("discard").discard(self)
+
+    def _keeper_of_failed(self, verb: str) -> _Keeper:
+        if self._keeper is None or self._error is None or self._discarded:
+            state = "discarded" if self._discarded else "being saved" if self.is_alive() else "saved"
+            raise ArgumentError(f"{self.name} is {state}: {verb} is for a cube that failed and is still in memory")
+        return self._keeper
+
+    def __repr__(self) -> str:
+        state = "saving" if self.is_alive() else f"failed: {self._error}" if self._error else f"saved as {self._path}"
+        return f"<{self.name}, {self.n_lines} lines, {state}>"
+
+    # ---- what the supervisor calls ----
+
+    @property
+    def error(self) -> OpenHSIError | None:
+        """What failed, if it did."""
+        return self._error
+
+    @property
+    def failure(self) -> OpenHSIError | None:
+        """What failed, if it did and nobody has asked for it yet."""
+        return None if self._asked or self._discarded else self._error
+
+    def _begin_again(self) -> None:
+        self._error, self._asked = None, False
+        self._done.clear()
+
+    def _settle(
+        self, path: Path | None = None, preview_path: Path | None = None, error: OpenHSIError | None = None
+    ) -> None:
+        self._path, self._preview_path, self._error = path, preview_path, error
+        self._done.set()

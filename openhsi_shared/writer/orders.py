@@ -1,0 +1,118 @@
+"""What the acquiring process and the writer of files tell each other.
+
+The label of a slot says where and how its cube is to be saved. It lies in shared memory beside the cube, so that a
+writer whose parent has died knows it as well. Through the pipe go only the number of a slot and that of its cube.
+"""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+__all__ = ["CubeKind", "Failed", "Label", "Log", "Pictured", "Ready", "Save", "Saved", "Stop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CubeKind:
+    """What all cubes of one camera have in common; given to the writer at birth."""
+
+    level: int
+    wavelengths_nm: Any = None
+    """An array for the wavelength axis, or None where there is no calibration."""
+    run_id: str = ""
+    camera: str = ""
+    compression: Literal["deflate", "zstd"] | None = None
+    compression_level: int | None = None
+    durability: Literal["fsync", "rename"] = "fsync"
+    fallback_dirs: tuple[str, ...] = ()
+    rescue_dir: str = ""
+    """The last resort of a cube whose process has died before it said where to save it."""
+
+    def uuid_of(self, cube: int) -> str:
+        """The same for the same cube, whoever saves it: so a second writer knows that the first one has done it."""
+        return str(uuid.uuid5(uuid.UUID(self.run_id), str(cube)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """Where and how one cube is to be saved."""
+
+    directory: str = ""
+    make_directory: bool = False
+    """Named for the first time: it may have to be made. Later it must be there."""
+    prefix: str = ""
+    suffix: str = ""
+    old_style: bool = True
+    savefig: bool = True
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """As JSON; what JSON does not know is written as text."""
+        return json.dumps(self.__dict__, default=_plain).encode()
+
+    @classmethod
+    def from_bytes(cls, text: bytes) -> "Label":
+        """From JSON; nothing gives the default."""
+        return cls(**json.loads(text)) if text else cls()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return str(value)
+
+
+class Save(NamedTuple):
+    """To the writer: save the cube in this slot."""
+
+    slot: int
+    cube: int
+
+
+class Stop(NamedTuple):
+    """To the writer: nothing more will come."""
+
+
+class Ready(NamedTuple):
+    """From the writer: up and warm."""
+
+    process_id: int
+
+
+class Saved(NamedTuple):
+    """From the writer: the file is published and durable; the slot may be filled again."""
+
+    cube: int
+    path: Path
+    n_bytes: int
+    seconds: float
+    picture_follows: bool
+
+
+class Pictured(NamedTuple):
+    """From the writer: the preview lies beside the file, or could not be made."""
+
+    cube: int
+    path: Path | None
+    trouble: str
+
+
+class Failed(NamedTuple):
+    """From the writer: the cube could not be saved."""
+
+    cube: int
+    errno: int | None
+    words: str
+    filename: str | None
+    traceback: str
+
+
+class Log(NamedTuple):
+    """From the writer: something to be logged where the user sees it."""
+
+    level: int
+    text: str

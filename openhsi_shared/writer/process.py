@@ -1,0 +1,215 @@
+"""The writer: a process that saves full slots, one after the other, and outlives its parent if it must.
+
+It only reads shared memory and answers on its pipe. While the parent lives, it saves what it is told to. When the
+parent is gone, however that came, nobody else owns the slots: then it saves every committed line there is, oldest cube
+first, and marks these files `recovered`.
+"""
+
+import logging
+import os
+import signal
+import traceback
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openhsi_shared.buffers.losses import gaps_between, ranges_in_words
+from openhsi_shared.buffers.slots import SlotMemory, SlotRegister, SlotState, Word
+from openhsi_shared.dataset import Cube
+from openhsi_shared.files.preview import write_preview
+from openhsi_shared.files.saving import Written
+from openhsi_shared.files.writing import CubeWriter
+from openhsi_shared.processes.liveness import GONE, Parent
+from openhsi_shared.processes.spawning import become_service
+from openhsi_shared.writer.faults import fault_injector
+from openhsi_shared.writer.orders import CubeKind, Failed, Label, Log, Pictured, Ready, Save, Saved, Stop
+
+__all__ = ["run_writer"]
+
+FINISHED = b"finished"
+
+
+def run_writer(
+    memory: SlotMemory,
+    kind: CubeKind,
+    connection: Connection,
+    parent_id: int,
+    alive: Connection,
+    predecessor: Connection | None,
+) -> None:
+    """Serve one parent until it says stop or dies; the child's whole life.
+
+    `alive` is held open as long as this process lives; `predecessor` is the other end of that of the writer for which
+    this one stands by, if it does.
+    """
+    become_service(niceness=5)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the machine goes down: the parent dies first, then we finish
+    parent = Parent(connection, parent_id)
+    _forward_logs(parent)
+    scribe = _Scribe(SlotRegister(memory), kind, parent)
+    parent.tell(Ready(os.getpid()))  # it may be dead already, with cubes behind it: go on all the same
+    prepared = False
+    while True:
+        if not prepared and not parent.has_message():
+            prepared = scribe.prepare()
+        message = parent.receive()
+        if isinstance(message, Save):
+            scribe.save(message)
+            prepared = False
+        elif isinstance(message, Stop):
+            break
+        elif message is GONE:
+            if predecessor is None or not _finished(predecessor):
+                scribe.rescue()
+            break
+    alive.send_bytes(FINISHED)
+
+
+def _finished(predecessor: Connection) -> bool:
+    """Wait until the writer before us is no more; whether it said that all is done."""
+    try:
+        return predecessor.recv_bytes() == FINISHED
+    except (EOFError, OSError):
+        return False
+
+
+def _forward_logs(parent: Parent) -> None:
+    class ToParent(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            parent.tell(Log(record.levelno, record.getMessage()))
+
+    ours = logging.getLogger("openhsi_shared")
+    ours.addHandler(ToParent())
+    ours.propagate = False
+
+
+class _Scribe:
+    """Saves slots and answers."""
+
+    def __init__(self, register: SlotRegister, kind: CubeKind, parent: Parent) -> None:
+        self._register, self._kind, self._parent = register, kind, parent
+        self._fault = fault_injector()
+        self._done: set[int] = set()
+        self._old_style = True
+        layout = register.layout
+        self._files = CubeWriter(
+            layout.n_lines,
+            layout.line_shape,
+            layout.dtype,
+            compression=kind.compression,
+            compression_level=kind.compression_level,
+            durability=kind.durability,
+        )
+
+    def prepare(self) -> bool:
+        """Make the next file's skeleton while there is nothing else to do."""
+        self._files.prepare(self._old_style)
+        return True
+
+    def save(self, order: Save) -> None:
+        """Save one cube and answer, whatever happens."""
+        label = Label.from_bytes(self._register.label(order.slot))
+        directories = [label.directory, *self._kind.fallback_dirs]
+        try:
+            written = self._write(order, label, directories, recovered=False)
+        except Exception as error:  # noqa: BLE001 - not swallowed: the parent raises it
+            self._parent.tell(_failure(order.cube, error))
+            return
+        self._fault("before_answer")
+        self._done.add(order.cube)
+        drawn = written.picture is not None
+        self._parent.tell(Saved(order.cube, written.path, written.n_bytes, written.seconds, drawn))
+        if drawn:
+            self._parent.tell(self._draw(order.cube, written))
+
+    def rescue(self) -> None:
+        """The parent is gone: save every cube that is still in memory, trying one directory after the other."""
+        for slot in self._register.slots_in(SlotState.FILLING, SlotState.FULL, SlotState.SAVING, SlotState.HELD):
+            cube = self._register.word(slot, Word.CUBE)
+            if cube in self._done or self._register.extent(slot)[1] == 0:
+                continue
+            label = Label.from_bytes(self._register.label(slot))
+            directories = [d for d in (label.directory, *self._kind.fallback_dirs, self._kind.rescue_dir) if d]
+            try:
+                written = self._write(Save(slot, cube), label, directories, recovered=True)
+            except Exception:  # noqa: BLE001 - nobody is left to hear it but the terminal; the next cube must be tried
+                traceback.print_exc()
+                continue
+            self._draw(cube, written)
+
+    def _write(self, order: Save, label: Label, directories: list[str], recovered: bool) -> Written:
+        register, slot, self._old_style = self._register, order.slot, label.old_style
+        first, n = register.extent(slot)
+        columns = {
+            name: register.column(slot, name) for name in ("time_ns", "frame_id", "camera_time_ns", "temperature")
+        }
+        cube = Cube(
+            memory=register.lines(slot),
+            first=first,
+            n_lines=n,
+            columns=columns,
+            wavelengths_nm=self._kind.wavelengths_nm,
+            level=self._kind.level,
+            attributes={**label.attributes, **self._provenance(slot, columns["frame_id"]), "recovered": int(recovered)},
+            uuid=self._kind.uuid_of(order.cube),
+        )
+        return self._files.write(
+            cube,
+            [_ready(directory, make=label.make_directory or directory != label.directory) for directory in directories],
+            prefix=label.prefix,
+            suffix=label.suffix,
+            old_style=label.old_style,
+            picture=label.savefig,
+            fault=self._fault,
+        )
+
+    def _provenance(self, slot: int, frame_ids: np.ndarray[Any, Any]) -> dict[str, Any]:
+        register = self._register
+        expected, n_lost = register.word(slot, Word.EXPECTED_ID), register.word(slot, Word.N_LOST)
+        n_overwritten = max(0, register.word(slot, Word.N_PUT) - register.layout.n_lines)
+        within = int(frame_ids[-1] - frame_ids[0] + 1 - len(frame_ids))
+        # where lines went round, the ids before the oldest one left are overwritten ones and lost ones, mixed
+        gaps = gaps_between(int(frame_ids[0]) if n_overwritten else expected, frame_ids.tolist())
+        return {
+            "run_id": self._kind.run_id,
+            "camera": self._kind.camera,
+            "cube_number": register.word(slot, Word.CUBE),
+            "lines_lost": n_lost,
+            "lines_lost_before": n_lost - within,
+            "lines_lost_within": within,
+            "lost_frame_ids": ranges_in_words(gaps),
+            "lines_overwritten": n_overwritten,
+        }
+
+    def _draw(self, cube: int, written: Written) -> Pictured:
+        if written.picture is None:
+            return Pictured(cube, None, "")
+        path = written.path.with_suffix(".png")
+        try:
+            write_preview(written.picture, path)
+        except Exception as error:  # noqa: BLE001 - the data are safe; the parent warns of the missing picture
+            return Pictured(cube, None, f"{type(error).__name__}: {error}")
+        return Pictured(cube, path, "")
+
+
+def _failure(cube: int, error: Exception) -> Failed:
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, OSError):
+        return Failed(
+            cube, error.errno, error.strerror or str(error), error.filename and os.fspath(error.filename), text
+        )
+    return Failed(cube, None, f"{type(error).__name__}: {error}", None, text)
+
+
+def _ready(directory: str, make: bool) -> Path:
+    """Make a directory that was named for the first time.
+
+    One that was there before and is gone stays gone: that is an error.
+    """
+    if make:
+        with suppress(OSError):  # told by the writing, with its errno
+            Path(directory).mkdir(parents=True, exist_ok=True)
+    return Path(directory)
