@@ -1,0 +1,84 @@
+"""Record hyperspectral cubes without a gap.
+
+How a line of light travels, and where to read about it::
+
+    drivers/  ──▶  levels  ──▶  buffers/  ──▶  writer/  ──▶  files/
+    a frame is     corrected     waits in       becomes      is opened
+    read                         shared memory  durable      again
+
+`capture` drives the first half. `datacube` and `recording` put the parts together, `cameras` gives them the names of
+vendors. Import names from here; modules may move.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openhsi_shared.buffers.arrays import CircArrayBuffer, SharedCircArrayBuffer
+    from openhsi_shared.buffers.times import DateTimeBuffer
+    from openhsi_shared.cameras import SharedBaslerCamera, SharedReplayCamera, SharedSimulatedCamera
+    from openhsi_shared.datacube.shared_data_cube import SharedDataCube
+    from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
+    from openhsi_shared.datacube.status import Status
+    from openhsi_shared.errors import OpenHSIError
+    from openhsi_shared.files.reading import OpenCube, open_cube
+    from openhsi_shared.files.upstream import save_shared_datacube
+    from openhsi_shared.files.verifying import Report, verify
+    from openhsi_shared.recording.run import Recording, record, switched_camera
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CircArrayBuffer",
+    "DateTimeBuffer",
+    "OpenCube",
+    "OpenHSIError",
+    "Recording",
+    "Report",
+    "SharedBaslerCamera",
+    "SharedCircArrayBuffer",
+    "SharedDataCube",
+    "SharedOpenHSI",
+    "SharedReplayCamera",
+    "SharedSimulatedCamera",
+    "Status",
+    "open_cube",
+    "record",
+    "save_shared_datacube",
+    "switched_camera",
+    "verify",
+]
+
+_HOMES = {
+    "CircArrayBuffer": "buffers.arrays",
+    "DateTimeBuffer": "buffers.times",
+    "OpenCube": "files.reading",
+    "OpenHSIError": "errors",
+    "Recording": "recording.run",
+    "Report": "files.verifying",
+    "SharedBaslerCamera": "cameras",
+    "SharedCircArrayBuffer": "buffers.arrays",
+    "SharedDataCube": "datacube.shared_data_cube",
+    "SharedOpenHSI": "datacube.shared_openhsi",
+    "SharedReplayCamera": "cameras",
+    "SharedSimulatedCamera": "cameras",
+    "Status": "datacube.status",
+    "open_cube": "files.reading",
+    "record": "recording.run",
+    "save_shared_datacube": "files.upstream",
+    "switched_camera": "recording.run",
+    "verify": "files.verifying",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first asked for (PEP 562): importing the package loads nothing heavy."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    thing = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = thing
+    return thing
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,102 @@
+"""A camera that has a driver: what `SharedXimeaCamera` and its sisters are."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.capture.temperature import TemperatureWatch
+from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
+from openhsi_shared.drivers import Driver, HasTemperature, driver_class
+from openhsi_shared.errors import ArgumentError
+
+__all__ = ["DriverCamera"]
+
+
+class DriverCamera(SharedOpenHSI):
+    """A camera of a vendor: subclasses only name their driver."""
+
+    driver_name: ClassVar[str] = ""
+    _driver: Driver | None = None
+    _watch: TemperatureWatch | None = None
+
+    def _source_keywords(self) -> set[str]:
+        parameters = inspect.signature(driver_class(self.driver_name)).parameters.values()
+        return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"calibration"}
+
+    def _open_source(self, options: Mapping[str, Any]) -> tuple[tuple[int, int], np.dtype[Any]]:
+        make = driver_class(self.driver_name)
+        takes_calibration = "calibration" in inspect.signature(make).parameters
+        extra = {"calibration": self.calibration} if takes_calibration and self.cal_path else {}
+        driver = make(self.settings.model, **options, **extra)
+        driver.open()
+        self._driver = driver
+        try:
+            exposure_ms = driver.set_exposure(self.settings.model.exposure_ms)
+            self.settings.note(exposure_ms=exposure_ms, resolution=driver.frame_shape)
+        except BaseException:
+            self._close_source()
+            raise
+        self._watch = TemperatureWatch(driver.temperature_celsius) if isinstance(driver, HasTemperature) else None
+        return driver.frame_shape, driver.frame_dtype
+
+    def _frame_source(self) -> Driver:
+        return self.driver
+
+    @property
+    def driver(self) -> Driver:
+        """What talks to the vendor's SDK."""
+        if self._driver is None:
+            raise ArgumentError(f"{type(self).__name__} is closed: make a new one")
+        return self._driver
+
+    def _close_source(self) -> None:
+        if self._driver is not None:
+            try:
+                self.stop_cam()
+            finally:
+                self._driver.close()
+                self._driver = None
+
+    def _temperature(self) -> float:
+        return self._watch.celsius if self._watch is not None else float("nan")
+
+    def _apply_setting(self, key: str, value: Any) -> None:
+        if key == "exposure_ms":
+            self.set_exposure(value)
+
+    # ---- what users of openhsi call ----
+
+    def start_cam(self) -> None:
+        """Let the camera stream, from an empty queue."""
+        self.driver.start()
+        if self._watch is not None:
+            self._watch.start()
+
+    def stop_cam(self) -> None:
+        """Let the camera stop."""
+        if self._watch is not None:
+            self._watch.stop()
+        self.driver.stop()
+
+    def get_img(self) -> NDArray[Any]:
+        """Wait for one frame and return it as it comes, (cross-track, wavelength); nothing is saved."""
+        self.start_streaming()
+        frame = np.empty(self._plan.frame_shape, self._plan.frame_dtype)
+        self._frame_loop().skip(self.driver.read_into(frame, 5.0 + 0.01 * self.settings.model.exposure_ms))
+        return frame
+
+    def get_temp(self) -> float:
+        """Read the sensor's temperature now, in degrees Celsius; NaN if the camera does not know it."""
+        driver = self.driver
+        return driver.temperature_celsius() if isinstance(driver, HasTemperature) else float("nan")
+
+    def set_exposure(self, exposure_ms: float) -> None:
+        """Set the exposure in ms, also while streaming; `settings["exposure_ms"]` is what the camera really took."""
+        if not exposure_ms > 0:
+            raise ArgumentError(f"exposure_ms must be > 0, got {exposure_ms}")
+        self.settings.note(exposure_ms=self.driver.set_exposure(exposure_ms))
+        if self._loop is not None:
+            self._loop.exposure_ms = self.settings.model.exposure_ms

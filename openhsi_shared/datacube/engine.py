@@ -1,0 +1,227 @@
+"""Slots, intake and writer of one cube, kept together from the first line to the last file."""
+
+import dataclasses
+import json
+import logging
+import os
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from openhsi_shared.buffers.slots import SlotLayout, SlotMemory, SlotRegister, SlotState
+from openhsi_shared.capture.intake import Intake, WhenFull
+from openhsi_shared.datacube.progress import progress_bar
+from openhsi_shared.datacube.status import Status
+from openhsi_shared.errors import ArgumentError, ClosedError, NothingToSave, OpenHSIError
+from openhsi_shared.levels import LevelPlan
+from openhsi_shared.writer.handle import SaveHandle
+from openhsi_shared.writer.orders import CubeKind, Label
+from openhsi_shared.writer.supervisor import WriterSupervisor
+
+__all__ = ["CubeEngine", "SaveOptions"]
+
+logger = logging.getLogger(__name__)
+
+COMPRESSIONS = (None, "deflate", "zstd")
+DURABILITIES = ("fsync", "rename")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveOptions:
+    """How cubes are buffered and saved: the keywords that every camera takes."""
+
+    n_buffers: int = 2
+    """How many slots; one is filled while the others are saved."""
+    when_full: WhenFull = "block"
+    """No slot is free: "block" waits, "drop" counts the lines lost, "stop" raises NoFreeSlot."""
+    compression: Literal["deflate", "zstd"] | None = None
+    """None, "deflate" (every netCDF reader opens it) or "zstd" (needs the reader's plug-in)."""
+    compression_level: int | None = None
+    durability: Literal["fsync", "rename"] = "fsync"
+    """"fsync": a file that has its name is on the disk; "rename": the system writes it when it likes."""
+    writers: int = 1
+    """2 keeps a second writer standing by, so that a crash of the first cannot coincide with one of ours."""
+    fallback_dirs: Sequence[str | Path] = ()
+    """Where cubes go whose directory fails."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("compression", COMPRESSIONS), ("durability", DURABILITIES), ("writers", (1, 2))):
+            if getattr(self, name) not in allowed:
+                raise ArgumentError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        if isinstance(self.fallback_dirs, str | Path):
+            raise ArgumentError(f"fallback_dirs must be a sequence of directories, got {self.fallback_dirs!r}")
+
+
+class CubeEngine:
+    """What `SharedDataCube` drives. Belongs to the process that made it."""
+
+    def __init__(self, n_lines: int, plan: LevelPlan, options: SaveOptions, wavelengths_nm: Any, camera: str) -> None:
+        layout = SlotLayout(
+            n_slots=options.n_buffers, n_lines=n_lines, line_shape=plan.line_shape, dtype=plan.line_dtype.name
+        )
+        self.kind = CubeKind(
+            level=plan.level,
+            wavelengths_nm=wavelengths_nm,
+            run_id=str(uuid.uuid4()),
+            camera=camera,
+            compression=options.compression,
+            compression_level=options.compression_level,
+            durability=options.durability,
+            fallback_dirs=tuple(os.fspath(directory) for directory in options.fallback_dirs),
+            rescue_dir=str(Path(tempfile.gettempdir()) / f"openhsi_shared-rescued-{_user()}"),
+        )
+        self.register = SlotRegister(SlotMemory.make(layout))
+        self.writer = WriterSupervisor(self.register, self.kind, options.writers)
+        self.intake = Intake(self.register, self.writer, options.when_full)
+        self.last_directory = ""
+        self.is_closed = False
+        self._directories: set[str] = set()
+        self._owner = os.getpid()
+
+    # ---- while it runs ----
+
+    def start(self) -> None:
+        """Bring the writer up, warm, before the first line. Blocks for about half a second, the first time."""
+        if self.writer.is_started:
+            return
+        self.check_usable()
+        from openhsi_shared.datacube.leaving import finish_at_exit
+
+        self.writer.start()
+        finish_at_exit(self)
+
+    def check_usable(self) -> None:
+        """Raise ClosedError after `close`, and in a process that was forked."""
+        if self.is_closed:
+            raise ClosedError("this camera or cube is closed: make a new one")
+        if os.getpid() != self._owner:
+            raise ClosedError("this camera or cube belongs to the process that made it, and not to a forked child")
+
+    def expect(self, label: Label) -> None:
+        """Say where cubes are to be saved if this process dies before it calls `save`."""
+        self.last_directory = label.directory
+        self.intake.label = label.to_bytes()
+        if self.intake.slot is not None:
+            self.register.write_label(self.intake.slot, self.intake.label)
+
+    def save(self, label: Label) -> SaveHandle:
+        """Close the cube being filled and hand it to the writer. Never blocks, once the writer is up.
+
+        Raises NothingToSave if nothing was collected, and nothing lost, since the last one.
+        """
+        self.check_usable()
+        self.start()
+        if self.intake.n_lines() == 0 and self.intake.nothing_lost_since_swap():
+            raise NothingToSave("save: nothing was collected since the last save; call collect() or put() first")
+        if label.directory not in self._directories:
+            self._directories.add(label.directory)
+            label = dataclasses.replace(label, make_directory=True)
+        self.last_directory = label.directory
+        self.intake.label = told = label.to_bytes()
+        slot, n_lines, n_lost = self.intake.swap()
+        if slot is None:
+            handle = SaveHandle("cube without lines", 0, n_lost)
+            handle._settle()
+            logger.warning("a cube has no lines, all %d were lost: no file is written", n_lost)
+            return handle
+        return self.writer.save(slot, label, told, n_lines, n_lost)
+
+    def status(self, temperature: float) -> Status:
+        """Snapshot; never blocks for long."""
+        intake, tally = self.intake, self.writer.tally
+        n_slots = range(self.register.layout.n_slots)
+        states = [self.register.state(slot) for slot in n_slots]
+        rates = list(tally.rates)
+        return Status(
+            lines=intake.ledger.n_committed,
+            lines_lost=intake.ledger.n_lost + tally.n_lines_discarded,
+            lost_ids=intake.ledger.lost_ids(),
+            lines_overwritten=intake.n_overwritten,
+            rate=intake.rate(),
+            slots={state.name: states.count(state) for state in SlotState},
+            fill=min(1.0, intake.n_lines() / self.register.layout.n_lines),
+            cubes_saved=tally.n_saved,
+            cubes_pending=self.writer.n_pending(),
+            writer_mb_per_s=sum(rates) / len(rates) if rates else float("nan"),
+            writer_restarts=tally.n_restarts,
+            temperature=temperature,
+            errors=tuple(str(handle.error) for handle in self.writer.held()),
+        )
+
+    # ---- when it ends ----
+
+    def finish(self, progress: bool = True) -> None:
+        """Wait until every cube is saved or has failed, with a progress line if that takes a while."""
+        if not self.writer.is_started or self.writer.wait_until_settled(0.5):
+            return
+        pending = self.writer.n_pending()
+        with progress_bar(pending, "saving", "cube", progress) as bar:
+            while not self.writer.wait_until_settled(0.25):
+                bar.update(pending - self.writer.n_pending() - bar.n)
+
+    def close(self, rescue: BaseException | None = None) -> None:
+        """Finish what was asked to be saved, and give everything back; twice is once.
+
+        Lines that were collected and never saved are given up with a warning; if something failed (`rescue`) and a
+        directory is known, they are saved first. Raises a failure that nobody asked for; cubes whose save failed stay
+        in memory, for `retry`, until the interpreter ends, and then go to a fallback directory.
+        """
+        if self.is_closed or os.getpid() != self._owner:
+            return
+        self._settle_unsaved(rescue)
+        self.finish()
+        failures = self.writer.unasked_failures()
+        if not self.writer.held():
+            self._give_back()
+        if failures:
+            raise failures[0]
+
+    def _settle_unsaved(self, rescue: BaseException | None) -> None:
+        n = self.intake.n_lines()
+        if n == 0:
+            return
+        slot = self.intake.slot
+        if rescue is not None and self.last_directory and self.writer.is_started:
+            base = Label.from_bytes(self.intake.label)
+            why = f"{type(rescue).__name__}: {rescue}"
+            handle = self.save(Label(**{**base.__dict__, "attributes": {**base.attributes, "ended_by": why}}))
+            logger.warning(
+                "%d lines had not been saved when %s came: they go to %s (%s)", n, why, base.directory, handle.name
+            )
+        elif slot is not None:
+            self.register.mark(slot, SlotState.FREE)
+            self.intake.slot = None
+            logger.warning("%d lines were collected and never saved", n)
+
+    def leave(self, crashed: bool) -> list[OpenHSIError]:
+        """The interpreter ends: finish, and let the writer rescue what is held (after a crash also what is unsaved)."""
+        if self.is_closed or os.getpid() != self._owner:
+            return []
+        if not crashed:
+            self._settle_unsaved(None)
+        self.finish()
+        failures = self.writer.unasked_failures()
+        if self.writer.held() or self.intake.n_lines():
+            self.writer.abandon()
+        else:
+            self._give_back()
+        return failures
+
+    def _give_back(self) -> None:
+        self.is_closed = True
+        self.writer.stop()
+        from openhsi_shared.datacube.leaving import forget
+
+        forget(self)
+
+
+def metadata_as_json(values: Mapping[str, Any]) -> str:
+    """Settings as one attribute of a file."""
+    return json.dumps(values, default=str, sort_keys=True)
+
+
+def _user() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")

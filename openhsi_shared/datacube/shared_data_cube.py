@@ -1,0 +1,380 @@
+"""The double-buffered datacube: lines go in with `put`, cubes come out with `save`, and nothing waits in between."""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from openhsi_shared.buffers.arrays import CircArrayBuffer
+from openhsi_shared.buffers.slots import SlotArray, SlotMemory
+from openhsi_shared.buffers.times import LineTimes
+from openhsi_shared.calibration import Calibration, read_calibration, wavelengths_of_columns
+from openhsi_shared.datacube.engine import CubeEngine, SaveOptions
+from openhsi_shared.datacube.status import Status
+from openhsi_shared.dataset import cube_stem
+from openhsi_shared.errors import ArgumentError, SettingsError, UnknownKeyword
+from openhsi_shared.levels import LevelPlan
+from openhsi_shared.settings import CameraSettings, SettingsMapping, nearest_name, read_json, read_settings
+from openhsi_shared.writer.handle import SaveHandle
+from openhsi_shared.writer.orders import Label
+
+__all__ = ["SharedDataCube"]
+
+logger = logging.getLogger(__name__)
+
+OPTIONS = {field.name for field in dataclasses.fields(SaveOptions)}
+
+
+class SharedDataCube:
+    """A datacube in shared memory, twice or more: one slot is filled while the others are saved.
+
+    `put` copies a line into the slot being filled, `save` swaps the slots and lets a spawned process write the full
+    one. The writer is started with the first line. Use it in a `with` block, or call `close`: both wait for the last
+    file.
+    """
+
+    def __init__(
+        self,
+        n_lines: int = 16,
+        processing_lvl: int = -1,
+        json_path: str | Path | None = None,
+        cal_path: str | Path | None = None,
+        print_settings: bool = False,
+        **keywords: Any,
+    ) -> None:
+        """Make the slots, which takes 2 s for a new GB of memory.
+
+        `n_lines` a cube, `processing_lvl` -1 (raw) or 0 (cropped), `json_path` and `cal_path` (or `pkl_path`) the files
+        of settings and calibration. Further keywords: those of `SaveOptions` (n_buffers, when_full, compression,
+        compression_level, durability, writers, fallback_dirs) and every key of a settings file, which goes before the
+        file. Raises SettingsError, CalibrationError, LevelError, ArgumentError, UnknownKeyword or MemoryShortage.
+        """
+        self._keywords = {
+            "n_lines": n_lines,
+            "processing_lvl": processing_lvl,
+            "json_path": json_path,
+            "cal_path": cal_path,
+            "print_settings": print_settings,
+            **keywords,
+        }
+        self._put_lock = threading.RLock()
+        self._swap_waits = False
+        self._configure()
+
+    # ---- making ----
+
+    def _configure(self) -> None:
+        """Make everything that the keywords ask for; they are kept, for `reinitialise`."""
+        keywords = dict(self._keywords)
+        self.n_lines = keywords.pop("n_lines")
+        self.processing_lvl = keywords.pop("processing_lvl")
+        self.json_path, cal_path = keywords.pop("json_path"), keywords.pop("cal_path")
+        print_settings = keywords.pop("print_settings")
+        pkl_path = keywords.pop("pkl_path", None)
+        if cal_path and pkl_path:
+            raise ArgumentError(f"cal_path={cal_path!r} and pkl_path={pkl_path!r} are two names of the same: give one")
+        self.cal_path = cal_path or pkl_path
+        options = SaveOptions(**{name: keywords.pop(name) for name in list(keywords) if name in OPTIONS})
+        source_options = {name: keywords.pop(name) for name in list(keywords) if name in self._source_keywords()}
+        self._refuse_unknown(keywords)
+        self.settings = SettingsMapping(read_settings(self.json_path, keywords), self._apply_setting)
+        self.calibration: Calibration = read_calibration(self.cal_path)
+        frame_shape, frame_dtype = self._open_source(source_options)
+        try:
+            self._make_slots(frame_shape, frame_dtype, options)
+        except BaseException:
+            self._close_source()
+            raise
+        if print_settings:
+            logger.info("settings: %s", self.settings)
+
+    def _make_slots(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any], options: SaveOptions) -> None:
+        rows = self.settings.model.rows_of(frame_shape[0])
+        self._plan = LevelPlan(level=self.processing_lvl, frame_shape=frame_shape, frame_dtype=frame_dtype, rows=rows)
+        self.wavelengths_nm: NDArray[Any] | None = wavelengths_of_columns(self.calibration, frame_shape[1])
+        self._engine = CubeEngine(self.n_lines, self._plan, options, self.wavelengths_nm, type(self).__name__)
+        self._metadata: tuple[Any, dict[str, Any]] = (None, {})
+        self._finalizer = weakref.finalize(self, CubeEngine.close, self._engine)
+        self._finalizer.atexit = False  # then `leaving` does it
+
+    def _source_keywords(self) -> set[str]:
+        """Keywords that are neither settings nor ours, but the source's."""
+        return set()
+
+    def _open_source(self, options: Mapping[str, Any]) -> tuple[tuple[int, int], np.dtype[Any]]:
+        """Return shape and type of the frames that will come."""
+        del options  # for sources that have some
+        settings = self.settings.model
+        if settings.resolution is None:
+            raise SettingsError(
+                f"resolution is missing in {self.json_path or 'the settings'}: expected [rows, columns] of a frame, "
+                "in the file of json_path or as the keyword resolution=(rows, columns)"
+            )
+        return settings.resolution, settings.dtype_in
+
+    def _close_source(self) -> None:
+        """Undo `_open_source`."""
+
+    def _apply_setting(self, key: str, value: Any) -> None:
+        """Called when a user sets `settings[key]`."""
+
+    def _refuse_unknown(self, keywords: Mapping[str, Any]) -> None:
+        mine = set(inspect.signature(SharedDataCube).parameters) - {"keywords"} | {"pkl_path"} | OPTIONS
+        known = set(CameraSettings.model_fields) | mine | self._source_keywords()
+        for name in keywords:
+            if name not in known:
+                raise UnknownKeyword(f"{type(self).__name__}() has no keyword {name!r}{nearest_name(name, known)}")
+
+    # ---- what there is ----
+
+    @property
+    def dc(self) -> CircArrayBuffer:
+        """The circular array of the cube being filled; `dc.data` is (cross-track, along-track, wavelength).
+
+        While no slot is free, an array of one line without data.
+        """
+        slot = self._engine.intake.slot
+        if slot is None:
+            slot = self._engine.intake.peek_free()
+        if slot is None:
+            rows, bands = self._plan.line_shape
+            return CircArrayBuffer((rows, 1, bands), 1, self._plan.line_dtype)
+        return SlotArray(self._engine.register, slot, self.put)
+
+    @property
+    def dc_shape(self) -> tuple[int, int, int]:
+        """(cross-track, along-track, wavelength) of a full cube."""
+        rows, bands = self._plan.line_shape
+        return rows, self.n_lines, bands
+
+    @property
+    def dtype_in(self) -> np.dtype[Any]:
+        """Type of the frames that come in."""
+        return self._plan.frame_dtype
+
+    @property
+    def dtype_out(self) -> np.dtype[Any]:
+        """Type of the lines that are saved."""
+        return self._plan.line_dtype
+
+    @property
+    def binned_wavelengths(self) -> NDArray[Any]:
+        """Wavelength of each band in nm, or its number where there is no calibration."""
+        return np.arange(self._plan.line_shape[1]) if self.wavelengths_nm is None else self.wavelengths_nm
+
+    @property
+    def timestamps(self) -> LineTimes:
+        """Times of the lines of the cube being filled; `timestamps.data` is datetime64[ns] in UTC."""
+        return LineTimes(self.n_lines, lambda: self._engine.intake.column("time_ns"))
+
+    @property
+    def n_collected(self) -> int:
+        """How many lines the cube being filled has."""
+        return self._engine.intake.n_lines()
+
+    @property
+    def lines(self) -> NDArray[Any]:
+        """Copy of the lines of the cube being filled, (along-track, cross-track, wavelength), in time order."""
+        return self._engine.intake.lines()
+
+    @property
+    def slot_memory(self) -> SlotMemory:
+        """The shared memory of all slots, to be looked at."""
+        return self._engine.register.memory
+
+    def status(self) -> Status:
+        """How it goes: a frozen snapshot."""
+        return self._engine.status(self._temperature())
+
+    def _temperature(self) -> float:
+        return float("nan")
+
+    # ---- what one does ----
+
+    def put(self, x: ArrayLike) -> None:
+        """Make the frame `x`, (cross-track, wavelength), the next line; beyond `n_lines` the oldest goes.
+
+        FrameError if its shape is wrong or its values do not fit. Where no slot is free: see `when_full`.
+        """
+        frame = np.asarray(x)
+        self._plan.check(frame)
+        engine = self._engine
+        engine.start()
+        with self._line_lock():
+            intake = engine.intake
+            line = intake.next_line()
+            frame_id = intake.ledger.next_id
+            if line is None:
+                intake.lose(frame_id)
+                return
+            self._plan.apply(frame, line)
+            intake.commit(frame_id, time.monotonic_ns(), None, self._temperature())
+
+    def _line_lock(self) -> AbstractContextManager[Any]:
+        """Held for one line, so that `save` may be called from another thread."""
+        while self._swap_waits:
+            time.sleep(0.0001)
+        return self._put_lock
+
+    def save(
+        self,
+        save_dir: str | Path,
+        preconfig_meta_path: str | Path | None = None,
+        prefix: str = "",
+        suffix: str = "",
+        old_style: bool = True,
+        savefig: bool = True,
+    ) -> SaveHandle:
+        """Close the cube and let the writer save it as `save_dir/%Y_%m_%d/{prefix}%Y_%m_%d-%H_%M_%S_%f{suffix}.nc`.
+
+        Returns at once, in much less than a line period; the next line goes into the next slot. The handle is done when
+        the file and, with `savefig`, its picture are there. `old_style=True` orders the cube (x, y, wavelength), False
+        (wavelength, x, y), which takes longer. `preconfig_meta_path` is a JSON file of metadata for the file's
+        attributes. Raises NothingToSave, or SettingsError for metadata that cannot be read. A directory that cannot be
+        written is told by the handle.
+        """
+        return self.save_with({}, save_dir, preconfig_meta_path, prefix, suffix, old_style, savefig)
+
+    def save_with(self, attributes: Mapping[str, Any], *where: Any, **how: Any) -> SaveHandle:
+        """`save`, with more attributes for the file."""
+        label = self._label(attributes, *where, **how)
+        self._swap_waits = True
+        try:
+            with self._put_lock:
+                return self._engine.save(label)
+        finally:
+            self._swap_waits = False
+
+    def will_save_to(self, *where: Any, **how: Any) -> None:
+        """Say where cubes will be saved, with the arguments of `save`, should this process die before it does so."""
+        self._engine.expect(self._label({}, *where, **how))
+
+    def _label(
+        self,
+        attributes: Mapping[str, Any],
+        save_dir: str | Path,
+        preconfig_meta_path: str | Path | None = None,
+        prefix: str = "",
+        suffix: str = "",
+        old_style: bool = True,
+        savefig: bool = True,
+    ) -> Label:
+        if not isinstance(save_dir, str | Path) or not str(save_dir):
+            raise ArgumentError(f"save_dir must be a directory, got {save_dir!r}")
+        if prefix or suffix:
+            cube_stem(0, prefix, suffix)  # refuses what cannot be a name
+        return Label(
+            directory=str(Path(save_dir).absolute()),
+            prefix=prefix,
+            suffix=suffix,
+            old_style=bool(old_style),
+            savefig=bool(savefig),
+            attributes={**self._read_metadata(preconfig_meta_path), **self._provenance(), **attributes},
+        )
+
+    def _read_metadata(self, path: str | Path | None) -> dict[str, Any]:
+        """Read once, and again when the file has changed: `save` must be quick."""
+        if not path:
+            return {}
+        try:
+            stat = Path(path).stat()
+        except OSError as error:
+            raise SettingsError(f"preconfig_meta_path {path} cannot be read: {error}; expected a JSON file") from error
+        version = (str(path), stat.st_mtime_ns, stat.st_size)
+        if self._metadata[0] != version:
+            self._metadata = version, read_json(path)
+        return self._metadata[1]
+
+    def _provenance(self) -> dict[str, Any]:
+        model = self.settings.model
+        if getattr(self, "_told_settings", None) is not model:
+            self._told_settings = model
+            told = model.model_dump() | {"n_lines": self.n_lines, "processing_lvl": self.processing_lvl}
+            self._told = {"settings": json.dumps(told, default=str), "exposure_ms": model.exposure_ms}
+            self._told["camera_id"] = str(model.camera_id)
+            if self.cal_path:
+                self._told["calibration_sha256"] = hashlib.sha256(Path(self.cal_path).read_bytes()).hexdigest()
+        clock = self._engine.intake.clock
+        return {
+            **self._told,
+            "clock_anchor_wall_ns": clock.anchor.wall_ns,
+            "clock_anchor_monotonic_ns": clock.anchor.monotonic_ns,
+            "clock_step_ns": clock.step_ns(),
+        }
+
+    def show(
+        self,
+        plot_lib: str = "bokeh",
+        red_nm: float | tuple[float, float] = 640.0,
+        green_nm: float | tuple[float, float] = 550.0,
+        blue_nm: float | tuple[float, float] = 470.0,
+        robust: bool | float = False,
+        hist_eq: bool = False,
+        quick_imshow: bool = False,
+        **plot_kwargs: Any,
+    ) -> Any:
+        """Show the lines there are, in colour where there are wavelengths; see `openhsi_shared.show.show_lines`."""
+        from openhsi_shared.show import show_lines
+
+        return show_lines(
+            self.lines,
+            self.wavelengths_nm,
+            plot_lib=plot_lib,
+            red_nm=red_nm,
+            green_nm=green_nm,
+            blue_nm=blue_nm,
+            robust=robust,
+            hist_eq=hist_eq,
+            quick_imshow=quick_imshow,
+            **plot_kwargs,
+        )
+
+    # ---- ending ----
+
+    def close(self) -> None:
+        """Wait until every save is done, and give everything back; twice is once.
+
+        Raises a SaveError that nobody asked for with `result`. Lines that were not saved are given up, with a warning.
+        """
+        self._close_source()
+        self._engine.close()
+        self._finalizer.detach()
+
+    def abandon(self) -> None:
+        """Close, and let the writer put what could not be saved into the fallback directories, or a temporary one."""
+        self._close_source()
+        self._engine.leave(crashed=False)
+        self._finalizer.detach()
+
+    def __enter__(self) -> Self:
+        self._engine.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_source()
+        if error is None:
+            self.close()
+            return
+        try:
+            self._engine.close(rescue=error)
+        except OSError as failure:
+            error.add_note(f"and then: {failure}")
+
+    def __repr__(self) -> str:
+        rows, n_lines, bands = self.dc_shape
+        cube = f"{rows} x {n_lines} lines x {bands} {self.dtype_out}, level {self.processing_lvl}"
+        return f"{type(self).__name__}({cube}, {self.n_collected} collected)"

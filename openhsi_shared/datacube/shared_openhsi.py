@@ -1,0 +1,189 @@
+"""The camera loop, for classes that bring `start_cam`, `stop_cam`, `get_img` and perhaps `get_temp`.
+
+    class SharedMine(MyBase, SharedOpenHSI):
+        pass
+
+where MyBase calls `super().__init__(**keywords)` first, then opens its hardware.
+"""
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.buffers.arrays import CircArrayBuffer
+from openhsi_shared.capture.loop import FrameLoop
+from openhsi_shared.datacube.progress import progress_bar
+from openhsi_shared.datacube.shared_data_cube import SharedDataCube
+from openhsi_shared.drivers import FrameSource, FrameStamp
+from openhsi_shared.errors import CameraError, OpenHSIError, SourceEnded
+
+__all__ = ["SharedOpenHSI"]
+
+logger = logging.getLogger(__name__)
+
+
+class SharedOpenHSI(SharedDataCube):
+    """A datacube in shared memory that collects from a camera, cube after cube, without stopping it in between."""
+
+    _is_streaming = False
+    _loop: FrameLoop | None = None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Make `start_cam` and `stop_cam` idempotent: `collect` calls them, and users do so by hand, too."""
+        super().__init_subclass__(**keywords)
+        for name, streaming in (("start_cam", True), ("stop_cam", False)):
+            method = getattr(cls, name, None)
+            if method is not None and not getattr(method, "_is_idempotent", False):
+                setattr(cls, name, _once(method, streaming))
+
+    # ---- the camera ----
+
+    def _frame_source(self) -> FrameSource:
+        """What the loop takes frames from."""
+        missing = [name for name in ("start_cam", "stop_cam", "get_img") if not callable(getattr(self, name, None))]
+        if missing:
+            raise CameraError(
+                f"{type(self).__name__} has no {', '.join(missing)}: a camera needs start_cam, stop_cam and get_img"
+            )
+        return _Methods(self, self._plan.frame_shape, self._plan.frame_dtype)
+
+    def _frame_loop(self) -> FrameLoop:
+        if self._loop is None:
+            self._loop = FrameLoop(self._frame_source(), self._engine.intake, self._plan, self._temperature)
+        return self._loop
+
+    def _temperature(self) -> float:
+        source = self._loop and self._loop.source
+        return source.temperature if isinstance(source, _Methods) else float("nan")
+
+    @property
+    def cam_temperatures(self) -> CircArrayBuffer:
+        """Temperatures of the lines of the cube being filled, in degrees Celsius: a copy, `data` in time order."""
+        values = self._engine.intake.column("temperature")
+        buffer = CircArrayBuffer((max(1, len(values)),), 0, np.float32)
+        for value in values:
+            buffer.put(value)
+        return buffer
+
+    def start_streaming(self) -> None:
+        """Start the camera, unless it streams already; it does so until `stop_cam`, or the end of the `with` block."""
+        self._engine.start()
+        loop = self._frame_loop()
+        if not self._is_streaming:
+            loop.ids.restart()
+            self.start_cam()  # type: ignore[attr-defined]
+        loop.exposure_ms = self.settings.model.exposure_ms
+
+    # ---- collecting ----
+
+    def take_line(self) -> bool:
+        """Wait for one frame and make it the next line; False if it was lost. Raises CameraError and its children."""
+        loop = self._frame_loop()
+        with self._line_lock():
+            return loop.take()
+
+    def collect(self, callback: Callable[[int, int], Any] | None = None, progress: bool = True) -> None:
+        """Take exactly `n_lines` frames, with a progress bar. Starts the camera if need be, and lets it stream on.
+
+        `callback(n, n_lines)` is called after each; it runs in the loop. Where a source ends, the cube stays shorter.
+        Raises CameraError and its children; the lines taken before that are kept, and can be saved.
+        """
+        self.start_streaming()
+        with progress_bar(self.n_lines, "collecting", "line", progress) as bar:
+            for n in range(1, self.n_lines + 1):
+                try:
+                    self.take_line()
+                except SourceEnded:
+                    if n == 1:
+                        raise
+                    logger.info("the source has ended after %d of %d lines", n - 1, self.n_lines)
+                    return
+                bar.update(1)
+                if callback is not None:
+                    callback(n, self.n_lines)
+
+    def avgNimgs(self, n: int) -> NDArray[np.float32]:  # noqa: N802 - openhsi's name
+        """Mean of the next `n` frames as they come, float32 (cross-track, wavelength); nothing is saved."""
+        if n < 1:
+            raise OpenHSIError(f"avgNimgs: n must be > 0, got {n}")
+        was_streaming = self._is_streaming
+        self.start_streaming()
+        total = np.zeros(self._plan.frame_shape, np.float64)
+        for _ in range(n):
+            total += self.get_img()  # type: ignore[attr-defined]
+        if not was_streaming:
+            self.stop_cam()  # type: ignore[attr-defined]
+        return (total / n).astype(np.float32)
+
+    def reinitialise(self, **keywords: Any) -> None:
+        """Make slots and settings anew with these keywords changed. Blocks until pending saves are done."""
+        was_streaming = self._is_streaming
+        if was_streaming:
+            self.stop_cam()  # type: ignore[attr-defined]
+        before = self._keywords
+        self._refuse_unknown({k: v for k, v in keywords.items() if k not in before})
+        self._close_source()
+        self._engine.close()
+        self._finalizer.detach()
+        self._loop = None
+        self._keywords = before | keywords
+        try:
+            self._configure()
+        except BaseException:
+            self._keywords = before
+            self._configure()
+            raise
+
+    def _close_source(self) -> None:
+        if self._is_streaming:
+            self.stop_cam()  # type: ignore[attr-defined]
+
+
+def _once(method: Callable[..., Any], streaming: bool) -> Callable[..., Any]:
+    """Let `method` do something only if the camera is not yet in that state."""
+
+    @functools.wraps(method)
+    def idempotent(self: SharedOpenHSI) -> Any:
+        if self._is_streaming is streaming:
+            return None
+        try:
+            return method(self)
+        finally:
+            self._is_streaming = streaming
+
+    idempotent._is_idempotent = True  # type: ignore[attr-defined]
+    return idempotent
+
+
+class _Methods:
+    """A user's camera class as a source: `get_img` for each frame, `get_temp` between lines, at most once a second."""
+
+    frame_id_period: int | None = None  # it has no ids: they are counted here
+
+    def __init__(self, camera: Any, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any]) -> None:
+        self.frame_shape, self.frame_dtype = frame_shape, frame_dtype
+        self.temperature = float("nan")
+        self._camera = camera
+        self._has_temperature = callable(getattr(camera, "get_temp", None))
+        self._next_reading = 0.0
+
+    def read_into(self, out: NDArray[Any], timeout_s: float) -> FrameStamp:  # noqa: ARG002 - get_img has no limit
+        if self._has_temperature and time.monotonic() >= self._next_reading:
+            self._next_reading = time.monotonic() + 1.0
+            self.temperature = self._temperature_or_nan()
+        frame = np.asarray(self._camera.get_img())
+        self._camera._plan.check(frame)
+        np.copyto(out, frame, casting="unsafe")
+        return FrameStamp()
+
+    def _temperature_or_nan(self) -> float:
+        try:
+            return float(self._camera.get_temp())
+        except Exception as error:  # noqa: BLE001 - a line without a temperature is better than no line
+            logger.warning("get_temp failed, lines have no temperature now: %s", error)
+            return float("nan")

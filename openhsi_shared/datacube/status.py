@@ -1,0 +1,50 @@
+"""How it goes: a frozen snapshot of a camera and its writer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from openhsi_shared.buffers.losses import IdRange, ranges_in_words
+
+__all__ = ["Status"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What was collected, lost and saved so far."""
+
+    lines: int
+    """Lines committed since the camera was made."""
+    lines_lost: int
+    """Frames that the camera skipped, or that came when no slot was free, and lines of discarded cubes."""
+    lost_ids: tuple[IdRange, ...]
+    """Which frame ids these are: (first, last), both included."""
+    lines_overwritten: int
+    """Lines put beyond `n_lines` without a save, each of which took the place of an older one."""
+    rate: float
+    """Lines per second, lately."""
+    slots: Mapping[str, int]
+    """How many slots are in each state."""
+    fill: float
+    """How full the cube being filled is, 0 to 1."""
+    cubes_saved: int
+    cubes_pending: int
+    writer_mb_per_s: float
+    """How fast the last cubes were written, in MB/s; NaN before the first."""
+    writer_restarts: int
+    temperature: float
+    """Of the sensor, in degrees Celsius; NaN if it is not known."""
+    errors: tuple[str, ...]
+    """Of saves that failed and whose cubes are still in memory."""
+
+    def __str__(self) -> str:
+        lost = f"{self.lines_lost} lost" + (f" ({ranges_in_words(self.lost_ids[:5])})" if self.lost_ids else "")
+        slots = ", ".join(f"{n} {state}" for state, n in self.slots.items() if n)
+        parts = [
+            f"{self.lines} lines at {self.rate:.0f} /s, {lost}",
+            f"{self.lines_overwritten} overwritten" if self.lines_overwritten else "",
+            f"{self.cubes_saved} cubes saved, {self.cubes_pending} pending",
+            f"slots: {slots}",
+            f"writer {self.writer_mb_per_s:.0f} MB/s" if self.cubes_saved else "",
+            *self.errors,
+        ]
+        return "; ".join(part for part in parts if part)

@@ -1,0 +1,79 @@
+"""What the user's process and the recording's say to each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from openhsi_shared.datacube.status import Status
+
+__all__ = ["Ask", "Ended", "RecordingPlan", "RecordingStatus", "RecordingSummary", "Started", "StopNow"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingPlan:
+    """What is to be recorded."""
+
+    save_dir: str
+    n_cubes: int | None = None
+    seconds: float | None = None
+    save_keywords: Mapping[str, Any] = field(default_factory=dict)
+    niceness: int = 0
+    cpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingStatus(Status):
+    """How a recording goes."""
+
+    seconds: float
+    """Since the first line was awaited."""
+    cubes: int
+    """Cubes begun and closed so far."""
+    disk_minutes_left: float
+    """Until the disk is full, at this rate; infinite while nothing arrives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingSummary:
+    """What a recording came to."""
+
+    paths: tuple[Path, ...]
+    """The files, in order of time."""
+    lines: int
+    """Lines saved in them."""
+    lines_lost: int
+    lost_ids: tuple[Any, ...]
+    seconds: float
+    rate: float
+    """Lines per second, lost ones included."""
+    errors: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.lines} lines in {len(self.paths)} cubes, {self.lines_lost} lost, "
+            f"{self.seconds:.1f} s at {self.rate:.0f} lines/s" + "".join(f"; {error}" for error in self.errors)
+        )
+
+
+class Ask(NamedTuple):
+    """To the recording: how goes it? Answered with a RecordingStatus."""
+
+
+class StopNow(NamedTuple):
+    """To the recording: end in good order, and save the unfinished cube as well."""
+
+
+class Started(NamedTuple):
+    """From the recording: camera and writer are up, the first line is awaited."""
+
+    camera: str
+    dc_shape: tuple[int, int, int]
+
+
+class Ended(NamedTuple):
+    """From the recording: every file is there, or could not be written."""
+
+    summary: RecordingSummary | None
+    error: BaseException | None
+    traceback: str

@@ -1,0 +1,301 @@
+"""Record nonstop: `record` starts a recording, `Recording` is the handle to watch, stop and await it."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from openhsi_shared.datacube.leaving import finish_at_exit, forget
+from openhsi_shared.datacube.progress import progress_bar
+from openhsi_shared.errors import ArgumentError, OpenHSIError, RecordingError
+from openhsi_shared.processes.spawning import SPAWN, pack, spawn
+from openhsi_shared.recording.messages import (
+    Ask,
+    Ended,
+    RecordingPlan,
+    RecordingStatus,
+    RecordingSummary,
+    Started,
+    StopNow,
+)
+from openhsi_shared.recording.process import run_recording
+
+__all__ = ["Recording", "record", "switched_camera"]
+
+logger = logging.getLogger(__name__)
+
+SAVE_KEYWORDS = ("preconfig_meta_path", "prefix", "suffix", "old_style", "savefig")
+POLL_S = 0.02
+
+
+def record(
+    camera: Callable[..., Any],
+    save_dir: str | Path,
+    *,
+    n_lines: int = 1024,
+    n_cubes: int | None = None,
+    seconds: float | None = None,
+    until: Callable[[], bool] | None = None,
+    toggle: Any = None,
+    n_buffers: int = 3,
+    when_full: str = "drop",
+    progress: bool = True,
+    niceness: int = 0,
+    cpus: Sequence[int] = (),
+    **keywords: Any,
+) -> "Recording":
+    """Start to record cubes of `n_lines` nonstop, in a process of its own, and return the handle once the camera is up.
+
+    `camera` is a class such as SharedSimulatedCamera, or your own, also one typed into a notebook. It ends after
+    `n_cubes` or `seconds`, when `until()` is true, when `toggle.status` (property or method) is no longer true, or with
+    `stop`, whichever comes first; `until` and `toggle` are asked in this process, fifty times a second. `niceness` and
+    `cpus` are for the recording's process, where the system allows it. The keywords of `save` go to every save, the
+    others to the camera. Raises here what the camera's class raises, and SaveError if the directory cannot hold one
+    cube.
+    """
+    for name, value in (("n_cubes", n_cubes), ("seconds", seconds)):
+        if value is not None and not value > 0:
+            raise ArgumentError(f"{name} must be > 0, got {value!r}")
+    plan = RecordingPlan(
+        save_dir=str(Path(save_dir).absolute()),
+        n_cubes=n_cubes,
+        seconds=seconds,
+        save_keywords={name: keywords.pop(name) for name in SAVE_KEYWORDS if name in keywords},
+        niceness=niceness,
+        cpus=tuple(cpus),
+    )
+    keywords |= {"n_lines": n_lines, "n_buffers": n_buffers, "when_full": when_full}
+    return Recording(pack((camera, keywords)), plan, _conditions(until, toggle), progress)
+
+
+def switched_camera(
+    cam_class: Callable[..., Any],
+    n_lines: int = 128,
+    processing_lvl: int = 0,
+    json_path: str | Path | None = None,
+    cal_path: str | Path | None = None,
+    preconfig_meta: str | Path | None = None,
+    ssd_dir: str | Path = "/media/pi/fastssd",
+    toggle_interface: Any = None,
+) -> RecordingSummary:
+    """Record while a switch is on, as openhsi's function of that name. Blocks until it is off."""
+    with record(
+        cam_class,
+        ssd_dir,
+        n_lines=n_lines,
+        processing_lvl=processing_lvl,
+        json_path=json_path,
+        cal_path=cal_path,
+        preconfig_meta_path=preconfig_meta,
+        toggle=toggle_interface,
+    ) as run:
+        run.wait()
+    return run.wait()
+
+
+def _conditions(until: Callable[[], bool] | None, toggle: Any) -> list[Callable[[], bool]]:
+    """Functions of which one that is true ends the recording."""
+    found = []
+    if until is not None:
+        if not callable(until):
+            raise ArgumentError(f"until must be a callable that returns true to stop, got {until!r}")
+        found.append(until)
+    if toggle is not None:
+        if not hasattr(toggle, "status"):
+            raise ArgumentError(f"toggle must have a `status`, true while one wants to record, got {toggle!r}")
+        found.append(lambda: not (toggle.status() if callable(toggle.status) else toggle.status))
+    return found
+
+
+class Recording:
+    """A recording that runs in a process of its own.
+
+    Use it in a `with` block: leaving it stops the recording in good order.
+    """
+
+    def __init__(
+        self, payload: bytes, plan: RecordingPlan, conditions: Sequence[Callable[[], bool]], progress: bool
+    ) -> None:
+        self.save_dir = Path(plan.save_dir)
+        self._plan, self._progress, self._conditions = plan, progress, conditions
+        self._connection, theirs = SPAWN.Pipe()
+        self._process = SPAWN.Process(
+            target=run_recording, args=(payload, plan, theirs, os.getpid()), name="openhsi_shared recording"
+        )
+        self._changed = threading.Condition()
+        self._ended: Ended | None = None
+        self._latest: RecordingStatus | None = None
+        self._stop_sent = False
+        self._condition_error: BaseException | None = None
+        spawn(self._process)
+        theirs.close()  # else a dead recording would not show as end-of-file
+        self.process_id = self._process.pid
+        self._await_start()
+        self._threads = [threading.Thread(target=self._hear, name="openhsi_shared recording's answers", daemon=True)]
+        if conditions:
+            self._threads.append(
+                threading.Thread(target=self._watch_conditions, name="openhsi_shared until", daemon=True)
+            )
+        for thread in self._threads:
+            thread.start()
+        finish_at_exit(self)
+
+    def _await_start(self) -> None:
+        try:
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            raise RecordingError(
+                f"the recording's process died while starting, exit code {self._process.exitcode}"
+            ) from None
+        if isinstance(answer, Started):
+            self.camera, self.dc_shape = answer
+            return
+        self._process.join()
+        raise _error_of(answer)
+
+    # ---- what users call ----
+
+    def status(self) -> RecordingStatus:
+        """How it goes, now; after the end, how it went. Raises RecordingError if the recording died."""
+        with self._changed:
+            if self._ended is None:
+                self._latest = None
+                with suppress(OSError):
+                    self._connection.send(Ask())
+                self._changed.wait_for(lambda: self._latest is not None or self._ended is not None, 5.0)
+            if self._latest is None:
+                raise RecordingError("the recording does not answer")
+            return self._latest
+
+    @property
+    def is_running(self) -> bool:
+        """Whether files may still come."""
+        return self._ended is None
+
+    def stop(self) -> None:
+        """Ask it to end in good order, and to save the unfinished cube as well. Does not block; twice is once."""
+        if not self._stop_sent:
+            self._stop_sent = True
+            with suppress(OSError):
+                self._connection.send(StopNow())
+
+    def wait(self, timeout: float | None = None) -> RecordingSummary:
+        """Block until the recording has ended, with a progress bar, and tell what it came to.
+
+        Ctrl-C stops the recording in good order; a second one leaves it to finish by itself. Raises what ended it
+        before its time (CameraLost, NoFreeSlot, SaveError ...), what `until` raised, or TimeoutError after `timeout` s.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        try:
+            self._follow(end)
+        except KeyboardInterrupt:
+            logger.warning("stopping: the cubes collected so far are being saved")
+            self.stop()
+            self._follow(end)
+        ended = self._ended
+        if ended is None:
+            raise TimeoutError(f"the recording goes on after {timeout} s")
+        if self._condition_error is not None:
+            raise self._condition_error
+        if ended.error is not None or ended.summary is None:
+            raise _error_of(ended)
+        return ended.summary
+
+    @property
+    def summary(self) -> RecordingSummary | None:
+        """What it came to, once it has ended, also if something failed."""
+        return self._ended.summary if self._ended else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        was_running = self.is_running
+        self.stop()
+        if error is None and was_running:
+            self.wait()
+            return
+        self._follow(None)
+
+    def leave(self, crashed: bool) -> list[OpenHSIError]:
+        """The interpreter ends: so does the recording, in good order."""
+        del crashed
+        self.stop()
+        self._follow(None)
+        error = self._ended.error if self._ended else None
+        return [error] if isinstance(error, OpenHSIError) else []
+
+    def __repr__(self) -> str:
+        return f"<recording of {self.camera} into {self.save_dir}, {'running' if self.is_running else self.summary}>"
+
+    # ---- the threads ----
+
+    def _follow(self, end: float | None) -> None:
+        total = self._plan.n_cubes and self._plan.n_cubes * self.dc_shape[1]
+        with progress_bar(total, "recording", "line", self._progress) as bar:
+            while self._ended is None and (end is None or time.monotonic() < end):
+                with self._changed:
+                    self._changed.wait_for(lambda: self._ended is not None, 0.25)
+                if not bar.disable and self._ended is None:
+                    with suppress(RecordingError):
+                        self._show(bar, self.status())
+        if self._ended is not None:
+            self._process.join()
+            forget(self)
+
+    @staticmethod
+    def _show(bar: Any, status: RecordingStatus) -> None:
+        bar.set_postfix_str(
+            f"{status.rate:.0f} lines/s, {status.lines_lost} lost, {status.slots['FREE']} slots free, "
+            f"{status.writer_mb_per_s:.0f} MB/s, {status.disk_minutes_left:.0f} min of disk left",
+            refresh=False,
+        )
+        bar.update(status.lines + status.lines_lost - bar.n)
+
+    def _hear(self) -> None:
+        while True:
+            try:
+                answer = self._connection.recv()
+            except (EOFError, OSError):
+                self._process.join()
+                code = self._process.exitcode
+                answer = Ended(
+                    None,
+                    RecordingError(f"the recording's process died, exit code {code}; its writer saves what there was"),
+                    "",
+                )
+            with self._changed:
+                if isinstance(answer, RecordingStatus):
+                    self._latest = answer
+                else:
+                    self._ended = self._ended or answer
+                self._changed.notify_all()
+            if self._ended is not None:
+                return
+
+    def _watch_conditions(self) -> None:
+        while self._ended is None:
+            try:
+                if any(condition() for condition in self._conditions):
+                    self.stop()
+                    return
+            except Exception as error:  # noqa: BLE001 - not swallowed: `wait` raises it
+                self._condition_error = error
+                self.stop()
+                return
+            time.sleep(POLL_S)
+
+
+def _error_of(ended: Ended) -> BaseException:
+    error = ended.error or RecordingError("the recording ended without a word")
+    if ended.traceback:
+        error.add_note(f"in the recording's process:\n{ended.traceback}")
+    return error

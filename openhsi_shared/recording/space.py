@@ -1,0 +1,38 @@
+"""Whether the disk is large enough for what is to be recorded."""
+
+import errno
+import logging
+import shutil
+from pathlib import Path
+
+from openhsi_shared.errors import SaveError
+
+__all__ = ["check_space", "minutes_left"]
+
+logger = logging.getLogger(__name__)
+
+
+def check_space(directory: Path, cube_bytes: int, n_cubes: int | None, bytes_per_s: float) -> None:
+    """Refuse a recording that cannot hold one cube; warn of one that cannot hold what was asked for.
+
+    Raises SaveError (ENOSPC). Makes the directory, so that one that cannot be made is known before the first line.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(directory).free
+    except OSError as error:
+        raise SaveError(error.errno, f"{error.strerror}: recordings cannot go there", str(directory)) from error
+    if free < cube_bytes:
+        figures = f"one cube needs {cube_bytes / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free"
+        words = f"{figures}: choose another disk or fewer lines"
+        raise SaveError(errno.ENOSPC, words, str(directory))
+    minutes = minutes_left(free, bytes_per_s)
+    if n_cubes is not None and free < n_cubes * cube_bytes:
+        logger.warning(
+            "%s has room for %d of %d cubes, about %.1f minutes", directory, free // cube_bytes, n_cubes, minutes
+        )
+
+
+def minutes_left(free: int, bytes_per_s: float) -> float:
+    """Minutes until `free` bytes are used up."""
+    return free / bytes_per_s / 60 if bytes_per_s > 0 else float("inf")

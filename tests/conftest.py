@@ -1,0 +1,49 @@
+"""What all tests share: nobody may leave a process, a file in /dev/shm or an open camera behind."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+SHM = Path("/dev/shm")
+
+
+def wait_for(what: Callable[[], object], patience_s: float = 20.0) -> None:
+    """Wait until `what()` is true; fail, rather than hang, when it never is."""
+    end = time.monotonic() + patience_s
+    while not what():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come true within {patience_s} s")
+        time.sleep(0.005)
+
+
+def _children() -> set[int]:
+    """Our processes, without the one helper of `multiprocessing` that lives as long as we do."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(process.cmdline()):
+                found.add(process.pid)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def _shared_files() -> set[str]:
+    return {path.name for path in SHM.iterdir()} if SHM.is_dir() else set()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    before, shared_before = _children(), _shared_files()
+    yield
+    end = time.monotonic() + 5
+    while (left := _children() - before) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not left, (
+        f"processes were left behind: {[psutil.Process(pid).cmdline() for pid in left if psutil.pid_exists(pid)]}"
+    )
+    left_files = _shared_files() - shared_before
+    assert not left_files, f"files were left in /dev/shm: {left_files}"
