@@ -1,5 +1,7 @@
 """What all tests share: nobody may leave a process, a file in /dev/shm or an open camera behind."""
 
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +34,16 @@ def _children() -> set[int]:
 
 
 def _shared_files() -> set[str]:
-    return {path.name for path in SHM.iterdir()} if SHM.is_dir() else set()
+    """Files of multiprocessing in /dev/shm, without those of other programs that run here just now."""
+    if not SHM.is_dir():
+        return set()
+    ours = {os.getpid(), *_children()}
+    names = {path.name for path in SHM.iterdir()}
+    return {
+        name
+        for name in names
+        if not (pid := re.match(r"pym-(\d+)-", name)) or int(pid[1]) in ours or not psutil.pid_exists(int(pid[1]))
+    }
 
 
 @pytest.fixture(autouse=True)
