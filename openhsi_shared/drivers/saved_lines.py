@@ -1,0 +1,148 @@
+"""The lines of saved cubes, one after the other, with ids and times that go on from file to file.
+
+They are read in blocks, so that a line costs little more than its copy.
+"""
+
+import logging
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.errors import ChecksumError, FileError
+from openhsi_shared.files import open_cube
+
+__all__ = ["LONGEST_PAUSE_NS", "SavedCube", "SavedLine", "lines_of", "look_at"]
+
+logger = logging.getLogger(__name__)
+
+BLOCK_BYTES = 8 * 2**20
+"""As much is read from a file at once."""
+LONGEST_PAUSE_NS = 10 * 10**9
+"""Between two lines of different flights lie hours, and nobody wants to wait for them."""
+
+
+@dataclass(frozen=True)
+class SavedCube:
+    """What is known of a file before its pixels are read."""
+
+    path: Path
+    n_lines: int
+    line_shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    run_id: str | None
+    """Cubes of one recording share it, and their frame ids are of one count."""
+    exposure_ms: float | None
+    times_ns: NDArray[Any] | None
+    frame_ids: NDArray[Any] | None
+    temperatures: NDArray[Any] | None
+
+
+class SavedLine(NamedTuple):
+    """A line as it was recorded. What the file does not know is None, or NaN."""
+
+    pixels: NDArray[Any] | None
+    """None: the file is damaged here."""
+    frame_id: int
+    time_ns: int | None
+    pause_ns: int
+    """Time since the line before, at most `LONGEST_PAUSE_NS`; 0 for the first."""
+    temperature: float
+
+
+def look_at(path: Path) -> list[SavedCube]:
+    """Look at a cube's file, or at all in a folder and its subfolders, in the order of their times.
+
+    FileError for what is missing, foreign or empty, and for cubes with different frames.
+    """
+    if path.is_dir():
+        files = [file for file in sorted(path.rglob("*.nc")) if not file.name.startswith(".")]
+        if not files:
+            raise FileError(f"folder {path} holds no cube: no file in it ends in .nc")
+        cubes = sorted(map(_look_at_one, files), key=_begin)
+    else:
+        cubes = [_look_at_one(path)]
+    first = cubes[0]
+    for cube in cubes:
+        if (cube.line_shape, cube.dtype) != (first.line_shape, first.dtype):
+            raise FileError(
+                f"{cube.path} has lines of {cube.dtype} {cube.line_shape}, but {first.path} of {first.dtype} "
+                f"{first.line_shape}: replay cubes of one kind only"
+            )
+    return cubes
+
+
+def _look_at_one(path: Path) -> SavedCube:
+    with open_cube(path) as cube:
+        n_lines, n_rows, n_columns = cube.lines.shape
+        return SavedCube(
+            path=path,
+            n_lines=n_lines,
+            line_shape=(n_rows, n_columns),
+            dtype=np.dtype(cube.lines.dtype),
+            run_id=cube.attributes.get("run_id"),
+            exposure_ms=cube.attributes.get("exposure_ms"),
+            times_ns=cube.times_ns,
+            frame_ids=cube.frame_ids,
+            temperatures=cube.temperatures,
+        )
+
+
+def _begin(cube: SavedCube) -> tuple[int, str]:
+    return (0 if cube.times_ns is None else int(cube.times_ns[0]), cube.path.name)
+
+
+def lines_of(cubes: list[SavedCube], *, loop: bool) -> Generator[SavedLine]:
+    """Give all lines; with `loop` for ever, ids and times going on as if the whole had been recorded again.
+
+    Close the generator to close the file it reads.
+    """
+    last_id, shift_ns = -1, 0
+    time_ns: int | None = None
+    while True:
+        id_offset, run_id = 0, None
+        for number, cube in enumerate(cubes):
+            ids = np.arange(cube.n_lines) if cube.frame_ids is None else cube.frame_ids
+            is_same_run = number > 0 and run_id is not None and cube.run_id == run_id
+            if last_id >= 0 and not (is_same_run and int(ids[0]) + id_offset > last_id):
+                id_offset = last_id + 1 - int(ids[0])
+            run_id = cube.run_id
+            times = cube.times_ns
+            if number == 0 and times is not None and time_ns is not None:
+                shift_ns = time_ns + _usual_step_ns(times) - int(times[0])
+            for index, pixels in enumerate(_pixels_of(cube)):
+                before_ns, time_ns = time_ns, None if times is None else int(times[index]) + shift_ns
+                pause_ns = 0 if time_ns is None or before_ns is None else time_ns - before_ns
+                last_id = int(ids[index]) + id_offset
+                celsius = np.nan if cube.temperatures is None else float(cube.temperatures[index])
+                yield SavedLine(pixels, last_id, time_ns, min(max(pause_ns, 0), LONGEST_PAUSE_NS), celsius)
+        if not loop:
+            return
+
+
+def _pixels_of(cube: SavedCube) -> Iterator[NDArray[Any] | None]:
+    n_block = max(1, BLOCK_BYTES // (cube.line_shape[0] * cube.line_shape[1] * cube.dtype.itemsize))
+    with open_cube(cube.path) as opened:
+        for begin in range(0, cube.n_lines, n_block):
+            end = min(begin + n_block, cube.n_lines)
+            try:
+                block = np.asarray(opened.lines[begin:end])
+            except ChecksumError:
+                yield from (_pixels_unless_damaged(opened.lines, index) for index in range(begin, end))
+            else:
+                yield from block
+
+
+def _pixels_unless_damaged(lines: Any, index: int) -> NDArray[Any] | None:
+    try:
+        return np.asarray(lines[index])
+    except ChecksumError as error:
+        logger.warning("a line is replayed as an incomplete frame: %s", error)
+        return None
+
+
+def _usual_step_ns(times_ns: NDArray[Any]) -> int:
+    return int(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0
