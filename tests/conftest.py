@@ -3,22 +3,13 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 SHM = Path("/dev/shm")
-
-
-def wait_for(what: Callable[[], object], patience_s: float = 20.0) -> None:
-    """Wait until `what()` is true; fail, rather than hang, when it never is."""
-    end = time.monotonic() + patience_s
-    while not what():
-        if time.monotonic() > end:
-            raise AssertionError(f"{what} did not come true within {patience_s} s")
-        time.sleep(0.005)
 
 
 def _children() -> set[int]:
@@ -56,5 +47,6 @@ def _nothing_is_left_behind() -> Iterator[None]:
     assert not left, (
         f"processes were left behind: {[psutil.Process(pid).cmdline() for pid in left if psutil.pid_exists(pid)]}"
     )
-    left_files = _shared_files() - shared_before
+    while (left_files := _shared_files() - shared_before) and time.monotonic() < end:
+        time.sleep(0.01)  # another program's, which runs beside us, does not stay
     assert not left_files, f"files were left in /dev/shm: {left_files}"

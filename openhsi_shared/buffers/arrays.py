@@ -9,6 +9,7 @@ that was asked for::
 """
 
 import ctypes
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,27 +32,36 @@ def copy_without_wrapping(out: NDArray[Any], values: ArrayLike) -> None:
     ...
     openhsi_shared.errors.FrameError: a line with values from 255 to 256 does not fit into uint8 (0 to 255)
     """
-    given = np.asarray(values)
-    if (
-        out.dtype.kind in "iu"
-        and given.dtype != out.dtype
-        and given.size
-        and not np.can_cast(given.dtype, out.dtype, "safe")
-    ):
-        if given.dtype.kind not in "iufb":
+    try:
+        given = np.asarray(values)
+    except ValueError as error:
+        raise FrameError(f"a line must be an array or a number: {error}") from error
+    if given.dtype != out.dtype and given.size and not np.can_cast(given.dtype, out.dtype, "safe"):
+        if given.dtype.kind not in "iufb":  # half a line of words would be copied before the first that is no number
             raise FrameError(f"a line of {given.dtype} does not fit into {out.dtype}")
-        limits = np.iinfo(out.dtype)
-        low, high = given.min(), given.max()
-        if not (limits.min <= low and high <= limits.max):  # a NaN fails, too
-            raise FrameError(
-                f"a line with values from {low} to {high} does not fit into {out.dtype} ({limits.min} to {limits.max})"
-            )
+        if out.dtype.kind in "iu":
+            _check_limits(given, out.dtype)
     try:
         np.copyto(out, given, casting="unsafe")
     except (ValueError, TypeError) as error:
         raise FrameError(
             f"a line of shape {given.shape} and type {given.dtype} does not fit into {out.shape} {out.dtype}"
         ) from error
+
+
+def _check_limits(given: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    limits = np.iinfo(dtype)
+    low, high = given.min(), given.max()
+    # compared as Python's whole numbers: as floats, the largest of 64 bits is rounded up to one that does not fit
+    fits = bool(np.isfinite(low) and np.isfinite(high))  # a NaN makes both of them NaN
+    if fits and given.dtype.kind == "f":
+        fits = limits.min <= math.floor(float(low)) and math.ceil(float(high)) <= limits.max
+    elif fits:
+        fits = limits.min <= int(low) and int(high) <= limits.max
+    if not fits:
+        raise FrameError(
+            f"a line with values from {low} to {high} does not fit into {dtype} ({limits.min} to {limits.max})"
+        )
 
 
 class CircArrayBuffer:
@@ -72,13 +82,17 @@ class CircArrayBuffer:
         try:
             self.size = tuple(int(n) for n in size)
             whole = all(n == m for n, m in zip(self.size, size, strict=True))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ArgumentError(f"size must be a sequence of whole numbers > 0, got {size!r}") from error
         if not self.size or min(self.size) < 1 or not whole:
             raise ArgumentError(f"size must be a sequence of whole numbers > 0, got {size!r}")
-        if not -len(self.size) <= axis < len(self.size):
-            raise ArgumentError(f"axis {axis} does not exist in an array of size {self.size}")
-        self.axis = axis % len(self.size)
+        if (
+            isinstance(axis, bool)
+            or not isinstance(axis, int | np.integer)
+            or not -len(self.size) <= axis < len(self.size)
+        ):
+            raise ArgumentError(f"axis {axis!r} does not exist in an array of size {self.size}")
+        self.axis = int(axis) % len(self.size)
         self.show_func = show_func
 
     def _memory_shape(self) -> tuple[int, ...]:
@@ -186,7 +200,7 @@ class SharedCircArrayBuffer(CircArrayBuffer):
         """Make a zeroed shared array; `c_dtype` is a ctypes type. Raises MemoryShortage if it does not fit."""
         self._describe(size, axis, show_func)
         self.c_dtype = c_dtype
-        self.shared_data = shared_array(c_dtype, int(np.prod(self.size)), f"SharedCircArrayBuffer of size {self.size}")
+        self.shared_data = shared_array(c_dtype, math.prod(self.size), f"SharedCircArrayBuffer of size {self.size}")
         self._shared_counts = shared_array("q", 2, "counters")
         self._attach_shared()
 

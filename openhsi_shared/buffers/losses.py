@@ -75,11 +75,17 @@ class FrameLedger:
         self._next_commit = last + 1
         self.n_committed += 1
 
-    def skip(self, frame_id: int) -> None:
-        """Note that somebody took `frame_id` to look at it: neither committed nor lost."""
-        if self.offer(frame_id):
-            self.commit()
-            self.n_committed -= 1
+    def skip(self, frame_id: int) -> bool:
+        """Note that somebody took `frame_id` to look at it: neither committed nor lost.
+
+        False, and nothing is noted, if it does not follow the last line: it could not be told from the loss before it.
+        """
+        if self._begin is not None and frame_id != self._next_commit:
+            return False
+        self.offer(frame_id)
+        self.commit()
+        self.n_committed -= 1
+        return True
 
     def lost_ids(self) -> tuple[IdRange, ...]:
         """All gaps so far, with the one that is still open."""

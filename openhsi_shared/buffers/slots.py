@@ -9,6 +9,7 @@ its columns are in place; whatever lies behind that is garbage by definition::
                                                                               └──discard──▶ FREE
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -21,7 +22,17 @@ from openhsi_shared.buffers.arrays import SharedCircArrayBuffer
 from openhsi_shared.buffers.memory import PAGE, aligned_bytes, require_memory, shared_array
 from openhsi_shared.errors import ArgumentError
 
-__all__ = ["COLUMNS", "LABEL_BYTES", "SlotArray", "SlotLayout", "SlotMemory", "SlotRegister", "SlotState", "Word"]
+__all__ = [
+    "COLUMNS",
+    "LABEL_BYTES",
+    "SlotArray",
+    "SlotLayout",
+    "SlotMemory",
+    "SlotRegister",
+    "SlotState",
+    "Word",
+    "check_label",
+]
 
 COLUMNS: dict[str, str] = {"time_ns": "q", "frame_id": "q", "camera_time_ns": "q", "temperature": "f"}
 """What is noted for each line: UTC in ns, the unwrapped id, the camera's own clock (-1 = unknown), degrees Celsius."""
@@ -110,7 +121,7 @@ class SlotLayout:
     def total_bytes(self) -> int:
         """Bytes of shared memory in all."""
         columns = sum(np.dtype(code).itemsize for code in COLUMNS.values()) * int(self.n_lines)
-        return self.n_slots * (self.slot_bytes + columns + LABEL_BYTES)
+        return int(self.n_slots) * (self.slot_bytes + columns + LABEL_BYTES)
 
 
 @dataclass(frozen=True)
@@ -179,6 +190,12 @@ class SlotRegister:
         """Shape of the slots."""
         return self.memory.layout
 
+    def release(self) -> None:
+        """Give the memory back, as far as nobody else holds a view of it. Nothing can be asked any more."""
+        self._lines, self._columns, self._flat_columns = [], {}, {}
+        self._words, self._labels = memoryview(b""), np.empty((0, 0), np.uint8)
+        self.memory = dataclasses.replace(self.memory, lines=None, columns={}, words=None, labels=None)
+
     # ---- what reads ----
 
     def word(self, slot: int, word: Word) -> int:
@@ -200,9 +217,16 @@ class SlotRegister:
 
     def extent(self, slot: int) -> tuple[int, int]:
         """(first, n): index of the oldest whole line, and how many there are from it on, going round."""
-        n_put, n_begun, n_lines = self.word(slot, Word.N_PUT), self.word(slot, Word.N_BEGUN), self.layout.n_lines
-        oldest = max(0, max(n_begun, n_put) - n_lines)
-        return oldest % n_lines, n_put - oldest
+        n_put = self.word(slot, Word.N_PUT)
+        oldest = self.n_overwritten(slot)
+        return oldest % self.layout.n_lines, n_put - oldest
+
+    def n_overwritten(self, slot: int) -> int:
+        """How many lines of the cube are gone because it went round.
+
+        With the one that a begun line lies over: that may stay so, when the camera fails or sends a frame twice.
+        """
+        return max(0, max(self.word(slot, Word.N_BEGUN), self.word(slot, Word.N_PUT)) - self.layout.n_lines)
 
     def column(self, slot: int, name: str) -> NDArray[Any]:
         """Copy of one column of the lines there are, in time order."""
@@ -275,13 +299,16 @@ class SlotRegister:
 
     def write_label(self, slot: int, label: bytes) -> None:
         """Say where and how the cube is to be saved. ArgumentError if it does not fit."""
-        if len(label) > LABEL_BYTES:
-            raise ArgumentError(
-                f"metadata and settings of {len(label):,} bytes: at most {LABEL_BYTES:,} fit into a slot"
-            )
+        check_label(label)
         self._set(slot, Word.LABEL_LENGTH, 0)
         self._labels[slot, : len(label)] = np.frombuffer(label, np.uint8)
         self._set(slot, Word.LABEL_LENGTH, len(label))
+
+
+def check_label(label: bytes) -> None:
+    """Raise ArgumentError unless `label` fits into a slot."""
+    if len(label) > LABEL_BYTES:
+        raise ArgumentError(f"metadata and settings of {len(label):,} bytes: at most {LABEL_BYTES:,} fit into a slot")
 
 
 class SlotArray(SharedCircArrayBuffer):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.buffers.losses import FrameLedger
-from openhsi_shared.buffers.slots import SlotRegister, SlotState, Word
+from openhsi_shared.buffers.slots import SlotRegister, SlotState, Word, check_label
 from openhsi_shared.buffers.times import Clock
 from openhsi_shared.errors import ArgumentError, NoFreeSlot, OpenHSIError
 
@@ -50,8 +50,7 @@ class Intake:
         self.slot: int | None = None
         """The slot being filled, or None while none is free."""
         self.n_overwritten = 0
-        self.label = b""
-        """Where a cube is to be saved if we die before `save` has said it."""
+        self._label = b""
         self._keeper = keeper
         self._last_ns = 0
         self._warn_at = self._warnings()
@@ -60,6 +59,19 @@ class Intake:
         self._lost_at_swap = 0
         self._lost_told = 0
         self._warned_of_loss = 0.0
+
+    @property
+    def label(self) -> bytes:
+        """Where a cube is to be saved if we die before `save` has said it.
+
+        ArgumentError if it is too large for a slot: here, not at the next swap, which would be left half done.
+        """
+        return self._label
+
+    @label.setter
+    def label(self, label: bytes) -> None:
+        check_label(label)
+        self._label = label
 
     # ---- the hot path ----
 
@@ -84,6 +96,8 @@ class Intake:
         slot = self.slot
         if slot is None:
             raise OpenHSIError("commit without next_line")
+        if ledger.n_committed == 0:
+            self.register.expect(slot, ledger.expected)  # where a camera begins to count shows with its first frame
         self._last_ns = time_ns = max(self.clock.wall_ns(monotonic_ns), self._last_ns)
         n_lost = ledger.n_lost_before_last + ledger.lost_if_committed() - self._lost_at_swap
         self.register.commit(slot, time_ns, frame_id, -1 if camera_ns is None else camera_ns, temperature, n_lost)
@@ -106,13 +120,11 @@ class Intake:
     def skip(self, frame_id: int) -> None:
         """Note a frame that somebody took to look at it.
 
-        Between cubes that is no loss; within one it is missing in the file.
+        Between cubes that is no loss. Within one, or behind lost frames, the file must say that it is missing.
         """
-        if self.n_lines():
+        if self.n_lines() or not self.ledger.skip(frame_id):
             self.ledger.offer(frame_id)
-            return
-        self.ledger.skip(frame_id)
-        if self.slot is not None:
+        elif self.slot is not None:
             self.register.expect(self.slot, self.ledger.expected)
 
     # ---- swapping ----
@@ -133,10 +145,14 @@ class Intake:
             self._lost_told = self.ledger.n_lost
             return None, 0, lost
         within = self.register.word(slot, Word.N_LOST)
+        lost = self._lost_at_swap + within - max(self._lost_at_swap, self._lost_told)
         self._lost_at_swap += within
+        # one more than was counted at each commit, if a line was begun over the oldest one and never became any
+        n_counted = max(0, self.register.word(slot, Word.N_PUT) - self.register.layout.n_lines)
+        self.n_overwritten += self.register.n_overwritten(slot) - n_counted
         self.register.mark(slot, SlotState.FULL)
         self.slot = self.register.take_free(self.ledger.expected, self.label)
-        return slot, n, within
+        return slot, n, lost
 
     def nothing_lost_since_swap(self) -> bool:
         """Whether a cube without lines has nothing to tell, either."""
@@ -178,7 +194,8 @@ class Intake:
     def _warn_before_loss(self, n_put: int) -> None:
         if self.when_full != "block" and not self.register.slots_in(SlotState.FREE):
             logger.warning(
-                "the cube being filled is %d %% full and no other slot is free: the disk is too slow",
+                "the cube being filled is %d %% full and no other slot is free: "
+                "lines will be lost if the disk does not catch up",
                 100 * n_put // self.register.layout.n_lines,
             )
 

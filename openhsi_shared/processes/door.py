@@ -32,6 +32,7 @@ class Answer(NamedTuple):
 
     words: Mapping[str, Any]
     descriptors: Sequence[int] = ()
+    """The door closes them, sent or not."""
 
 
 def runtime_directory() -> Path:
@@ -49,20 +50,22 @@ def runtime_directory() -> Path:
 
 
 class Door:
-    """Answers visitors in a thread of its own until it is closed."""
+    """Answers visitors, each in a thread of its own, until it is closed."""
 
     def __init__(self, name: str, answer: Callable[[str], Answer]) -> None:
-        """Open `name`.sock in the runtime directory; `answer(ask)` is called for each visitor."""
+        """Open `name`.sock in the runtime directory; `answer(ask)` is called for one visitor at a time.
+
+        OSError if the socket cannot be made: its path may be too long, for instance.
+        """
         self.path = runtime_directory() / f"{name}.sock"
         self._answer = answer
+        self._answering = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX)
-        self.path.unlink(missing_ok=True)
-        before = os.umask(0o177)
         try:
-            self._listener.bind(str(self.path))
-        finally:
-            os.umask(before)
-        self._listener.listen()
+            self._listen()
+        except OSError:
+            self._listener.close()
+            raise
         self._thread = threading.Thread(target=self._serve, name="openhsi_shared door", daemon=True)
         self._thread.start()
 
@@ -74,28 +77,49 @@ class Door:
         self._listener.close()
         self._thread.join()
 
+    def _listen(self) -> None:
+        """Get the name last: one that nobody listens behind is swept away by `find_doors` as that of a dead owner."""
+        nameless = self.path.with_suffix(".new")
+        nameless.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            self._listener.bind(str(nameless))
+        finally:
+            os.umask(before)
+        self._listener.listen()
+        nameless.replace(self.path)
+
     def _serve(self) -> None:
         while True:
             try:
                 visitor, _ = self._listener.accept()
             except OSError:
                 return
-            with visitor:
-                visitor.settimeout(PATIENCE_S)  # a visitor that says nothing must not keep out the others
-                try:
-                    self._talk(visitor)
-                except Exception as error:  # noqa: BLE001 - a visitor's trouble is not the recording's
-                    logger.debug("a visitor at the door got no answer: %s", error)
+            # a visitor that says nothing must not keep out the others, nor the recording from ending
+            threading.Thread(target=self._receive, args=(visitor,), name="openhsi_shared visitor", daemon=True).start()
+
+    def _receive(self, visitor: socket.socket) -> None:
+        with visitor:
+            visitor.settimeout(PATIENCE_S)
+            try:
+                self._talk(visitor)
+            except Exception as error:  # noqa: BLE001 - a visitor's trouble is not the recording's
+                logger.debug("a visitor at the door got no answer: %s", error)
 
     def _talk(self, visitor: socket.socket) -> None:
         ask = json.loads(_read_line(visitor)).get("ask")
-        answer = self._answer(str(ask))
-        text = json.dumps(answer.words, default=str).encode() + b"\n"
-        if answer.descriptors:
-            socket.send_fds(visitor, [text[:1]], list(answer.descriptors))
-            visitor.sendall(text[1:])
-        else:
-            visitor.sendall(text)
+        with self._answering:
+            answer = self._answer(str(ask))
+        try:
+            text = json.dumps(answer.words, default=str).encode() + b"\n"
+            if answer.descriptors:
+                socket.send_fds(visitor, [text[:1]], list(answer.descriptors))
+                visitor.sendall(text[1:])
+            else:
+                visitor.sendall(text)
+        finally:
+            for descriptor in answer.descriptors:
+                os.close(descriptor)
 
 
 def _read_line(connection: socket.socket) -> bytes:
@@ -115,7 +139,12 @@ def knock(door: Path, ask: str) -> tuple[dict[str, Any], list[int]]:
         connection.connect(str(door))
         connection.sendall(json.dumps({"ask": ask}).encode() + b"\n")
         first, descriptors, _, _ = socket.recv_fds(connection, 1, 8)
-        words = json.loads(first + _read_line(connection))
+        try:
+            words = json.loads(first + _read_line(connection))
+        except (OSError, ValueError):
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
     return words, list(descriptors)
 
 

@@ -1,0 +1,151 @@
+"""One frame after the other: in place where nothing is done to it, and every id accounted for."""
+
+import time
+
+import numpy as np
+import pytest
+from intake_bench import Bench, ScriptedDriver
+
+from openhsi_shared.buffers.losses import IdRange
+from openhsi_shared.capture.loop import FrameLoop
+from openhsi_shared.drivers import FrameStamp, FrameStatus
+from openhsi_shared.errors import CameraLost, FrameTimeout, SourceEnded
+from openhsi_shared.levels import LevelPlan
+
+WHOLE = slice(0, 4)
+CROPPED = slice(1, 3)
+
+
+def loop_of(script, level=-1, rows=CROPPED, period=None, **bench):
+    """(loop, bench, driver) of a camera that plays `script`."""
+    driver = ScriptedDriver(script, period)
+    plan = LevelPlan(level=level, frame_shape=driver.frame_shape, frame_dtype=driver.frame_dtype, rows=rows)
+    bench = Bench(**bench, line_shape=plan.line_shape)
+    return FrameLoop(driver, bench.intake, plan, lambda: 21.5), bench, driver
+
+
+def stamps(*frame_ids):
+    return [FrameStamp(frame_id, 1_000 * k, 7 * k) for k, frame_id in enumerate(frame_ids)]
+
+
+def test_frame_that_stays_as_it_is_is_read_straight_into_the_slot():
+    loop, bench, driver = loop_of(stamps(0, 1))
+    assert loop.take()
+    assert loop.take()
+    for k, out in enumerate(driver.out):
+        assert out.ctypes.data == bench.register.lines(0)[k].ctypes.data
+    assert bench.intake.lines()[:, 0, 0].tolist() == [0, 1]
+
+
+def test_frame_that_is_cropped_is_read_beside_the_slot_and_copied():
+    loop, bench, driver = loop_of(stamps(0, 1), level=0)
+    loop.take()
+    loop.take()
+    assert not np.shares_memory(driver.out[0], bench.register.lines(0))
+    assert bench.intake.lines().shape == (2, 2, 3)
+    assert bench.intake.lines()[:, 1, 2].tolist() == [0, 1]
+
+
+def test_cropping_that_keeps_all_rows_costs_no_copy():
+    loop, bench, driver = loop_of(stamps(0), level=0, rows=WHOLE)
+    loop.take()
+    assert np.shares_memory(driver.out[0], bench.register.lines(0))
+
+
+def test_what_the_camera_knows_of_a_line_lies_beside_it():
+    loop, bench, _ = loop_of(stamps(8, 9))
+    loop.take()
+    loop.take()
+    assert bench.intake.column("frame_id").tolist() == [8, 9]
+    assert bench.intake.column("camera_time_ns").tolist() == [0, 7]
+    assert bench.intake.column("temperature").tolist() == [21.5, 21.5]
+    assert np.diff(bench.intake.column("time_ns")).tolist() == [1000]
+
+
+def test_camera_without_clock_and_counter_gets_ours():
+    loop, bench, _ = loop_of([FrameStamp(), FrameStamp()])
+    loop.exposure_ms = 40_000.0
+    before = time.time_ns()
+    loop.take()
+    loop.take()
+    assert bench.intake.column("frame_id").tolist() == [0, 1]
+    middle = bench.intake.column("time_ns")[0]
+    assert abs(middle - before + 20_000_000_000) < 5_000_000_000, "half an exposure before it came"
+
+
+def test_counter_that_wraps_goes_on():
+    loop, bench, _ = loop_of(stamps(65534, 65535, 1, 3), period=65535)
+    for _ in range(4):
+        loop.take()
+    assert bench.intake.column("frame_id").tolist() == [65534, 65535, 65536, 65538]
+    assert bench.intake.ledger.lost_ids() == (IdRange(65537, 65537),)
+
+
+def test_doubled_frame_is_no_line():
+    loop, bench, _ = loop_of(stamps(0, 1, 1, 2))
+    assert [loop.take() for _ in range(4)] == [True, True, False, True]
+    assert bench.intake.lines()[:, 0, 0].tolist() == [0, 1, 2]
+    assert bench.intake.ledger.n_lost == 0
+
+
+def test_frame_that_did_not_arrive_whole_is_lost():
+    loop, bench, _ = loop_of([FrameStamp(0, 0), FrameStamp(1, 1, None, FrameStatus.INCOMPLETE), FrameStamp(2, 2)])
+    assert [loop.take() for _ in range(3)] == [True, False, True]
+    assert bench.intake.lines()[:, 0, 0].tolist() == [0, 2]
+    assert bench.intake.ledger.lost_ids() == (IdRange(1, 1),)
+
+
+def test_frames_are_taken_and_counted_while_there_is_no_slot():
+    loop, bench, driver = loop_of(stamps(*range(8)), n_lines=1)
+    loop.take()
+    bench.save()
+    loop.take()
+    bench.save()
+    assert [loop.take() for _ in range(3)] == [False] * 3
+    assert not any(np.shares_memory(out, bench.register.lines(0)) for out in driver.out[2:])
+    bench.keeper.answer()
+    assert loop.take()
+    assert bench.save() == ([5], [2, 3, 4], 3)
+
+
+def test_lost_frames_of_a_camera_without_counter_are_counted_too():
+    loop, bench, _ = loop_of([FrameStamp()] * 6, n_lines=1)
+    for _ in range(2):
+        loop.take()
+        bench.save()
+    loop.take()
+    loop.take()
+    bench.keeper.answer()
+    loop.take()
+    assert bench.save() == ([4], [2, 3], 2)
+
+
+@pytest.mark.parametrize("error", [CameraLost("unplugged"), FrameTimeout("nothing came")])
+def test_failure_of_the_camera_is_raised_and_what_was_collected_is_kept(error):
+    loop, bench, _ = loop_of([*stamps(0, 1), error])
+    loop.take()
+    loop.take()
+    with pytest.raises(type(error), match=str(error)):
+        loop.take()
+    assert bench.intake.lines()[:, 0, 0].tolist() == [0, 1]
+    with pytest.raises(SourceEnded):
+        loop.take()
+
+
+def test_patience_grows_with_the_exposure():
+    loop, _, driver = loop_of(stamps(0, 1))
+    loop.take()
+    loop.exposure_ms = 60_000.0
+    loop.take()
+    assert driver.patience_s[0] >= 1
+    assert driver.patience_s[1] > 60, "a frame takes at least as long as its exposure"
+
+
+def test_frame_that_was_looked_at_is_not_lost():
+    loop, bench, _ = loop_of(stamps(0, 2))
+    loop.take()
+    bench.save()
+    loop.skip(FrameStamp(1))
+    loop.skip(FrameStamp(None))
+    loop.take()
+    assert bench.save() == ([2], [], 0)
