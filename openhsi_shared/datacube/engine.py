@@ -1,15 +1,14 @@
 """Slots, intake and writer of one cube, kept together from the first line to the last file."""
 
 import dataclasses
-import json
 import logging
 import os
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from openhsi_shared.buffers.slots import SlotLayout, SlotMemory, SlotRegister, SlotState
 from openhsi_shared.capture.intake import Intake, WhenFull
@@ -48,9 +47,23 @@ class SaveOptions:
     """Where cubes go whose directory fails."""
 
     def __post_init__(self) -> None:
-        for name, allowed in (("compression", COMPRESSIONS), ("durability", DURABILITIES), ("writers", (1, 2))):
+        for name, allowed in (
+            ("compression", COMPRESSIONS),
+            ("durability", DURABILITIES),
+            ("writers", (1, 2)),
+            ("when_full", get_args(WhenFull)),
+        ):
             if getattr(self, name) not in allowed:
                 raise ArgumentError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        if self.compression is not None and self.compression_level is not None:
+            from openhsi_shared.files.encoding import LEVELS
+
+            levels = LEVELS[self.compression]
+            if self.compression_level not in levels:
+                raise ArgumentError(
+                    f"compression_level of {self.compression!r} must be from {levels.start} to {levels.stop - 1}, "
+                    f"got {self.compression_level!r}"
+                )
         if isinstance(self.fallback_dirs, str | Path):
             raise ArgumentError(f"fallback_dirs must be a sequence of directories, got {self.fallback_dirs!r}")
 
@@ -79,15 +92,16 @@ class CubeEngine:
         self.last_directory = ""
         self.is_closed = False
         self._directories: set[str] = set()
+        self._last_status: Status | None = None
         self._owner = os.getpid()
 
     # ---- while it runs ----
 
     def start(self) -> None:
         """Bring the writer up, warm, before the first line. Blocks for about half a second, the first time."""
+        self.check_usable()
         if self.writer.is_started:
             return
-        self.check_usable()
         from openhsi_shared.datacube.leaving import finish_at_exit
 
         self.writer.start()
@@ -103,7 +117,8 @@ class CubeEngine:
     def expect(self, label: Label) -> None:
         """Say where cubes are to be saved if this process dies before it calls `save`."""
         self.last_directory = label.directory
-        self.intake.label = label.to_bytes()
+        is_new = label.directory not in self._directories
+        self.intake.label = dataclasses.replace(label, make_directory=is_new).to_bytes()
         if self.intake.slot is not None:
             self.register.write_label(self.intake.slot, self.intake.label)
 
@@ -117,10 +132,10 @@ class CubeEngine:
         if self.intake.n_lines() == 0 and self.intake.nothing_lost_since_swap():
             raise NothingToSave("save: nothing was collected since the last save; call collect() or put() first")
         if label.directory not in self._directories:
-            self._directories.add(label.directory)
             label = dataclasses.replace(label, make_directory=True)
+        self.intake.label = told = label.to_bytes()  # refused if it is too large: before anything has changed
+        self._directories.add(label.directory)
         self.last_directory = label.directory
-        self.intake.label = told = label.to_bytes()
         slot, n_lines, n_lost = self.intake.swap()
         if slot is None:
             handle = SaveHandle("cube without lines", 0, n_lost)
@@ -130,7 +145,9 @@ class CubeEngine:
         return self.writer.save(slot, label, told, n_lines, n_lost)
 
     def status(self, temperature: float) -> Status:
-        """Snapshot; never blocks for long."""
+        """Snapshot, after `close` the last one; never blocks for long."""
+        if self._last_status is not None:
+            return self._last_status
         intake, tally = self.intake, self.writer.tally
         n_slots = range(self.register.layout.n_slots)
         states = [self.register.state(slot) for slot in n_slots]
@@ -165,9 +182,10 @@ class CubeEngine:
     def close(self, rescue: BaseException | None = None) -> None:
         """Finish what was asked to be saved, and give everything back; twice is once.
 
-        Lines that were collected and never saved are given up with a warning; if something failed (`rescue`) and a
-        directory is known, they are saved first. Raises a failure that nobody asked for; cubes whose save failed stay
-        in memory, for `retry`, until the interpreter ends, and then go to a fallback directory.
+        Lines that were collected and never saved are given up with a warning; if something failed (`rescue`) they are
+        saved first, where the last cube went, or else into a temporary directory that the warning names. Raises a
+        failure that nobody asked for; cubes whose save failed stay in memory, for `retry`, until the interpreter ends,
+        and then go to a fallback directory.
         """
         if self.is_closed or os.getpid() != self._owner:
             return
@@ -184,12 +202,15 @@ class CubeEngine:
         if n == 0:
             return
         slot = self.intake.slot
-        if rescue is not None and self.last_directory and self.writer.is_started:
+        if rescue is not None and self.writer.is_started:
             base = Label.from_bytes(self.intake.label)
+            directory = self.last_directory or self.kind.rescue_dir
             why = f"{type(rescue).__name__}: {rescue}"
-            handle = self.save(Label(**{**base.__dict__, "attributes": {**base.attributes, "ended_by": why}}))
+            handle = self.save(
+                dataclasses.replace(base, directory=directory, attributes={**base.attributes, "ended_by": why})
+            )
             logger.warning(
-                "%d lines had not been saved when %s came: they go to %s (%s)", n, why, base.directory, handle.name
+                "%d lines had not been saved when %s came: they go to %s (%s)", n, why, directory, handle.name
             )
         elif slot is not None:
             self.register.mark(slot, SlotState.FREE)
@@ -211,16 +232,13 @@ class CubeEngine:
         return failures
 
     def _give_back(self) -> None:
+        self._last_status = self.status(float("nan"))
         self.is_closed = True
         self.writer.stop()
+        self.register.release()
         from openhsi_shared.datacube.leaving import forget
 
         forget(self)
-
-
-def metadata_as_json(values: Mapping[str, Any]) -> str:
-    """Settings as one attribute of a file."""
-    return json.dumps(values, default=str, sort_keys=True)
 
 
 def _user() -> str:

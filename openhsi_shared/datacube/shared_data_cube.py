@@ -1,12 +1,10 @@
 """The double-buffered datacube: lines go in with `put`, cubes come out with `save`, and nothing waits in between."""
 
-import dataclasses
-import hashlib
-import inspect
 import json
 import logging
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -20,21 +18,21 @@ from numpy.typing import ArrayLike, NDArray
 from openhsi_shared.buffers.arrays import CircArrayBuffer
 from openhsi_shared.buffers.slots import SlotArray, SlotMemory
 from openhsi_shared.buffers.times import LineTimes
-from openhsi_shared.calibration import Calibration, read_calibration, wavelengths_of_columns
+from openhsi_shared.calibration import Calibration, wavelengths_of_columns
 from openhsi_shared.datacube.engine import CubeEngine, SaveOptions
+from openhsi_shared.datacube.keywords import read_keywords
 from openhsi_shared.datacube.status import Status
 from openhsi_shared.dataset import cube_stem
-from openhsi_shared.errors import ArgumentError, SettingsError, UnknownKeyword
+from openhsi_shared.errors import ArgumentError, SettingsError
 from openhsi_shared.levels import LevelPlan
-from openhsi_shared.settings import CameraSettings, SettingsMapping, nearest_name, read_json, read_settings
+from openhsi_shared.processes.spawning import interrupt_deferred
+from openhsi_shared.settings import SettingsMapping, read_json
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.orders import Label
 
 __all__ = ["SharedDataCube"]
 
 logger = logging.getLogger(__name__)
-
-OPTIONS = {field.name for field in dataclasses.fields(SaveOptions)}
 
 
 class SharedDataCube:
@@ -77,27 +75,19 @@ class SharedDataCube:
 
     def _configure(self) -> None:
         """Make everything that the keywords ask for; they are kept, for `reinitialise`."""
-        keywords = dict(self._keywords)
-        self.n_lines = keywords.pop("n_lines")
-        self.processing_lvl = keywords.pop("processing_lvl")
-        self.json_path, cal_path = keywords.pop("json_path"), keywords.pop("cal_path")
-        print_settings = keywords.pop("print_settings")
-        pkl_path = keywords.pop("pkl_path", None)
-        if cal_path and pkl_path:
-            raise ArgumentError(f"cal_path={cal_path!r} and pkl_path={pkl_path!r} are two names of the same: give one")
-        self.cal_path = cal_path or pkl_path
-        options = SaveOptions(**{name: keywords.pop(name) for name in list(keywords) if name in OPTIONS})
-        source_options = {name: keywords.pop(name) for name in list(keywords) if name in self._source_keywords()}
-        self._refuse_unknown(keywords)
-        self.settings = SettingsMapping(read_settings(self.json_path, keywords), self._apply_setting)
-        self.calibration: Calibration = read_calibration(self.cal_path)
-        frame_shape, frame_dtype = self._open_source(source_options)
+        wanted = read_keywords(self._keywords, self._source_keywords(), type(self).__name__)
+        self.n_lines, self.processing_lvl = wanted.n_lines, wanted.processing_lvl
+        self.json_path, self.cal_path = wanted.json_path, wanted.cal_path
+        self.settings = SettingsMapping(wanted.settings, self._apply_setting)
+        self.calibration: Calibration = wanted.calibration
+        self._calibration_sha256 = wanted.calibration_sha256
+        frame_shape, frame_dtype = self._open_source(wanted.source_options)
         try:
-            self._make_slots(frame_shape, frame_dtype, options)
+            self._make_slots(frame_shape, frame_dtype, wanted.options)
         except BaseException:
             self._close_source()
             raise
-        if print_settings:
+        if wanted.print_settings:
             logger.info("settings: %s", self.settings)
 
     def _make_slots(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any], options: SaveOptions) -> None:
@@ -106,7 +96,7 @@ class SharedDataCube:
         self.wavelengths_nm: NDArray[Any] | None = wavelengths_of_columns(self.calibration, frame_shape[1])
         self._engine = CubeEngine(self.n_lines, self._plan, options, self.wavelengths_nm, type(self).__name__)
         self._metadata: tuple[Any, dict[str, Any]] = (None, {})
-        self._finalizer = weakref.finalize(self, CubeEngine.close, self._engine)
+        self._finalizer = weakref.finalize(self, _dropped, self._engine, type(self).__name__)
         self._finalizer.atexit = False  # then `leaving` does it
 
     def _source_keywords(self) -> set[str]:
@@ -130,13 +120,6 @@ class SharedDataCube:
     def _apply_setting(self, key: str, value: Any) -> None:
         """Called when a user sets `settings[key]`."""
 
-    def _refuse_unknown(self, keywords: Mapping[str, Any]) -> None:
-        mine = set(inspect.signature(SharedDataCube).parameters) - {"keywords"} | {"pkl_path"} | OPTIONS
-        known = set(CameraSettings.model_fields) | mine | self._source_keywords()
-        for name in keywords:
-            if name not in known:
-                raise UnknownKeyword(f"{type(self).__name__}() has no keyword {name!r}{nearest_name(name, known)}")
-
     # ---- what there is ----
 
     @property
@@ -145,6 +128,7 @@ class SharedDataCube:
 
         While no slot is free, an array of one line without data.
         """
+        self._engine.check_usable()
         slot = self._engine.intake.slot
         if slot is None:
             slot = self._engine.intake.peek_free()
@@ -177,16 +161,18 @@ class SharedDataCube:
     @property
     def timestamps(self) -> LineTimes:
         """Times of the lines of the cube being filled; `timestamps.data` is datetime64[ns] in UTC."""
+        self._engine.check_usable()
         return LineTimes(self.n_lines, lambda: self._engine.intake.column("time_ns"))
 
     @property
     def n_collected(self) -> int:
         """How many lines the cube being filled has."""
-        return self._engine.intake.n_lines()
+        return 0 if self._engine.is_closed else self._engine.intake.n_lines()
 
     @property
     def lines(self) -> NDArray[Any]:
         """Copy of the lines of the cube being filled, (along-track, cross-track, wavelength), in time order."""
+        self._engine.check_usable()
         return self._engine.intake.lines()
 
     @property
@@ -252,7 +238,7 @@ class SharedDataCube:
         label = self._label(attributes, *where, **how)
         self._swap_waits = True
         try:
-            with self._put_lock:
+            with self._put_lock, interrupt_deferred():  # a cube that is closed must reach the writer
                 return self._engine.save(label)
         finally:
             self._swap_waits = False
@@ -281,7 +267,8 @@ class SharedDataCube:
             suffix=suffix,
             old_style=bool(old_style),
             savefig=bool(savefig),
-            attributes={**self._read_metadata(preconfig_meta_path), **self._provenance(), **attributes},
+            metadata=self._read_metadata(preconfig_meta_path),
+            attributes={**self._provenance(), **attributes},
         )
 
     def _read_metadata(self, path: str | Path | None) -> dict[str, Any]:
@@ -304,8 +291,8 @@ class SharedDataCube:
             told = model.model_dump() | {"n_lines": self.n_lines, "processing_lvl": self.processing_lvl}
             self._told = {"settings": json.dumps(told, default=str), "exposure_ms": model.exposure_ms}
             self._told["camera_id"] = str(model.camera_id)
-            if self.cal_path:
-                self._told["calibration_sha256"] = hashlib.sha256(Path(self.cal_path).read_bytes()).hexdigest()
+            if self._calibration_sha256:
+                self._told["calibration_sha256"] = self._calibration_sha256
         clock = self._engine.intake.clock
         return {
             **self._told,
@@ -378,3 +365,10 @@ class SharedDataCube:
         rows, n_lines, bands = self.dc_shape
         cube = f"{rows} x {n_lines} lines x {bands} {self.dtype_out}, level {self.processing_lvl}"
         return f"{type(self).__name__}({cube}, {self.n_collected} collected)"
+
+
+def _dropped(engine: CubeEngine, name: str) -> None:
+    """Nobody holds the cube any more, and nobody closed it: its saves are finished all the same."""
+    if engine.writer.is_started:
+        warnings.warn(f"a {name} was dropped and not closed: use it in a `with` block", ResourceWarning, stacklevel=1)
+    engine.close()

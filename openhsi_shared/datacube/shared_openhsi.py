@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from openhsi_shared.buffers.arrays import CircArrayBuffer
 from openhsi_shared.capture.loop import FrameLoop
+from openhsi_shared.datacube.keywords import read_keywords
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.drivers import FrameSource, FrameStamp
 from openhsi_shared.errors import CameraError, OpenHSIError, SourceEnded
+from openhsi_shared.levels import copy_pixels
 
 __all__ = ["SharedOpenHSI"]
 
@@ -64,6 +66,7 @@ class SharedOpenHSI(SharedDataCube):
     @property
     def cam_temperatures(self) -> CircArrayBuffer:
         """Temperatures of the lines of the cube being filled, in degrees Celsius: a copy, `data` in time order."""
+        self._engine.check_usable()
         values = self._engine.intake.column("temperature")
         buffer = CircArrayBuffer((max(1, len(values)),), 0, np.float32)
         for value in values:
@@ -74,16 +77,15 @@ class SharedOpenHSI(SharedDataCube):
         """Start the camera, unless it streams already; it does so until `stop_cam`, or the end of the `with` block."""
         self._engine.start()
         loop = self._frame_loop()
-        if not self._is_streaming:
-            loop.ids.restart()
-            self.start_cam()  # type: ignore[attr-defined]
+        self.start_cam()  # type: ignore[attr-defined]
         loop.exposure_ms = self.settings.model.exposure_ms
 
     # ---- collecting ----
 
     def take_line(self) -> bool:
         """Wait for one frame and make it the next line; False if it was lost. Raises CameraError and its children."""
-        loop = self._frame_loop()
+        loop = self._loop or self._frame_loop()
+        self._engine.check_usable()
         with self._line_lock():
             return loop.take()
 
@@ -93,8 +95,8 @@ class SharedOpenHSI(SharedDataCube):
         `callback(n, n_lines)` is called after each; it runs in the loop. Where a source ends, the cube stays shorter.
         Raises CameraError and its children; the lines taken before that are kept, and can be saved.
         """
-        self.start_streaming()
         with progress_bar(self.n_lines, "collecting", "line", progress) as bar:
+            self.start_streaming()  # last: importing the bar, the first time, takes longer than a camera's queue lasts
             for n in range(1, self.n_lines + 1):
                 try:
                     self.take_line()
@@ -121,12 +123,12 @@ class SharedOpenHSI(SharedDataCube):
         return (total / n).astype(np.float32)
 
     def reinitialise(self, **keywords: Any) -> None:
-        """Make slots and settings anew with these keywords changed. Blocks until pending saves are done."""
-        was_streaming = self._is_streaming
-        if was_streaming:
-            self.stop_cam()  # type: ignore[attr-defined]
+        """Make slots and settings anew with these keywords changed. Blocks until pending saves are done.
+
+        The camera stops. Lines that were collected and not saved are given up, unless the keywords are refused.
+        """
         before = self._keywords
-        self._refuse_unknown({k: v for k, v in keywords.items() if k not in before})
+        read_keywords(before | keywords, self._source_keywords(), type(self).__name__)
         self._close_source()
         self._engine.close()
         self._finalizer.detach()
@@ -148,13 +150,19 @@ def _once(method: Callable[..., Any], streaming: bool) -> Callable[..., Any]:
     """Let `method` do something only if the camera is not yet in that state."""
 
     @functools.wraps(method)
-    def idempotent(self: SharedOpenHSI) -> Any:
+    def idempotent(self: SharedOpenHSI, *args: Any, **keywords: Any) -> Any:
         if self._is_streaming is streaming:
             return None
+        if streaming and self._loop is not None:
+            self._loop.ids.restart()
         try:
-            return method(self)
-        finally:
-            self._is_streaming = streaming
+            answer = method(self, *args, **keywords)
+        except BaseException:
+            if not streaming:
+                self._is_streaming = False  # given up; one that could not start may try again
+            raise
+        self._is_streaming = streaming
+        return answer
 
     idempotent._is_idempotent = True  # type: ignore[attr-defined]
     return idempotent
@@ -178,7 +186,7 @@ class _Methods:
             self.temperature = self._temperature_or_nan()
         frame = np.asarray(self._camera.get_img())
         self._camera._plan.check(frame)
-        np.copyto(out, frame, casting="unsafe")
+        copy_pixels(frame, out)
         return FrameStamp()
 
     def _temperature_or_nan(self) -> float:

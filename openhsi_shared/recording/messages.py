@@ -77,3 +77,5 @@ class Ended(NamedTuple):
     summary: RecordingSummary | None
     error: BaseException | None
     traceback: str
+    status: RecordingStatus | None = None
+    """The last one, with which the user's process can say how it went."""

@@ -22,6 +22,7 @@ from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.errors import NoFreeSlot, OpenHSIError, RecordingError, SaveError, SourceEnded
 from openhsi_shared.processes.door import Answer, Door
 from openhsi_shared.processes.liveness import GONE, Parent
+from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service, unpack
 from openhsi_shared.recording.messages import (
     Ask,
@@ -46,6 +47,7 @@ def run_recording(payload: bytes, plan: RecordingPlan, connection: Connection, p
     if plan.cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, plan.cpus)
     recorder = _Recorder(plan, Parent(connection, parent_id))
+    forward_logs(connection, recorder.tell)
     signal.signal(signal.SIGTERM, lambda *_: recorder.stop.set())
     try:
         recorder.tell(recorder.record(payload))
@@ -138,7 +140,7 @@ class _Recorder:
             camera.stop_cam()  # type: ignore[attr-defined]
         for cube in self.cubes:
             cube.join()
-        status = camera.status()
+        status = self.status()
         errors = tuple(str(cube.error) for cube in self.cubes if cube.error)
         if errors and failure is None:
             failure = next(cube.error for cube in self.cubes if cube.error)
@@ -156,7 +158,7 @@ class _Recorder:
             camera.abandon()  # cubes that could not be saved go to a fallback directory
         else:
             camera.close()
-        return Ended(summary, failure and _that_travels(failure), "")
+        return Ended(summary, failure and _that_travels(failure), "", status)
 
     # ---- the thread that listens ----
 
@@ -177,7 +179,10 @@ class _Recorder:
         status = camera.status()
         rows, _, bands = camera.dc_shape
         rate = status.rate * rows * bands * np.dtype(camera.dtype_out).itemsize
-        free = shutil.disk_usage(self.plan.save_dir).free
+        try:
+            free = shutil.disk_usage(self.plan.save_dir).free
+        except OSError:  # it has vanished: that is told by the save that fails
+            free = 0
         return RecordingStatus(
             **status.__dict__,
             seconds=time.monotonic() - self.begun,

@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from openhsi_shared.datacube.leaving import finish_at_exit, forget
 from openhsi_shared.datacube.progress import progress_bar
-from openhsi_shared.errors import ArgumentError, OpenHSIError, RecordingError
+from openhsi_shared.errors import ArgumentError, ClosedError, RecordingError
+from openhsi_shared.processes.logs import Log
 from openhsi_shared.processes.spawning import SPAWN, pack, spawn
 from openhsi_shared.recording.messages import (
     Ask,
@@ -58,9 +60,8 @@ def record(
     others to the camera. Raises here what the camera's class raises, and SaveError if the directory cannot hold one
     cube.
     """
-    for name, value in (("n_cubes", n_cubes), ("seconds", seconds)):
-        if value is not None and not value > 0:
-            raise ArgumentError(f"{name} must be > 0, got {value!r}")
+    _check_limit("n_cubes", n_cubes, Integral)
+    _check_limit("seconds", seconds, Real)
     plan = RecordingPlan(
         save_dir=str(Path(save_dir).absolute()),
         n_cubes=n_cubes,
@@ -98,6 +99,12 @@ def switched_camera(
     return run.wait()
 
 
+def _check_limit(name: str, value: Any, kind: type[Any]) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value > 0):
+        whole = "whole " if kind is Integral else ""
+        raise ArgumentError(f"{name} must be a {whole}number > 0, or None for no limit, got {value!r}")
+
+
 def _conditions(until: Callable[[], bool] | None, toggle: Any) -> list[Callable[[], bool]]:
     """Functions of which one that is true ends the recording."""
     found = []
@@ -131,6 +138,8 @@ class Recording:
         self._ended: Ended | None = None
         self._latest: RecordingStatus | None = None
         self._stop_sent = False
+        self._is_told = False
+        self._owner = os.getpid()
         self._condition_error: BaseException | None = None
         spawn(self._process)
         theirs.close()  # else a dead recording would not show as end-of-file
@@ -147,22 +156,32 @@ class Recording:
 
     def _await_start(self) -> None:
         try:
-            answer = self._connection.recv()
+            answer = self._receive()
         except (EOFError, OSError):
             self._process.join()
             raise RecordingError(
                 f"the recording's process died while starting, exit code {self._process.exitcode}"
             ) from None
+        except BaseException:  # Ctrl-C: nobody is left to stop it, so it must see that we are gone
+            self._connection.close()
+            raise
         if isinstance(answer, Started):
             self.camera, self.dc_shape = answer
             return
         self._process.join()
         raise _error_of(answer)
 
+    def _receive(self) -> Any:
+        """The next answer; what the recording logs is logged here, where the user sees it."""
+        while isinstance(answer := self._connection.recv(), Log):
+            logger.log(answer.level, "recording: %s", answer.text)
+        return answer
+
     # ---- what users call ----
 
     def status(self) -> RecordingStatus:
         """How it goes, now; after the end, how it went. Raises RecordingError if the recording died."""
+        self._check_owner()
         with self._changed:
             if self._ended is None:
                 self._latest = None
@@ -170,7 +189,7 @@ class Recording:
                     self._connection.send(Ask())
                 self._changed.wait_for(lambda: self._latest is not None or self._ended is not None, 5.0)
             if self._latest is None:
-                raise RecordingError("the recording does not answer")
+                raise RecordingError("the recording does not answer") from (self._ended and self._ended.error)
             return self._latest
 
     @property
@@ -180,7 +199,7 @@ class Recording:
 
     def stop(self) -> None:
         """Ask it to end in good order, and to save the unfinished cube as well. Does not block; twice is once."""
-        if not self._stop_sent:
+        if not self._stop_sent and os.getpid() == self._owner:
             self._stop_sent = True
             with suppress(OSError):
                 self._connection.send(StopNow())
@@ -191,6 +210,7 @@ class Recording:
         Ctrl-C stops the recording in good order; a second one leaves it to finish by itself. Raises what ended it
         before its time (CameraLost, NoFreeSlot, SaveError ...), what `until` raised, or TimeoutError after `timeout` s.
         """
+        self._check_owner()
         end = None if timeout is None else time.monotonic() + timeout
         try:
             self._follow(end)
@@ -201,6 +221,7 @@ class Recording:
         ended = self._ended
         if ended is None:
             raise TimeoutError(f"the recording goes on after {timeout} s")
+        self._is_told = True
         if self._condition_error is not None:
             raise self._condition_error
         if ended.error is not None or ended.summary is None:
@@ -218,20 +239,25 @@ class Recording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        was_running = self.is_running
-        self.stop()
-        if error is None and was_running:
-            self.wait()
+        if os.getpid() != self._owner:
             return
-        self._follow(None)
+        self.stop()
+        if error is None and not self._is_told:
+            self.wait()  # also if it has ended by itself: nobody has asked yet how
+        else:
+            self._follow(None)
 
-    def leave(self, crashed: bool) -> list[OpenHSIError]:
-        """The interpreter ends: so does the recording, in good order."""
+    def leave(self, crashed: bool) -> list[BaseException]:
+        """The interpreter ends: so does the recording, in good order. Returns what nobody has been told yet."""
         del crashed
         self.stop()
         self._follow(None)
-        error = self._ended.error if self._ended else None
-        return [error] if isinstance(error, OpenHSIError) else []
+        error = self._condition_error or (self._ended and self._ended.error)
+        return [] if error is None or self._is_told else [error]
+
+    def _check_owner(self) -> None:
+        if os.getpid() != self._owner:
+            raise ClosedError("this recording belongs to the process that started it, and not to a forked child")
 
     def __repr__(self) -> str:
         return f"<recording of {self.camera} into {self.save_dir}, {'running' if self.is_running else self.summary}>"
@@ -263,7 +289,7 @@ class Recording:
     def _hear(self) -> None:
         while True:
             try:
-                answer = self._connection.recv()
+                answer = self._receive()
             except (EOFError, OSError):
                 self._process.join()
                 code = self._process.exitcode
@@ -276,7 +302,7 @@ class Recording:
                 if isinstance(answer, RecordingStatus):
                     self._latest = answer
                 else:
-                    self._ended = self._ended or answer
+                    self._ended, self._latest = answer, answer.status
                 self._changed.notify_all()
             if self._ended is not None:
                 return

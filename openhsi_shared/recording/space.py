@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,8 @@ def check_space(directory: Path, cube_bytes: int, n_cubes: int | None, bytes_per
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "not writeable")
         free = shutil.disk_usage(directory).free
     except OSError as error:
         raise SaveError(error.errno, f"{error.strerror}: recordings cannot go there", str(directory)) from error

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-__all__ = ["CubeKind", "Failed", "Label", "Log", "Pictured", "Ready", "Save", "Saved", "Stop"]
+__all__ = ["CubeKind", "Failed", "Label", "Pictured", "Ready", "Save", "Saved", "Stop"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,10 @@ class Label:
     suffix: str = ""
     old_style: bool = True
     savefig: bool = True
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What the user says of the cube."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    """What we say of it; goes before what the user says."""
 
     def to_bytes(self) -> bytes:
         """As JSON; what JSON does not know is written as text."""
@@ -109,10 +112,3 @@ class Failed(NamedTuple):
     words: str
     filename: str | None
     traceback: str
-
-
-class Log(NamedTuple):
-    """From the writer: something to be logged where the user sees it."""
-
-    level: int
-    text: str

@@ -5,7 +5,6 @@ parent is gone, however that came, nobody else owns the slots: then it saves eve
 first, and marks these files `recovered`.
 """
 
-import logging
 import os
 import signal
 import traceback
@@ -23,9 +22,10 @@ from openhsi_shared.files.preview import write_preview
 from openhsi_shared.files.saving import Written
 from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.processes.liveness import GONE, Parent
+from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.writer.faults import fault_injector
-from openhsi_shared.writer.orders import CubeKind, Failed, Label, Log, Pictured, Ready, Save, Saved, Stop
+from openhsi_shared.writer.orders import CubeKind, Failed, Label, Pictured, Ready, Save, Saved, Stop
 
 __all__ = ["run_writer"]
 
@@ -45,10 +45,10 @@ def run_writer(
     `alive` is held open as long as this process lives; `predecessor` is the other end of that of the writer for which
     this one stands by, if it does.
     """
-    become_service(niceness=5)
+    become_service(niceness=5, in_background=True)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the machine goes down: the parent dies first, then we finish
     parent = Parent(connection, parent_id)
-    _forward_logs(parent)
+    forward_logs(connection, parent.tell)
     scribe = _Scribe(SlotRegister(memory), kind, parent)
     parent.tell(Ready(os.getpid()))  # it may be dead already, with cubes behind it: go on all the same
     prepared = False
@@ -65,7 +65,8 @@ def run_writer(
             if predecessor is None or not _finished(predecessor):
                 scribe.rescue()
             break
-    alive.send_bytes(FINISHED)
+    with suppress(OSError):  # nobody may be left to hear it
+        alive.send_bytes(FINISHED)
 
 
 def _finished(predecessor: Connection) -> bool:
@@ -74,16 +75,6 @@ def _finished(predecessor: Connection) -> bool:
         return predecessor.recv_bytes() == FINISHED
     except (EOFError, OSError):
         return False
-
-
-def _forward_logs(parent: Parent) -> None:
-    class ToParent(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            parent.tell(Log(record.levelno, record.getMessage()))
-
-    ours = logging.getLogger("openhsi_shared")
-    ours.addHandler(ToParent())
-    ours.propagate = False
 
 
 class _Scribe:
@@ -120,9 +111,9 @@ class _Scribe:
             return
         self._fault("before_answer")
         self._done.add(order.cube)
-        drawn = written.picture is not None
+        drawn = written.has_picture
         self._parent.tell(Saved(order.cube, written.path, written.n_bytes, written.seconds, drawn))
-        if drawn:
+        if drawn:  # it is stretched and written when the slot is free already
             self._parent.tell(self._draw(order.cube, written))
 
     def rescue(self) -> None:
@@ -153,6 +144,7 @@ class _Scribe:
             columns=columns,
             wavelengths_nm=self._kind.wavelengths_nm,
             level=self._kind.level,
+            metadata=label.metadata,
             attributes={**label.attributes, **self._provenance(slot, columns["frame_id"]), "recovered": int(recovered)},
             uuid=self._kind.uuid_of(order.cube),
         )
@@ -169,7 +161,7 @@ class _Scribe:
     def _provenance(self, slot: int, frame_ids: np.ndarray[Any, Any]) -> dict[str, Any]:
         register = self._register
         expected, n_lost = register.word(slot, Word.EXPECTED_ID), register.word(slot, Word.N_LOST)
-        n_overwritten = max(0, register.word(slot, Word.N_PUT) - register.layout.n_lines)
+        n_overwritten = register.word(slot, Word.N_PUT) - len(frame_ids)
         within = int(frame_ids[-1] - frame_ids[0] + 1 - len(frame_ids))
         # where lines went round, the ids before the oldest one left are overwritten ones and lost ones, mixed
         gaps = gaps_between(int(frame_ids[0]) if n_overwritten else expected, frame_ids.tolist())
@@ -185,10 +177,10 @@ class _Scribe:
         }
 
     def _draw(self, cube: int, written: Written) -> Pictured:
-        if written.picture is None:
-            return Pictured(cube, None, "")
         path = written.path.with_suffix(".png")
         try:
+            if written.picture is None:
+                return Pictured(cube, None, "")
             write_preview(written.picture, path)
         except Exception as error:  # noqa: BLE001 - the data are safe; the parent warns of the missing picture
             return Pictured(cube, None, f"{type(error).__name__}: {error}")

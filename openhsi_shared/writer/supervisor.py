@@ -4,6 +4,7 @@ A thread of its own hears the answers, so that slots become free and handles don
 meanwhile. Only this process changes the states of slots.
 """
 
+import dataclasses
 import logging
 import os
 import threading
@@ -17,9 +18,10 @@ from typing import Any
 
 from openhsi_shared.buffers.slots import SlotRegister, SlotState, Word
 from openhsi_shared.errors import ArgumentError, OpenHSIError, SaveError, WriterFailed
+from openhsi_shared.processes.logs import Log
 from openhsi_shared.processes.spawning import SPAWN, spawn
 from openhsi_shared.writer.handle import SaveHandle
-from openhsi_shared.writer.orders import CubeKind, Failed, Label, Log, Pictured, Ready, Save, Saved, Stop
+from openhsi_shared.writer.orders import CubeKind, Failed, Label, Pictured, Ready, Save, Saved, Stop
 from openhsi_shared.writer.process import run_writer
 
 __all__ = ["WriterSupervisor"]
@@ -153,6 +155,13 @@ class WriterSupervisor:
     def _send(self, pending: _Pending) -> None:
         self._register.mark(pending.slot, SlotState.SAVING)
         self._pending[pending.cube] = pending
+        if not self._links:  # none came up any more: try once again, else nobody would ever answer
+            try:
+                self._links.append(self._new_link())
+            except WriterFailed as error:
+                self._failed(pending.cube, SaveError(None, f"{error}: {pending.handle.name} was not saved; {KEPT}"))
+                return
+            self._wake.send_bytes(b"new link")
         self._resend(pending)
 
     def _resend(self, pending: _Pending) -> None:
@@ -164,32 +173,30 @@ class WriterSupervisor:
     def retry(self, handle: SaveHandle, directory: str | Path) -> None:
         """Send a held cube again, to be saved in `directory`."""
         with self.changed:
-            pending = self._take_held(handle)
-            pending.label = Label(
-                **{**pending.label.__dict__, "directory": str(Path(directory).absolute()), "make_directory": True}
-            )
-            pending.crashes = 0
-            self._register.write_label(pending.slot, pending.label.to_bytes())
+            pending = self._held_by(handle)
+            where = str(Path(directory).absolute())
+            label = dataclasses.replace(pending.label, directory=where, make_directory=True)
+            self._register.write_label(pending.slot, label.to_bytes())  # may be refused: it is still held
+            pending.label, pending.crashes = label, 0
+            del self._held[pending.cube]
             handle._begin_again()
-            if not self._links:
-                self._links.append(self._new_link())
-                self._wake.send_bytes(b"new link")
             self._send(pending)
 
     def discard(self, handle: SaveHandle) -> None:
         """Free the slot of a held cube."""
         with self.changed:
-            pending = self._take_held(handle)
+            pending = self._held_by(handle)
+            del self._held[pending.cube]
             handle._discarded = True
             self.tally.n_lines_discarded += handle.n_lines
             self._register.mark(pending.slot, SlotState.FREE)
             self.changed.notify_all()
         logger.warning("%s was discarded: its %d lines are lost", handle.name, handle.n_lines)
 
-    def _take_held(self, handle: SaveHandle) -> _Pending:
-        for cube, pending in self._held.items():
+    def _held_by(self, handle: SaveHandle) -> _Pending:
+        for pending in self._held.values():
             if pending.handle is handle:
-                return self._held.pop(cube)
+                return pending
         raise ArgumentError(f"{handle.name} is no longer in memory")
 
     # ---- what others want to know ----
@@ -334,18 +341,17 @@ class WriterSupervisor:
         with self.changed:
             self._links.remove(link)
             self._failed_starts += not link.is_ready
-            for cube in list(self._drawing):  # its file is there, only the picture is not
-                self._pictured(cube, None, f"the writer died of {code}")
-            if was_first:
+            if was_first:  # one that only stood by had nothing in hand
+                for cube in list(self._drawing):  # its file is there, only the picture is not
+                    self._pictured(cube, None, f"the writer died of {code}")
                 self._blame(code)
             self.tally.n_restarts += 1
             self.changed.notify_all()
-        self._put_away(link)
-        if self._stopping:
-            return
-        begun = time.monotonic()
-        with self.changed:
-            if self._failed_starts < 3:
+            self._put_away(link)
+            if self._stopping:
+                return
+            begun = time.monotonic()
+            if self._failed_starts < 3:  # in one go: a save in between would be sent twice, to the one that stood by
                 try:
                     self._links.append(self._new_link())
                 except WriterFailed as error:
@@ -360,9 +366,11 @@ class WriterSupervisor:
                 for pending in sorted(self._pending.values(), key=lambda p: p.cube):
                     self._resend(pending)
             self.changed.notify_all()
-        logger.warning(
-            "the writer died (exit code %s); another one took over in %.1f ms", code, 1e3 * (time.monotonic() - begun)
-        )
+        if self._links:
+            took = 1e3 * (time.monotonic() - begun)
+            logger.warning("the writer died (exit code %s); another one took over in %.1f ms", code, took)
+        else:
+            logger.error("the writer died (exit code %s), and no other one comes up", code)
 
     def _blame(self, code: int | None) -> None:
         """Count the crash against the cube that was being saved, and hold it when that was one too many."""

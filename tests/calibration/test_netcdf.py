@@ -6,7 +6,8 @@ import netCDF4
 import numpy as np
 import pytest
 
-from openhsi_shared.calibration import Calibration, read_calibration, wavelengths_of_columns
+from openhsi_shared.calibration import Calibration, read_calibration, write_calibration
+from openhsi_shared.drivers.simulated import CALIBRATION_PATH
 from openhsi_shared.errors import CalibrationError
 
 
@@ -123,18 +124,6 @@ def test_a_calibration_travels_to_another_process_whole(path):
         arrived["wavelengths"][0] = 1
 
 
-class Bomb:
-    def __reduce__(self):
-        return pytest.fail, ("a pickle was opened",)
-
-
-@pytest.mark.parametrize("name", ["calibration.pkl", "calibration.PICKLE"])
-def test_a_pickle_is_refused_and_never_opened(tmp_path, name):
-    (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(CalibrationError, match=r"is a pickle.*expected openhsi's NetCDF layout.*calibration\.nc"):
-        read_calibration(tmp_path / name)
-
-
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CalibrationError, match=r"nowhere\.nc' cannot be read: .*expected a NetCDF file"):
         read_calibration(tmp_path / "nowhere.nc")
@@ -174,23 +163,101 @@ def test_wavelengths_that_are_none_are_refused(tmp_path, values):
         read_calibration(path)
 
 
-def test_wavelengths_go_on_for_the_columns_that_the_smile_costs():
-    calibration = {"wavelengths": WAVELENGTHS[1], "smile_shifts": SHIFTS[1]}
-    assert wavelengths_of_columns(calibration, 6).tolist() == [400, 402, 405, 409, 413, 417]
+# ---- writing ---------------------------------------------------------------------------------
 
 
-def test_without_a_smile_there_is_a_wavelength_for_each_column():
-    assert wavelengths_of_columns({"wavelengths": WAVELENGTHS[1]}, 4).tolist() == WAVELENGTHS[1].tolist()
+def same(first, second):
+    assert set(first) == set(second)
+    for key, value in first.items():
+        assert type(second[key]) is type(value), key
+        if isinstance(value, np.ndarray):
+            assert second[key].dtype == value.dtype, key
+        np.testing.assert_array_equal(second[key], value)
+    for key, value in first.coordinates.items():
+        np.testing.assert_array_equal(second.coordinates[key], value)
+
+
+def test_what_is_written_is_read_again_with_all_its_axes(path, tmp_path):
+    calibration = read_calibration(path)
+    again = read_calibration(write_calibration(calibration, tmp_path / "again.nc"))
+    same(calibration, again)
+    assert again.dims == calibration.dims
+
+
+def test_the_packaged_calibration_survives_writing(tmp_path):
+    calibration = read_calibration(CALIBRATION_PATH)
+    again = read_calibration(write_calibration(calibration, tmp_path / "again.nc"))
+    same(calibration, again)
+    assert again.dims == calibration.dims
+
+
+def test_values_without_axes_get_those_of_openhsis_layout(tmp_path):
+    values = {
+        "camera_id": "mine",
+        "smile_shifts": np.array([2, 1, 0], np.int16),
+        "HgAr_pic": np.zeros((3, 6), np.uint16),
+        "sfit_x": [400.0, 500.0],
+        "sfit_y": [2.0, 3.0],
+        "rad_ref": REFERENCES,
+    }
+    written = write_calibration(values, tmp_path / "plain.nc")
+    with netCDF4.Dataset(written) as file:
+        axes = {key: variable.dimensions for key, variable in file.variables.items()}
+        assert file.getncattr("camera_id") == "mine"
+    assert axes == {
+        "smile_shifts": ("smile_shifts_dim",),
+        "HgAr_pic": ("HgAr_pic_dim_x", "HgAr_pic_dim_y"),
+        "sfit_x": ("sfit_dim",),
+        "sfit_y": ("sfit_dim",),
+        "rad_ref": ("cross_track", "wavelength_index", "exposure", "luminance"),
+    }
+
+
+def test_a_calibration_may_be_written_onto_the_file_that_it_came_from(path):
+    """In openhsi that destroys it."""
+    calibration = read_calibration(path)
+    write_calibration(calibration.with_values(camera_id="renamed"), path)
+    again = read_calibration(path)
+    assert again["camera_id"] == "renamed"
+    np.testing.assert_array_equal(again["rad_ref"], REFERENCES)
+
+
+def test_whoever_still_reads_the_old_file_reads_on_in_it(path):
+    with netCDF4.Dataset(path) as reader:
+        write_calibration({"wavelengths": np.array([1.0, 2.0])}, path)
+        np.testing.assert_array_equal(reader["rad_ref"][...], REFERENCES)
+    assert read_calibration(path)["wavelengths"].tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(
-    ("calibration", "n_columns"),
+    ("values", "message"),
     [
-        ({}, 6),
-        ({"wavelengths": WAVELENGTHS[1], "smile_shifts": SHIFTS[1]}, 7),
-        ({"wavelengths": WAVELENGTHS[1], "smile_shifts": SHIFTS[1]}, 4),
-        ({"wavelengths": np.array([400.0])}, 1),
+        ({"wavelengths": [1.0, 2.0], "model": {"a": 1}}, r"model is \{'a': 1\}, which a file cannot hold"),
+        ({"wavelengths": np.array([1j])}, "wavelengths is an array of complex128, which a file cannot hold"),
+        ({"sfit_x": [1.0, 2.0], "sfit_y": [1.0]}, "sfit_y has 1 values along sfit_dim, others have 2"),
+        ({"wavelengths": np.array(3.0)}, "wavelengths is an array of float64"),
     ],
 )
-def test_a_calibration_for_other_frames_gives_no_wavelengths(calibration, n_columns):
-    assert wavelengths_of_columns(calibration, n_columns) is None
+def test_what_the_layout_cannot_hold_is_refused_and_the_old_file_stays(path, values, message):
+    before = path.read_bytes()
+    with pytest.raises(CalibrationError, match=message):
+        write_calibration(values, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_name_that_nobody_would_read_is_refused(tmp_path):
+    with pytest.raises(CalibrationError, match=r"mine\.pkl' must have a name that ends in \.nc"):
+        write_calibration({"wavelengths": [1.0]}, tmp_path / "mine.pkl")
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(CalibrationError, match=r"gone/mine\.nc' cannot be written: .*No such file"):
+        write_calibration({"wavelengths": [1.0]}, tmp_path / "gone" / "mine.nc")
+
+
+def test_a_file_that_cannot_take_its_name_leaves_nothing(tmp_path):
+    (tmp_path / "mine.nc").mkdir()
+    with pytest.raises(CalibrationError, match=r"mine\.nc' cannot be written: .*[Ii]s a directory"):
+        write_calibration({"wavelengths": [1.0]}, tmp_path / "mine.nc")
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.nc"]

@@ -1,0 +1,12 @@
+"""What the promises of speed rest on: one module for each row of the table in the README beside this file.
+
+Each of them has `run(plan) -> list[Row]`: it verifies what was saved before it reports a figure, and takes the figure
+it compares with in the same run, alternating. `measuring` has plan and row, `frames` the proof that nothing is missing,
+`raw_disk` the disk without us, `openhsi_process` (ours) and `openhsi_side` (run by the other Python) the library of
+openhsi.
+"""
+
+__all__ = ["BENCHMARKS"]
+
+BENCHMARKS = ("imports", "put", "swap", "saving", "compression", "nonstop", "top_rate", "growth")
+"""Module names, in the order in which they run."""

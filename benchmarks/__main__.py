@@ -1,0 +1,57 @@
+"""`python -m benchmarks`: run them, tell what came out, and write it down."""
+
+import argparse
+import importlib
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import BENCHMARKS
+from benchmarks.measuring import Plan, Row, machine, print_table, write_json
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> int:
+    """Return 1 if a target was missed in a full run."""
+    arguments = _arguments()
+    names = arguments.names or list(BENCHMARKS)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="openhsi_shared-benchmarks-") as directory:
+        plan = Plan(size=arguments.size, directory=Path(directory), openhsi_python=arguments.openhsi_python)
+        about = machine(plan)
+        print(" ".join(f"{key}={value}" for key, value in about.items()), flush=True)
+        for name in names:
+            begun = time.perf_counter()
+            found: list[Row] = importlib.import_module(f"benchmarks.{name}").run(plan)
+            rows += found
+            print_table(found)
+            print(f"    took     {time.perf_counter() - begun:.0f} s", flush=True)
+            if arguments.out is None:
+                write_json(RESULTS / f"{name}.json", about, found)
+    if arguments.out is not None:
+        write_json(arguments.out, about, rows)
+    return int(plan.size == "full" and any(row.is_reached is False for row in rows))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which; all if none is given: {', '.join(BENCHMARKS)}"
+    )
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--quick", dest="size", action="store_const", const="quick", help="less of everything")
+    sizes.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="only see whether they work")
+    parser.add_argument("--out", type=Path, help="one JSON file for all; else one for each in benchmarks/results/")
+    parser.add_argument("--directory", type=Path, help="where cubes go: a folder on the disk to be measured")
+    parser.add_argument("--openhsi-python", type=Path, help="the Python of an environment that has openhsi")
+    parser.set_defaults(size="full")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    return arguments
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

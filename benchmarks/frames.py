@@ -1,0 +1,189 @@
+"""The proof that nothing is missing: every line of a file is compared with the frame that the camera made.
+
+Frames of the simulated camera depend on their number alone, so what must be in a file can be made again.
+"""
+
+import os
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from openhsi_shared.drivers.simulated import SimulatedDriver, frame_number
+from openhsi_shared.drivers.simulated.counting import CountingPainter
+from openhsi_shared.processes.spawning import SPAWN, spawn
+from openhsi_shared.settings import read_settings
+
+__all__ = [
+    "Checked",
+    "Checker",
+    "CountedFrames",
+    "SceneFrames",
+    "check_cube",
+    "check_openhsi_cube",
+    "frames_of_scene",
+    "ids_are_whole",
+]
+
+
+class CountedFrames:
+    """What the camera in the mode "counting" makes: any frame, at once."""
+
+    def __init__(self, frame_shape: tuple[int, int]) -> None:
+        self._painter = CountingPainter(frame_shape, np.dtype(np.uint16))
+        self._frame = np.empty(frame_shape, np.uint16)
+
+    def frame(self, number: int) -> NDArray[Any]:
+        """The frame of that number; the next call changes it."""
+        self._painter.paint(self._frame, number)
+        return self._frame
+
+
+class SceneFrames:
+    """What the camera that flies over its scene makes, from frame 0 on, one after the other."""
+
+    def __init__(self, frame_shape: tuple[int, int]) -> None:
+        settings = read_settings(None, {"resolution": frame_shape, "pixel_format": "Mono12"})
+        self._driver = SimulatedDriver(settings)
+        self._driver.open()
+        self._driver.start()
+        self._frame = np.empty(frame_shape, np.uint16)
+        self._number: int | None = -1
+
+    def frame(self, number: int) -> NDArray[Any]:
+        """The frame of that number, which must not be lower than that of the last call; the next call changes it."""
+        while self._number != number:
+            self._number = self._driver.read_into(self._frame, 1.0).frame_id
+        return self._frame
+
+
+def frames_of_scene(frame_shape: tuple[int, int], n: int) -> NDArray[Any]:
+    """The first `n` frames of the scene, (n, cross-track, wavelength)."""
+    source = SceneFrames(frame_shape)
+    return np.stack([source.frame(number) for number in range(n)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What a file was found to hold."""
+
+    path: Path
+    ids: tuple[int, ...]
+    """Frame ids of its lines, as its column says, or, in openhsi's files, as the lines themselves say."""
+    n_wrong: int
+    """Lines that are not, to the last bit, what the camera made, or whose checksum is not theirs."""
+    n_checked: int
+    """Lines whose pixels were compared."""
+    n_bytes: int
+
+
+def check_cube(path: Path, source: CountedFrames | SceneFrames, every: int = 1) -> Checked:
+    """Compare each `every`-th line of a file of ours with the frame that it should be.
+
+    Its writer may still hold its lock, when it has just got its name.
+    """
+    with h5py.File(path, "r", locking=False) as file:
+        cube = file["datacube"]
+        ids, sums = file["frame_id"][...], file["line_crc32"][...]
+        if file.attrs["complete"] != 1 or cube.shape[1] != len(ids):
+            return Checked(path=path, ids=(), n_wrong=len(ids), n_checked=0, n_bytes=path.stat().st_size)
+        looked_at = range(0, len(ids), every)
+        n_wrong = 0
+        for y in looked_at:
+            line = cube[:, y, :]
+            is_right = np.array_equal(line, source.frame(int(ids[y]))) and isal_zlib.crc32(line) == sums[y]
+            n_wrong += not is_right
+    return Checked(
+        path=path, ids=tuple(ids.tolist()), n_wrong=n_wrong, n_checked=len(looked_at), n_bytes=path.stat().st_size
+    )
+
+
+def check_openhsi_cube(path: Path, source: CountedFrames) -> Checked:
+    """Compare every line of a file of openhsi's with the frame whose number it bears; one that cannot be read is empty.
+
+    That comes of two of its processes that wrote the same file at the same time.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            cube = file["datacube"][...]
+    except (OSError, KeyError):
+        return Checked(path=path, ids=(), n_wrong=0, n_checked=0, n_bytes=path.stat().st_size)
+    lines = [np.ascontiguousarray(cube[:, y]) for y in range(cube.shape[1])]
+    ids = tuple(frame_number(line) for line in lines)
+    n_wrong = sum(not np.array_equal(line, source.frame(number)) for line, number in zip(lines, ids, strict=True))
+    return Checked(path=path, ids=ids, n_wrong=n_wrong, n_checked=len(lines), n_bytes=path.stat().st_size)
+
+
+def ids_are_whole(files: Sequence[Checked], n: int) -> bool:
+    """Whether the files hold the frames 0 to n - 1, each once, and nothing that is wrong."""
+    ids = sorted(number for file in files for number in file.ids)
+    return ids == list(range(n)) and not any(file.n_wrong for file in files)
+
+
+class Checker:
+    """A process of low priority that checks files and deletes them, while others are still recorded.
+
+    It begins only when more than `keep_bytes` wait, so that it disturbs the recording no more than the disk's size
+    demands.
+    """
+
+    def __init__(self, frame_shape: tuple[int, int], mode: str | None, keep_bytes: float = 8e9, every: int = 1) -> None:
+        self._keep_bytes = keep_bytes
+        self._waiting: deque[Path] = deque()
+        self._bytes_waiting = 0
+        self._connection, theirs = SPAWN.Pipe()
+        self._process = SPAWN.Process(target=_check_files, args=(theirs, frame_shape, mode, every))
+        spawn(self._process)
+        theirs.close()
+
+    def add(self, path: Path) -> None:
+        """Take a file that is done; it may be gone any time now."""
+        self._waiting.append(path)
+        self._bytes_waiting += path.stat().st_size
+        while self._bytes_waiting > self._keep_bytes:
+            self._send_one()
+
+    def _send_one(self) -> None:
+        path = self._waiting.popleft()
+        self._bytes_waiting -= path.stat().st_size
+        self._connection.send(path)
+
+    def results(self) -> list[Checked]:
+        """Check what waits, and tell about all files in their order. Blocks until that is done."""
+        while self._waiting:
+            self._send_one()
+        self._connection.send(None)
+        found: list[Checked] = self._connection.recv()
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._connection.close()
+        self._process.join(30)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._process.close()
+
+
+def _check_files(connection: Connection, frame_shape: tuple[int, int], mode: str | None, every: int) -> None:
+    """The whole life of the checker's process."""
+    os.nice(19)
+    source = CountedFrames(frame_shape) if mode == "counting" else SceneFrames(frame_shape)
+    found = []
+    with suppress(EOFError):  # the other side has gone: nobody wants to know
+        while (path := connection.recv()) is not None:
+            found.append(check_cube(path, source, every))
+            path.unlink()
+            path.with_suffix(".png").unlink(missing_ok=True)
+        connection.send(found)

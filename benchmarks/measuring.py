@@ -1,0 +1,163 @@
+"""How large a benchmark is, how its figures are judged, and how they are told."""
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+__all__ = [
+    "FRAME_SHAPE",
+    "LINE_BYTES",
+    "MB",
+    "Plan",
+    "Row",
+    "Spread",
+    "machine",
+    "print_table",
+    "private_bytes",
+    "write_json",
+]
+
+FRAME_SHAPE = (644, 800)
+"""(cross-track, wavelength) of the camera that the targets speak of; its pixels are uint16."""
+LINE_BYTES = FRAME_SHAPE[0] * FRAME_SHAPE[1] * 2
+MB = 1e6
+
+Choice = TypeVar("Choice")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to run, how large, and where."""
+
+    size: Literal["full", "quick", "tiny"] = "full"
+    """"full" is what the targets are for; "quick" for a look; "tiny" only shows that the benchmark works."""
+    directory: Path
+    """Where cubes go; on the disk that is to be measured."""
+    openhsi_python: Path | None = None
+    """The Python of an environment that has openhsi, or None: then nothing is compared with it."""
+
+    def pick(self, full: Choice, quick: Choice, tiny: Choice) -> Choice:
+        """The one for this size."""
+        return {"full": full, "quick": quick, "tiny": tiny}[self.size]
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """(cross-track, wavelength)."""
+        return self.pick(FRAME_SHAPE, FRAME_SHAPE, (32, 64))
+
+    @property
+    def line_bytes(self) -> int:
+        """Bytes of a line."""
+        return self.frame_shape[0] * self.frame_shape[1] * 2
+
+    @contextmanager
+    def folder(self, name: str) -> Iterator[Path]:
+        """A new folder for cubes, gone afterwards with all that is in it."""
+        path = self.directory / f"{name}-{os.getpid()}"
+        path.mkdir(parents=True)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure beside the one it is compared with."""
+
+    benchmark: str
+    what: str
+    ours: str
+    against: str = ""
+    ratio: float | None = None
+    target: str = ""
+    is_reached: bool | None = None
+    """None: there is no target, or nothing to compare with."""
+    verified: str
+    """What was looked at before the figure was believed."""
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Several measurements of the same."""
+
+    values: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        """The one in the middle."""
+        return statistics.median(self.values)
+
+    @property
+    def highest(self) -> float:
+        """The largest."""
+        return max(self.values)
+
+    def text(self, unit: str, digits: int = 0) -> str:
+        """Median, and from where to where."""
+        if len(self.values) == 1:
+            return f"{self.median:,.{digits}f} {unit}"
+        low, high = min(self.values), max(self.values)
+        return f"{self.median:,.{digits}f} {unit} [{low:,.{digits}f}..{high:,.{digits}f}]"
+
+
+def private_bytes(process_id: int) -> int:
+    """Memory that only this process has: neither shared memory nor libraries."""
+    text = Path(f"/proc/{process_id}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Private_"))
+
+
+# ---- what is told ----
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    for row in rows:
+        mark = {True: "reached", False: "MISSED", None: "-"}[row.is_reached]
+        ratio = "" if row.ratio is None else f"   ratio {row.ratio:.3g}"
+        print(f"{row.benchmark}: {row.what}")
+        print(f"    ours     {row.ours}{ratio}")
+        if row.against:
+            print(f"    against  {row.against}")
+        print(f"    target   {row.target or 'none'}: {mark}")
+        print(f"    verified {row.verified}", flush=True)
+
+
+def machine(plan: Plan) -> dict[str, Any]:
+    """Tell where the figures come from."""
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")),
+        platform.processor(),
+    )
+    ask = ["findmnt", "-no", "FSTYPE,SOURCE", "-T", str(plan.directory)]
+    found = subprocess.run(ask, capture_output=True, text=True, check=False) if shutil.which(ask[0]) else None
+    return {
+        "size": plan.size,
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu": model,
+        "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "memory_kb": next((line.split()[1] for line in _lines(Path("/proc/meminfo"))), None),
+        "disk": found.stdout.strip() if found else "unknown",
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def write_json(path: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": about, "rows": [asdict(row) for row in rows]}, indent=1, default=str))

@@ -1,0 +1,225 @@
+"""Calibration files in openhsi's layout: NetCDF, one variable or global attribute for each value.
+
+A row of numbers `key` lies on the axis `key_dim`, a picture on `key_dim_x` and `key_dim_y`, the two halves of a curve
+`key_x` and `key_y` on `key_dim`; `rad_ref` has axes with coordinates of their own.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.calibration.pickles import is_pickle, values_of_pickle
+from openhsi_shared.calibration.values import Calibration
+from openhsi_shared.errors import CalibrationError
+
+__all__ = ["read_calibration", "write_calibration"]
+
+_KNOWN = frozenset(
+    {
+        "HgAr_pic",
+        "flat_field_pic",
+        "rad_ref",
+        "smile_shifts",
+        "wavelengths",
+        "wavelengths_linear",
+        "sfit_y",
+        "rad_fit_y",
+    }
+)
+_ROWS = ("wavelengths", "wavelengths_linear", "smile_shifts")
+_COMPRESSION = {"zlib": True, "complevel": 4}
+_REFERENCE_DIMS = ("cross_track", "wavelength_index", "exposure", "luminance")
+
+
+# ---- reading ---------------------------------------------------------------------------------
+
+
+def read_calibration(path: str | Path | None) -> Calibration:
+    """Read a calibration file of openhsi whole, and let go of it; an empty one for None or "".
+
+    CalibrationError that names the file, if it is missing, broken, or something else. What a pickle (`.pkl`) holds is
+    rebuilt without running anything of it, and refused if it holds more than openhsi puts into one; to convert it, pass
+    what comes to `write_calibration`.
+    """
+    if not path:
+        return Calibration()
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CalibrationError(
+            f"calibration {str(path)!r} cannot be read: {error}; expected a NetCDF file of openhsi"
+        ) from error
+    values, dims, coordinates = values_of_pickle(content, path) if is_pickle(path) else _parse(content, path)
+    for key in values:
+        dims[key], values[key] = _without_variable(dims.get(key, ()), values[key])
+    _check(values, path)
+    dims = {key: names for key, names in dims.items() if names}
+    return Calibration(values, dims, coordinates, path=path, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], dict[str, NDArray[Any]]]:
+    import netCDF4
+
+    values: dict[str, Any] = {}
+    dims: dict[str, tuple[str, ...]] = {}
+    coordinates: dict[str, NDArray[Any]] = {}
+    try:
+        with netCDF4.Dataset("calibration", memory=content) as file:  # from memory: the file may be replaced meanwhile
+            values |= {key: _plain(file.getncattr(key)) for key in file.ncattrs()}
+            for key, variable in file.variables.items():
+                array = np.asarray(variable[...])  # without the mask: what looks like netCDF's fill value is a number
+                if variable.dimensions == (key,):
+                    coordinates[key] = array
+                else:
+                    dims[key], values[key] = variable.dimensions, array
+    except (OSError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError, MemoryError) as error:
+        raise CalibrationError(f"calibration {str(path)!r} is no NetCDF file, or broken: {error}") from error
+    return values, dims, coordinates
+
+
+def _check(values: Mapping[str, Any], path: Path) -> None:
+    if not _KNOWN & values.keys():
+        raise CalibrationError(
+            f"calibration {str(path)!r} is no calibration of openhsi: it holds {sorted(values)}, "
+            f"expected some of {sorted(_KNOWN)}"
+        )
+    for key in _ROWS:
+        if key in values and not _is_numbers(values[key]):
+            raise CalibrationError(f"calibration {str(path)!r}: {key} must be a row of finite numbers")
+
+
+def _without_variable(dims: tuple[str, ...], value: Any) -> tuple[tuple[str, ...], Any]:
+    """Drop the axis `variable` of length 1, which older files of openhsi have in front."""
+    if dims[:1] == ("variable",) and len(value) == 1:
+        return dims[1:], value[0]
+    return dims, value
+
+
+def _is_numbers(value: Any) -> bool:
+    return (
+        isinstance(value, np.ndarray)
+        and value.ndim == 1
+        and value.dtype.kind in "iuf"
+        and bool(np.isfinite(value).all())
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+# ---- writing ---------------------------------------------------------------------------------
+
+
+def write_calibration(calibration: Mapping[str, Any], path: str | Path) -> Path:
+    """Write a calibration, or a dictionary of its values, as `path` in openhsi's layout, and return the path.
+
+    The file is there, durable, in one step; one that had the name is replaced, and whoever still reads that one reads
+    on in the old. CalibrationError for a value that the layout cannot hold, or where the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".nc":
+        raise CalibrationError(f"calibration {str(path)!r} must have a name that ends in .nc")
+    values = calibration if isinstance(calibration, Calibration) else Calibration(calibration)
+    content = _compose(values)
+    try:
+        _replace(path, content)
+    except OSError as error:
+        raise CalibrationError(f"calibration {str(path)!r} cannot be written: {error}") from error
+    return path
+
+
+def _compose(calibration: Calibration) -> bytes:
+    """The bytes of the file."""
+    import netCDF4
+
+    file = netCDF4.Dataset("calibration", "w", memory=1 << 20)
+    try:
+        _fill(file, calibration)
+    finally:
+        content = file.close()
+    return bytes(content)
+
+
+def _fill(file: Any, calibration: Calibration) -> None:
+    sizes: dict[str, int] = {}
+    for key, value in calibration.items():
+        if not isinstance(value, np.ndarray | list | tuple):
+            file.setncattr(key, _attribute(key, value))
+            continue
+        array = np.asarray(value)
+        dims = _dims(key, calibration, array.ndim)
+        for dim, size in zip(dims, array.shape, strict=True):
+            if sizes.setdefault(dim, size) != size:
+                raise CalibrationError(f"calibration: {key} has {size} values along {dim}, others have {sizes[dim]}")
+        _add(file, key, dims, array)
+    for dim, coordinate in calibration.coordinates.items():
+        if sizes.get(dim) == len(coordinate):
+            _add(file, dim, (dim,), coordinate)
+
+
+def _add(file: Any, key: str, dims: tuple[str, ...], array: NDArray[Any]) -> None:
+    if array.dtype.kind not in "iufU" or array.ndim == 0:
+        raise CalibrationError(f"calibration: {key} is an array of {array.dtype}, which a file cannot hold")
+    for dim, size in zip(dims, array.shape, strict=True):
+        if dim not in file.dimensions:
+            file.createDimension(dim, size)
+    if array.dtype.kind == "U":
+        file.createVariable(key, str, dims)[...] = array.astype(object)
+    else:
+        kind = "f4" if array.dtype == np.float16 else array.dtype.newbyteorder("=")
+        file.createVariable(key, kind, dims, **_COMPRESSION if array.ndim > 1 else {})[...] = array
+
+
+def _dims(key: str, calibration: Calibration, n_axes: int) -> tuple[str, ...]:
+    """Names of the axes of a value: those it came with, or those that openhsi gives."""
+    known = calibration.dims.get(key, ())
+    if len(known) == n_axes:
+        return known
+    if key == "rad_ref" and n_axes == len(_REFERENCE_DIMS):
+        return _REFERENCE_DIMS
+    stem = key[:-2]
+    if n_axes == 1:
+        return (
+            (f"{stem}_dim",)
+            if key[-2:] in ("_x", "_y") and {f"{stem}_x", f"{stem}_y"} <= calibration.keys()
+            else (f"{key}_dim",)
+        )
+    if n_axes == 2:
+        return (f"{key}_dim_x", f"{key}_dim_y")
+    return tuple(f"{key}_dim_{axis}" for axis in range(n_axes))
+
+
+def _attribute(key: str, value: Any) -> str | int | float | np.generic:
+    value = _plain(value)
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return value
+    raise CalibrationError(f"calibration: {key} is {value!r}, which a file cannot hold: expected text, number or array")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Give `path` this content in one step, on the disk."""
+    part = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}.part")
+    descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

@@ -1,0 +1,64 @@
+"""The command line, `openhsi-shared`: record a flight, look at what was recorded, check it.
+
+One file a command, imported when it is asked for. What was asked for goes to standard output, everything else to
+standard error; the exit code is 0 only if all went well.
+"""
+
+import logging
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from openhsi_shared import __version__
+from openhsi_shared.errors import OpenHSIError
+
+__all__ = ["main"]
+
+COMMANDS = ("record", "cameras", "preview", "info", "verify")
+
+
+class _Commands(click.Group):
+    """Commands by name, each in the module of its name; what the library raises becomes one line and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)  # None; click tells what there is
+        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own ways to end a program
+        except Exception as error:
+            if logging.getLogger().isEnabledFor(logging.INFO):
+                raise
+            raise click.ClickException(in_one_line(error)) from error
+
+
+def in_one_line(error: BaseException) -> str:
+    """Tell an error with the notes that were added to it, but without tracebacks.
+
+    >>> in_one_line(OpenHSIError("no camera:   is it on?"))
+    'no camera: is it on?'
+    """
+    notes = [note for note in getattr(error, "__notes__", []) if "Traceback" not in note]
+    kind = "" if isinstance(error, OpenHSIError) else f"{type(error).__name__}: "
+    return kind + " ".join("; ".join([str(error), *notes]).split())
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", count=True, help="Tell more, and show tracebacks; twice for everything.")
+@click.version_option(__version__, prog_name="openhsi-shared")
+def main(verbose: int) -> None:
+    """Record hyperspectral datacubes from pushbroom cameras without a gap."""
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    logging.basicConfig(
+        stream=sys.stderr, level=levels[min(verbose, 2)], format="%(levelname)s: %(message)s", force=True
+    )

@@ -1,0 +1,56 @@
+"""`openhsi-shared cameras`: which cameras there are, and why the others are not."""
+
+import inspect
+import logging
+from collections.abc import Callable
+
+import click
+
+from openhsi_shared.cli import in_one_line
+from openhsi_shared.errors import OpenHSIError
+
+__all__ = ["cameras"]
+
+logger = logging.getLogger(__name__)
+
+
+@click.command()
+def cameras() -> None:
+    """List the cameras: those that are there, and why the others are not.
+
+    Each is opened and closed again, so what one is asked for here it can also record. The names are those of
+    `record --camera`.
+    """
+    from openhsi_shared.drivers import driver_names
+
+    for name in driver_names():
+        is_there, words = _look(name)
+        click.echo(f"{name:12}{'ready' if is_there else 'not there':12}{words}")
+
+
+def _look(name: str) -> tuple[bool, str]:
+    """Whether a camera can be opened, and what it is or why not."""
+    from openhsi_shared.drivers import driver_class
+    from openhsi_shared.settings import CameraSettings
+
+    try:
+        make = driver_class(name)
+        needed = _needed_options(make)
+        if needed:
+            return True, "needs " + " ".join(f"--option {option}=..." for option in needed)
+        driver = make(CameraSettings())
+        driver.open()
+        try:
+            rows, bands = driver.frame_shape
+            return True, f"{rows} x {bands} pixels, {driver.frame_dtype}"
+        finally:
+            driver.close()
+    except OpenHSIError as error:
+        logger.info("%s: why not", name, exc_info=True)
+        return False, in_one_line(error)
+
+
+def _needed_options(make: Callable[..., object]) -> list[str]:
+    """Options without which a driver cannot be made."""
+    parameters = inspect.signature(make).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]

@@ -1,0 +1,102 @@
+"""`openhsi-shared info`: what is in a cube."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from openhsi_shared.files.reading import OpenCube
+
+__all__ = ["info"]
+
+TOLD_APART = {
+    "lines_lost",
+    "lines_lost_before",
+    "lines_lost_within",
+    "lost_frame_ids",
+    "lines_overwritten",
+    "settings",
+    "processing_level",
+}
+"""Attributes that have a row of their own, or are part of one."""
+MOST_LETTERS = 100
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+def info(files: tuple[Path, ...]) -> None:
+    """Tell what is in a cube, of ours or of openhsi: size, time, what was lost, settings, attributes.
+
+    The lines are not read; `verify` does that.
+    """
+    from openhsi_shared.files.reading import open_cube
+
+    for file in files:
+        with open_cube(file, check=False) as cube:
+            rows = [*_about_lines(cube), *_about_loss(cube.attributes), *_about_settings(cube.attributes)]
+            rows += [(key, _short(value)) for key, value in cube.attributes.items() if key not in TOLD_APART]
+        click.echo(f"{file}")
+        for name, words in rows:
+            click.echo(f"{name:28}{words}")
+
+
+def _about_lines(cube: "OpenCube") -> Iterator[tuple[str, str]]:
+    lines: Any = cube.lines
+    n_lines, n_pixels, n_bands = lines.shape
+    n_bytes = n_lines * n_pixels * n_bands * lines.dtype.itemsize
+    yield "along-track", f"{n_lines} lines"
+    yield "cross-track", f"{n_pixels} pixels"
+    wavelengths_nm = cube.wavelengths_nm
+    yield (
+        "wavelength",
+        f"{n_bands} bands"
+        + ("" if wavelengths_nm is None else f", {min(wavelengths_nm):.1f} to {max(wavelengths_nm):.1f} nm"),
+    )
+    yield "pixel", f"{lines.dtype}, {n_bytes / 1e6:,.1f} MB in all"
+    yield "level", f"{cube.level}"
+    times_ns = cube.times_ns
+    if times_ns is not None and len(times_ns):
+        seconds = (int(times_ns[-1]) - int(times_ns[0])) / 1e9
+        rate = f", {(n_lines - 1) / seconds:.1f} lines/s" if seconds > 0 else ""
+        yield "time", f"{_utc(times_ns[0])} to {_utc(times_ns[-1])}{rate}"
+    frame_ids = cube.frame_ids
+    if frame_ids is not None and len(frame_ids):
+        yield "frame ids", f"{int(frame_ids[0])} to {int(frame_ids[-1])}"
+    temperatures = [float(value) for value in (() if cube.temperatures is None else cube.temperatures)]
+    known = [value for value in temperatures if value == value]  # noqa: PLR0124 - NaN is not known
+    if known:
+        yield "temperature", f"{min(known):.1f} to {max(known):.1f} degrees Celsius"
+
+
+def _about_loss(attributes: Any) -> Iterator[tuple[str, str]]:
+    if "lines_lost" not in attributes:
+        yield "lost", "not known: the file does not say"
+        return
+    n_lost, ids = int(attributes["lines_lost"]), attributes.get("lost_frame_ids")
+    yield "lost", f"{n_lost} lines before or within" + (f" (frame ids {_short(ids)})" if n_lost and ids else "")
+    if int(attributes.get("lines_overwritten", 0)):
+        yield "overwritten", f"{attributes['lines_overwritten']} lines, by later ones"
+
+
+def _about_settings(attributes: Any) -> Iterator[tuple[str, str]]:
+    try:
+        settings = json.loads(attributes.get("settings", "{}"))
+    except (TypeError, ValueError):
+        settings = {}
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            if value not in (None, {}):
+                yield f"settings {key}", _short(value)
+
+
+def _utc(time_ns: Any) -> str:
+    return datetime.fromtimestamp(int(time_ns) / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 3]}..."

@@ -1,0 +1,195 @@
+"""`openhsi-shared record`: cubes from a camera, one after the other, without a gap."""
+
+import json
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from openhsi_shared.errors import OpenHSIError
+
+if TYPE_CHECKING:
+    from openhsi_shared.recording.messages import RecordingSummary
+    from openhsi_shared.recording.run import Recording
+
+__all__ = ["record"]
+
+PACED = ("simulated", "replay")
+"""Cameras that come at the pace asked for."""
+COMPRESSIONS = ["none", "deflate", "zstd"]
+INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C has ended, by convention."""
+MOST_FILES = 12
+"""So many are named one by one."""
+
+
+def _pace(text: str) -> float | str | None:
+    if text in ("recorded", "any"):
+        return text if text == "recorded" else None
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a number of lines/s, nor 'any', nor 'recorded'") from None
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Split KEY=VALUE; the value is JSON if it can be (digits as a key become a number), else text."""
+    key, sign, value = text.partition("=")
+    if not key.isidentifier() or not sign:
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE, such as mode=HgAr or exposure_ms=2")
+    try:
+        return key, json.loads(
+            value, object_pairs_hook=lambda pairs: {int(k) if k.isdecimal() else k: v for k, v in pairs}
+        )
+    except ValueError:
+        return key, value
+
+
+@click.command()
+@click.option("--camera", default="simulated", show_default=True, help="Which one; see `openhsi-shared cameras`.")
+@click.option("--settings", type=click.Path(path_type=Path), help="Its settings, a JSON file as of openhsi.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="Its calibration, a NetCDF file as of openhsi.")
+@click.option("--lines", type=click.IntRange(1), default=128, show_default=True, help="Lines of a cube.")
+@click.option("--cubes", type=click.IntRange(1), help="End after so many cubes.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="End after so many seconds.")
+@click.option("--level", type=int, default=-1, show_default=True, help="Processing level: -1 raw, 0 cropped.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="flight", show_default=True, help="Directory of the cubes."
+)
+@click.option(
+    "--rate", type=_pace, metavar="R", help="Lines a second of a simulated or replayed camera; any = as it goes."
+)
+@click.option("--compression", type=click.Choice(COMPRESSIONS), default="none", show_default=True, help="Of the cubes.")
+@click.option("--compression-level", type=int, help="How hard to try.")
+@click.option("--buffers", type=click.IntRange(2), default=3, show_default=True, help="Cubes held in memory.")
+@click.option(
+    "--when-full",
+    type=click.Choice(["block", "drop", "stop"]),
+    help="No memory is free: wait, count what is lost, or end.  [default: block where the source can wait, else drop]",
+)
+@click.option("--prefix", default="", help="What the names of files begin with.")
+@click.option("--suffix", default="", help="What they end with, before .nc.")
+@click.option("--meta", type=click.Path(path_type=Path), help="JSON file of metadata for the attributes of the cubes.")
+@click.option("--fallback", multiple=True, type=click.Path(path_type=Path), help="Directory to take if --out fails.")
+@click.option("--allow-loss", is_flag=True, help="Exit code 0 even if lines were lost.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    type=_option,
+    metavar="KEY=VALUE",
+    help="Any keyword of the camera, or key of its settings; as often as needed.",
+)
+@click.pass_context
+def record(context: click.Context, /, **given: Any) -> None:
+    """Record cubes without a gap, until they are enough or until Ctrl-C, which ends it in good order.
+
+    With no options at all the simulated camera is recorded into ./flight.
+    The exit code is 1 if anything was lost, unless --allow-loss, or went wrong.
+    """
+    run = _start(given)
+    error: OpenHSIError | None = None
+    try:
+        with _terminated_is_interrupted():
+            run.wait()
+    except OpenHSIError as failure:
+        error = failure
+    except KeyboardInterrupt:  # the second one
+        click.echo("Interrupted again: the recording ends by itself, without a summary.", err=True)
+        context.exit(INTERRUPTED)
+    if run.summary is not None:
+        click.echo(_table(run.summary, given["lines"], run.save_dir))
+    if error is not None:
+        raise error
+    n_lost = run.summary.lines_lost if run.summary else 0
+    if n_lost and not given["allow_loss"]:
+        click.echo(f"Error: {n_lost} lines were lost (--allow-loss makes this no error)", err=True)
+        context.exit(1)
+
+
+def _start(given: dict[str, Any]) -> "Recording":
+    """Start to record. Ctrl-C while the camera comes up ends the program."""
+    from openhsi_shared.cameras import camera_class
+    from openhsi_shared.recording.run import record as start
+
+    try:
+        return start(camera_class(given["camera"]), given["out"], **_keywords(given))
+    except KeyboardInterrupt:
+        click.echo("Interrupted before the first line: nothing was recorded.", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def _keywords(given: dict[str, Any]) -> dict[str, Any]:
+    """Turn what was given on the command line into the keywords of `record()`."""
+    camera, rate = given["camera"], given["rate"]
+    context = click.get_current_context()
+    is_paced = context.get_parameter_source("rate") is not click.core.ParameterSource.DEFAULT
+    if is_paced and camera not in PACED:
+        raise click.UsageError(f"--rate paces {' and '.join(PACED)}; camera {camera!r} has a pace of its own")
+    can_wait = camera == "replay" or (camera == "simulated" and rate is None)
+    keywords = {
+        "n_lines": given["lines"],
+        "n_cubes": given["cubes"],
+        "seconds": given["seconds"],
+        "processing_lvl": given["level"],
+        "json_path": given["settings"],
+        "cal_path": given["calibration"],
+        "compression": None if given["compression"] == "none" else given["compression"],
+        "compression_level": given["compression_level"],
+        "n_buffers": given["buffers"],
+        "when_full": given["when_full"] or ("block" if can_wait else "drop"),
+        "fallback_dirs": [path.absolute() for path in given["fallback"]],
+        "preconfig_meta_path": given["meta"],
+        "prefix": given["prefix"],
+        "suffix": given["suffix"],
+    }
+    if is_paced:
+        keywords["rate"] = rate
+    for key, value in given["options"]:
+        if key in keywords:
+            raise click.UsageError(f"--option {key}: there is an option of its own for this; see --help")
+        keywords[key] = value
+    return keywords
+
+
+@contextmanager
+def _terminated_is_interrupted() -> Iterator[None]:
+    """Let SIGTERM, with which a service manager ends a recording, do what Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _table(summary: "RecordingSummary", n_lines: int, directory: Path) -> str:
+    """What a recording came to, for people."""
+    from openhsi_shared.buffers.losses import ranges_in_words
+
+    lost = f"{summary.lines_lost}"
+    if summary.lost_ids:
+        more = f" and {len(summary.lost_ids) - 5} more gaps" if len(summary.lost_ids) > 5 else ""
+        lost += f"  (frame ids {ranges_in_words(summary.lost_ids[:5])}{more})"
+    files = [
+        str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path) for path in summary.paths
+    ]
+    if len(files) > MOST_FILES:
+        files[MOST_FILES - 1 : -1] = [f"... {len(files) - MOST_FILES} more"]
+    rows = [
+        ("cubes", f"{len(summary.paths)}  (of {n_lines} lines)"),
+        ("lines", f"{summary.lines}"),
+        ("lost", lost),
+        ("rate", f"{summary.rate:.0f} lines/s over {summary.seconds:.1f} s"),
+        *_under("errors", summary.errors),
+        *_under("files", [str(directory), *files] if files else ["none"]),
+        *_under("pictures", ["beside them, the same names with .png"] if files else []),
+    ]
+    return "\n".join(f"{name:10}{words}" for name, words in rows)
+
+
+def _under(name: str, words: Sequence[str]) -> list[tuple[str, str]]:
+    """Rows that stand under one name."""
+    return [("" if n else name, text) for n, text in enumerate(words)]

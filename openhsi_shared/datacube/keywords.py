@@ -1,0 +1,70 @@
+"""The keywords of a camera, sorted and checked before anything is opened or given up."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openhsi_shared.buffers.slots import SlotLayout
+from openhsi_shared.calibration import Calibration, read_calibration
+from openhsi_shared.datacube.engine import SaveOptions
+from openhsi_shared.errors import ArgumentError, UnknownKeyword
+from openhsi_shared.levels import check_level
+from openhsi_shared.settings import CameraSettings, nearest_name, read_settings
+
+__all__ = ["Wanted", "read_keywords"]
+
+OPTIONS = {field.name for field in dataclasses.fields(SaveOptions)}
+OF_THE_CUBE = {"n_lines", "processing_lvl", "json_path", "cal_path", "pkl_path", "print_settings"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the keywords ask for."""
+
+    n_lines: int
+    processing_lvl: int
+    json_path: str | Path | None
+    cal_path: str | Path | None
+    print_settings: bool
+    options: SaveOptions
+    source_options: Mapping[str, Any]
+    """Those that are the source's own."""
+    settings: CameraSettings
+    calibration: Calibration
+    calibration_sha256: str
+    """Of the file as it was when it was read: it may change or vanish while the camera runs."""
+
+
+def read_keywords(keywords: Mapping[str, Any], source_names: set[str], camera: str) -> Wanted:
+    """Sort `keywords` of a `camera` whose source takes `source_names`, and read the files that they name.
+
+    Raises UnknownKeyword with the nearest name, ArgumentError, LevelError, SettingsError or CalibrationError.
+    """
+    of_the_cube = {name: value for name, value in keywords.items() if name in OF_THE_CUBE}
+    options = SaveOptions(**{name: value for name, value in keywords.items() if name in OPTIONS})
+    source_options = {name: value for name, value in keywords.items() if name in source_names - OPTIONS - OF_THE_CUBE}
+    of_settings = {
+        name: value for name, value in keywords.items() if name not in {*of_the_cube, *OPTIONS, *source_options}
+    }
+    known = {*CameraSettings.model_fields, *OF_THE_CUBE, *OPTIONS, *source_names}
+    for name in of_settings:
+        if name not in known:
+            raise UnknownKeyword(f"{camera}() has no keyword {name!r}{nearest_name(name, known)}")
+    pkl_path = of_the_cube.pop("pkl_path", None)
+    cal_path = of_the_cube["cal_path"]
+    if cal_path and pkl_path:
+        raise ArgumentError(f"cal_path={cal_path!r} and pkl_path={pkl_path!r} are two names of the same: give one")
+    of_the_cube["cal_path"] = cal_path = cal_path or pkl_path
+    SlotLayout(n_slots=options.n_buffers, n_lines=of_the_cube["n_lines"], line_shape=(1, 1), dtype="uint8")
+    check_level(of_the_cube["processing_lvl"])
+    return Wanted(
+        **of_the_cube,
+        options=options,
+        source_options=source_options,
+        settings=read_settings(of_the_cube["json_path"], of_settings),
+        calibration=read_calibration(cal_path),
+        calibration_sha256=hashlib.sha256(Path(cal_path).read_bytes()).hexdigest() if cal_path else "",
+    )

@@ -1,0 +1,333 @@
+"""What a cube's file says of its data: names, labels and units.
+
+Only words and tables; `files` writes them. Everything that belongs to a line lies on the axis `y`.
+"""
+
+import json
+import os
+import re
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from openhsi_shared.errors import ArgumentError
+
+__all__ = [
+    "TIME_UNITS",
+    "Cube",
+    "Variable",
+    "attribute_value",
+    "coordinates",
+    "cube_stem",
+    "datacube_attributes",
+    "day_folder",
+    "decode_times",
+    "global_attributes",
+    "time_variable",
+    "user_attributes",
+]
+
+FORMAT = "openhsi_shared"
+FORMAT_VERSION = 1
+TIME_UNITS = "nanoseconds since 1970-01-01T00:00:00Z"
+
+RADIANCE = {
+    "units": "uW cm-2 sr-1 nm-1",
+    "long_name": "at-sensor spectral radiance",
+    "standard_name": "upwelling_radiance_per_unit_wavelength_in_air",
+}
+REFLECTANCE = {"units": "1", "long_name": "reflectance"}
+COUNTS = {"units": "1", "long_name": "digital numbers of the sensor"}
+LABELS_OF_LEVEL = {4: RADIANCE, 5: RADIANCE, 7: RADIANCE, 6: REFLECTANCE, 8: REFLECTANCE}
+"""What a pixel is at each processing level; counts at all others."""
+
+STEPS_OF_LEVEL = {
+    -1: "frames as the sensor delivered them",
+    0: "cropped to the illuminated rows",
+    1: "cropped, smile corrected",
+    2: "cropped, smile corrected, bands of equal pixel number",
+    3: "cropped, smile corrected, bands of equal width in wavelength",
+    4: "cropped, smile corrected, bands of equal pixel number, radiance",
+    5: "cropped, smile corrected, radiance, bands of equal pixel number",
+    6: "cropped, smile corrected, bands of equal pixel number, radiance, reflectance",
+    7: "cropped, smile corrected, radiance, bands of equal width in wavelength",
+    8: "cropped, smile corrected, radiance, bands of equal width in wavelength, reflectance",
+}
+
+TIME_ATTRIBUTES = {"standard_name": "time", "units": TIME_UNITS, "calendar": "standard"}
+TIME_ATTRIBUTES |= {"units_metadata": "leap_seconds: none"}  # a computer's clock counts none
+
+LABELS_OF_COLUMN: dict[str, dict[str, str]] = {
+    "time": {"long_name": "time of the line (UTC)"} | TIME_ATTRIBUTES,
+    "temperature": {"long_name": "camera temperature", "units": "degC"},
+    "frame_id": {"long_name": "the camera's count of frames", "units": "1"},
+    "camera_time_ns": {"long_name": "the camera's own clock", "units": "ns", "comment": "-1: unknown"},
+    "line_crc32": {
+        "long_name": "checksum of the line",
+        "units": "1",
+        "comment": "CRC-32 (zlib) of the line's bytes in (x, wavelength) C order, little-endian",
+    },
+}
+
+RESERVED = frozenset({"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "coordinates"})
+"""Attributes by which HDF5, netCDF and xarray find their way; so is everything that begins with an underscore."""
+
+DEFAULTS = {
+    "title": "hyperspectral datacube",
+    "summary": "lines of a scene recorded with a pushbroom hyperspectral camera",
+    "keywords": "hyperspectral, pushbroom, imaging spectrometer",
+    "source": "pushbroom imaging spectrometer",
+    "comment": "line_crc32 holds a checksum of every line",
+}
+"""Said of a cube if its user says nothing."""
+
+
+class Variable(NamedTuple):
+    """A small array of the file, and what is said of it."""
+
+    dims: tuple[str, ...]
+    data: NDArray[Any]
+    attributes: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cube:
+    """What is to be saved: lines in memory, and what is known of each. ArgumentError if the parts do not fit."""
+
+    memory: NDArray[Any]
+    """(n_stored, cross-track, wavelength): a ring of lines, its oldest at `first`. Best: each line contiguous, the
+    first at a page, and lines of 64 KiB and more whole pages apart; then they are written from where they lie."""
+    first: int = 0
+    """Where the oldest line lies in `memory`."""
+    n_lines: int
+    """How many lines there are: `memory[first]`, the following ones, and on from `memory[0]`."""
+    columns: Mapping[str, NDArray[Any]]
+    """What belongs to lines, in the order of time, `n_lines` values each. `time_ns` (int64, UTC) must be there; known
+    are `frame_id` (int64), `temperature` (float32, celsius or NaN), `camera_time_ns` (int64, -1 = unknown); others are
+    written too."""
+    wavelengths_nm: ArrayLike | None = None
+    """Middle of each band, or None where nobody knows."""
+    level: int = -1
+    """The processing level of the pixels."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """What the library says of the recording: global attributes."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What the user says: global attributes too, but `attributes` goes before them."""
+    uuid: str
+    """Name of this cube, and of no other: by it a cube saved twice is recognised."""
+
+    def __post_init__(self) -> None:
+        n_stored = self.memory.shape[0] if self.memory.ndim == 3 else 0
+        if self.memory.ndim != 3 or 0 in self.memory.shape or self.memory.dtype.kind not in "uif":
+            raise ArgumentError(
+                f"memory of shape {self.memory.shape} and type {self.memory.dtype} is no cube: expected numbers in "
+                f"(lines, cross-track, wavelength)"
+            )
+        if not (1 <= self.n_lines <= n_stored and 0 <= self.first < n_stored):
+            raise ArgumentError(
+                f"{self.n_lines} lines from line {self.first} on do not lie in memory of {n_stored} lines"
+            )
+        if "time_ns" not in self.columns:
+            raise ArgumentError(f"columns {sorted(self.columns)} lack time_ns, the time of each line")
+        for name, column in self.columns.items():
+            if np.shape(column) != (self.n_lines,):
+                raise ArgumentError(f"column {name} has the shape {np.shape(column)}, expected ({self.n_lines},)")
+        if self.wavelengths_nm is not None and np.shape(self.wavelengths_nm) != self.memory.shape[2:]:
+            raise ArgumentError(f"{np.shape(self.wavelengths_nm)} wavelengths do not fit {self.memory.shape[2]} bands")
+
+    @property
+    def line_shape(self) -> tuple[int, int]:
+        """(cross-track, wavelength)."""
+        return self.memory.shape[1], self.memory.shape[2]
+
+    def line(self, index: int) -> NDArray[Any]:
+        """Line number `index` in the order of time, as a view."""
+        stored: NDArray[Any] = self.memory[(self.first + index) % len(self.memory)]
+        return stored
+
+    def lines(self) -> Iterator[NDArray[Any]]:
+        """All lines in the order of time, as views."""
+        return (self.line(index) for index in range(self.n_lines))
+
+
+# ---- names -----------------------------------------------------------------------------------
+
+
+def _moment(time_ns: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(time_ns) // 1000)
+
+
+def day_folder(time_ns: int) -> str:
+    """Name of the folder for cubes of that UTC day.
+
+    >>> day_folder(1_700_000_000_123_456_789)
+    '2023_11_14'
+    """
+    return _moment(time_ns).strftime("%Y_%m_%d")
+
+
+def cube_stem(time_ns: int, prefix: str = "", suffix: str = "") -> str:
+    """Name of a cube whose first line was taken at `time_ns`, without its ending.
+
+    ArgumentError if prefix or suffix hold what a file's name cannot.
+
+    >>> cube_stem(1_700_000_000_123_456_789, prefix="sea_")
+    'sea_2023_11_14-22_13_20_123456'
+    """
+    for what, text in (("prefix", prefix), ("suffix", suffix)):
+        if set(text) & set("/\\:\0"):
+            raise ArgumentError(
+                f"{what} {text!r} cannot be part of a file's name: it must be text without / \\ : and NUL"
+            )
+        try:
+            os.fsencode(text)
+        except UnicodeEncodeError as error:
+            raise ArgumentError(f"{what} {text!r} cannot be part of a file's name: {error}") from error
+    return f"{prefix}{_moment(time_ns).strftime('%Y_%m_%d-%H_%M_%S_%f')}{suffix}"
+
+
+# ---- variables -------------------------------------------------------------------------------
+
+
+def time_variable(times_ns: ArrayLike, dim: str = "y") -> Variable:
+    """Times of lines, which every reader decodes to the nanosecond."""
+    return Variable((dim,), np.asarray(times_ns, np.int64), LABELS_OF_COLUMN["time"])
+
+
+def coordinates(cube: Cube) -> dict[str, Variable]:
+    """All variables of the file but the cube itself and its checksums."""
+    x, bands = cube.line_shape
+    labels: dict[str, str] = {"long_name": "cross-track", "units": "1", "description": "cross-track pixel"}
+    variables = {"x": Variable(("x",), np.arange(x), labels)}
+    labels = {"long_name": "along-track", "units": "1", "description": "along-track line, in the order of time"}
+    variables["y"] = Variable(("y",), np.arange(cube.n_lines), labels)
+    if cube.wavelengths_nm is None:
+        labels = {"long_name": "band", "units": "1", "description": "number of the band: its wavelength is not known"}
+        variables["wavelength"] = Variable(("wavelength",), np.arange(bands), labels)
+    else:
+        labels = {"long_name": "wavelength_nm", "standard_name": "radiation_wavelength", "units": "nm"}
+        labels |= {"description": "middle of the band"}
+        variables["wavelength"] = Variable(("wavelength",), np.asarray(cube.wavelengths_nm), labels)
+    variables["time"] = time_variable(cube.columns["time_ns"])
+    for name, column in cube.columns.items():
+        if name != "time_ns":
+            variables[name] = Variable(("y",), np.asarray(column), LABELS_OF_COLUMN.get(name, {"long_name": name}))
+    return variables
+
+
+def checksums(lines_crc32: NDArray[np.uint32]) -> Variable:
+    """The checksum of every line."""
+    return Variable(("y",), lines_crc32, LABELS_OF_COLUMN["line_crc32"])
+
+
+def datacube_attributes(level: int, coordinate_names: str = "time") -> dict[str, str]:
+    """What is said of the datacube itself at a processing level."""
+    labels = LABELS_OF_LEVEL.get(level, COUNTS)
+    described = {"description": "hyperspectral datacube", "ancillary_variables": "line_crc32"}
+    return labels | described | {"coordinates": coordinate_names}
+
+
+_UNITS_NS = {"n": 1, "u": 10**3, "m": 10**6, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
+_UNITS_NS |= {"d": 86400 * 10**9, "nanosecond": 1, "microsecond": 10**3, "millisecond": 10**6, "second": 10**9}
+_UNITS_NS |= {"minute": 60 * 10**9, "hour": 3600 * 10**9, "day": 86400 * 10**9, "ns": 1, "us": 10**3}
+
+
+def decode_times(values: NDArray[Any], units: str) -> NDArray[np.int64]:
+    """UTC nanoseconds since 1970 of times as netCDF stores them; whole numbers stay exact.
+
+    >>> decode_times(np.array([0, 5]), "milliseconds since 1970-01-01 00:00:01").tolist()
+    [1000000000, 1005000000]
+    """
+    match = re.fullmatch(r"\s*(\w+)\s+since\s+(.+?)\s*(?:Z|UTC|\+00:?00)?\s*", units)
+    step = _UNITS_NS.get(match[1], _UNITS_NS.get(match[1].removesuffix("s"))) if match else None
+    if match is None or step is None:
+        raise ArgumentError(f"units {units!r} are no units of time, expected such as {TIME_UNITS!r}")
+    start = int(np.datetime64(match[2].replace(" ", "T"), "ns").astype(np.int64))
+    if values.dtype.kind == "f":
+        values = np.round(values * step)
+        step = 1
+    return np.asarray(values.astype(np.int64) * step + start, np.int64)
+
+
+# ---- attributes ------------------------------------------------------------------------------
+
+
+def attribute_value(value: Any) -> str | int | float | NDArray[Any]:
+    """Turn anything into what an attribute can hold: text, a number, or a row of numbers; all else becomes JSON text.
+
+    >>> attribute_value(None), attribute_value({"a": [1, None]}), attribute_value([1, 2]).tolist()
+    ('null', '{"a": [1, null]}', [1, 2])
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str | os.PathLike):
+        return _text(str(value))
+    if isinstance(value, int | float) and not isinstance(value, bool) and _fits(value):
+        return value
+    if isinstance(value, np.ndarray):
+        if value.ndim == 1 and value.size and value.dtype.kind in "uif":
+            return value
+        value = value.tolist()
+    if isinstance(value, list | tuple) and value and all(type(item) in (int, float) and _fits(item) for item in value):
+        return np.asarray(value)
+    try:
+        return _text(json.dumps(value, default=str, ensure_ascii=False))
+    except (TypeError, ValueError):
+        return _text(str(value))  # keys that JSON has not, or a thing that holds itself
+
+
+def _fits(value: float) -> bool:
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
+
+
+def _text(text: str) -> str:
+    """What UTF-8 and C can hold of a text."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def user_attributes(metadata: Mapping[str, Any], ours: Collection[str]) -> dict[str, Any]:
+    """The user's metadata as attributes. What has one of `ours` or a reserved name is kept as `metadata_<name>`."""
+    result: dict[str, Any] = {}
+    for key, value in metadata.items():
+        name = re.sub(r"[\x00-\x1f\x7f/]", "_", _text(str(key))).strip()[:200]
+        if not name or name in ours or name in result or name in RESERVED or name.startswith("_"):
+            name = f"metadata_{name}"
+        plain, count = name, 1
+        while name in ours or name in result:
+            count += 1
+            name = f"{plain}_{count}"
+        result[name] = attribute_value(value)
+    return result
+
+
+def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, Any]:
+    """All attributes of the file but `complete`, which comes last: defaults, what the user said, and ours."""
+    created_ns = time.time_ns() if created_ns is None else created_ns
+    times = np.asarray(cube.columns["time_ns"])
+    ours: dict[str, Any] = {
+        "Conventions": "CF-1.11, ACDD-1.3",
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "uuid": cube.uuid,
+        "id": cube.uuid,
+        "n_lines": cube.n_lines,
+        "level": cube.level,
+        "processing_level": f"level {cube.level}: {STEPS_OF_LEVEL.get(cube.level, 'processed by the user')}",
+        "time_coverage_start": _iso(times.min()),
+        "time_coverage_end": _iso(times.max()),
+        "date_created": _iso(created_ns),
+        "history": f"{_iso(created_ns)} written by openhsi_shared",
+    }
+    later = {"complete", "durability"}
+    ours |= user_attributes(cube.attributes, ours.keys() | later)
+    return DEFAULTS | user_attributes(cube.metadata, ours.keys() | later) | ours
+
+
+def _iso(time_ns: int) -> str:
+    return f"{_moment(time_ns).strftime('%Y-%m-%dT%H:%M:%S.%f')}Z"

@@ -1,0 +1,375 @@
+"""A file that exists under its name only when it is whole and on the disk.
+
+It is written under a temporary name beside its place, held with a lock that says that its writer lives, synced once,
+and renamed to a name that nobody has. Large writes go past the page cache where the file system can do that: the cache
+would make the camera's process wait for memory. What fails is told with its true errno, and leaves nothing behind.
+"""
+
+import contextlib
+import ctypes
+import errno
+import itertools
+import logging
+import mmap
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from openhsi_shared.errors import SaveError
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["PAGE", "BlockWriter", "Durability", "PartFile", "make_folder", "save_error"]
+
+logger = logging.getLogger(__name__)
+
+PAGE = 4096
+"""Where direct writes begin and end, in memory and in the file."""
+
+LARGEST_WRITE = 64 << 20
+AT_FDCWD = -100
+RENAME_NOREPLACE = 1
+
+Durability = Literal["fsync", "rename"]
+""""fsync": on the disk when published. "rename": whole for every reader, but a power cut may still take it."""
+
+
+class PartFile:
+    """A file while it is being written, in `directory`, under a hidden temporary name made from `name`.
+
+    Use it as a context manager: what is not published by the end of the block is removed, and its space given back.
+    Every method raises SaveError with the true errno.
+    """
+
+    path: Path
+    """The temporary name, `.{name}.{pid}.part`; after `publish` the final one."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        for attempt in itertools.count():
+            again = f"-{attempt}" if attempt else ""  # a dead process may have had our id
+            self.path = Path(directory) / f".{name}.{os.getpid()}{again}.part"
+            try:
+                self._fd = os.open(self.path, flags, 0o666)
+                break
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise save_error(error, self.path) from error
+        self._direct_fd: int | None = None
+        self._is_published = False
+        self._is_synced = False
+        self._is_closed = False
+        try:
+            self._lock()
+        except OSError as error:
+            self.close()
+            raise save_error(error, self.path) from error
+        with contextlib.suppress(OSError):  # many file systems have no direct writes: then the page cache takes all
+            self._direct_fd = os.open(self.path, os.O_WRONLY | os.O_DIRECT) if hasattr(os, "O_DIRECT") else None
+
+    def _lock(self) -> None:
+        """Hold the lock by which others see that the writer of this file lives; it ends with the process."""
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+                    raise
+                logger.warning("%s: the file system knows no locks (%s)", self.path, error)
+
+    def _let_readers_in(self) -> None:
+        """Share the lock: whoever finds the new name at once and reads takes a shared one, and must not be refused."""
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether writes that lie at whole pages go past the page cache."""
+        return self._direct_fd is not None
+
+    def reserve(self, n_bytes: int) -> None:
+        """Take `n_bytes` of the disk now, so that a full disk shows before the work and not at its end."""
+        if n_bytes > 0:
+            with self._errors():
+                _allocate(self._fd, n_bytes)
+
+    def write_at(self, offset: int, data: memoryview) -> None:
+        """Write all of `data` (contiguous bytes) at `offset`. Blocks until the system has taken it.
+
+        Whole pages go to the disk directly if `data` lies in memory as it will lie in the file, modulo the page.
+        """
+        data = data.cast("B")
+        is_aligned = self.is_direct and (_address(data) - offset) % PAGE == 0
+        with self._errors():
+            while data:
+                n = self._write_some(offset, data[:LARGEST_WRITE], is_aligned)
+                offset += n
+                data = data[n:]
+
+    def _write_some(self, offset: int, data: memoryview, is_aligned: bool) -> int:
+        before_page = -offset % PAGE
+        if is_aligned and self._direct_fd is not None and len(data) - before_page >= PAGE:
+            if before_page:
+                data = data[:before_page]
+            else:
+                try:
+                    return _written(_pwrite(self._direct_fd, data[: len(data) // PAGE * PAGE], offset))
+                except OSError as error:
+                    if error.errno != errno.EINVAL:
+                        raise
+                    self._close_direct()  # opened, but not willing: the page cache from now on
+        return _written(_pwrite(self._fd, data, offset))
+
+    def resize(self, n_bytes: int) -> None:
+        """Make the file `n_bytes` long."""
+        with self._errors():
+            os.ftruncate(self._fd, n_bytes)
+
+    def sync(self) -> None:
+        """Wait until all of it is on the disk. Once only: a second fsync after one that failed may report success."""
+        if not self._is_synced:
+            self._is_synced = True
+            with self._errors():
+                os.fsync(self._fd)
+
+    def publish(
+        self,
+        stem: str,
+        ending: str,
+        *,
+        durability: Durability = "fsync",
+        is_same: Callable[[Path], bool] | None = None,
+    ) -> Path:
+        """Sync, then give the file the first free name of `stem`, `stem-1`, `stem-2`, ... and return its path.
+
+        Nothing is ever overwritten. If `is_same` says of a taken name that it is this very cube, published before its
+        writer died, ours is dropped and that path returned. SaveError after the rename (the directory could not be
+        synced) leaves the file where it is: whole, and found again by `is_same`.
+        """
+        if durability == "fsync":
+            self.sync()
+        self._let_readers_in()
+        directory = self.path.parent
+        count = -1
+        while True:
+            count += 1
+            target = directory / f"{stem}{f'-{count}' if count else ''}{ending}"
+            try:
+                _rename_to_new(self.path, target)
+            except FileExistsError:
+                if is_same is None or not is_same(target):
+                    continue
+                self.close()
+            except OSError as error:
+                raise save_error(error, target) from error
+            else:
+                self._is_published = True
+                self.path = target
+            with self._errors():
+                if durability == "fsync":
+                    _sync_directory(directory)
+                self.close()
+            return target
+
+    def close(self) -> None:
+        """Close the file, and remove it unless it is published; calling it twice is once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._close_direct()
+        try:
+            if not self._is_published:
+                self._remove()
+        finally:
+            os.close(self._fd)
+
+    def _remove(self) -> None:
+        try:
+            os.ftruncate(self._fd, 0)  # first, else whoever has the file open would keep its space
+        except OSError as error:
+            logger.warning("%s could not be emptied: %s", self.path, error)
+        try:
+            self.path.unlink()
+        except OSError as error:
+            logger.warning("%s could not be removed: %s", self.path, error)
+
+    def _close_direct(self) -> None:
+        if self._direct_fd is not None:
+            os.close(self._direct_fd)
+            self._direct_fd = None
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise save_error(error, self.path) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class BlockWriter:
+    """Gathers pieces that follow each other into large writes at whole pages, through memory of its own.
+
+    For pieces that do not lie in memory as they shall lie in the file. Call `flush` at the end.
+    """
+
+    def __init__(self, part: PartFile, n_bytes: int = 8 << 20) -> None:
+        self._part = part
+        self._block = memoryview(mmap.mmap(-1, n_bytes + PAGE))  # begins at a page
+        self._begin = 0
+        self._end = 0
+        self._offset = 0
+
+    def put(self, offset: int, data: memoryview) -> None:
+        """Take a copy of `data` for the place `offset`. A small gap behind the last piece is filled with zeros."""
+        data = data.cast("B")
+        gap = offset - self._offset - (self._end - self._begin)
+        if self._begin == self._end or not 0 <= gap < PAGE:
+            self.flush()
+            self._offset = offset
+            self._begin = self._end = offset % PAGE
+        elif gap:
+            self._append(memoryview(bytes(gap)))
+        self._append(data)
+
+    def _append(self, data: memoryview) -> None:
+        while data:
+            n = min(len(data), len(self._block) - self._end)
+            self._block[self._end : self._end + n] = data[:n]
+            self._end += n
+            data = data[n:]
+            if self._end == len(self._block):
+                self._write(self._end // PAGE * PAGE)
+
+    def _write(self, until: int) -> None:
+        """Write what lies before `until` in the block; the rest, less than a page, moves to the front."""
+        self._part.write_at(self._offset, self._block[self._begin : until])
+        self._offset += until - self._begin
+        rest = self._end - until
+        self._block[:rest] = self._block[until : self._end]
+        self._begin, self._end = 0, rest
+
+    def flush(self) -> None:
+        """Write what was put and not yet written."""
+        if self._end > self._begin:
+            self._write(self._end)
+
+
+def make_folder(parent: Path, name: str, *, durability: Durability = "fsync") -> Path:
+    """Make the folder `name` in `parent`, which must exist, or find it there; with "fsync" a new one is on the disk."""
+    folder = Path(parent) / name
+    try:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+        else:
+            if durability == "fsync":
+                _sync_directory(folder.parent)
+    except OSError as error:
+        raise save_error(error, folder) from error
+    return folder
+
+
+def save_error(error: OSError, path: Path) -> SaveError:
+    """Say the same as `error`, as a SaveError with a path and an errno."""
+    if isinstance(error, SaveError):
+        return error
+    number = error.errno or errno.EIO
+    said = SaveError(number, error.strerror or str(error) or os.strerror(number), str(path))
+    said.__cause__ = error
+    return said
+
+
+def _pwrite(fd: int, data: memoryview, offset: int) -> int:
+    if hasattr(os, "pwrite"):
+        return os.pwrite(fd, data, offset)
+    os.lseek(fd, offset, os.SEEK_SET)  # Windows; nobody else has the file
+    return os.write(fd, data)
+
+
+def _written(n: int) -> int:
+    if n <= 0:
+        raise OSError(errno.EIO, "the system took no byte of what was written")
+    return n
+
+
+def _address(data: memoryview) -> int:
+    """Where `data` lies in memory; an odd number, which is never aligned, where that cannot be known (read-only)."""
+    if data.readonly or not data:
+        return 1
+    return ctypes.addressof(ctypes.c_char.from_buffer(data))
+
+
+def _libc(name: str) -> Any:
+    return getattr(ctypes.CDLL(None, use_errno=True), name, None) if sys.platform == "linux" else None
+
+
+def _allocate(fd: int, n_bytes: int) -> None:
+    """Allocate blocks. Not by `posix_fallocate`, which writes them one by one where the file system cannot do it."""
+    function = _libc("fallocate64") or _libc("fallocate")
+    if function is None:
+        return
+    function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    while function(fd, 0, 0, n_bytes) != 0:
+        number = ctypes.get_errno()
+        if number in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
+
+
+def _rename_to_new(source: Path, target: Path) -> None:
+    """Rename, or raise FileExistsError; one of several who try at once wins."""
+    function = _libc("renameat2")
+    if function is not None:
+        if function(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), RENAME_NOREPLACE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(number, os.strerror(number), str(target))
+    _link_to_new(source, target)
+
+
+def _link_to_new(source: Path, target: Path) -> None:
+    """Rename where the system knows no renameat2: by a hard link, or else by taking the name first."""
+    if sys.platform == "win32":
+        source.rename(target)  # refuses a taken name by itself
+        return
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            source.rename(target)
+        except OSError:
+            target.unlink()
+            raise
+    else:
+        source.unlink()
+
+
+def _sync_directory(directory: Path) -> None:
+    if sys.platform == "win32":
+        return  # has no such thing: the file system's journal keeps names
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a directory
+            raise
+    finally:
+        os.close(fd)

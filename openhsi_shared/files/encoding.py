@@ -1,0 +1,118 @@
+"""How a line becomes the bytes of its chunk, and back.
+
+In the file a line lies as it does in memory, (x, wavelength), or turned, (wavelength, x). Compressed, the first bytes
+of all pixels come first, then the second ones (HDF5's shuffle), and the whole is one deflate or zstd stream.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.errors import ArgumentError
+from openhsi_shared.files.image import Compression, Layout
+
+__all__ = ["LEVELS", "crc32_of", "decompress", "encoder", "little_endian", "shuffled", "unshuffled"]
+
+LEVELS: dict[Compression, range] = {"deflate": range(4), "zstd": range(-7, 23)}
+"""Levels of compression there are; 1 is the default of both. Those of deflate are ISA-L's."""
+
+
+def little_endian(line: NDArray[Any]) -> NDArray[Any]:
+    """Return the line in C order, little-endian, as it is in the file; without a copy if it is so already."""
+    return np.ascontiguousarray(line, line.dtype.newbyteorder("<"))
+
+
+def crc32_of(line: NDArray[Any]) -> int:
+    """Checksum of a line (x, wavelength), or any array: zlib's numbers, but without the interpreter's lock."""
+    from isal import isal_zlib
+
+    checksum: int = isal_zlib.crc32(little_endian(line))
+    return checksum
+
+
+def shuffled(line: NDArray[Any], out: NDArray[np.uint8]) -> None:
+    """Put the first bytes of all pixels, then the second ones, ..., into `out`."""
+    size = line.dtype.itemsize
+    pixels = line.reshape(-1).view(f"u{size}")
+    for number, part in enumerate(out.reshape(size, -1)):
+        if number:
+            np.right_shift(pixels, 8 * number, out=part, casting="unsafe")  # four times as fast as a strided copy
+        else:
+            np.copyto(part, pixels, casting="unsafe")
+
+
+def unshuffled(data: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Pixels of what `shuffled` made."""
+    planes = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, -1)
+    return np.ascontiguousarray(planes.T).reshape(-1).view(dtype)
+
+
+def encoder(layout: Layout) -> Callable[[NDArray[Any]], memoryview]:
+    """Return the function that turns a line into the bytes of its chunk; any number of threads may call it at once."""
+    compress = _compressor(layout)
+    scratch = threading.local()
+
+    def encode(line: NDArray[Any]) -> memoryview:
+        pixels = little_endian(line if layout.old_style else line.T)
+        if compress is None:
+            return pixels.reshape(-1).view(np.uint8).data
+        if pixels.itemsize > 1:
+            if not hasattr(scratch, "planes"):
+                scratch.planes = np.empty(pixels.nbytes, np.uint8)
+            shuffled(pixels, scratch.planes)
+            pixels = scratch.planes
+        return memoryview(compress(pixels.reshape(-1).view(np.uint8).data))
+
+    return encode
+
+
+def _compressor(layout: Layout) -> Callable[[memoryview], bytes] | None:
+    level = layout.compression_level
+    if layout.compression is None:
+        return None
+    if level not in LEVELS[layout.compression]:
+        levels = LEVELS[layout.compression]
+        raise ArgumentError(
+            f"compression_level {level} of {layout.compression!r} does not exist, "
+            f"expected {levels.start} to {levels.stop - 1}"
+        )
+    if layout.compression == "deflate":
+        from isal import isal_zlib
+
+        return lambda data: isal_zlib.compress(data, level)
+    import zstandard
+
+    own = threading.local()  # a compressor is no thread's but one
+
+    def compress(data: memoryview) -> bytes:
+        if not hasattr(own, "compressor"):
+            own.compressor = zstandard.ZstdCompressor(level=level)
+        compressed: bytes = own.compressor.compress(data)
+        return compressed
+
+    return compress
+
+
+def decompress(data: bytes, compression: Compression, n_bytes: int) -> bytes:
+    """Undo the compression. ValueError if that gives anything else than `n_bytes`."""
+    if compression == "deflate":
+        from isal import isal_zlib
+
+        no_stream: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the stub calls it an instance
+        try:  # no more than is expected: a damaged stream may promise gigabytes
+            result: bytes = isal_zlib.decompressobj().decompress(data, n_bytes + 1)
+        except no_stream as error:
+            raise ValueError(f"is no deflate stream: {error}") from error
+    else:
+        import zstandard
+
+        try:
+            result = zstandard.ZstdDecompressor().decompress(data, max_output_size=n_bytes)
+        except zstandard.ZstdError as error:
+            raise ValueError(f"is no zstd stream: {error}") from error
+    if len(result) != n_bytes:
+        raise ValueError(f"unpacks to {len(result)} bytes or more, expected {n_bytes}")
+    return result

@@ -1,0 +1,223 @@
+"""The lines of a file as an array that reads what is asked for, and checks it.
+
+Whatever the order of a file's axes, here it is (along-track, cross-track, wavelength).
+"""
+
+import errno
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from h5py import h5z
+from numpy.typing import DTypeLike, NDArray
+
+from openhsi_shared.errors import ArgumentError, ChecksumError, FileError
+from openhsi_shared.files.encoding import crc32_of, decompress, unshuffled
+from openhsi_shared.files.image import ZSTD_FILTER, Compression
+
+__all__ = ["CheckedLines", "FileLines", "PlainLines"]
+
+READ_THREADS = 4
+WINDOWS_LOCK = threading.Lock()
+FILTERS: dict[int, Compression] = {h5z.FILTER_DEFLATE: "deflate", ZSTD_FILTER: "zstd"}
+
+
+class FileLines(ABC):
+    """Lines of an open file: `lines[i]`, `lines[a:b]`, `lines[a:b, x, band]`, `len(lines)`, `numpy.asarray(lines)`."""
+
+    shape: tuple[int, int, int]
+    """(along-track, cross-track, wavelength)."""
+    dtype: np.dtype[Any]
+    ndim = 3
+
+    @abstractmethod
+    def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
+        """Read these lines, in this order: (n, cross-track, wavelength). FileError if they cannot be read."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any, /) -> NDArray[Any]:
+        """Read the lines of the first index; the others choose within these, as in numpy."""
+        keys = key if isinstance(key, tuple) else (key,)
+        if Ellipsis in [item for item in keys if item is Ellipsis]:
+            at = next(number for number, item in enumerate(keys) if item is Ellipsis)
+            keys = keys[:at] + (slice(None),) * (4 - len(keys)) + keys[at + 1 :]
+        if len(keys) > 3:
+            raise IndexError(f"{len(keys)} indices are too many for lines (along-track, cross-track, wavelength)")
+        first = np.arange(len(self))[keys[0] if keys else slice(None)]
+        if np.ndim(first) == 0:
+            return np.asarray(self.read(np.array([first]))[0][keys[1:]])
+        if np.ndim(first) != 1:
+            raise IndexError(f"lines are chosen by a number, a slice or a row of numbers, got {keys[0]!r}")
+        return np.asarray(self.read(first)[:, *keys[1:]])
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[index] for index in range(len(self)))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("lines of a file cannot be had without reading, that is, copying them")
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.shape} {self.dtype}>"
+
+
+class PlainLines(FileLines):
+    """Lines of a file of anybody's, read by HDF5."""
+
+    def __init__(self, path: Path, variable: Any, dims: tuple[str, ...]) -> None:
+        self._path, self._variable = path, variable
+        self._axes = tuple(dims.index(name) for name in ("y", "x", "wavelength"))
+        self.shape = tuple(variable.shape[axis] for axis in self._axes)
+        self.dtype = variable.dtype
+
+    def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
+        """Read these lines: in one go if they follow each other."""
+        if len(indices) == 0:
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        low, high = int(indices.min()), int(indices.max()) + 1
+        try:
+            if np.array_equal(indices, np.arange(low, high)):
+                return self._read_span(low, high)
+            return np.concatenate([self._read_span(int(index), int(index) + 1) for index in indices])
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise FileError(f"{self._path}: lines {low} to {high - 1} cannot be read: {error}") from error
+
+    def _read_span(self, low: int, high: int) -> NDArray[Any]:
+        key: list[slice] = [slice(None)] * 3
+        key[self._axes[0]] = slice(low, high)
+        return np.asarray(self._variable[tuple(key)]).transpose(self._axes)
+
+
+class Chunk(NamedTuple):
+    """Where the bytes of a line are."""
+
+    offset: int
+    n_bytes: int
+    filter_mask: int
+
+
+class CheckedLines(FileLines):
+    """Lines of a file of ours: every one that is read is compared with its checksum, unless `check` is false.
+
+    Reads chunks by itself, in threads, so that a file compressed with zstd needs no plugin. Raises ChecksumError.
+    """
+
+    def __init__(
+        self, path: Path, variable: Any, dims: tuple[str, ...], checksums: NDArray[np.uint32], check: bool = True
+    ) -> None:
+        self._path, self._checksums, self._check = path, checksums, check
+        self._is_turned = dims != ("x", "y", "wavelength")
+        axes = tuple(dims.index(name) for name in ("y", "x", "wavelength"))
+        self.shape = tuple(variable.shape[axis] for axis in axes)
+        self.dtype = variable.dtype
+        expected = tuple(1 if name == "y" else size for name, size in zip(dims, variable.shape, strict=True))
+        if variable.chunks != expected or checksums.shape != self.shape[:1]:
+            raise FileError(
+                f"{path}: chunks of {variable.chunks} and {checksums.shape} checksums do not fit a cube of "
+                f"{variable.shape}"
+            )
+        self._compression, self._is_shuffled = _filters(path, variable)
+        self._chunks: dict[int, Chunk] = {}
+
+        def note(chunk: Any) -> None:
+            self._chunks[chunk.chunk_offset[axes[0]]] = Chunk(chunk.byte_offset, chunk.size, chunk.filter_mask)
+
+        variable.id.chunk_iter(note)
+        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+    def close(self) -> None:
+        """Close the file; calling it twice is once."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
+        """Read these lines, several at a time."""
+        lines = np.empty((len(indices), *self.shape[1:]), self.dtype)
+
+        def fill(number: int) -> None:
+            self._read_line(int(indices[number]), lines[number])
+
+        if len(indices) < READ_THREADS:
+            for number in range(len(indices)):
+                fill(number)
+        else:
+            with ThreadPoolExecutor(READ_THREADS) as pool:
+                for _ in pool.map(fill, range(len(indices))):
+                    pass
+        return lines
+
+    def crc32_in_file(self, index: int) -> int:
+        """Compute the checksum of a line from what is in the file. FileError if there is no such line."""
+        line = np.empty(self.shape[1:], self.dtype)
+        self._fetch(index, line)
+        return crc32_of(line)
+
+    def _read_line(self, index: int, line: NDArray[Any]) -> None:
+        self._fetch(index, line)
+        if self._check and crc32_of(line) != self._checksums[index]:
+            raise ChecksumError(
+                f"{self._path}: line {index} is damaged: its checksum is {crc32_of(line):#010x}, "
+                f"but {self._checksums[index]:#010x} was written; read it with check=False to see what is left"
+            )
+
+    def _fetch(self, index: int, line: NDArray[Any]) -> None:
+        """Fill `line` with what the file holds."""
+        if self._fd < 0:
+            raise ArgumentError(f"{self._path} is closed: read lines while it is open, or copy them before")
+        chunk = self._chunks.get(index)
+        if chunk is None:
+            raise FileError(f"{self._path}: line {index} is missing")
+        try:
+            pixels = self._decoded(chunk)
+        except (ValueError, OSError) as error:
+            raise ChecksumError(f"{self._path}: line {index} is damaged: {error}") from error
+        line[:] = pixels.reshape(line.shape[::-1]).T if self._is_turned else pixels.reshape(line.shape)
+
+    def _decoded(self, chunk: Chunk) -> NDArray[Any]:
+        n_bytes = self.shape[1] * self.shape[2] * self.dtype.itemsize
+        if chunk.n_bytes > 2 * n_bytes + 4096 or chunk.filter_mask:
+            raise ValueError(
+                f"{chunk.n_bytes} bytes with filter mask {chunk.filter_mask} are no line of {n_bytes} bytes"
+            )
+        if chunk.offset + chunk.n_bytes > os.fstat(self._fd).st_size:
+            raise ValueError("it should lie behind the end of the file")
+        data = _read_at(self._fd, chunk.n_bytes, chunk.offset)
+        if self._compression is not None:
+            data = decompress(data, self._compression, n_bytes)
+        elif len(data) != n_bytes:
+            raise ValueError(f"{len(data)} bytes are no line of {n_bytes} bytes")
+        return unshuffled(data, self.dtype) if self._is_shuffled else np.frombuffer(data, self.dtype)
+
+
+def _filters(path: Path, variable: Any) -> tuple[Compression | None, bool]:
+    """How the chunks are compressed, and whether they are shuffled."""
+    options = variable.id.get_create_plist()
+    found = [options.get_filter(number)[0] for number in range(options.get_nfilters())]
+    is_shuffled = found[:1] == [h5z.FILTER_SHUFFLE]
+    rest = found[1:] if is_shuffled else found
+    if not rest and not is_shuffled:
+        return None, False
+    if len(rest) != 1 or rest[0] not in FILTERS:
+        raise FileError(f"{path}: its filters {found} are not those of a cube of ours")
+    return FILTERS[rest[0]], is_shuffled
+
+
+def _read_at(fd: int, n_bytes: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        data = os.pread(fd, n_bytes, offset)
+    else:  # Windows: the place is the file's, not the call's
+        with WINDOWS_LOCK:
+            os.lseek(fd, offset, os.SEEK_SET)
+            data = os.read(fd, n_bytes)
+    if len(data) != n_bytes:
+        raise OSError(errno.EIO, f"the file ends before byte {offset + n_bytes}")
+    return data

@@ -1,0 +1,123 @@
+"""openhsi's function for saving a shared array, for those who call it themselves.
+
+What it writes is as safe as our own: whole or not there, on the disk, with checksums, and never over another file.
+"""
+
+import contextlib
+import ctypes
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared import dataset
+from openhsi_shared.dataset import Cube, Variable
+from openhsi_shared.errors import ArgumentError
+from openhsi_shared.files.image import Image, Layout
+from openhsi_shared.files.preview import write_preview
+from openhsi_shared.files.saving import Saving, pass_all
+from openhsi_shared.rgb import preview_bands
+
+__all__ = ["save_shared_datacube"]
+
+UNITS = {"pixels": "1", "nanometers": "nm", "degrees Celsius": "degC"}
+"""Units that openhsi writes and UDUNITS does not know, or knows by another name."""
+
+
+def save_shared_datacube(
+    fname: str,
+    shared_array: Any,
+    c_dtype: Any,
+    shape: tuple[int, int, int],
+    coords_dict: Mapping[str, Any],
+    attrs_dict: Mapping[str, Any],
+    proc_lvl: int,
+    old_style: bool = True,
+    savefig: bool = False,
+) -> Path:
+    """Save a cube of `shape` (x, y, wavelength) that lies in a `multiprocessing.Array`, locked or not.
+
+    Writes `fname` + ".nc", and with `savefig` a picture with ".png"; a taken name gets a number. Returns the path of
+    the cube. `coords_dict` is what xarray takes: name to values, to (dims, values) or to (dims, values, attributes).
+    Blocks until the file is durable; raises SaveError with the true errno.
+    """
+    lines = _lines(shared_array, c_dtype, shape)
+    variables = {name: _variable(name, given) for name, given in coords_dict.items()}
+    sizes = {"x": shape[0], "y": shape[1], "wavelength": shape[2]}
+    for name, variable in variables.items():
+        wrong = [
+            dim for dim, n in zip(variable.dims, variable.data.shape, strict=True) if sizes.setdefault(dim, n) != n
+        ]
+        if wrong:
+            raise ArgumentError(
+                f"coordinate {name!r} has {variable.data.shape} values, but {wrong[0]} has {sizes[wrong[0]]}"
+            )
+    times = variables.get("time")
+    times_ns = times.data if times and times.data.shape == (shape[1],) else np.zeros(shape[1], np.int64)
+    wavelengths = variables.get("wavelength")
+    cube = Cube(
+        memory=lines,
+        n_lines=shape[1],
+        columns={"time_ns": times_ns},
+        wavelengths_nm=None if wavelengths is None else wavelengths.data,
+        level=proc_lvl,
+        metadata=attrs_dict,
+        uuid=str(uuid.uuid4()),
+    )
+    target = Path(f"{fname}.nc")
+    with ThreadPoolExecutor(2) as pool:
+        saving = Saving(
+            cube=cube,
+            variables={name: item for name, item in dataset.coordinates(cube).items() if name in sizes} | variables,
+            attributes=dataset.global_attributes(cube),
+            pool=pool,
+            threads=2,
+            durability="fsync",
+            bands=preview_bands(cube.wavelengths_nm, shape[2]) if savefig else None,
+            fault=pass_all,
+        )
+        layout = Layout(shape[1], (shape[0], shape[2]), lines.dtype.newbyteorder("<"), old_style)
+        with contextlib.closing(Image(layout)) as image:
+            written = saving.run(image, target.parent, target.name.removesuffix(".nc"))
+    if written.picture is not None:
+        write_preview(written.picture, written.path.with_suffix(".png"))
+    return written.path
+
+
+def _lines(shared_array: Any, c_dtype: Any, shape: tuple[int, int, int]) -> NDArray[Any]:
+    """Lines first: a view of the array, whose own order is (x, y, wavelength)."""
+    memory = shared_array.get_obj() if hasattr(shared_array, "get_obj") else shared_array
+    dtype = np.dtype(getattr(ctypes, c_dtype, c_dtype) if isinstance(c_dtype, str) else c_dtype)
+    pixels = np.frombuffer(memory, np.uint8).view(dtype)
+    n = int(np.prod(shape))
+    if len(shape) != 3 or n < 1 or pixels.size < n:
+        raise ArgumentError(f"shared_array holds {pixels.size} pixels of {dtype}, which do not make a cube of {shape}")
+    return pixels[:n].reshape(shape).transpose(1, 0, 2)
+
+
+def _variable(name: str, given: Any) -> Variable:
+    """What xarray takes for a coordinate, as it is to be stored."""
+    if hasattr(given, "dims") and hasattr(given, "values"):
+        dims, data, labels = tuple(given.dims), np.asarray(given.values), dict(given.attrs)
+    elif isinstance(given, tuple):
+        dims = (given[0],) if isinstance(given[0], str) else tuple(given[0])
+        data, labels = np.asarray(given[1]), dict(given[2]) if len(given) > 2 else {}
+    else:
+        dims, data, labels = (name,), np.asarray(given), {}
+    if data.ndim != len(dims) or data.ndim == 0:
+        raise ArgumentError(f"coordinate {name!r} has {data.ndim} axes, but {dims} for their names")
+    labels = {key: dataset.attribute_value(value) for key, value in labels.items()}
+    if data.dtype.kind == "O":
+        data = data.astype("datetime64[ns]")
+    if data.dtype.kind == "M":
+        time = dataset.time_variable(data.astype("datetime64[ns]").astype(np.int64))
+        return Variable(dims, time.data, {**time.attributes, **labels})
+    if data.dtype.kind not in "uif":
+        raise ArgumentError(f"coordinate {name!r} of type {data.dtype} cannot be saved, expected numbers or times")
+    if "units" in labels:
+        labels["units"] = UNITS.get(str(labels["units"]), labels["units"])
+    return Variable(dims, data, labels)

@@ -1,0 +1,136 @@
+"""Saves cubes of one kind, one after the other: checked, durable, and as fast as the disk.
+
+Meant for a process of its own; imports no more than it needs to write.
+"""
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from openhsi_shared import dataset
+from openhsi_shared.dataset import Cube
+from openhsi_shared.durable import Durability, make_folder, save_error
+from openhsi_shared.errors import ArgumentError, SaveError
+from openhsi_shared.files.encoding import encoder
+from openhsi_shared.files.image import Compression, Image, Layout
+from openhsi_shared.files.saving import Fault, Saving, Written, pass_all
+from openhsi_shared.rgb import preview_bands
+
+__all__ = ["CubeWriter", "Written"]
+
+logger = logging.getLogger(__name__)
+
+
+class CubeWriter:
+    """Saves cubes of one kind, with `threads` beside the thread that writes.
+
+    `compression`: None, "deflate" (levels 0 to 3; every netCDF-4 reader opens it) or "zstd" (the reader needs the
+    filter, which netCDF4's wheels have). `durability`: "fsync", or "rename", which a power cut may undo.
+    """
+
+    def __init__(
+        self,
+        n_lines: int,
+        line_shape: tuple[int, int],
+        dtype: DTypeLike,
+        *,
+        compression: Compression | None = None,
+        compression_level: int | None = None,
+        durability: Durability = "fsync",
+        threads: int = 2,
+    ) -> None:
+        if compression not in (None, "deflate", "zstd"):
+            raise ArgumentError(f"compression {compression!r} is not known, expected None, 'deflate' or 'zstd'")
+        if durability not in ("fsync", "rename"):
+            raise ArgumentError(f"durability {durability!r} is not known, expected 'fsync' or 'rename'")
+        if n_lines < 1 or min(line_shape) < 1 or threads < 1:
+            raise ArgumentError(f"{n_lines} lines of {line_shape} by {threads} threads: expected at least 1 of each")
+        pixel = np.dtype(dtype).newbyteorder("<")
+        if pixel.kind not in "uif" or pixel.itemsize > 8:
+            raise ArgumentError(f"pixels of type {pixel} cannot be saved, expected integers or floats of 1 to 8 bytes")
+        level = 1 if compression_level is None else compression_level
+        self._layout = Layout(n_lines, (line_shape[0], line_shape[1]), pixel, True, compression, level)
+        encoder(self._layout)  # refuses a level that does not exist
+        self._durability: Durability = durability
+        self._prepared: Image | None = None
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cube-writer")
+
+    def prepare(self, old_style: bool = True) -> None:
+        """Lay out the file of a full cube ahead, in idle time; at once if that is done."""
+        layout = self._layout._replace(old_style=old_style)
+        if self._prepared is None or self._prepared.layout != layout:
+            self._prepared = self._take(layout)
+
+    def _take(self, layout: Layout) -> Image:
+        image, self._prepared = self._prepared, None
+        if image is not None:
+            if image.layout == layout:
+                return image
+            image.close()
+        return Image(layout)
+
+    def write(
+        self,
+        cube: Cube,
+        directories: Sequence[Path],
+        *,
+        prefix: str = "",
+        suffix: str = "",
+        old_style: bool = True,
+        picture: bool = True,
+        fault: Fault | None = None,
+    ) -> Written:
+        """Save `cube` in the first of `directories` that takes it, within a folder of its day; blocks until durable.
+
+        The directories must exist. Raises the SaveError of the first one if all fail; nothing is left behind then.
+        A cube whose uuid is found published under the same name is not saved again. `cube.memory` is only read.
+        """
+        lines = (cube.line_shape, cube.memory.dtype.newbyteorder("<"))
+        mine = (self._layout.line_shape, self._layout.dtype)
+        if lines != mine:
+            raise ArgumentError(f"lines of {lines} cannot be saved by a writer that was made for {mine}")
+        if not directories:
+            raise ArgumentError("there is no directory to save the cube in: give at least one")
+        moment = int(cube.columns["time_ns"][0])
+        stem, day = dataset.cube_stem(moment, prefix, suffix), dataset.day_folder(moment)
+        saving = Saving(
+            cube=cube,
+            variables=dataset.coordinates(cube),
+            attributes=dataset.global_attributes(cube),
+            pool=self._pool,
+            threads=self._threads,
+            durability=self._durability,
+            bands=preview_bands(cube.wavelengths_nm, cube.line_shape[1]) if picture else None,
+            fault=fault or pass_all,
+        )
+        layout = self._layout._replace(n_lines=cube.n_lines, old_style=old_style)
+        errors: list[SaveError] = []
+        for directory in directories:
+            try:
+                folder = make_folder(directory, day, durability=self._durability)
+                with contextlib.closing(self._take(layout)) as image:
+                    return saving.run(image, folder, stem)
+            except OSError as error:
+                logger.warning("cube %s could not be saved in %s: %s", cube.uuid, directory, error)
+                errors.append(save_error(error, directory))
+        raise errors[0]
+
+    def close(self) -> None:
+        """End the threads; calling it twice is once."""
+        if self._prepared is not None:
+            self._prepared.close()
+            self._prepared = None
+        self._pool.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -1,0 +1,79 @@
+"""Which columns make a band, and its wavelength.
+
+Two ways of binning, as in openhsi: *fast*, bands of equally many columns, whose wavelengths come from the linear
+`wavelengths_linear`; and *slow*, bands of equal width in nm by the better `wavelengths`, of more or fewer columns.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.calibration import Calibration
+from openhsi_shared.errors import LevelError
+
+__all__ = ["Bands", "equal_columns", "equal_nanometres"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bands:
+    """Band k is made of the columns from `edges[k]` on, until before `edges[k + 1]`; smile is taken out already."""
+
+    edges: NDArray[np.int64]
+    wavelengths_nm: NDArray[Any]
+    """Label of each band, in openhsi's numbers and type."""
+
+    @property
+    def n_columns(self) -> NDArray[np.int64]:
+        """How many columns each band has."""
+        return np.diff(self.edges)
+
+    @property
+    def width(self) -> int | None:
+        """How many columns every band has, or None if they differ."""
+        least, most = int(self.n_columns.min()), int(self.n_columns.max())
+        return least if least == most else None
+
+    def sum(self, pixels: NDArray[Any]) -> NDArray[np.float64]:
+        """Sum the columns of each band."""
+        return np.add.reduceat(pixels[:, : self.edges[-1]], self.edges[:-1], axis=1, dtype=np.float64)
+
+
+def equal_columns(calibration: Calibration, n_frame_columns: int, fwhm_nm: float) -> Bands:
+    """Bands of equally many columns, as many as `fwhm_nm` takes on average; a rest at the end is dropped.
+
+    LevelError if a band would have no column, or there would be no band.
+    """
+    wavelengths = np.asarray(calibration["wavelengths_linear"])
+    range_nm = np.ptp(wavelengths)
+    width = int(fwhm_nm * n_frame_columns / range_nm) if range_nm > 0 else 0
+    n_bands = len(wavelengths) // width if width else 0
+    _refuse_no_band(n_bands, fwhm_nm, wavelengths)
+    used = wavelengths.astype(np.float32)[: n_bands * width]
+    labels = np.around(used.reshape(n_bands, width).mean(axis=1), 1)
+    return Bands(np.arange(n_bands + 1, dtype=np.int64) * width, labels)
+
+
+def equal_nanometres(calibration: Calibration, fwhm_nm: float) -> Bands:
+    """Bands of `fwhm_nm` each; their edges lie at the nearest columns, and what is behind the last is dropped.
+
+    LevelError if a band would have no column, or there would be no band.
+    """
+    wavelengths = np.asarray(calibration["wavelengths"], np.float64)
+    n_bands = int(np.ptp(wavelengths) // fwhm_nm)
+    _refuse_no_band(n_bands, fwhm_nm, wavelengths)
+    edges_nm = np.around(wavelengths.min() + np.arange(n_bands + 1) * fwhm_nm, 1)
+    edges = np.array([np.argmin(np.abs(wavelengths - edge)) for edge in edges_nm], np.int64)
+    _refuse_no_band(int((np.diff(edges) > 0).all()), fwhm_nm, wavelengths)
+    return Bands(edges, edges_nm[:-1] + fwhm_nm // 2)
+
+
+def _refuse_no_band(n_bands: int, fwhm_nm: float, wavelengths: NDArray[Any]) -> None:
+    if n_bands < 1:
+        range_nm = np.ptp(wavelengths)
+        raise LevelError(
+            f"fwhm_nm={fwhm_nm:g} makes no bands of {len(wavelengths)} columns from {wavelengths[0]:.1f} to "
+            f"{wavelengths[-1]:.1f} nm: expected at least {range_nm / max(1, len(wavelengths) - 1):.2g}, the distance "
+            f"of columns, and at most {range_nm:.4g}"
+        )

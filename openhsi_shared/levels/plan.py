@@ -1,0 +1,168 @@
+"""What is done to the frames of one camera, and what lines come out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.calibration import Calibration, wavelengths_of_columns
+from openhsi_shared.errors import FrameError, LevelError
+from openhsi_shared.levels.copying import copy_pixels
+from openhsi_shared.levels.fused import FusedLevel
+from openhsi_shared.levels.geometry import geometry_of
+from openhsi_shared.levels.stepwise import CHAINS, StepwiseLevel, Transforms
+
+__all__ = ["LEVELS", "LevelPlan", "check_level"]
+
+LEVELS = tuple(CHAINS)
+
+
+def check_level(level: int) -> None:
+    """Raise LevelError unless there is such a level."""
+    if level not in LEVELS or isinstance(level, bool) or not isinstance(level, int | np.integer):
+        raise LevelError(
+            f"processing_lvl must be one of {LEVELS} (raw, cropped, smile corrected, binned, radiance, "
+            f"reflectance), got {level!r}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LevelPlan:
+    """How frames of one camera become lines of one level. LevelError, when made, for what cannot be served."""
+
+    level: int
+    frame_shape: tuple[int, int]
+    """(rows, columns) of a frame = (cross-track, wavelength)."""
+    frame_dtype: np.dtype[Any]
+    rows: slice
+    """Rows that see the slit."""
+    calibration: Calibration = field(default_factory=Calibration)
+    fwhm_nm: float = 4.0
+    """Width of a band from level 2 on."""
+    exposure_ms: float = 10.0
+    """Of the frames; radiance needs to know it."""
+    luminance: float | None = None
+    """Of the lamp in the calibration, in cd/m^2. None: the brightest."""
+    compat: Literal["openhsi"] | None = None
+    """"openhsi": its arithmetic to the last bit, integer buffers and summed radiance included. None: ours."""
+    custom_tfms: Sequence[Callable[[NDArray[Any]], NDArray[Any]]] | None = None
+    """Functions from frame to frame that are run, one after the other, instead of what the level does."""
+
+    def __post_init__(self) -> None:
+        check_level(self.level)
+        if self.compat not in (None, "openhsi"):
+            raise LevelError(f"compat must be None or 'openhsi', got {self.compat!r}")
+        self._work  # noqa: B018 - raises for what cannot be served
+
+    @cached_property
+    def _work(self) -> FusedLevel | StepwiseLevel | None:
+        """What makes lines, or None if that is a copy."""
+        if self.custom_tfms is not None:
+            names = f"custom_tfms {[getattr(step, '__name__', repr(step)) for step in self.custom_tfms]}"
+            return StepwiseLevel(self.custom_tfms, self.frame_shape, self.frame_dtype, names)
+        if self.level < 1:
+            return None
+        if self.compat is None:
+            return FusedLevel(self.level, *self._made_of)
+        geometry_of(self.calibration, self.level, self.frame_shape, self.rows, is_compat=True)
+        steps = [getattr(self.transforms, name) for name in CHAINS[self.level]]
+        return StepwiseLevel(steps, self.frame_shape, self.frame_dtype, f"processing_lvl={self.level}")
+
+    @property
+    def _made_of(self) -> tuple[Any, ...]:
+        return (
+            self.frame_shape,
+            self.frame_dtype,
+            self.rows,
+            self.calibration,
+            self.fwhm_nm,
+            self.exposure_ms,
+            self.luminance,
+        )
+
+    @cached_property
+    def transforms(self) -> Transforms:
+        """The transforms of openhsi (`crop`, `fast_smile`, ...) as functions, to be combined in `custom_tfms`."""
+        return Transforms(self.level, *self._made_of, is_compat=self.compat is not None)
+
+    # ---- what comes out ----
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether a line is the frame itself: then the camera may fill it in place."""
+        return self._work is None and self.line_shape == self.frame_shape
+
+    @property
+    def line_shape(self) -> tuple[int, int]:
+        """(cross-track, wavelength) of a line."""
+        if self._work is not None:
+            return self._work.line_shape
+        if self.level == -1:
+            return self.frame_shape
+        return self.rows.stop - self.rows.start, self.frame_shape[1]
+
+    @cached_property
+    def line_dtype(self) -> np.dtype[Any]:
+        """Type of the values of a line: the frame's until bands are made, float32 then.
+
+        Of `custom_tfms` the frame's if they keep it, else float32; with compat it follows the level.
+        """
+        if isinstance(self._work, FusedLevel):
+            return self._work.line_dtype
+        if self._work is None:
+            return self.frame_dtype
+        keeps = self.level < 2 if self.compat is not None else self._work.found_dtype == self.frame_dtype
+        return self.frame_dtype if keeps else np.dtype(np.float32)
+
+    @cached_property
+    def wavelengths_nm(self) -> NDArray[Any] | None:
+        """Wavelength of each column or band of a line, or None where nobody knows."""
+        if isinstance(self._work, FusedLevel):
+            return self._work.wavelengths_nm
+        n = self.line_shape[1]
+        if self.level >= 2 and not self.calibration.missing_for(3 if self.level in (3, 7, 8) else 2):
+            labels = self.transforms.bands.wavelengths_nm
+            if len(labels) == n:
+                return labels
+        wavelengths = self.calibration.wavelengths_nm
+        if n == self.frame_shape[1]:
+            return wavelengths_of_columns(self.calibration, n)
+        return wavelengths if wavelengths is not None and len(wavelengths) == n else None
+
+    # ---- doing it ----
+
+    def warm(self) -> None:
+        """Do what takes long the first time, such as compiling, before the first line. Blocks for up to seconds."""
+        if self._work is not None:
+            self._work.warm()
+
+    def with_exposure(self, exposure_ms: float) -> Self:
+        """Make the plan for frames of another exposure, in some milliseconds; lines keep shape and type."""
+        return self if exposure_ms == self.exposure_ms else replace(self, exposure_ms=exposure_ms)
+
+    def check(self, frame: NDArray[Any]) -> None:
+        """Raise FrameError unless `frame` has the shape and fits the type that was announced, digit for digit."""
+        if frame.shape != self.frame_shape:
+            raise FrameError(
+                f"a frame of shape {frame.shape} came, expected {self.frame_shape} (cross-track, wavelength)"
+            )
+        if frame.dtype == self.frame_dtype or np.can_cast(frame.dtype, self.frame_dtype, "safe"):
+            return
+        if frame.dtype.kind not in "iu" or self.frame_dtype.kind not in "iu":
+            raise FrameError(
+                f"a frame of {frame.dtype} came, expected {self.frame_dtype}: convert it, or set pixel_format"
+            )
+        limits = np.iinfo(self.frame_dtype)
+        if frame.min() < limits.min or frame.max() > limits.max:
+            values = f"{frame.dtype} with values from {frame.min()} to {frame.max()}"
+            raise FrameError(f"a frame of {values} does not fit into {self.frame_dtype}")
+
+    def apply(self, frame: NDArray[Any], line: NDArray[Any]) -> None:
+        """Make `line`, contiguous, of a checked `frame`, without anything in between. Blocks unless it is warm."""
+        if self._work is None:
+            copy_pixels(frame if self.is_identity else frame[self.rows], line)
+        else:
+            self._work.apply(frame, line)

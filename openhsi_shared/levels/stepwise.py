@@ -1,0 +1,181 @@
+"""Levels as a chain of transforms, one after the other: openhsi's own arithmetic, and the functions of a user.
+
+In openhsi, smile and slow bins go through buffers of the camera's integers, also where floats come: radiance is cut to
+whole numbers, and in 8 bits goes round at 256; radiance of bands is a sum. Whoever has such data gets the same here, to
+the last bit, with `compat="openhsi"`.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.calibration import Calibration
+from openhsi_shared.errors import LevelError
+from openhsi_shared.levels.bands import Bands, equal_columns, equal_nanometres
+from openhsi_shared.levels.geometry import Geometry, geometry_of
+from openhsi_shared.levels.references import Reference, reference_at
+
+__all__ = ["CHAINS", "StepwiseLevel", "Transforms"]
+
+Transform = Callable[[NDArray[Any]], NDArray[Any]]
+
+CHAINS: dict[int, tuple[str, ...]] = {
+    -1: (),
+    0: ("crop",),
+    1: ("crop", "fast_smile"),
+    2: ("crop", "fast_smile", "fast_bin"),
+    3: ("crop", "fast_smile", "slow_bin"),
+    4: ("crop", "fast_smile", "fast_bin", "dn2rad"),
+    5: ("crop", "fast_smile", "dn2rad", "fast_bin"),
+    6: ("crop", "fast_smile", "fast_bin", "dn2rad", "rad2ref_6SV"),
+    7: ("crop", "fast_smile", "dn2rad", "slow_bin"),
+    8: ("crop", "fast_smile", "dn2rad", "slow_bin", "rad2ref_6SV"),
+}
+"""The transforms of each level, by openhsi's names."""
+
+
+class Transforms:
+    """openhsi's transforms for one level; each makes a new array of a frame, (cross-track, wavelength).
+
+    With `is_compat` in its integer buffers, else in floats. What the calibration does not hold is asked for when a
+    transform is first called: LevelError.
+    """
+
+    def __init__(
+        self,
+        level: int,
+        frame_shape: tuple[int, int],
+        frame_dtype: np.dtype[Any],
+        rows: slice,
+        calibration: Calibration,
+        fwhm_nm: float,
+        exposure_ms: float,
+        luminance: float | None,
+        *,
+        is_compat: bool,
+    ) -> None:
+        self._level, self._frame_shape, self._rows, self._calibration = level, frame_shape, rows, calibration
+        self._fwhm_nm, self._exposure_ms, self._luminance = fwhm_nm, exposure_ms, luminance
+        self._buffer_dtype = frame_dtype if is_compat else None
+        self._is_compat = is_compat
+
+    # ---- what one calls ----
+
+    def crop(self, frame: NDArray[Any]) -> NDArray[Any]:
+        """Keep the rows that see the slit."""
+        return frame[self._rows]
+
+    def fast_smile(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Take the smile out of a cropped frame."""
+        return self._smile(1).without_smile(pixels, self._buffer_dtype)
+
+    def fast_bin(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Sum bands of equally many columns."""
+        width = self.fast_bands.width or 1
+        n_bands = len(self.fast_bands.n_columns)
+        summed: NDArray[Any] = pixels[:, : n_bands * width].reshape(-1, n_bands, width).sum(axis=2)
+        return summed
+
+    def slow_bin(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Sum bands of equal width in nm."""
+        edges = self.slow_bands.edges
+        out = np.empty((len(pixels), len(edges) - 1), self._buffer_dtype or np.float32)
+        with np.errstate(invalid="ignore"):  # what does not fit into integers goes round, as in openhsi
+            for band in range(len(edges) - 1):
+                columns = pixels[:, edges[band] : edges[band + 1]]
+                np.copyto(out[:, band], columns.sum(axis=1, dtype=np.float32), casting="unsafe")
+        return out
+
+    def dn2rad(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Turn digital numbers into radiance, in uW/cm^2/sr/nm; at the levels 4 and 6 of pixels that are binned."""
+        dark, lit, lamp, luminance = self._radiance
+        with np.errstate(divide="ignore", invalid="ignore"):  # where the camera did not answer to the lamp
+            radiance: NDArray[Any] = (pixels.astype(np.float32) - dark) * luminance / lit * lamp
+            return radiance / np.float64(self._calibration["spec_rad_ref_luminance"])
+
+    def rad2ref_6SV(self, radiance: NDArray[Any]) -> NDArray[Any]:  # noqa: N802 - openhsi's name
+        """Divide radiance by that of a white target in the sun: reflectance."""
+        reflectance: NDArray[Any] = radiance / self._white
+        return reflectance
+
+    # ---- what they need ----
+
+    def _smile(self, level: int) -> Geometry:
+        return geometry_of(self._calibration, level, self._frame_shape, self._rows, is_compat=self._is_compat)
+
+    @functools.cached_property
+    def fast_bands(self) -> Bands:
+        """Bands of equally many columns."""
+        self._smile(2)
+        return equal_columns(self._calibration, self._frame_shape[1], self._fwhm_nm)
+
+    @functools.cached_property
+    def slow_bands(self) -> Bands:
+        """Bands of equal width in nm."""
+        self._smile(3)
+        return equal_nanometres(self._calibration, self._fwhm_nm)
+
+    @property
+    def bands(self) -> Bands:
+        """The bands of this level."""
+        return self.slow_bands if self._level in (3, 7, 8) else self.fast_bands
+
+    @functools.cached_property
+    def _reference(self) -> Reference:
+        return reference_at(self._calibration, self._exposure_ms, self._luminance)
+
+    @functools.cached_property
+    def _radiance(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], int | float]:
+        """Dark, lit, lamp's spectral radiance, and its luminance."""
+        is_binned = self._level in (4, 6)
+        self._smile(4 if is_binned else 7)
+        with np.errstate(invalid="ignore"):
+            dark, lit = (
+                self.fast_smile(part).astype(np.float32) for part in (self._reference.dark, self._reference.lit)
+            )
+        if is_binned:
+            dark, lit = self.fast_bin(dark), self.fast_bin(lit)
+        at_nm = self.fast_bands.wavelengths_nm if is_binned else self._calibration["wavelengths"]
+        lamp = self._calibration.curve("sfit", at_nm).astype(np.float32)
+        return dark, lit, lamp, self._reference.luminance
+
+    @functools.cached_property
+    def _white(self) -> NDArray[np.float32]:
+        self._smile(8 if self._level in (3, 7, 8) else 6)
+        return self._calibration.curve("rad_fit", self.bands.wavelengths_nm).astype(np.float32)
+
+
+class StepwiseLevel:
+    """A chain of functions, run once on a frame of zeros to see what lines come out. LevelError if that fails."""
+
+    def __init__(
+        self, steps: Sequence[Transform], frame_shape: tuple[int, int], frame_dtype: np.dtype[Any], names: str
+    ) -> None:
+        self._steps = tuple(steps)
+        try:
+            line = self._run(np.zeros(frame_shape, frame_dtype))
+        except LevelError:
+            raise
+        except Exception as error:
+            raise LevelError(f"{names} failed on a frame of zeros, {frame_shape}: {error!r}") from error
+        if not isinstance(line, np.ndarray) or line.ndim != 2 or 0 in line.shape or line.dtype.kind not in "biuf":
+            shape = getattr(line, "shape", None)
+            raise LevelError(f"{names} made {type(line).__name__} of shape {shape}, expected a line: a 2-D array")
+        self.line_shape: tuple[int, int] = line.shape
+        self.found_dtype: np.dtype[Any] = line.dtype
+
+    def warm(self) -> None:
+        """Nothing to do: it has run already."""
+
+    def apply(self, frame: NDArray[Any], line: NDArray[Any]) -> None:
+        """Make `line` of a frame."""
+        with np.errstate(invalid="ignore"):
+            np.copyto(line, self._run(frame), casting="unsafe")
+
+    def _run(self, frame: NDArray[Any]) -> NDArray[Any]:
+        for step in self._steps:
+            frame = step(frame)
+        return frame

@@ -1,0 +1,82 @@
+"""The command line as a user has it: a process of its own, in an empty directory."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import openhsi_shared
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(openhsi_shared.__file__).parent.parent), "COLUMNS": "120"}
+SMALL = ("--option", "resolution=[16,48]", "--option", "row_slice=[2,14]", "--option", "mode=counting")
+"""A camera with frames of 16 x 48 pixels that prove themselves."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start a command in an empty directory."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell that started the tests in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def start_command(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "openhsi_shared", *map(str, arguments)],
+            cwd=tmp_path,
+            env=ENVIRONMENT | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start_command
+
+
+@pytest.fixture
+def run(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Ended]:
+    """Run a command to its end."""
+
+    def run_command(*arguments: object, **environment: str) -> Ended:
+        with start(*arguments, **environment) as process:
+            out, err = process.communicate(timeout=100)
+        return Ended(process.returncode, out, err)
+
+    return run_command
+
+
+@pytest.fixture
+def python() -> Callable[[str], str]:
+    """Run a program in a fresh interpreter and return what it prints."""
+
+    def run_program(code: str) -> str:
+        done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    return run_program
+
+
+@pytest.fixture
+def record(run: Callable[..., Ended]) -> Callable[..., Ended]:
+    """Record small frames."""
+    return lambda *arguments: run("record", *SMALL, *arguments)
+
+
+@pytest.fixture
+def cubes(record: Callable[..., Ended], tmp_path: Path) -> list[Path]:
+    """Record two cubes of 8 lines and return where they are."""
+    ended = record("--lines", 8, "--cubes", 2)
+    assert ended.code == 0, ended.err
+    return sorted((tmp_path / "flight").rglob("*.nc"))

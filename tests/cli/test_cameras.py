@@ -1,0 +1,44 @@
+"""Which cameras there are, as the command line tells it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import openhsi_shared
+
+PACKAGE_PARENT = Path(openhsi_shared.__file__).parent.parent
+Run = Callable[..., Any]
+
+
+def _row(ended: Any, name: str) -> str:
+    assert ended.code == 0, ended.err
+    (row,) = [line for line in ended.out.splitlines() if line.startswith(f"{name} ")]
+    return " ".join(row.split())
+
+
+def test_the_simulated_camera_is_always_there(run: Run) -> None:
+    assert _row(run("cameras"), "simulated") == "simulated ready 644 x 800 pixels, uint16"
+
+
+def test_a_camera_that_needs_an_option_says_so(run: Run) -> None:
+    assert _row(run("cameras"), "replay") == "replay ready needs --option path=..."
+
+
+def test_a_camera_that_is_not_connected_says_why(run: Run) -> None:
+    pytest.importorskip("pypylon")
+    row = _row(run("cameras", PYLON_CAMEMU="0"), "basler")
+    assert row.startswith("basler not there no Basler camera was found: check power, cable")
+
+
+def test_an_emulated_camera_is_there(run: Run) -> None:
+    pytest.importorskip("pypylon")
+    assert _row(run("cameras", PYLON_CAMEMU="1"), "basler").startswith("basler ready ")
+
+
+def test_a_missing_package_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "pypylon.py").write_text("raise ModuleNotFoundError(\"No module named 'pypylon'\", name='pypylon')")
+    row = _row(run("cameras", PYTHONPATH=f"{tmp_path}{os.pathsep}{PACKAGE_PARENT}"), "basler")
+    assert row.startswith("basler not there camera 'basler' needs the package 'pypylon'")

@@ -1,0 +1,46 @@
+"""The command line as a whole: what is there, and what errors look like."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+
+
+def test_the_help_names_every_command_and_what_it_does(run: Run) -> None:
+    ended = run("--help")
+    assert ended.code == 0
+    for name in ("record", "cameras", "preview", "info", "verify"):
+        (line,) = [line for line in ended.out.splitlines() if line.startswith(f"  {name} ")]
+        assert len(line.split()) > 4
+
+
+@pytest.mark.parametrize("command", ["record", "cameras", "preview", "info", "verify"])
+def test_every_command_explains_itself(run: Run, command: str) -> None:
+    ended = run(command, "--help")
+    assert ended.code == 0
+    assert f"Usage: openhsi-shared {command}" in ended.out
+
+
+def test_an_unknown_command_is_exit_code_2(run: Run) -> None:
+    ended = run("recrod")
+    assert ended.code == 2
+    assert "No such command 'recrod'" in ended.err
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    import openhsi_shared
+
+    assert run("--version").out == f"openhsi-shared, version {openhsi_shared.__version__}\n"
+
+
+def test_a_fault_that_nobody_foresaw_is_one_line_too(python: Run) -> None:
+    said = python(
+        "import click; from click.testing import CliRunner; from openhsi_shared.cli import main\n"
+        "@main.command()\n"
+        "def fails(): raise ZeroDivisionError('by\\nzero')\n"
+        "ended = CliRunner().invoke(main, ['fails'])\n"
+        "print(ended.exit_code, ended.output)"
+    )
+    assert said.strip() == "1 Error: ZeroDivisionError: by zero"

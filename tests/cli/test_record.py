@@ -1,0 +1,257 @@
+"""Recording from the command line: what is in the files, what is said, and the exit code."""
+
+import json
+import re
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from helpers import wait_for
+
+from openhsi_shared import open_cube
+from openhsi_shared.drivers.simulated import check_frame, frame_number
+
+Run = Callable[..., Any]
+
+TOO_FAST = ("--rate", 1e5, "--option", "queue=1", "--lines", 500, "--cubes", 2)
+"""A camera that is too fast for any machine."""
+ENDLESS = (
+    *("--option", "resolution=[16,48]", "--option", "row_slice=[2,14]", "--option", "mode=counting"),
+    *("--rate", 500, "--lines", 50),
+)
+
+
+def _numbers(directory: Path) -> list[int]:
+    """Numbers of all frames in all files, each of which proved itself; files in the order of their names."""
+    numbers = []
+    for path in sorted(directory.rglob("*.nc")):
+        with open_cube(path) as cube:
+            lines = np.asarray(cube.lines[:])
+        assert all(check_frame(line) for line in lines)
+        numbers += [frame_number(line) for line in lines]
+    return numbers
+
+
+# ---- what is recorded ----
+
+
+def test_four_cubes_without_any_other_option_are_recorded_into_flight(run: Run, tmp_path: Path) -> None:
+    ended = run("record", "--cubes", 4, "--lines", 16)
+    assert ended.code == 0, ended.err
+    files = sorted((tmp_path / "flight").rglob("*.nc"))
+    assert len(files) == 4
+    assert all(file.with_suffix(".png").is_file() for file in files)
+    assert str(tmp_path / "flight") in ended.out
+    assert all(file.name in ended.out for file in files)
+
+
+def test_every_line_is_in_the_files_once_and_in_order(record: Run, tmp_path: Path) -> None:
+    ended = record("--lines", 8, "--cubes", 5)
+    assert ended.code == 0, ended.err
+    assert _numbers(tmp_path / "flight") == list(range(40))
+    assert "cubes     5" in ended.out
+    assert "lines     40" in ended.out
+    assert "lost      0" in ended.out
+
+
+def test_it_ends_after_the_seconds_and_saves_the_unfinished_cube(record: Run, tmp_path: Path) -> None:
+    ended = record("--rate", 200, "--seconds", 0.5, "--lines", 30)
+    assert ended.code == 0, ended.err
+    numbers = _numbers(tmp_path / "flight")
+    assert numbers == list(range(len(numbers)))
+    assert 90 < len(numbers) < 110
+    assert len(numbers) % 30
+
+
+def test_level_and_names_and_metadata_and_compression_arrive_in_the_file(record: Run, tmp_path: Path) -> None:
+    (tmp_path / "meta.json").write_text('{"title": "a beach"}')
+    (tmp_path / "settings.json").write_text('{"resolution": [16, 48], "camera_id": "my camera", "exposure_ms": 3}')
+    ended = record(
+        *("--level", 0, "--lines", 4, "--cubes", 1, "--out", "away", "--prefix", "first-", "--suffix", "-raw"),
+        *("--meta", "meta.json", "--compression", "deflate", "--compression-level", 1, "--settings", "settings.json"),
+    )
+    assert ended.code == 0, ended.err
+    (file,) = (tmp_path / "away").rglob("*.nc")
+    assert file.name.startswith("first-")
+    assert file.name.endswith("-raw.nc")
+    with open_cube(file) as cube:
+        assert np.asarray(cube.lines[:]).shape == (4, 12, 48)  # rows 2 to 14
+        assert cube.level == 0
+        assert cube.attributes["title"] == "a beach"
+        settings = json.loads(cube.attributes["settings"])
+    assert (settings["camera_id"], settings["exposure_ms"]) == ("my camera", 3)
+
+
+def test_a_saved_flight_can_be_replayed(record: Run, run: Run, tmp_path: Path) -> None:
+    assert record("--lines", 8, "--cubes", 3).code == 0
+    ended = run(
+        *("record", "--camera", "replay", "--option", "path=flight", "--rate", "any", "--out", "again"),
+        *("--lines", 10),
+    )
+    assert ended.code == 0, ended.err
+    assert _numbers(tmp_path / "again") == list(range(24))
+
+
+def test_the_pictures_can_be_shown_at_once(run: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    assert run("record", "--cubes", 1, "--lines", 32).code == 0
+    (picture,) = (tmp_path / "flight").rglob("*.png")
+    with Image.open(picture) as image:
+        assert image.size == (32, 644)
+        assert image.mode == "RGB"
+
+
+# ---- what is lost ----
+
+
+def test_a_lost_line_is_told_and_makes_the_exit_code_1(record: Run, tmp_path: Path) -> None:
+    ended = record(*TOO_FAST)
+    assert ended.code == 1
+    numbers = _numbers(tmp_path / "flight")
+    (n_lost,) = map(int, re.findall(r"^lost +(\d+)  \(frame ids ", ended.out, re.MULTILINE))
+    assert n_lost >= numbers[-1] + 1 - len(numbers) > 0
+    assert ended.err.splitlines()[-1] == f"Error: {n_lost} lines were lost (--allow-loss makes this no error)"
+
+
+def test_loss_may_be_allowed(record: Run, tmp_path: Path) -> None:
+    ended = record(*TOO_FAST, "--allow-loss")
+    assert ended.code == 0, ended.err
+    assert "lost      0" not in ended.out
+
+
+# ---- how it is stopped ----
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_good_order(start: Run, tmp_path: Path, how: signal.Signals) -> None:
+    with start("record", *ENDLESS) as process:
+        wait_for(lambda: len(list((tmp_path / "flight").rglob("*.nc"))) >= 2)
+        process.send_signal(how)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    numbers = _numbers(tmp_path / "flight")
+    assert numbers == list(range(len(numbers)))
+    assert f"lines     {len(numbers)}" in out
+    assert "lost      0" in out
+    assert "stopping: the cubes collected so far are being saved" in err
+
+
+def test_a_recording_whose_command_is_killed_saves_what_it_has(start: Run, tmp_path: Path) -> None:
+    with start("record", *ENDLESS) as process:
+        wait_for(lambda: len(list((tmp_path / "flight").rglob("*.nc"))) >= 2)
+        process.kill()
+    wait_for(lambda: not _works_in(tmp_path))
+    numbers = _numbers(tmp_path / "flight")
+    assert numbers == list(range(len(numbers)))
+
+
+def _works_in(directory: Path) -> bool:
+    """Whether some process has `directory` as its working directory."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd() == str(directory):
+                return True
+    return False
+
+
+# ---- what goes wrong ----
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--camera", "simulatid"), "there is no driver called 'simulatid' (did you mean simulated?)"),
+        (("--settings", "nowhere.json"), "settings file nowhere.json cannot be read"),
+        (("--calibration", "nowhere.nc"), "nowhere.nc"),
+        (("--meta", "nowhere.json"), "nowhere.json"),
+        (("--level", "77"), "processing_lvl must be one of"),
+        (("--option", "ratee=3"), "has no keyword 'ratee' (did you mean rate?)"),
+        (("--option", "mode=HgArr"), "did you mean HgAr?"),
+        (("--lines", "10000000000"), "use fewer lines or slots"),
+        (("--rate", "-3"), "rate must be > 0"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(run: Run, arguments: tuple[str, ...], words: str) -> None:
+    ended = run("record", "--cubes", 1, "--lines", 4, *arguments)
+    assert ended.code == 1
+    assert ended.out == ""
+    (line,) = ended.err.splitlines()
+    assert line.startswith("Error: ")
+    assert words in line
+
+
+def test_a_broken_settings_file_is_named_with_its_fault(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text('{"exposure_ms": -1}')
+    ended = run("record", "--cubes", 1, "--settings", "broken.json")
+    assert ended.code == 1
+    assert "settings file broken.json: exposure_ms: " in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--cubes", "0"), "0 is not in the range x>=1"),
+        (("--seconds", "0"), "0.0 is not in the range x>0"),
+        (("--rate", "fast"), "'fast' is neither a number of lines/s, nor 'any', nor 'recorded'"),
+        (("--option", "mode"), "'mode' is not KEY=VALUE"),
+        (("--option", "n_lines=5"), "--option n_lines: there is an option of its own for this"),
+        (("--camera", "basler", "--rate", "5"), "camera 'basler' has a pace of its own"),
+        (("--compression", "zip"), "'zip' is not one of"),
+        (("--what",), "No such option"),
+    ],
+)
+def test_a_wrong_option_is_exit_code_2(run: Run, arguments: tuple[str, ...], words: str) -> None:
+    ended = run("record", *arguments)
+    assert ended.code == 2
+    assert words in ended.err
+
+
+def test_a_directory_that_cannot_be_made_is_known_before_the_first_line(record: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    ended = record("--cubes", 1, "--out", "file/below")
+    assert ended.code == 1
+    assert ended.out == ""
+    assert str(tmp_path / "file" / "below") in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_a_camera_that_is_lost_leaves_what_it_gave(record: Run, tmp_path: Path) -> None:
+    ended = record("--lines", 8, "--option", 'script={"20": "unplug"}')
+    assert ended.code == 1
+    assert "Error: " in ended.err
+    assert "lines     20" in ended.out
+    assert _numbers(tmp_path / "flight") == list(range(20))
+
+
+def test_the_traceback_comes_with_v(run: Run) -> None:
+    ended = run("-v", "record", "--settings", "nowhere.json")
+    assert ended.code == 1
+    assert "Traceback" in ended.err
+    assert "SettingsError: settings file nowhere.json" in ended.err
+
+
+def test_a_flight_goes_to_the_fallback_when_its_directory_vanishes(start: Run, tmp_path: Path) -> None:
+    with start("record", *ENDLESS, "--cubes", 12, "--fallback", "spare") as process:
+        wait_for(lambda: list((tmp_path / "flight").rglob("*.png")))
+        (tmp_path / "flight").rename(tmp_path / "gone")
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    both = _numbers(tmp_path / "gone") + _numbers(tmp_path / "spare")
+    assert both == list(range(600))
+    assert str(tmp_path / "spare") in out
+
+
+def test_help_loads_nothing_heavy(run: Run, python: Run) -> None:
+    assert "--allow-loss" in run("record", "--help").out
+    loaded = python(
+        "import sys; from click.testing import CliRunner; from openhsi_shared.cli import main; "
+        "assert CliRunner().invoke(main, ['record', '--help']).exit_code == 0; "
+        "print([name for name in ('pydantic', 'xarray', 'h5py', 'matplotlib', 'bokeh', 'PIL') if name in sys.modules])"
+    )
+    assert loaded.strip() == "[]"

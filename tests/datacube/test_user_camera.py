@@ -1,0 +1,283 @@
+"""A user's own camera class, mixed with `SharedOpenHSI` as openhsi documents it."""
+
+import re
+
+import numpy as np
+import psutil
+import pytest
+from flow import CAMERA, SHAPE, account, cubes_in, frame, read, run
+
+from openhsi_shared import SharedOpenHSI
+from openhsi_shared.errors import CameraError, FrameError, NothingToSave, UnknownKeyword
+
+
+class MyBase:
+    """Hardware that counts its frames, and notes what it is told."""
+
+    def __init__(self, serial=None, **keywords):
+        super().__init__(**keywords)
+        self.serial, self.n, self.told, self.temperatures = serial, 0, [], iter(range(20, 99))
+        self.next_frames = {}
+
+    def start_cam(self):
+        self.told.append("start")
+
+    def stop_cam(self):
+        self.told.append("stop")
+
+    def get_img(self):
+        self.n += 1
+        return self.next_frames.get(self.n - 1, frame(self.n - 1))
+
+    def get_temp(self):
+        self.told.append("temperature")
+        return next(self.temperatures)
+
+    def set_exposure(self, exposure_ms):
+        self.told.append(exposure_ms)
+
+
+class SharedMine(MyBase, SharedOpenHSI):
+    pass
+
+
+class SharedLayered(SharedMine):
+    def start_cam(self):
+        self.told.append("lamp on")
+        super().start_cam()
+
+    def stop_cam(self):
+        super().stop_cam()
+        self.told.append("lamp off")
+
+
+class Bare:
+    def __init__(self, **keywords):
+        super().__init__(**keywords)
+        self.is_on = False
+
+    def start_cam(self):
+        self.is_on = True
+
+    def stop_cam(self):
+        self.is_on = False
+
+    def get_img(self):
+        assert self.is_on
+        return frame(0)
+
+
+def _mine(camera=SharedMine, **keywords):
+    return camera(**{"n_lines": 8, "resolution": SHAPE, **keywords})
+
+
+def test_a_user_camera_records_without_a_gap(tmp_path):
+    with _mine(serial=7) as cam:
+        for _ in range(5):
+            cam.collect()
+            cam.save(tmp_path)
+        assert cam.serial == 7
+    assert account(tmp_path) == (list(range(40)), [])
+
+
+def test_the_camera_is_started_once_and_stopped_once_whoever_asks(tmp_path):
+    with _mine() as cam:
+        cam.start_cam()
+        cam.start_cam()
+        cam.collect()
+        cam.collect()
+        cam.stop_cam()
+        cam.stop_cam()
+        cam.collect()
+        told = cam.told
+    assert [word for word in told if word != "temperature"] == ["start", "stop", "start", "stop"]
+
+
+def test_a_chain_of_super_calls_reaches_every_class_once():
+    with _mine(SharedLayered) as cam:
+        cam.start_cam()
+        cam.collect()
+        cam.stop_cam()
+        cam.collect()
+    words = [word for word in cam.told if word != "temperature"]
+    assert words == ["lamp on", "start", "stop", "lamp off"] * 2
+
+
+def test_a_camera_that_could_not_start_is_asked_again():
+    class Moody(MyBase, SharedOpenHSI):
+        def start_cam(self):
+            super().start_cam()
+            if len(self.told) == 1:
+                raise RuntimeError("busy")
+
+    with _mine(Moody) as cam:
+        with pytest.raises(RuntimeError, match="busy"):
+            cam.collect()
+        cam.collect()
+        assert cam.told[:2] == ["start", "start"]
+        assert cam.n_collected == 8
+
+
+def test_start_cam_may_have_arguments_of_its_own():
+    class Choosy(MyBase, SharedOpenHSI):
+        def start_cam(self, gain=1):
+            self.told.append(gain)
+
+    with _mine(Choosy) as cam:
+        cam.start_cam(gain=5)
+        cam.collect()
+        assert cam.told[0] == 5
+
+
+def test_the_temperature_is_read_between_lines_and_at_most_once_a_second(tmp_path):
+    with _mine(n_lines=300) as cam:
+        cam.collect()
+        saved = read(cam.save(tmp_path).result(20).path)
+        assert cam.told.count("temperature") <= 2
+    assert set(saved.temperatures) <= {20.0, 21.0}
+
+
+def test_a_camera_without_a_thermometer_has_no_temperatures(tmp_path):
+    class Mine(Bare, SharedOpenHSI):
+        pass
+
+    with _mine(Mine) as cam:
+        cam.collect()
+        saved = read(cam.save(tmp_path).result(20).path)
+    assert np.isnan(saved.temperatures).all()
+
+
+def test_a_thermometer_that_fails_costs_no_line(tmp_path, caplog):
+    class Feverish(MyBase, SharedOpenHSI):
+        def get_temp(self):
+            raise OSError("no answer")
+
+    with _mine(Feverish) as cam:
+        cam.collect()
+        saved = read(cam.save(tmp_path).result(20).path)
+    assert saved.numbers == list(range(8))
+    assert np.isnan(saved.temperatures).all()
+    assert "get_temp failed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (None, "shape () came"),
+        (np.zeros((16, 31), np.uint16), "shape (16, 31) came, expected (16, 32)"),
+        (np.zeros(SHAPE, np.float64), "float64 came, expected uint16"),
+        (np.full(SHAPE, 1 << 16, np.int32), "does not fit into uint16"),
+    ],
+)
+def test_a_frame_that_does_not_fit_is_an_error_and_the_lines_before_are_kept(tmp_path, bad, words):
+    with _mine() as cam:
+        cam.next_frames[3] = bad
+        with pytest.raises(FrameError, match=re.escape(words)):
+            cam.collect()
+        assert cam.n_collected == 3
+        assert read(cam.save(tmp_path).result(20).path).numbers == [0, 1, 2]
+
+
+def test_what_the_camera_raises_comes_out_and_the_lines_are_saved(tmp_path):
+    class Fragile(MyBase, SharedOpenHSI):
+        def get_img(self):
+            if self.n == 11:
+                raise ZeroDivisionError("inside the vendor's package")
+            return super().get_img()
+
+    with pytest.raises(ZeroDivisionError, match="vendor"), _mine(Fragile) as cam:  # noqa: PT012 - in the loop
+        while True:
+            cam.collect()
+            cam.save(tmp_path)
+    assert [len(saved.lines) for saved in cubes_in(tmp_path)] == [8, 3]
+    assert "ZeroDivisionError" in cubes_in(tmp_path)[-1].attributes["ended_by"]
+
+
+def test_a_camera_may_hand_out_the_same_buffer_every_time(tmp_path):
+    class Reusing(MyBase, SharedOpenHSI):
+        def get_img(self):
+            if not hasattr(self, "buffer"):
+                self.buffer = np.zeros(SHAPE, np.uint16)
+            self.buffer[:] = super().get_img()
+            return self.buffer
+
+    with _mine(Reusing) as cam:
+        cam.collect()
+        assert read(cam.save(tmp_path).result(20).path).numbers == list(range(8))
+
+
+def test_a_camera_that_lacks_a_method_is_told_so():
+    class Blind(SharedOpenHSI):
+        def start_cam(self): ...
+        def stop_cam(self): ...
+
+    with _mine(Blind) as cam, pytest.raises(CameraError, match="Blind has no get_img"):
+        cam.collect()
+
+
+def test_a_constructor_that_fails_leaves_no_process_and_no_memory():
+    class Broken(MyBase, SharedOpenHSI):
+        def __init__(self, **keywords):
+            super().__init__(**keywords)
+            raise CameraError("no camera on this bus")
+
+    children = psutil.Process().children()
+    with pytest.raises(CameraError, match="no camera on this bus"):
+        _mine(Broken)
+    assert [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())] == [
+        child for child in children if "spawn_main" in " ".join(child.cmdline())
+    ]
+
+
+def test_a_mistyped_keyword_of_a_user_camera_names_the_nearest_one():
+    with pytest.raises(UnknownKeyword, match=r"SharedMine\(\) has no keyword 'n_line' \(did you mean n_lines\?\)"):
+        _mine(n_line=5)
+
+
+def test_the_exposure_and_the_mean_work_as_the_camera_does_them(tmp_path):
+    with _mine() as cam:
+        cam.set_exposure(3)
+        assert cam.told == [3]
+        np.testing.assert_allclose(cam.avgNimgs(2), np.mean([frame(0), frame(1)], axis=0), rtol=1e-6)
+        with pytest.raises(NothingToSave):
+            cam.save(tmp_path)
+        cam.collect()
+        assert cam.status().lines_lost == 0
+
+
+SCRIPT = (
+    CAMERA
+    + """
+from openhsi_shared import SharedOpenHSI
+import numpy as np, sys
+class MyBase:
+    def __init__(self, **keywords):
+        super().__init__(**keywords)
+        self.n = 0
+    def start_cam(self): print("start", "tqdm" in sys.modules)  # nothing is left to be imported while it streams
+    def stop_cam(self): print("stop")
+    def get_img(self):
+        self.n += 1
+        return np.full((16, 32), self.n, np.uint16)
+    def get_temp(self): return 21.5
+    def set_exposure(self, exposure_ms): pass
+class SharedMine(MyBase, SharedOpenHSI):
+    pass
+print("main")
+cam = SharedMine(n_lines=8, resolution=(16, 32))
+for _ in range(3):
+    cam.collect()
+    p = cam.save("out")
+cam.stop_cam()
+"""
+)
+
+
+@pytest.mark.parametrize("how", ["script", "stdin", "-c"])
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_program_without_a_guard_works_whatever_the_start_method(tmp_path, how, method):
+    code = f"import multiprocessing; multiprocessing.set_start_method({method!r})\n{SCRIPT}"
+    code, output, errors = run(code, tmp_path, how)
+    assert (code, output, errors) == (0, "main\nstart True\nstop\n", "")
+    lines = np.concatenate([saved.lines for saved in cubes_in(tmp_path / "out")])
+    assert lines[:, 0, 0].tolist() == list(range(1, 25))

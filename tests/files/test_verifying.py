@@ -1,0 +1,71 @@
+"""A report says whether a file is what was written, and never raises."""
+
+import h5py
+import numpy as np
+import pytest
+
+from openhsi_shared.files import CubeWriter, verify
+
+
+def save(cube, directory, **options):
+    with CubeWriter(cube.n_lines, cube.line_shape, cube.memory.dtype, **options) as writer:
+        return writer.write(cube, [directory]).path
+
+
+def damage(path, offset):
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 255
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("compression", [None, "deflate", "zstd"])
+@pytest.mark.parametrize("n_lines", [1, 60])
+def test_a_good_file_has_no_problems(cube_of, tmp_path, n_lines, compression):
+    path = save(cube_of(n_lines), tmp_path, compression=compression)
+    report = verify(path)
+    assert report.ok
+    assert report
+    assert report.problems == ()
+    assert (report.n_lines, report.n_bytes, report.path) == (n_lines, path.stat().st_size, path)
+
+
+@pytest.mark.parametrize("compression", [None, "deflate", "zstd"])
+def test_every_damaged_line_is_named(cube_of, tmp_path, compression):
+    path = save(cube_of(9, 30, 40), tmp_path, compression=compression)
+    with h5py.File(path) as file:
+        places = [file["datacube"].id.get_chunk_info_by_coord((0, index, 0)).byte_offset for index in (2, 7)]
+    for place in places:
+        damage(path, place + 100)
+    report = verify(str(path))
+    assert not report.ok
+    assert report.damaged_lines == (2, 7)
+    assert ["line 2" in report.problems[0], "line 7" in report.problems[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "name", ["time", "temperature", "frame_id", "camera_time_ns", "line_crc32", "x", "y", "wavelength"]
+)
+def test_every_damaged_variable_is_named(cube_of, tmp_path, name):
+    path = save(cube_of(), tmp_path)
+    with h5py.File(path) as file:
+        place = file[name].id.get_chunk_info(0).byte_offset
+    damage(path, place)
+    report = verify(path)
+    assert not report.ok
+    assert f"variable {name} is damaged" in " ".join(report.problems)
+
+
+def test_a_variable_without_checksum_is_a_problem(cube_of, tmp_path):
+    path = save(cube_of(), tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["added"] = np.arange(3)
+    assert "added has no checksum" in verify(path).problems[0]
+
+
+def test_bad_files_never_raise(tmp_path):
+    (tmp_path / "empty.nc").write_bytes(b"")
+    (tmp_path / "text.nc").write_text("no cube")
+    for name in ("empty.nc", "text.nc", "missing.nc", "."):
+        report = verify(tmp_path / name)
+        assert not report.ok
+        assert len(report.problems) == 1

@@ -1,0 +1,433 @@
+"""Cubes that were written are read back equal by everybody, and are never half there."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import h5py
+import netCDF4
+import numpy as np
+import pyfive
+import pytest
+import xarray as xr
+
+from openhsi_shared import dataset
+from openhsi_shared.errors import ArgumentError, SaveError
+from openhsi_shared.files import CubeWriter, open_cube, saving, verify
+from openhsi_shared.files.saving import _in_order, uuid_of
+
+SIZES = [(1, 300, 400), (2, 300, 400), (20, 300, 400), (9, 65, 801), (100, 16, 48), (3, 2, 1)]
+COMPRESSIONS = [None, "deflate", "zstd"]
+NAME = "2023_11_14-22_13_20_123456"
+AXES = ("y", "x", "wavelength")
+
+
+def save(cube, directory, old_style=True, writer=None, fault=None, directories=None, **options):
+    names = {name: options.pop(name) for name in ("prefix", "suffix", "picture") if name in options}
+    with CubeWriter(cube.n_lines, cube.line_shape, cube.memory.dtype, **options) as writer:
+        return writer.write(cube, directories or [directory], old_style=old_style, fault=fault, **names)
+
+
+def n_open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def lines_of(cube):
+    return np.stack(list(cube.lines()))
+
+
+def turned(values, dims):
+    return np.asarray(values).transpose([dims.index(name) for name in AXES])
+
+
+def read_by_netcdf4(path):
+    with netCDF4.Dataset(path) as file:
+        file.set_auto_mask(False)
+        variable = file["datacube"]
+        return turned(variable[:], variable.dimensions), file["time"][:], file["line_crc32"][:]
+
+
+def read_by_xarray(engine):
+    def read(path):
+        with xr.open_dataset(path, engine=engine) as file:
+            assert {file[name].dims for name in ("time", "frame_id", "temperature", "line_crc32")} == {("y",)}
+            times = file.time.values.astype("datetime64[ns]").astype(np.int64)
+            return turned(file.datacube.values, file.datacube.dims), times, file.line_crc32.values
+
+    return read
+
+
+def read_by_h5py(path):
+    with h5py.File(path) as file:
+        variable = file["datacube"]
+        dims = tuple(dim[0].name.strip("/") for dim in variable.dims)
+        return turned(variable[...], dims), file["time"][:], file["line_crc32"][:]
+
+
+def read_by_pyfive(path):
+    with pyfive.File(str(path)) as file:
+        turned_dims = ("x", "y", "wavelength") if file["datacube"].shape[0] == file["x"].shape[0] else None
+        dims = turned_dims or ("wavelength", "x", "y")
+        return turned(file["datacube"][...], dims), file["time"][...], file["line_crc32"][...]
+
+
+READERS = {
+    "netCDF4": read_by_netcdf4,
+    "xarray-netcdf4": read_by_xarray("netcdf4"),
+    "xarray-h5netcdf": read_by_xarray("h5netcdf"),
+    "h5py": read_by_h5py,
+    "pyfive": read_by_pyfive,
+}
+WITHOUT_ZSTD = {"xarray-h5netcdf", "h5py", "pyfive"}
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("old_style", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_reader_finds_the_lines_that_were_written(cube_of, tmp_path, size, old_style, compression):
+    cube = cube_of(*size)
+    written = save(cube, tmp_path, old_style, compression=compression)
+    for name, read in READERS.items():
+        if compression == "zstd" and name in WITHOUT_ZSTD:
+            continue
+        lines, times, checksums = read(written.path)
+        assert np.array_equal(lines, lines_of(cube)), name
+        assert lines.dtype == np.uint16
+        assert np.array_equal(times, cube.columns["time_ns"]), name
+        assert np.array_equal(checksums, written.lines_crc32), name
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("old_style", [True, False])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4", "f2", "f4", "f8", ">u2"])
+def test_every_type_of_pixel_comes_back(cube_of, tmp_path, dtype, old_style, compression):
+    cube = cube_of(7, 30, 1200, dtype=dtype)
+    written = save(cube, tmp_path, old_style, compression=compression)
+    with open_cube(written.path) as saved:
+        assert np.array_equal(saved.lines, lines_of(cube))
+        assert saved.lines.dtype == np.dtype(dtype).newbyteorder("<")
+
+
+@pytest.mark.parametrize("old_style", [True, False])
+@pytest.mark.parametrize("x", [4, 300])
+def test_any_memory_can_be_saved(cube_of, tmp_path, x, old_style):
+    shifted = cube_of(5, x, 400, shift=8)  # not at a page
+    upstream_order = np.ascontiguousarray(lines_of(shifted).transpose(1, 0, 2)).transpose(1, 0, 2)
+    backwards = lines_of(shifted)[::-1][::-1]
+    turned_lines = np.ascontiguousarray(lines_of(shifted).transpose(0, 2, 1)).transpose(0, 2, 1)
+    read_only = lines_of(shifted)
+    read_only.flags.writeable = False
+    for number, memory in enumerate([shifted.memory, upstream_order, turned_lines, backwards, read_only]):
+        cube = dataset.Cube(memory=memory, n_lines=5, columns=shifted.columns, uuid=str(number))
+        written = save(cube, tmp_path, old_style)
+        with open_cube(written.path) as saved:
+            assert np.array_equal(saved.lines, lines_of(shifted))
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize("x", [5, 300])
+@pytest.mark.parametrize(("n_lines", "first"), [(3, 0), (3, 2), (8, 5), (8, 0), (7, 6)])
+def test_partial_and_wrapped_cubes_hold_their_lines_in_the_order_of_time(
+    cube_of, tmp_path, n_lines, first, x, compression
+):
+    cube = cube_of(n_lines, x, 400, n_stored=8, first=first)
+    written = save(cube, tmp_path, compression=compression)
+    with open_cube(written.path) as saved:
+        assert saved.lines.shape == (n_lines, x, 400)
+        assert np.array_equal(saved.lines, lines_of(cube))
+        assert saved.frame_ids.tolist() == list(range(40, 40 + n_lines))
+        assert np.array_equal(saved.temperatures, cube.columns["temperature"], equal_nan=True)
+    assert verify(written.path).ok
+
+
+def test_checksums_are_those_of_zlib_in_either_order_and_compression(cube_of, tmp_path):
+    import zlib
+
+    cube = cube_of(4, 30, 40)
+    expected = [zlib.crc32(np.ascontiguousarray(line).astype("<u2").tobytes()) for line in cube.lines()]
+    for old_style in (True, False):
+        for compression in COMPRESSIONS:
+            assert save(cube, tmp_path, old_style, compression=compression).lines_crc32.tolist() == expected
+
+
+def test_name_and_folder_are_those_of_the_first_line(cube_of, tmp_path):
+    written = save(cube_of(), tmp_path, prefix="sea_", suffix="_a")
+    assert written.path == tmp_path / "2023_11_14" / f"sea_{NAME}_a.nc"
+    assert written.n_bytes == written.path.stat().st_size
+    assert [path.name for path in written.path.parent.iterdir()] == [written.path.name]
+
+
+def test_nothing_is_ever_overwritten(cube_of, tmp_path):
+    folder = tmp_path / "2023_11_14"
+    folder.mkdir()
+    (folder / f"{NAME}.nc").write_text("somebody's")
+    paths = [save(cube_of(), tmp_path).path for _ in range(2)]
+    assert [path.name for path in paths] == [f"{NAME}-1.nc", f"{NAME}-2.nc"]
+    assert (folder / f"{NAME}.nc").read_text() == "somebody's"
+
+
+def test_a_cube_that_is_published_already_is_not_saved_twice(cube_of, tmp_path):
+    cube = cube_of()
+    first, second = save(cube, tmp_path), save(cube, tmp_path)
+    assert first.path == second.path
+    assert len(list(first.path.parent.iterdir())) == 1
+
+
+def test_the_file_says_what_it_is(cube_of, tmp_path):
+    cube = cube_of(level=4, wavelengths_nm=np.linspace(400, 700, 7), attributes={"lines_lost": 3, "run_id": "r"})
+    with xr.open_dataset(save(cube, tmp_path, durability="rename").path) as file:
+        assert file.datacube.attrs["units"] == "uW cm-2 sr-1 nm-1"
+        assert file.wavelength.attrs["units"] == "nm"
+        assert file.attrs["uuid"] == cube.uuid
+        assert file.attrs["lines_lost"] == 3
+        assert file.attrs["durability"] == "rename"
+        assert file.attrs["complete"] == 1
+        assert list(file.attrs)[-1] == "complete"
+        assert "time" in file.datacube.coords
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize("options", [{}, {"level": 5, "wavelengths_nm": np.linspace(400, 700, 7)}])
+@pytest.mark.parametrize("old_style", [True, False])
+def test_the_compliance_checker_finds_no_fault(cube_of, tmp_path, old_style, options, compression):
+    checker = Path(sys.executable).with_name("compliance-checker")
+    if not checker.exists():
+        pytest.skip("compliance-checker is not installed beside this Python")
+    cube = cube_of(columns={"altitude": np.arange(6.0)}, **options)
+    path = save(cube, tmp_path, old_style, compression=compression).path
+    command = [str(checker), "--test=cf:1.11", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Errors" not in done.stdout, done.stdout
+    assert "All tests passed" in done.stdout, done.stdout + done.stderr
+
+
+METADATA = {
+    "name": "a",
+    "path": None,
+    "data_model": {"deep": [1, {"er": None}]},
+    "coordinates": 5,
+    "_FillValue": 1,
+    "": "no name",
+    "a/b": [1, 2.5],
+    "ü\0\n": "ü\0ü",
+    "\ud800": "\udc00",
+    "long": "x" * 1_000_000,
+    "empty": "",
+    "texts": ["a", "b"],
+    "flag": True,
+    "huge": 10**30,
+    "uuid": "theirs",
+    "complete": 0,
+    "title": "my flight",
+    "nothing": [],
+}
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_metadata_of_any_kind_is_kept_and_never_overrides_ours(cube_of, tmp_path):
+    cube = cube_of(metadata=METADATA)
+    path = save(cube, tmp_path).path
+    with open_cube(path) as saved:
+        attributes = saved.attributes
+    for engine in ("netcdf4", "h5netcdf"):
+        with xr.open_dataset(path, engine=engine) as file:
+            assert file.attrs["long"] == METADATA["long"]
+            assert file.attrs["title"] == "my flight"
+    with pyfive.File(str(path)) as file:
+        assert dict(file.attrs)
+    assert attributes["uuid"] == cube.uuid
+    assert attributes["metadata_uuid"] == "theirs"
+    assert attributes["complete"] == 1
+    assert attributes["metadata_complete"] == 0
+    assert attributes["metadata_coordinates"] == 5
+    assert attributes["path"] == "null"
+    assert attributes["data_model"] == '{"deep": [1, {"er": null}]}'
+    assert attributes["a_b"].tolist() == [1, 2.5]
+    assert attributes["texts"] == '["a", "b"]'
+    assert attributes["flag"] == "true"
+    assert attributes["empty"] == ""
+    assert len(attributes) >= len(METADATA)
+
+
+# ---- failing -----------------------------------------------------------------------------------
+
+
+def test_the_first_directory_that_works_is_taken_and_the_others_are_told(cube_of, tmp_path, caplog):
+    missing = tmp_path / "gone"
+    written = save(cube_of(), None, directories=[missing, tmp_path])
+    assert written.path.parent.parent == tmp_path
+    assert str(missing) in caplog.text
+    assert not missing.exists()
+
+
+def test_all_directories_failing_is_the_error_of_the_first(cube_of, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveError, match="gone") as caught:
+        save(cube_of(), None, directories=[tmp_path / "gone", tmp_path / "file"])
+    assert caught.value.errno == errno.ENOENT
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("point", ["created", "half", "written", "fsynced"])
+def test_a_failure_at_any_point_leaves_nothing_behind(cube_of, tmp_path, point, compression):
+    def fault(passed):
+        if passed == point:
+            raise OSError(errno.EIO, "the disk is gone")
+
+    before = n_open_files()
+    with pytest.raises(SaveError, match="the disk is gone"):
+        save(cube_of(9, 300, 400), tmp_path, fault=fault, compression=compression)
+    assert list((tmp_path / "2023_11_14").iterdir()) == []
+    assert n_open_files() <= before
+
+
+def test_all_points_are_passed_once_and_in_order(cube_of, tmp_path):
+    for compression in COMPRESSIONS:
+        for n_lines in (1, 2, 9):
+            passed: list[str] = []
+            save(cube_of(n_lines), tmp_path, fault=passed.append, compression=compression)
+            assert passed == ["created", "half", "written", "fsynced", "published"]
+
+
+def test_a_name_that_is_too_long_is_the_systems_own_error(cube_of, tmp_path):
+    with pytest.raises(SaveError) as caught:
+        save(cube_of(), tmp_path, prefix="x" * 250)
+    assert caught.value.errno == errno.ENAMETOOLONG
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_without_permission_is_eacces(cube_of, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(SaveError) as caught:
+        save(cube_of(), tmp_path)
+    assert caught.value.errno == errno.EACCES
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_a_limit_of_the_files_size_is_efbig(cube_of, tmp_path, compression):
+    cube = cube_of(30, 300, 400)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(SaveError) as caught:
+            save(cube, tmp_path, compression=compression)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert list((tmp_path / "2023_11_14").iterdir()) == []
+    assert verify(save(cube, tmp_path, compression=compression).path).ok
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_full_disk_is_enospc_and_gives_its_space_back(cube_of, tmp_path, compression, monkeypatch):
+    monkeypatch.setattr(saving, "PIECE_BYTES", 1 << 20)  # so that half of it would fit
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(tmp_path)]
+    if subprocess.run(mounting, check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        passed: list[str] = []
+        with pytest.raises(SaveError) as caught:
+            save(cube_of(30, 300, 400), tmp_path, compression=compression, fault=passed.append)
+        assert caught.value.errno == errno.ENOSPC
+        if compression is None:
+            assert passed == ["created"]  # it shows before anything is written
+        assert caught.value.filename.startswith(str(tmp_path))
+        assert os.statvfs(tmp_path).f_bfree * os.statvfs(tmp_path).f_bsize > 4_900_000
+        assert verify(save(cube_of(3), tmp_path).path).ok
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"compression": "zip"}, "'zip' is not known"),
+        ({"compression": "deflate", "compression_level": 4}, "expected 0 to 3"),
+        ({"compression": "zstd", "compression_level": 40}, "expected -7 to 22"),
+        ({"durability": "maybe"}, "'maybe' is not known"),
+        ({"threads": 0}, "at least 1"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused(options, words):
+    with pytest.raises(ArgumentError, match=words):
+        CubeWriter(4, (5, 7), np.uint16, **options)
+
+
+def test_lines_of_another_kind_and_no_directory_are_refused(cube_of, tmp_path):
+    with CubeWriter(4, (5, 7), np.uint8) as writer:
+        with pytest.raises(ArgumentError, match="made for"):
+            writer.write(cube_of(), [tmp_path])
+        with pytest.raises(ArgumentError, match="at least one"):
+            writer.write(cube_of(dtype="u1"), [])
+    with pytest.raises(ArgumentError, match="complex"):
+        CubeWriter(4, (5, 7), np.complex64)
+
+
+# ---- preparing, pictures, what it costs -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("old_style", [True, False])
+@pytest.mark.parametrize("prepared_for", [True, False])
+def test_what_was_prepared_is_used_or_thrown_away(cube_of, tmp_path, old_style, prepared_for):
+    with CubeWriter(6, (5, 7), np.uint16) as writer:
+        for n_lines in (6, 4):
+            writer.prepare(prepared_for)
+            writer.prepare(prepared_for)
+            cube = cube_of(n_lines)
+            written = writer.write(cube, [tmp_path], old_style=old_style)
+            with open_cube(written.path) as saved:
+                assert np.array_equal(saved.lines, lines_of(cube))
+
+
+def test_the_picture_shows_one_pixel_per_line_and_column(cube_of, tmp_path):
+    colours = cube_of(9, 30, 40, wavelengths_nm=np.linspace(400, 700, 40))
+    assert save(colours, tmp_path).picture.shape == (30, 9, 3)
+    assert save(cube_of(9, 30, 40), tmp_path).picture.shape == (30, 9)
+    written = save(colours, tmp_path, picture=False)
+    assert written.picture is None
+    assert not written.has_picture
+
+
+@pytest.mark.parametrize(("n_stored", "first"), [(9000, 0), (9001, 5000)])
+def test_a_long_cube_is_decimated_the_same_way_wherever_it_begins(cube_of, tmp_path, n_stored, first):
+    cube = cube_of(9000, 3, 4, n_stored=n_stored, first=first)
+    written = save(cube, tmp_path)
+    assert written.picture.shape == (3, 3000)
+    assert np.allclose(written.means[:, :, 0], lines_of(cube)[::3].mean(-1), rtol=1e-5)
+
+
+def test_threads_do_not_run_far_ahead_of_the_disk():
+    taken: list[int] = []
+
+    def items():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    with ThreadPoolExecutor(2) as pool, closing(_in_order(pool, str, items(), 2)) as results:
+        for number, text in results:
+            assert text == str(number)
+            assert len(taken) <= number + 5
+
+
+def test_the_uuid_of_what_is_no_cube_is_none(tmp_path):
+    (tmp_path / "text.nc").write_text("no cube")
+    assert uuid_of(tmp_path / "text.nc") is None
+    assert uuid_of(tmp_path / "missing.nc") is None
+
+
+def test_a_writer_loads_nothing_that_only_readers_need():
+    code = "import sys; from openhsi_shared.files import CubeWriter; print(*sorted(sys.modules))"
+    root = Path(__file__).parents[2]
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    ).stdout.split()
+    assert not {"xarray", "pandas", "netCDF4", "matplotlib", "pydantic", "scipy", "PIL", "numba"} & set(loaded)

@@ -1,0 +1,333 @@
+"""`record`: nonstop, in a process of its own, until whatever comes first."""
+
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+from flow import COUNTING, SHAPE, account, cubes_in, frame, processes_in
+from helpers import wait_for
+
+import openhsi_shared
+from openhsi_shared import SharedOpenHSI, SharedSimulatedCamera, record, switched_camera
+from openhsi_shared.errors import (
+    ArgumentError,
+    CameraLost,
+    NoFreeSlot,
+    OpenHSIError,
+    RecordingError,
+    SaveError,
+    SettingsError,
+    UnknownKeyword,
+)
+
+KEYWORDS = {**COUNTING, "n_lines": 8, "progress": False, "queue": 9999, "when_full": "block"}
+
+
+@pytest.fixture(autouse=True)
+def _own_runtime_directory(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+
+
+def test_so_many_cubes_and_no_line_is_missing(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path / "out", n_cubes=20, rate=500, **KEYWORDS) as run:
+        summary = run.wait()
+    assert (summary.lines, summary.lines_lost, summary.lost_ids, summary.errors) == (160, 0, (), ())
+    assert list(summary.paths) == [saved.path for saved in cubes_in(tmp_path / "out")]
+    assert account(tmp_path / "out") == (list(range(160)), [])
+    assert len(cubes_in(tmp_path / "out")) == 20
+    assert str(summary).startswith("160 lines in 20 cubes, 0 lost")
+    assert run.summary == summary
+    assert not run.is_running
+
+
+def test_the_status_tells_how_it_goes_and_how_it_went(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path, rate=500, **KEYWORDS) as run:
+        assert run.dc_shape == (16, 8, 32)
+        assert run.camera == "SharedSimulatedCamera"
+        wait_for(lambda: run.status().cubes >= 3)
+        status = run.status()
+        assert (status.lines_lost, status.errors) == (0, ())
+        assert status.lines >= 24
+        assert status.disk_minutes_left > 0
+        with pytest.raises(AttributeError):
+            status.lines = 0
+        run.stop()
+        summary = run.wait()
+    after = run.status()
+    assert (after.lines, after.lines_lost) == (summary.lines, 0)
+    assert after.cubes == after.cubes_saved == len(summary.paths)
+
+
+def test_seconds_limit_a_recording_and_the_unfinished_cube_is_saved(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path, seconds=0.3, rate=200, **{**KEYWORDS, "n_lines": 1000}) as run:
+        summary = run.wait()
+    assert len(summary.paths) == 1
+    assert 20 <= summary.lines <= 61
+    assert account(tmp_path) == (list(range(summary.lines)), [])
+
+
+def test_until_stops_it(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path, until=(tmp_path / "stop").exists, rate=500, **KEYWORDS) as run:
+        wait_for(lambda: run.status().lines > 20)
+        assert run.is_running
+        (tmp_path / "stop").touch()
+        summary = run.wait(20)
+    assert account(tmp_path)[0] == list(range(summary.lines))
+
+
+def test_what_until_raises_stops_it_and_comes_out(tmp_path):
+    with (
+        pytest.raises(ZeroDivisionError),
+        record(SharedSimulatedCamera, tmp_path, until=lambda: 1 / 0, rate=500, **KEYWORDS) as run,
+    ):
+        run.wait()
+    assert account(tmp_path)[0] == list(range(run.summary.lines))
+
+
+class Property:
+    def __init__(self, path):
+        self.path = path
+
+    @property
+    def status(self):
+        return not self.path.exists()
+
+
+class Method(Property):
+    def status(self):
+        return not self.path.exists()
+
+
+@pytest.mark.parametrize("kind", [Property, Method])
+def test_a_toggle_with_a_status_ends_it(tmp_path, kind):
+    toggle = kind(tmp_path / "off")
+    with record(SharedSimulatedCamera, tmp_path, toggle=toggle, rate=500, **KEYWORDS) as run:
+        wait_for(lambda: run.status().cubes > 2)
+        (tmp_path / "off").touch()
+        run.wait(20)
+    assert account(tmp_path)[1] == []
+
+
+def test_switched_camera_is_record_with_a_toggle(tmp_path):
+    (tmp_path / "metadata.json").write_text(json.dumps({"title": "a flight"}))
+    toggle = Method(tmp_path / "off")
+    (tmp_path / "off").touch()
+    summary = switched_camera(
+        lambda **keywords: SharedSimulatedCamera(rate=200, **COUNTING | keywords),
+        n_lines=4,
+        processing_lvl=-1,
+        preconfig_meta=tmp_path / "metadata.json",
+        ssd_dir=tmp_path / "out",
+        toggle_interface=toggle,
+    )
+    assert summary.lines_lost == 0
+    assert all(saved.attributes["title"] == "a flight" for saved in cubes_in(tmp_path / "out"))
+
+
+def test_stop_ends_it_and_saves_the_unfinished_cube(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path, rate=400, **{**KEYWORDS, "n_lines": 100_000}) as run:
+        wait_for(lambda: run.status().lines > 5)
+        run.stop()
+        run.stop()
+        summary = run.wait()
+    assert summary.lines > 5
+    assert account(tmp_path) == (list(range(summary.lines)), [])
+
+
+def test_leaving_the_block_stops_it_in_good_order(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path, rate=400, **KEYWORDS) as run:
+        wait_for(lambda: run.status().lines > 5)
+    assert run.summary.lines > 5
+    assert account(tmp_path) == (list(range(run.summary.lines)), [])
+
+
+def test_leaving_the_block_by_an_exception_stops_it_as_well(tmp_path):
+    with pytest.raises(KeyError), record(SharedSimulatedCamera, tmp_path, rate=400, **KEYWORDS) as run:  # noqa: PT012
+        wait_for(lambda: run.status().lines > 5)
+        raise KeyError
+    assert account(tmp_path) == (list(range(run.summary.lines)), [])
+
+
+def test_a_patience_that_ends_is_no_end_of_the_recording(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path, rate=400, **KEYWORDS) as run:
+        with pytest.raises(TimeoutError, match=r"the recording goes on after 0\.01 s"):
+            run.wait(0.01)
+        assert run.is_running
+
+
+def test_a_source_that_ends_ends_the_recording(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path, n_frames=19, **KEYWORDS) as run:
+        assert run.wait().lines == 19
+    assert account(tmp_path) == (list(range(19)), [])
+
+
+def test_a_camera_that_is_unplugged_ends_it_and_its_lines_are_saved(tmp_path):
+    with (
+        pytest.raises(CameraLost, match="was unplugged") as caught,
+        record(SharedSimulatedCamera, tmp_path, script={19: "unplug"}, **KEYWORDS) as run,
+    ):
+        run.wait()
+    assert run.summary.lines == 19
+    assert account(tmp_path) == (list(range(19)), [])
+    assert cubes_in(tmp_path)[-1].attributes["ended_by"].startswith("CameraLost: ")
+    assert not isinstance(caught.value, RecordingError)
+
+
+def test_a_failure_that_nobody_waited_for_is_raised_when_the_block_is_left(tmp_path):
+    with (
+        pytest.raises(CameraLost, match="was unplugged"),
+        record(SharedSimulatedCamera, tmp_path, script={3: "unplug"}, **KEYWORDS) as run,
+    ):
+        wait_for(lambda: not run.is_running)
+
+
+def test_lost_frames_are_told_by_summary_status_and_files(tmp_path):
+    script = {5: "gap", 6: "gap", 20: "incomplete"}
+    with record(SharedSimulatedCamera, tmp_path, n_cubes=4, script=script, **KEYWORDS) as run:
+        summary = run.wait()
+    assert (summary.lines, summary.lines_lost, summary.lost_ids) == (31, 3, ((5, 6), (20, 20)))
+    assert run.status().lines_lost == 3
+    assert account(tmp_path)[1] == [5, 6, 20]
+
+
+def test_the_stop_policy_ends_a_recording_whose_disk_is_too_slow(tmp_path, monkeypatch):
+    (tmp_path / "marks").mkdir()
+    monkeypatch.setenv("OPENHSI_SHARED_FAULT", "created:28")  # every file fails: the disk is full
+    monkeypatch.setenv("OPENHSI_SHARED_FAULT_MARKS", str(tmp_path / "marks"))
+    with (
+        pytest.raises(NoFreeSlot, match="use more slots"),
+        record(SharedSimulatedCamera, tmp_path / "out", rate=2000, **{**KEYWORDS, "when_full": "stop"}) as run,
+    ):
+        run.wait()
+    assert len(run.summary.errors) == 3
+    assert "No space left" in run.summary.errors[0]
+
+
+def test_a_disk_that_fails_in_the_middle_is_told_and_counted(tmp_path, monkeypatch):
+    (tmp_path / "marks").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "run"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("OPENHSI_SHARED_FAULT", "written:5:2")
+    monkeypatch.setenv("OPENHSI_SHARED_FAULT_MARKS", str(tmp_path / "marks"))
+    with (
+        pytest.raises(SaveError, match="Input/output error: cube 1 was not saved") as caught,
+        record(SharedSimulatedCamera, tmp_path / "out", n_cubes=10, **KEYWORDS) as run,
+    ):
+        run.wait()
+    assert caught.value.errno == 5
+    assert (len(run.summary.errors), run.summary.lines_lost) == (2, 0)
+    rescued = cubes_in(tmp_path / "run")
+    assert sorted(i for saved in [*cubes_in(tmp_path / "out"), *rescued] for i in saved.ids) == list(range(80))
+
+
+def test_the_keywords_of_save_go_to_every_save(tmp_path):
+    keywords = {"prefix": "a_", "suffix": "_b", "old_style": False, "savefig": False}
+    with record(SharedSimulatedCamera, tmp_path, n_cubes=3, **keywords, **KEYWORDS) as run:
+        paths = run.wait().paths
+    assert [path.name[:2] + path.stem[-2:] for path in paths] == ["a__b"] * 3
+    assert {saved.dims for saved in cubes_in(tmp_path)} == {("wavelength", "x", "y")}
+    assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "words"),
+    [
+        ({"n_line": 5}, UnknownKeyword, "did you mean n_lines"),
+        ({"n_cubes": 0}, ArgumentError, "n_cubes must be a whole number > 0, or None for no limit, got 0"),
+        ({"n_cubes": 2.5}, ArgumentError, "n_cubes must be a whole number > 0"),
+        ({"seconds": -1}, ArgumentError, "seconds must be a number > 0, or None for no limit, got -1"),
+        ({"seconds": "long"}, ArgumentError, "seconds must be a number"),
+        ({"until": 7}, ArgumentError, "until must be a callable"),
+        ({"toggle": 7}, ArgumentError, "toggle must have a `status`"),
+        ({"n_lines": 0}, ArgumentError, "n_lines must be a whole number > 0"),
+        ({"when_full": "maybe"}, ArgumentError, "when_full must be one of"),
+        ({"json_path": "missing.json"}, SettingsError, "missing.json cannot be read"),
+        ({"preconfig_meta_path": "missing.json"}, SettingsError, "missing.json cannot be read"),
+        ({"prefix": "a/b"}, ArgumentError, "cannot be part of a file's name"),
+        ({"rate": -1}, ArgumentError, "rate must be > 0"),
+    ],
+)
+def test_a_bad_argument_is_raised_at_once(tmp_path, keywords, error, words):
+    with pytest.raises(error, match=words):
+        record(SharedSimulatedCamera, tmp_path / "out", **{**KEYWORDS, **keywords})
+    assert not cubes_in(tmp_path)
+
+
+@pytest.mark.parametrize("thing", [dict, print, "simulated", None])
+def test_what_is_no_camera_is_refused(tmp_path, thing):
+    with pytest.raises((OpenHSIError, TypeError)):
+        record(thing, tmp_path, **KEYWORDS)
+
+
+def test_a_directory_that_cannot_be_made_is_refused_before_the_first_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SaveError, match="Not a directory: recordings cannot go there") as caught:
+        record(SharedSimulatedCamera, tmp_path / "file" / "inside", **KEYWORDS)
+    assert caught.value.errno == 20
+
+
+class Typed(SharedOpenHSI):
+    """A camera that lives in this module."""
+
+    def __init__(self, first=0, **keywords):
+        super().__init__(resolution=SHAPE, **keywords)
+        self.n = first
+
+    def start_cam(self): ...
+
+    def stop_cam(self): ...
+
+    def get_img(self):
+        self.n += 1
+        time.sleep(0.001)
+        return frame(self.n - 1)
+
+
+def test_a_user_camera_of_a_module_is_recorded(tmp_path):
+    with record(Typed, tmp_path, n_lines=8, n_cubes=3, first=100, progress=False) as run:
+        run.wait()
+    assert [number for saved in cubes_in(tmp_path) for number in saved.numbers] == list(range(100, 124))
+
+
+def test_a_function_that_makes_a_camera_is_as_good_as_a_class(tmp_path):
+    offset = 50
+    with record(
+        lambda **keywords: Typed(first=offset, **keywords), tmp_path, n_lines=4, n_cubes=1, progress=False
+    ) as run:
+        run.wait()
+    assert cubes_in(tmp_path)[0].numbers == [50, 51, 52, 53]
+
+
+def test_two_recordings_at_once_into_one_directory(tmp_path):
+    keywords = {**KEYWORDS, "n_cubes": 6, "rate": 500}
+    with (
+        record(SharedSimulatedCamera, tmp_path, **keywords) as one,
+        record(SharedSimulatedCamera, tmp_path, **keywords) as other,
+    ):
+        paths = {*one.wait().paths, *other.wait().paths}
+    assert len(paths) == 12
+    runs: dict[str, list[int]] = {}
+    for saved in cubes_in(tmp_path):
+        runs.setdefault(saved.attributes["run_id"], []).extend(saved.numbers)
+    assert list(runs.values()) == [list(range(48))] * 2
+
+
+def test_niceness_and_processors_are_taken(tmp_path):
+    import psutil
+
+    cpu = min(os.sched_getaffinity(0))
+    with record(SharedSimulatedCamera, tmp_path, rate=500, niceness=3, cpus=[cpu], **KEYWORDS) as run:
+        process = psutil.Process(run.process_id)
+        assert (process.nice(), process.cpu_affinity()) == (psutil.Process().nice() + 3, [cpu])
+
+
+def test_a_recording_does_not_print(tmp_path, capfd):
+    with record(SharedSimulatedCamera, tmp_path, n_cubes=2, **KEYWORDS) as run:
+        run.wait()
+    assert capfd.readouterr() == ("", "")
+    assert openhsi_shared.__version__
+    assert np.isfinite(run.summary.rate)
+    assert not processes_in(tmp_path)

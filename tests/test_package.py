@@ -1,0 +1,65 @@
+"""The package as a whole: its names, and that importing it is light."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import openhsi_shared
+
+EXPECTED = {
+    *("CircArrayBuffer", "DateTimeBuffer", "SharedCircArrayBuffer", "SharedDataCube", "SharedOpenHSI"),
+    *("SharedSimulatedCamera", "SharedReplayCamera", "SharedBaslerCamera"),
+    *("open_cube", "record", "save_shared_datacube", "switched_camera", "verify"),
+}
+
+HEAVY = [
+    *("pydantic", "xarray", "matplotlib", "h5py", "netCDF4", "holoviews", "bokeh", "scipy", "PIL", "numba"),
+    *("pandas", "pypylon", "tqdm", "multiprocessing"),
+]
+
+
+@pytest.mark.parametrize("name", openhsi_shared.__all__)
+def test_every_name_that_is_promised_can_be_imported(name):
+    assert getattr(openhsi_shared, name).__name__ == name
+    assert getattr(openhsi_shared, name).__doc__
+
+
+def test_the_names_that_others_rely_on_are_promised():
+    assert set(openhsi_shared.__all__) >= EXPECTED
+    assert sorted(openhsi_shared.__all__) == openhsi_shared.__all__
+    assert set(openhsi_shared.__all__) <= set(dir(openhsi_shared))
+
+
+def test_a_star_import_brings_them_all():
+    names: dict[str, object] = {}
+    exec("from openhsi_shared import *", names)
+    assert set(openhsi_shared.__all__) <= set(names)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'SharedDataCub'"):
+        _ = openhsi_shared.SharedDataCub
+
+
+def test_the_cameras_have_a_module_of_their_own():
+    from openhsi_shared.cameras import SharedBaslerCamera, SharedReplayCamera, SharedSimulatedCamera
+
+    for camera in (SharedBaslerCamera, SharedReplayCamera, SharedSimulatedCamera):
+        assert getattr(openhsi_shared, camera.__name__) is camera
+
+
+def _loaded_after(code: str) -> list[str]:
+    code = f"{code}\nimport json, sys; print(json.dumps([n for n in {HEAVY!r} if n in sys.modules]))"
+    return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert _loaded_after("import openhsi_shared") == []
+
+
+def test_a_cube_that_is_only_made_does_not_load_what_draws_and_reads():
+    drawing = {"xarray", "matplotlib", "holoviews", "bokeh", "scipy", "numba", "pandas", "pypylon"}
+    loaded = _loaded_after("from openhsi_shared import SharedDataCube; SharedDataCube(2, resolution=(4, 8)).close()")
+    assert not drawing & set(loaded)
