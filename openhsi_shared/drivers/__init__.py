@@ -31,6 +31,12 @@ DRIVERS = {
     "simulated": "openhsi_shared.drivers.simulated:SimulatedDriver",
     "replay": "openhsi_shared.drivers.replay:ReplayDriver",
     "basler": "openhsi_shared.drivers.basler:BaslerDriver",
+    "ximea": "openhsi_shared.drivers.ximea:XimeaDriver",
+    "flir": "openhsi_shared.drivers.flir:FlirDriver",
+    "lucid": "openhsi_shared.drivers.lucid:LucidDriver",
+    "hikrobot": "openhsi_shared.drivers.hikrobot:HikrobotDriver",
+    "genicam": "openhsi_shared.drivers.genicam:GenICamDriver",
+    "web": "openhsi_shared.drivers.web:WebDriver",
 }
 """Our own: name to class. Those of other packages are found by their entry points."""
 

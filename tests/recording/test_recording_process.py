@@ -81,7 +81,7 @@ def test_ctrl_c_stops_it_in_good_order(tmp_path):
     with program(code, tmp_path) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        wait_for(lambda: list((tmp_path / "out").rglob("*.nc")))  # by then it waits
+        wait_for(lambda: len(list((tmp_path / "out").rglob("*.nc"))) > 5)  # by then it waits
         os.killpg(process.pid, signal.SIGINT)
         output, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
@@ -170,6 +170,20 @@ def test_a_forked_child_does_not_stop_the_recording(tmp_path):
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
         before = run.status().lines
         wait_for(lambda: run.status().lines > before + 10)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_a_forked_child_that_ends_does_not_stop_the_recording(tmp_path):
+    code = f"""{RECORDING}
+if os.fork() == 0:
+    sys.exit(0)
+os.wait()
+before = run.status().lines
+while run.status().lines < before + 10:
+    time.sleep(0.01)
+"""
+    code, _, errors = run(code, tmp_path)  # multiprocessing's own hook complains in such a child
+    assert code == 0, errors
 
 
 def test_its_door_answers_while_it_runs_and_is_gone_afterwards(tmp_path, monkeypatch):
