@@ -8,7 +8,18 @@ from typing import Any, ClassVar
 from openhsi_shared.datacube.driver_camera import DriverCamera
 from openhsi_shared.drivers.simulated.packaged import CALIBRATION_PATH, SETTINGS_PATH
 
-__all__ = ["SharedBaslerCamera", "SharedReplayCamera", "SharedSimulatedCamera", "camera_class"]
+__all__ = [
+    "SharedBaslerCamera",
+    "SharedFlirCamera",
+    "SharedGenICamCamera",
+    "SharedHikrobotCamera",
+    "SharedLucidCamera",
+    "SharedReplayCamera",
+    "SharedSimulatedCamera",
+    "SharedWebCamera",
+    "SharedXimeaCamera",
+    "camera_class",
+]
 
 
 class SharedSimulatedCamera(DriverCamera):
@@ -51,8 +62,59 @@ class SharedBaslerCamera(DriverCamera):
     driver_name: ClassVar[str] = "basler"
 
 
+class SharedXimeaCamera(DriverCamera):
+    """A XIMEA camera, by XIMEA's package: `serial_num` (None = the first one), `queue` frames in the API.
+
+    `images_per_buffer` frames come in one buffer from cameras on PCIe; `compat="openhsi"` reads openhsi's settings as
+    openhsi does (`win_offset` 0 = the greatest, `binxy[0]` vertical).
+    """
+
+    driver_name: ClassVar[str] = "ximea"
+
+
+class SharedFlirCamera(DriverCamera):
+    """A FLIR camera, by PySpin: `serial_num` (None = the first one), `queue` frames in the driver."""
+
+    driver_name: ClassVar[str] = "flir"
+
+
+class SharedLucidCamera(DriverCamera):
+    """A Lucid camera, by arena_api: `serial_num` (None = the first one), `queue`, `compat="openhsi"` as for XIMEA."""
+
+    driver_name: ClassVar[str] = "lucid"
+
+
+class SharedHikrobotCamera(DriverCamera):
+    """A Hikrobot camera, by MvCameraControl_class: `serial_num` (None = the first one), `queue` frames in it."""
+
+    driver_name: ClassVar[str] = "hikrobot"
+
+
+class SharedGenICamCamera(DriverCamera):
+    """Any GenICam camera, by harvesters: `producer` (path of a vendor's .cti, or "aravis"), `serial_num`, `queue`."""
+
+    driver_name: ClassVar[str] = "genicam"
+
+
+class SharedWebCamera(DriverCamera):
+    """A webcam or a video file, by OpenCV: `source` (a number, or a path), `loop` (a file begins again at its end)."""
+
+    driver_name: ClassVar[str] = "web"
+
+
 _OWN: dict[str, type[DriverCamera]] = {
-    camera.driver_name: camera for camera in (SharedSimulatedCamera, SharedReplayCamera, SharedBaslerCamera)
+    camera.driver_name: camera
+    for camera in (
+        SharedSimulatedCamera,
+        SharedReplayCamera,
+        SharedBaslerCamera,
+        SharedXimeaCamera,
+        SharedFlirCamera,
+        SharedLucidCamera,
+        SharedHikrobotCamera,
+        SharedGenICamCamera,
+        SharedWebCamera,
+    )
 }
 
 

@@ -234,8 +234,10 @@ _STANDS_FOR: dict[str, tuple[type[_Husk], tuple[str, ...]]] = {
     "StringArray": (_Husk, ("pandas.arrays", "pandas.core.arrays.string_")),
     "__pyx_unpickle_NDArrayBacked": (_Husk, ("pandas._libs.arrays",)),
     "interp1d": (_Interpolator, ("scipy.interpolate._interpolate", "scipy.interpolate.interpolate")),
-    "interp1d._call_spline": (_Husk, ("scipy.interpolate._interpolate", "scipy.interpolate.interpolate")),
-    "interp1d._call_linear": (_Husk, ("scipy.interpolate._interpolate", "scipy.interpolate.interpolate")),
+    **{
+        f"interp1d._call_{kind}": (_Husk, ("scipy.interpolate._interpolate", "scipy.interpolate.interpolate"))
+        for kind in ("spline", "linear", "linear_np", "nearest", "previousnext")
+    },
     "BSpline": (_Husk, ("scipy.interpolate._bsplines",)),
     "asarray": (_Husk, ("scipy._lib.array_api_compat.numpy._aliases",)),
 }

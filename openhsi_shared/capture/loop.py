@@ -21,7 +21,9 @@ class FrameLoop:
         """To place a line's time in the middle of its exposure, where the driver does not know it."""
         self.ids = FrameIds(source.frame_id_period)
         self.source = source
-        self._intake, self._plan, self._temperature = intake, plan, temperature
+        self.plan = plan
+        """What is done to frames; another one for another exposure, whose lines have the same shape and type."""
+        self._intake, self._temperature = intake, temperature
         self._scratch = np.empty(plan.frame_shape, plan.frame_dtype)
 
     def take(self) -> bool:
@@ -31,7 +33,7 @@ class FrameLoop:
         """
         intake = self._intake
         line = intake.next_line()
-        out = line if line is not None and self._plan.is_identity else self._scratch
+        out = line if line is not None and self.plan.is_identity else self._scratch
         frame_id, monotonic_ns, camera_ns, status = self.source.read_into(out, 5.0 + 0.01 * self.exposure_ms)
         if monotonic_ns is None:
             monotonic_ns = time.monotonic_ns() - int(self.exposure_ms * 500_000)
@@ -40,7 +42,7 @@ class FrameLoop:
             intake.lose(frame_id)
             return False
         if out is not line:
-            self._plan.apply(out, line)
+            self.plan.apply(out, line)
         return intake.commit(frame_id, monotonic_ns, camera_ns, self._temperature())
 
     def skip(self, stamp: FrameStamp) -> None:

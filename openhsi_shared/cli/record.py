@@ -55,7 +55,7 @@ def _option(text: str) -> tuple[str, Any]:
 @click.option("--lines", type=click.IntRange(1), default=128, show_default=True, help="Lines of a cube.")
 @click.option("--cubes", type=click.IntRange(1), help="End after so many cubes.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="End after so many seconds.")
-@click.option("--level", type=int, default=-1, show_default=True, help="Processing level: -1 raw, 0 cropped.")
+@click.option("--level", type=int, default=-1, show_default=True, help="Processing level, -1 (raw) to 8.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default="flight", show_default=True, help="Directory of the cubes."
 )

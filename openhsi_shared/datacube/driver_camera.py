@@ -98,5 +98,4 @@ class DriverCamera(SharedOpenHSI):
         if not exposure_ms > 0:
             raise ArgumentError(f"exposure_ms must be > 0, got {exposure_ms}")
         self.settings.note(exposure_ms=self.driver.set_exposure(exposure_ms))
-        if self._loop is not None:
-            self._loop.exposure_ms = self.settings.model.exposure_ms
+        self._use_exposure()

@@ -5,11 +5,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from openhsi_shared.buffers.slots import SlotLayout
 from openhsi_shared.calibration import Calibration, read_calibration
 from openhsi_shared.datacube.engine import SaveOptions
+from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.errors import ArgumentError, UnknownKeyword
 from openhsi_shared.levels import check_level
 from openhsi_shared.settings import CameraSettings, nearest_name, read_settings
@@ -17,7 +18,18 @@ from openhsi_shared.settings import CameraSettings, nearest_name, read_settings
 __all__ = ["Wanted", "read_keywords"]
 
 OPTIONS = {field.name for field in dataclasses.fields(SaveOptions)}
-OF_THE_CUBE = {"n_lines", "processing_lvl", "json_path", "cal_path", "pkl_path", "print_settings"}
+OF_THE_CUBE = {
+    "n_lines",
+    "processing_lvl",
+    "json_path",
+    "cal_path",
+    "pkl_path",
+    "print_settings",
+    "compat",
+    "custom_tfms",
+}
+FOR_BOTH = {"compat"}
+"""The cube's and, where it takes it, the source's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +45,8 @@ class Wanted:
     source_options: Mapping[str, Any]
     """Those that are the source's own."""
     settings: CameraSettings
+    compat: Literal["openhsi"] | None = None
+    custom_tfms: Functions | None = None
     calibration: Calibration
     calibration_sha256: str
     """Of the file as it was when it was read: it may change or vanish while the camera runs."""
@@ -45,7 +59,9 @@ def read_keywords(keywords: Mapping[str, Any], source_names: set[str], camera: s
     """
     of_the_cube = {name: value for name, value in keywords.items() if name in OF_THE_CUBE}
     options = SaveOptions(**{name: value for name, value in keywords.items() if name in OPTIONS})
-    source_options = {name: value for name, value in keywords.items() if name in source_names - OPTIONS - OF_THE_CUBE}
+    source_options = {
+        name: value for name, value in keywords.items() if name in source_names - OPTIONS - (OF_THE_CUBE - FOR_BOTH)
+    }
     of_settings = {
         name: value for name, value in keywords.items() if name not in {*of_the_cube, *OPTIONS, *source_options}
     }

@@ -18,13 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 from openhsi_shared.buffers.arrays import CircArrayBuffer
 from openhsi_shared.buffers.slots import SlotArray, SlotMemory
 from openhsi_shared.buffers.times import LineTimes
-from openhsi_shared.calibration import Calibration, wavelengths_of_columns
+from openhsi_shared.calibration import Calibration
 from openhsi_shared.datacube.engine import CubeEngine, SaveOptions
 from openhsi_shared.datacube.keywords import read_keywords
 from openhsi_shared.datacube.status import Status
+from openhsi_shared.datacube.transforming import Functions, Transforming
 from openhsi_shared.dataset import cube_stem
 from openhsi_shared.errors import ArgumentError, SettingsError
-from openhsi_shared.levels import LevelPlan
 from openhsi_shared.processes.spawning import interrupt_deferred
 from openhsi_shared.settings import SettingsMapping, read_json
 from openhsi_shared.writer.handle import SaveHandle
@@ -35,7 +35,7 @@ __all__ = ["SharedDataCube"]
 logger = logging.getLogger(__name__)
 
 
-class SharedDataCube:
+class SharedDataCube(Transforming):
     """A datacube in shared memory, twice or more: one slot is filled while the others are saved.
 
     `put` copies a line into the slot being filled, `save` swaps the slots and lets a spawned process write the full
@@ -54,10 +54,12 @@ class SharedDataCube:
     ) -> None:
         """Make the slots, which takes 2 s for a new GB of memory.
 
-        `n_lines` a cube, `processing_lvl` -1 (raw) or 0 (cropped), `json_path` and `cal_path` (or `pkl_path`) the files
-        of settings and calibration. Further keywords: those of `SaveOptions` (n_buffers, when_full, compression,
-        compression_level, durability, writers, fallback_dirs) and every key of a settings file, which goes before the
-        file. Raises SettingsError, CalibrationError, LevelError, ArgumentError, UnknownKeyword or MemoryShortage.
+        `n_lines` a cube, `processing_lvl` from -1 (raw) to 8 (reflectance; see `openhsi_shared.levels`), `json_path`
+        and `cal_path` (or `pkl_path`) the files of settings and calibration. `compat="openhsi"` computes levels as
+        openhsi does, `custom_tfms` are functions from frame to frame that are run instead. Further keywords: those of
+        `SaveOptions` (n_buffers, when_full, compression, compression_level, durability, writers, fallback_dirs) and
+        every key of a settings file, which goes before the file. Raises SettingsError, CalibrationError, LevelError,
+        ArgumentError, UnknownKeyword or MemoryShortage.
         """
         self._keywords = {
             "n_lines": n_lines,
@@ -77,6 +79,7 @@ class SharedDataCube:
         """Make everything that the keywords ask for; they are kept, for `reinitialise`."""
         wanted = read_keywords(self._keywords, self._source_keywords(), type(self).__name__)
         self.n_lines, self.processing_lvl = wanted.n_lines, wanted.processing_lvl
+        self.compat, self.custom_tfms = wanted.compat, wanted.custom_tfms
         self.json_path, self.cal_path = wanted.json_path, wanted.cal_path
         self.settings = SettingsMapping(wanted.settings, self._apply_setting)
         self.calibration: Calibration = wanted.calibration
@@ -91,9 +94,8 @@ class SharedDataCube:
             logger.info("settings: %s", self.settings)
 
     def _make_slots(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any], options: SaveOptions) -> None:
-        rows = self.settings.model.rows_of(frame_shape[0])
-        self._plan = LevelPlan(level=self.processing_lvl, frame_shape=frame_shape, frame_dtype=frame_dtype, rows=rows)
-        self.wavelengths_nm: NDArray[Any] | None = wavelengths_of_columns(self.calibration, frame_shape[1])
+        self._make_plan(frame_shape, frame_dtype)
+        self.wavelengths_nm: NDArray[Any] | None = self._plan.wavelengths_nm
         self._engine = CubeEngine(self.n_lines, self._plan, options, self.wavelengths_nm, type(self).__name__)
         self._metadata: tuple[Any, dict[str, Any]] = (None, {})
         self._finalizer = weakref.finalize(self, _dropped, self._engine, type(self).__name__)
@@ -117,8 +119,10 @@ class SharedDataCube:
     def _close_source(self) -> None:
         """Undo `_open_source`."""
 
-    def _apply_setting(self, key: str, value: Any) -> None:
+    def _apply_setting(self, key: str, value: Any) -> None:  # noqa: ARG002 - cameras want the value
         """Called when a user sets `settings[key]`."""
+        if key == "exposure_ms":
+            self._use_exposure()
 
     # ---- what there is ----
 
@@ -291,6 +295,7 @@ class SharedDataCube:
             told = model.model_dump() | {"n_lines": self.n_lines, "processing_lvl": self.processing_lvl}
             self._told = {"settings": json.dumps(told, default=str), "exposure_ms": model.exposure_ms}
             self._told["camera_id"] = str(model.camera_id)
+            self._told["level_arithmetic"] = self._arithmetic
             if self._calibration_sha256:
                 self._told["calibration_sha256"] = self._calibration_sha256
         clock = self._engine.intake.clock
@@ -327,6 +332,28 @@ class SharedDataCube:
             quick_imshow=quick_imshow,
             **plot_kwargs,
         )
+
+    def reinitialise(self, **keywords: Any) -> None:
+        """Make slots and settings anew with these keywords changed. Blocks until pending saves are done.
+
+        A camera stops. Lines that were collected and not saved are given up, unless the keywords are refused.
+        """
+        before = self._keywords
+        read_keywords(before | keywords, self._source_keywords(), type(self).__name__)
+        self._close_source()
+        self._engine.close()
+        self._finalizer.detach()
+        self._keywords = before | keywords
+        try:
+            self._configure()
+        except BaseException:
+            self._keywords = before
+            self._configure()
+            raise
+
+    def set_processing_lvl(self, lvl: int = -1, custom_tfms: Functions | None = None) -> None:
+        """Make lines of another level from now on; see `reinitialise`."""
+        self.reinitialise(processing_lvl=lvl, custom_tfms=custom_tfms)
 
     # ---- ending ----
 

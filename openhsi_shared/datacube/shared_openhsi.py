@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from openhsi_shared.buffers.arrays import CircArrayBuffer
 from openhsi_shared.capture.loop import FrameLoop
-from openhsi_shared.datacube.keywords import read_keywords
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.drivers import FrameSource, FrameStamp
@@ -76,9 +75,9 @@ class SharedOpenHSI(SharedDataCube):
     def start_streaming(self) -> None:
         """Start the camera, unless it streams already; it does so until `stop_cam`, or the end of the `with` block."""
         self._engine.start()
-        loop = self._frame_loop()
+        self._frame_loop()
         self.start_cam()  # type: ignore[attr-defined]
-        loop.exposure_ms = self.settings.model.exposure_ms
+        self._use_exposure()  # a user's own camera may have noted what it really took
 
     # ---- collecting ----
 
@@ -122,24 +121,14 @@ class SharedOpenHSI(SharedDataCube):
             self.stop_cam()  # type: ignore[attr-defined]
         return (total / n).astype(np.float32)
 
-    def reinitialise(self, **keywords: Any) -> None:
-        """Make slots and settings anew with these keywords changed. Blocks until pending saves are done.
-
-        The camera stops. Lines that were collected and not saved are given up, unless the keywords are refused.
-        """
-        before = self._keywords
-        read_keywords(before | keywords, self._source_keywords(), type(self).__name__)
-        self._close_source()
-        self._engine.close()
-        self._finalizer.detach()
+    def _configure(self) -> None:
         self._loop = None
-        self._keywords = before | keywords
-        try:
-            self._configure()
-        except BaseException:
-            self._keywords = before
-            self._configure()
-            raise
+        super()._configure()
+
+    def _use_exposure(self) -> None:
+        super()._use_exposure()
+        if self._loop is not None:
+            self._loop.exposure_ms, self._loop.plan = self._plan.exposure_ms, self._plan
 
     def _close_source(self) -> None:
         if self._is_streaming:

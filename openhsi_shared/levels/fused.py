@@ -80,8 +80,8 @@ class FusedLevel:
         """Make `line`, which must be contiguous, of a frame. Blocks to compile the kernel unless it is warm."""
         if self._kernel is None:
             self.warm()
-        if frame.dtype != self._frame_dtype or not (frame.flags.c_contiguous and frame.flags.aligned):
-            frame = np.require(frame, self._frame_dtype, ["C", "ALIGNED"])
+        if frame.dtype != self._frame_dtype or not frame.flags.c_contiguous:
+            frame = np.ascontiguousarray(frame, self._frame_dtype)
         if frame.shape != self._frame_shape or line.shape != self.line_shape or line.dtype != self.line_dtype:
             raise FrameError(
                 f"a frame of {frame.shape} for a line of {line.dtype} {line.shape}, expected {self._frame_shape} for "

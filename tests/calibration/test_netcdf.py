@@ -233,6 +233,7 @@ def test_whoever_still_reads_the_old_file_reads_on_in_it(path):
     ("values", "message"),
     [
         ({"wavelengths": [1.0, 2.0], "model": {"a": 1}}, r"model is \{'a': 1\}, which a file cannot hold"),
+        ({"wavelengths": [1.0, 2.0], "is_good": True}, "is_good is True, which a file cannot hold"),
         ({"wavelengths": np.array([1j])}, "wavelengths is an array of complex128, which a file cannot hold"),
         ({"sfit_x": [1.0, 2.0], "sfit_y": [1.0]}, "sfit_y has 1 values along sfit_dim, others have 2"),
         ({"wavelengths": np.array(3.0)}, "wavelengths is an array of float64"),

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 
 import numpy as np
+import pandas
 import pytest
 import xarray
 from level_oracle import CALIBRATION
@@ -142,6 +143,26 @@ def test_half_a_pickle_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(CalibrationError, match=r"half\.pkl' is no pickle, or broken"):
         read_calibration(path)
+
+
+def test_a_curve_without_points_is_refused(tmp_path):
+    curve = interp1d([1.0, 2.0], [3.0, 4.0])
+    del curve.__dict__["x"]
+    path = write(tmp_path / "odd.pkl", {**CALIBRATION, "sfit": curve})
+    with pytest.raises(CalibrationError, match=r"odd\.pkl' is a pickle and its curve has no points x and y"):
+        read_calibration(path)
+
+
+def test_a_labelled_array_that_holds_no_numbers_is_refused(tmp_path):
+    path = write(tmp_path / "odd.pkl", {"rad_ref": xarray.DataArray(pandas.Index(["a", "b"]), dims=("a",))["a"]})
+    with pytest.raises(CalibrationError, match=r"odd\.pkl' is a pickle and its DataArray holds no array of numbers"):
+        read_calibration(path)
+
+
+def test_what_lies_outside_the_pickle_is_not_fetched(tmp_path):
+    (tmp_path / "odd.pkl").write_bytes(b"\x80\x04\x8c\x04fileQ.")
+    with pytest.raises(CalibrationError, match=r"odd\.pkl' is a pickle and refers to something outside, 'file'"):
+        read_calibration(tmp_path / "odd.pkl")
 
 
 def test_an_array_of_anything_but_numbers_is_refused(tmp_path):

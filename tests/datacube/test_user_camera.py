@@ -178,6 +178,18 @@ def test_a_frame_that_does_not_fit_is_an_error_and_the_lines_before_are_kept(tmp
         assert read(cam.save(tmp_path).result(20).path).numbers == [0, 1, 2]
 
 
+def test_a_bad_frame_while_lines_go_round_leaves_every_line_accounted_for(tmp_path):
+    with _mine() as cam:
+        cam.next_frames[11] = None
+        cam.collect()
+        with pytest.raises(FrameError):
+            cam.collect()
+        saved = read(cam.save(tmp_path).result(20).path)
+    assert saved.numbers == list(range(saved.numbers[0], 11))
+    assert len(saved.numbers) + saved.attributes["lines_overwritten"] == 11
+    assert saved.attributes["lines_lost"] == 0
+
+
 def test_what_the_camera_raises_comes_out_and_the_lines_are_saved(tmp_path):
     class Fragile(MyBase, SharedOpenHSI):
         def get_img(self):

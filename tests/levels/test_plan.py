@@ -240,8 +240,14 @@ def test_a_lamp_that_is_not_in_the_calibration_is_refused(luminance):
 
 def test_references_without_their_axes_are_refused():
     bare = Calibration(dict(CALIBRATION))
-    with pytest.raises(LevelError, match="rad_ref .* lies on the axes .* expected .*with values of exposure"):
+    with pytest.raises(LevelError, match=r"rad_ref .* lies on the axes .* expected .*with values of exposure"):
         make_plan(4, calibration=bare)
+    other_axis = {"rad_ref": ("cross_track", "wavelength_index", "integration", "luminance")}
+    with pytest.raises(LevelError, match=r"rad_ref .* lies on the axes .*'integration'.* expected .*'exposure'"):
+        make_plan(4, calibration=Calibration(dict(CALIBRATION), other_axis, CALIBRATION.coordinates))
+    never = Calibration(dict(CALIBRATION), CALIBRATION.dims, {**CALIBRATION.coordinates, "exposure": np.array([0, 20])})
+    with pytest.raises(LevelError, match=r"rad_ref of .*: exposure must be > 0 ms, got \[ 0 20\]"):
+        make_plan(4, calibration=never)
     dark_only = Calibration(
         {**CALIBRATION, "rad_ref": CALIBRATION["rad_ref"][..., :1]},
         CALIBRATION.dims,
