@@ -83,7 +83,7 @@ class CubeEngine:
             compression=options.compression,
             compression_level=options.compression_level,
             durability=options.durability,
-            fallback_dirs=tuple(os.fspath(directory) for directory in options.fallback_dirs),
+            fallback_dirs=tuple(str(Path(directory).absolute()) for directory in options.fallback_dirs),
             rescue_dir=str(Path(tempfile.gettempdir()) / f"openhsi_shared-rescued-{_user()}"),
         )
         self.register = SlotRegister(SlotMemory.make(layout))

@@ -366,11 +366,12 @@ class SharedDataCube(Transforming):
         self._engine.close()
         self._finalizer.detach()
 
-    def abandon(self) -> None:
-        """Close, and let the writer put what could not be saved into the fallback directories, or a temporary one."""
+    def abandon(self) -> list[str]:
+        """Close, and let the writer rescue what could not be saved. Returns the directories that it tries, in order."""
         self._close_source()
         self._engine.leave(crashed=False)
         self._finalizer.detach()
+        return [*self._engine.kind.fallback_dirs, self._engine.kind.rescue_dir]
 
     def __enter__(self) -> Self:
         self._engine.start()

@@ -19,7 +19,7 @@ import numpy as np
 
 from openhsi_shared.buffers.memory import arena_of
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
-from openhsi_shared.errors import NoFreeSlot, OpenHSIError, RecordingError, SaveError, SourceEnded
+from openhsi_shared.errors import NoFreeSlot, OpenHSIError, RecordingError, SourceEnded
 from openhsi_shared.processes.door import Answer, Door
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs
@@ -155,7 +155,9 @@ class _Recorder:
             errors=errors,
         )
         if errors:
-            camera.abandon()  # cubes that could not be saved go to a fallback directory
+            tried = camera.abandon()
+            if failure is not None:
+                failure.add_note(f"what could not be saved went to the first of these that took it: {', '.join(tried)}")
         else:
             camera.close()
         return Ended(summary, failure and _that_travels(failure), "", status)
@@ -232,6 +234,4 @@ def _that_travels(error: BaseException) -> BaseException:
         pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001 - whatever a user's exception does when pickled
         return RecordingError(f"{type(error).__name__}: {error}")
-    if isinstance(error, SaveError):
-        error.add_note("the cubes that could not be saved were given to the fallback directories")
     return error
