@@ -1,0 +1,228 @@
+"""Any GenICam camera, through harvesters and a GenTL producer: the file `.cti` that a vendor's software brings.
+
+What is particular about it:
+
+- The producer is the option `producer`, a file, else all files `.cti` of the folders in the environment variable
+  GENICAM_GENTL64_PATH, which vendors' installers set. `producer="aravis"` takes Aravis instead, see `aravis.py`.
+- A frame's id is the producer's; GigE counts from 1 to 65535. harvesters throws an incomplete frame away, so it shows
+  as a gap. A full queue drops the newest.
+- Some producers have no clock, some cameras no exposure or no temperature; then a line has none.
+- A producer that another open camera uses cannot be loaded twice by all vendors: one camera a process.
+- Parts of GenICam's own library exist in many packages; where DeprecationWarning is an error, importing one kills the
+  interpreter, unless it is ignored.
+"""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.drivers import FrameStamp
+from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
+from openhsi_shared.drivers.features import Feature, Kind, value_of
+from openhsi_shared.errors import CameraError, CameraNotFound, DriverMissing, SettingsError
+from openhsi_shared.settings import CameraSettings, nearest_name
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from genicam import genapi, gentl
+    from harvesters.core import Harvester
+
+__all__ = ["GenICamDriver"]
+
+logger = logging.getLogger(__name__)
+
+GENTL_PATH = "GENICAM_GENTL64_PATH"
+GONE = (
+    gentl.IoException,
+    gentl.InvalidHandleException,
+    gentl.AbortException,
+    gentl.ClosedException,
+    gentl.ErrorException,
+)
+"""What a producer says of a camera that is not there any more; a mere timeout is not among them."""
+GENICAM_ERRORS: tuple[type[Exception], ...] = (gentl.GenericException, genapi.GenericException)
+CANNOT_OPEN: tuple[type[Exception], ...] = (*GENICAM_ERRORS, OSError)
+"""OSError: the producer's file is no library, or lacks one."""
+
+
+class GenICamDriver(ConnectedDriver):
+    """One camera of any vendor; see `ConnectedDriver`. `producer` is the path of a GenTL producer, or "aravis"."""
+
+    kind = "GenICam camera"
+
+    def __init__(
+        self,
+        settings: CameraSettings,
+        *,
+        producer: str | Path | None = None,
+        serial_num: str | int | None = None,
+        queue: int = 30,
+        compat: Literal["openhsi"] | None = None,
+    ) -> None:
+        super().__init__(settings, serial_num=serial_num, queue=queue, compat=compat)
+        self._producer = producer
+
+    def _connect(self) -> Connection:
+        if self._producer == "aravis":
+            return _by_aravis(self._serial_num)
+        producers = _producers(self._producer)
+        harvester = Harvester()
+        try:
+            for producer in producers:
+                harvester.add_file(str(producer), check_existence=True, check_validity=True)
+            harvester.update()
+            infos = {_serial_of(info): info for info in harvester.device_info_list}
+            serial = next(iter(infos), None) if self._serial_num is None else self._serial_num
+            if serial is None or serial not in infos:
+                which = "" if serial is None else f" has the serial number {serial!r}{nearest_name(serial, infos)}"
+                raise CameraNotFound(
+                    f"no GenICam camera{which or ' was found'} by {[str(path) for path in producers]}; there are "
+                    f"{[*infos]}: check power, cable and network address"
+                )
+            info = infos[serial]
+            camera = harvester.create(list(harvester.device_info_list).index(info))
+            return GenICamConnection(harvester, camera, f"{info.vendor} {info.model} {serial}", str(info.tl_type))
+        except CANNOT_OPEN as error:
+            harvester.reset()
+            raise CameraError(
+                f"the GenICam camera cannot be opened: {error}; is it open in another program, or its file .cti broken?"
+            ) from error
+        except BaseException:
+            harvester.reset()
+            raise
+
+
+def _by_aravis(serial_num: str | None) -> Connection:
+    try:
+        from openhsi_shared.drivers import aravis
+    except ImportError as error:
+        raise DriverMissing(f"camera 'genicam' needs the package 'gi': {error}") from error
+    return aravis.connect(serial_num)
+
+
+def _producers(given: str | Path | None) -> list[Path]:
+    """Files of GenTL producers. SettingsError for one that is not there, CameraNotFound if there is none."""
+    if given is not None:
+        path = Path(given)
+        if not path.is_file():
+            raise SettingsError(f"producer {str(given)!r} is no file: expected the path of a GenTL producer (.cti)")
+        return [path]
+    folders = [Path(folder) for folder in os.environ.get(GENTL_PATH, "").split(os.pathsep) if folder]
+    found = [path for folder in folders for path in sorted(folder.glob("*.cti"))]
+    if not found:
+        raise CameraNotFound(
+            f"no GenTL producer was found: give producer='.../something.cti', or set {GENTL_PATH} to the folder of the "
+            f"vendor's .cti files; it is {[str(folder) for folder in folders]} now"
+        )
+    return found
+
+
+def _serial_of(info: Any) -> str:
+    try:
+        return str(info.serial_number)
+    except gentl.GenericException:  # not every producer knows it before a camera is open
+        return str(info.id_)
+
+
+class GenICamConnection:
+    """An open camera of a GenTL producer."""
+
+    errors = GENICAM_ERRORS
+
+    def __init__(self, harvester: Any, camera: Any, name: str, transport: str) -> None:
+        self._harvester, self._camera, self.name = harvester, camera, name
+        self._nodes = camera.remote_device.node_map
+        self._is_gige = transport == "GEV"
+        self._has_broken = False
+
+    @property
+    def frame_id_period(self) -> int | None:
+        """GigE counts to 65535, unless it is told to use 64 bits."""
+        return GIGE_PERIOD if self._is_gige and value_of(self, "GevGVSPExtendedIDMode") != "On" else None
+
+    def feature(self, name: str) -> Feature | None:
+        """Find a feature of the camera."""
+        try:
+            node = getattr(self._nodes, name)
+        except AttributeError:
+            return None
+        return _GenApiFeature(node) if genapi.is_implemented(node) else None
+
+    def feature_names(self) -> list[str]:
+        """Names of the camera's features."""
+        return [name for name in dir(self._nodes) if name[:1].isupper()]
+
+    def begin(self, queue: int) -> None:
+        """Begin to stream, oldest frame first."""
+        self._camera.num_buffers = queue
+        self._camera.start()
+
+    def read_into(self, out: NDArray[Any], unpack: Unpack, wait_ms: int) -> FrameStamp | None:
+        """Take the next frame; see `Connection`."""
+        try:
+            buffer = self._camera.try_fetch(timeout=max(0.001, wait_ms / 1000))  # 0 would wait for ever
+        except GONE:
+            self._has_broken = True
+            raise
+        if buffer is None:
+            return None
+        with buffer:  # the producer's memory is ours until the end of the block
+            component = buffer.payload.components[0]
+            unpack(np.asarray(component.data).reshape(-1).view(np.uint8), out)
+            return FrameStamp(int(buffer.module.frame_id), camera_ns=_clock_of(buffer))
+
+    def end(self) -> None:
+        """Stop streaming."""
+        self._camera.stop()
+
+    def close(self) -> None:
+        """Give camera and producer back."""
+        try:
+            self._camera.destroy()
+        finally:
+            self._harvester.reset()
+
+    def is_gone(self) -> bool:
+        """Whether the camera can no longer be reached."""
+        return self._has_broken or not self._camera.is_valid()
+
+
+def _clock_of(buffer: Any) -> int | None:
+    try:
+        return int(buffer.timestamp_ns)
+    except (gentl.GenericException, TypeError):
+        return None
+
+
+class _GenApiFeature:
+    """A node of GenApi."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self.kind = Kind(int(node.node.principal_interface_type))
+
+    def is_readable(self) -> bool:
+        return bool(genapi.is_readable(self._node))
+
+    def is_writable(self) -> bool:
+        return bool(genapi.is_writable(self._node))
+
+    def get(self) -> Any:
+        return self._node.value
+
+    def set(self, value: Any) -> None:
+        if self.kind is Kind.COMMAND:
+            self._node.execute()
+        else:
+            self._node.value = value
+
+    def limits(self) -> tuple[float, float, float]:
+        return self._node.min, self._node.max, self._node.inc if self.kind is Kind.INTEGER else 0
+
+    def choices(self) -> list[str]:
+        return [entry.symbolic for entry in self._node.entries if genapi.is_available(entry)]

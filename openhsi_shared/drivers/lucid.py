@@ -1,0 +1,169 @@
+"""Lucid cameras, through Lucid's own package arena_api, which comes with the Arena SDK and is on no index.
+
+What is particular about them:
+
+- They are GigE cameras. A frame's id counts from 1 to 65535, or on with 64 bits where the camera extends its ids.
+- Packed pixels, "Mono12Packed" or "Mono12p", take a quarter less of the network: they are unpacked here.
+- Exposure is limited by the frame rate unless that is let go: it runs as fast as exposure and network allow. To pace
+  it: `nodes={"AcquisitionFrameRateEnable": true, "AcquisitionFrameRate": 100.0}`.
+- Lost packets are asked for again, and the size of packets is negotiated, when the stream begins.
+- The camera's clock counts nanoseconds.
+"""
+
+import logging
+from typing import Any
+
+from numpy.typing import NDArray
+
+from openhsi_shared.drivers import FrameStamp, FrameStatus
+from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
+from openhsi_shared.drivers.features import Feature, Kind, value_of
+from openhsi_shared.drivers.packed import bytes_behind
+from openhsi_shared.errors import CameraError, CameraNotFound
+from openhsi_shared.settings import nearest_name
+
+try:
+    from arena_api.system import system
+except (ImportError, OSError) as error:
+    raise ImportError(
+        f"{error}; it comes with Lucid's Arena SDK (https://thinklucid.com/downloads-hub): install that, and then the "
+        "wheel arena_api",
+        name="arena_api",
+    ) from error
+
+__all__ = ["LucidDriver"]
+
+logger = logging.getLogger(__name__)
+
+ARENA_ERRORS = (RuntimeError, ValueError, OSError)
+"""arena_api raises Python's own errors; a timeout is TimeoutError, which is an OSError."""
+
+
+class LucidDriver(ConnectedDriver):
+    """One Lucid camera; see `ConnectedDriver`."""
+
+    kind = "Lucid camera"
+
+    def _connect(self) -> Connection:
+        found = {str(info["serial"]): info for info in system.device_infos}
+        serial = next(iter(found), None) if self._serial_num is None else self._serial_num
+        if serial is None or serial not in found:
+            which = "" if serial is None else f" has the serial number {serial!r}{nearest_name(serial, found)}"
+            raise CameraNotFound(
+                f"no Lucid camera{which or ' was found'}; there are {[*found]}: check power, cable and network address "
+                "(with ArenaView)"
+            )
+        try:
+            (device,) = system.create_device(found[serial])
+        except ARENA_ERRORS as error:
+            raise CameraError(
+                f"the Lucid camera {serial} cannot be opened: {error}; is it open in another program?"
+            ) from error
+        return LucidConnection(device, f"Lucid {found[serial].get('model', '')} {serial}".replace("  ", " "))
+
+    def _binning(self) -> tuple[int, int]:
+        x, y = self._settings.binxy
+        return (x, 1) if self._is_compat else (x, y)  # openhsi bins horizontally only
+
+
+class LucidConnection:
+    """An open Lucid camera."""
+
+    errors: tuple[type[Exception], ...] = ARENA_ERRORS
+
+    def __init__(self, device: Any, name: str) -> None:
+        self._device, self.name = device, name
+
+    @property
+    def frame_id_period(self) -> int | None:
+        """GigE counts to 65535, unless it is told to use 64 bits."""
+        return None if value_of(self, "GevGVSPExtendedIDMode") == "On" else GIGE_PERIOD
+
+    def feature(self, name: str) -> Feature | None:
+        """Find a feature of the camera or its stream."""
+        for nodes in (self._device.nodemap, self._device.tl_stream_nodemap):
+            try:
+                node = nodes.get_node(name)
+            except (ValueError, KeyError):  # how arena_api says that there is none
+                continue
+            if node is not None:
+                return _ArenaFeature(node)
+        return None
+
+    def feature_names(self) -> list[str]:
+        """Names of the camera's features."""
+        return list(self._device.nodemap.feature_names)
+
+    def begin(self, queue: int) -> None:
+        """Begin to stream, oldest frame first."""
+        wanted = (
+            ("AcquisitionMode", "Continuous"),
+            ("StreamBufferHandlingMode", "OldestFirst"),
+            ("StreamAutoNegotiatePacketSize", True),
+            ("StreamPacketResendEnable", True),
+        )
+        for name, value in wanted:
+            feature = self.feature(name)
+            if feature is not None and feature.is_writable():
+                feature.set(value)
+        self._device.start_stream(queue)
+
+    def read_into(self, out: NDArray[Any], unpack: Unpack, wait_ms: int) -> FrameStamp | None:
+        """Take the next frame; see `Connection`."""
+        try:
+            buffer = self._device.get_buffer(timeout=max(1, wait_ms))
+        except TimeoutError:
+            return None
+        try:
+            frame_id = int(buffer.frame_id)
+            if buffer.is_incomplete:
+                return FrameStamp(frame_id, status=FrameStatus.INCOMPLETE)
+            unpack(bytes_behind(buffer.pdata, int(buffer.size_filled)), out)
+            return FrameStamp(frame_id, camera_ns=int(buffer.timestamp_ns))
+        finally:
+            self._device.requeue_buffer(buffer)
+
+    def end(self) -> None:
+        """Stop streaming."""
+        self._device.stop_stream()
+
+    def close(self) -> None:
+        """Give the camera back."""
+        system.destroy_device(self._device)
+
+    def is_gone(self) -> bool:
+        """Whether the camera can no longer be reached."""
+        try:
+            return not self._device.is_connected()
+        except ARENA_ERRORS:
+            return True
+
+
+class _ArenaFeature:
+    """A node of arena_api."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self.kind = Kind(int(node.interface_type.value))
+
+    def is_readable(self) -> bool:
+        return bool(self._node.is_readable)
+
+    def is_writable(self) -> bool:
+        return bool(self._node.is_writable)
+
+    def get(self) -> Any:
+        return self._node.value
+
+    def set(self, value: Any) -> None:
+        if self.kind is Kind.COMMAND:
+            self._node.execute()
+        else:
+            self._node.value = value
+
+    def limits(self) -> tuple[float, float, float]:
+        return self._node.min, self._node.max, self._node.inc if self.kind is Kind.INTEGER else 0
+
+    def choices(self) -> list[str]:
+        entries = self._node.enumentry_nodes
+        return [name for name in self._node.enumentry_names if entries[name].is_readable]

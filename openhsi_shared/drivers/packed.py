@@ -1,0 +1,132 @@
+"""Pixels of cameras that send 10 or 12 bits without a gap, as uint16.
+
+Two kinds of packing are in use. The newer one, "Mono12p" (PFNC, USB3 Vision), is one stream of bits, least significant
+first. The older one, "Mono12Packed" (GigE Vision), puts two pixels into three bytes, with the low bits of both in the
+middle one. Lines follow each other without padding.
+"""
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.errors import FrameError
+
+__all__ = ["PIXEL_FORMATS", "PixelFormat", "bytes_behind"]
+
+Words = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Pixels in groups of bytes, two or four a group."""
+
+    group_bytes: int
+    group_pixels: int
+    spread: Callable[[Words], Words]
+    """Turns groups, each as one little-endian word, into words of their pixels, 16 bits each."""
+
+    @property
+    def word(self) -> np.dtype[Any]:
+        """The word that a group fits into, which is as long as its pixels are when they are spread."""
+        return np.dtype(f"<u{2 * self.group_pixels}")
+
+    def unpack(self, data: NDArray[np.uint8], pixels: NDArray[Any]) -> None:
+        """Fill `pixels`, one-dimensional, from just the bytes that hold them."""
+        step, n, word = self.group_bytes, self.group_pixels, self.word
+        n_words = max(0, (len(data) - word.itemsize) // step + 1)  # a word reaches beyond its group, none beyond data
+        n_words = min(n_words, len(pixels) // n)
+        words = np.ndarray(
+            (n_words,), word, data, 0, (step,)
+        ).copy()  # unaligned: the copy makes the rest twice as fast
+        pixels[: n_words * n].view(word)[:] = self.spread(words)
+        for group in range(n_words, -(-len(pixels) // n)):
+            rest = data[group * step : (group + 1) * step].tobytes().ljust(word.itemsize, b"\0")
+            last = self.spread(np.frombuffer(rest, word)).view("<u2")
+            room = pixels[group * n : (group + 1) * n]
+            room[:] = last[: len(room)]
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How the pixels of a frame lie in the bytes that a camera sends."""
+
+    name: str
+    """As GenICam calls it, "Mono12Packed"."""
+    n_bits: int
+    packing: Packing | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel once it is unpacked."""
+        return np.dtype(np.uint8 if self.n_bits == 8 else "<u2")
+
+    def n_bytes(self, n_pixels: int) -> int:
+        """Bytes of so many pixels.
+
+        >>> PIXEL_FORMATS["Mono12p"].n_bytes(6), PIXEL_FORMATS["Mono12p"].n_bytes(5)
+        (9, 8)
+        """
+        if self.packing is None:
+            return n_pixels * self.dtype.itemsize
+        return -(-n_pixels * self.packing.group_bytes // self.packing.group_pixels)
+
+    def unpack(self, data: NDArray[np.uint8], out: NDArray[Any]) -> None:
+        """Fill `out` (C order) from the bytes of a frame, one-dimensional; more than it needs do not matter.
+
+        Raises FrameError if there are too few.
+        """
+        needed = self.n_bytes(out.size)
+        if len(data) < needed:
+            raise FrameError(f"a frame of {out.shape} pixels {self.name} has {needed} bytes, got {len(data)}")
+        if self.packing is None:
+            np.copyto(out, data[:needed].view(self.dtype).reshape(out.shape))
+        else:
+            self.packing.unpack(data[:needed], out.reshape(-1))
+
+
+def bytes_behind(pointer: Any, n_bytes: int) -> NDArray[np.uint8]:
+    """View memory of a vendor's library, as long as it is ours. FrameError for a pointer that leads nowhere."""
+    address = ctypes.cast(pointer, ctypes.c_void_p).value
+    if not address:
+        raise FrameError(f"a frame of {n_bytes} bytes came without its data")
+    memory: Any = (ctypes.c_uint8 * n_bytes).from_address(address)
+    return np.frombuffer(memory, np.uint8)
+
+
+def _spread_12p(words: Words) -> Words:
+    return (words & 0xFFF) | (words & 0xFFF000) << 4
+
+
+def _spread_12_packed(words: Words) -> Words:
+    return (words << 4 & 0xFF0) | (words >> 8 & 0xF) | (words & 0xFFF000) << 4
+
+
+def _spread_10p(words: Words) -> Words:
+    return (words & 0x3FF) | (words & 0x3FF << 10) << 6 | (words & 0x3FF << 20) << 12 | (words & 0x3FF << 30) << 18
+
+
+def _spread_10_packed(words: Words) -> Words:
+    first = (words << 2 & 0x3FC) | (words >> 8 & 0x3)
+    second = (words >> 14 & 0x3FC) | (words >> 12 & 0x3)
+    return first | second << 16
+
+
+PIXEL_FORMATS = {
+    known.name: known
+    for known in (
+        PixelFormat("Mono16", 16),
+        PixelFormat("Mono14", 14),
+        PixelFormat("Mono12", 12),
+        PixelFormat("Mono12p", 12, Packing(3, 2, _spread_12p)),
+        PixelFormat("Mono12Packed", 12, Packing(3, 2, _spread_12_packed)),
+        PixelFormat("Mono10", 10),
+        PixelFormat("Mono10p", 10, Packing(5, 4, _spread_10p)),
+        PixelFormat("Mono10Packed", 10, Packing(3, 2, _spread_10_packed)),
+        PixelFormat("Mono8", 8),
+    )
+}
+"""Formats that can be recorded, by name: deepest first, and what needs no unpacking before what does."""
