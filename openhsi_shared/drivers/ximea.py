@@ -19,7 +19,7 @@ What is particular about them:
 
 import ctypes
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp
 from openhsi_shared.drivers.connected import ConnectedDriver, Connection, Unpack
-from openhsi_shared.drivers.features import Feature, Kind, set_window
+from openhsi_shared.drivers.features import Feature, set_window
 from openhsi_shared.drivers.packed import PIXEL_FORMATS, PixelFormat
+from openhsi_shared.drivers.ximea_features import Exposure, WindowNumber
 from openhsi_shared.errors import ArgumentError, CameraError, CameraNotFound, SettingsError
 from openhsi_shared.settings import CameraSettings, nearest_name
 
@@ -150,7 +151,7 @@ class XimeaDriver(ConnectedDriver):
             raise SettingsError(f"nodes: {connection.name} does not take {name} = {value!r}: {error}") from error
 
     def _exposure(self, connection: Any) -> Feature:
-        return _Exposure(connection)
+        return Exposure(connection)
 
     def _temperature(self, connection: Any) -> float:
         return float(connection.camera.get_temp())
@@ -211,7 +212,7 @@ class XimeaConnection:
     def feature(self, name: str) -> Feature | None:
         """Window only; all else is XIMEA's own names."""
         own = {"Width": "width", "Height": "height", "OffsetX": "offsetX", "OffsetY": "offsetY"}.get(name)
-        return None if own is None else _WindowNumber(self.camera, own)
+        return None if own is None else WindowNumber(self, own)
 
     def feature_names(self) -> list[str]:
         """None that could be listed."""
@@ -321,57 +322,3 @@ class XimeaConnection:
             return self._has_broken or self.ask("get_param", "isexist") is False
         except xiapi.Xi_error:
             return True
-
-
-class _WindowNumber:
-    """Width, height or an offset, by XIMEA's calls."""
-
-    kind = Kind.INTEGER
-
-    def __init__(self, camera: Any, name: str) -> None:
-        self.get: Callable[[], int] = getattr(camera, f"get_{name}")
-        self.set: Callable[[Any], None] = getattr(camera, f"set_{name}")
-        self._most: Callable[[], int] = getattr(camera, f"get_{name}_maximum")
-        self._step: Callable[[], int] | None = getattr(camera, f"get_{name}_increment", None)
-        self._is_size = not name.startswith("offset")
-
-    def is_readable(self) -> bool:
-        return True
-
-    def is_writable(self) -> bool:
-        return True
-
-    def limits(self) -> tuple[float, float, float]:
-        step = self._step() if self._step is not None else 1
-        return (step if self._is_size else 0), self._most(), step
-
-    def choices(self) -> list[str]:
-        return []
-
-
-class _Exposure:
-    """The exposure in microseconds, whole ones."""
-
-    kind = Kind.INTEGER
-
-    def __init__(self, connection: XimeaConnection) -> None:
-        self._connection = connection
-
-    def is_readable(self) -> bool:
-        return True
-
-    def is_writable(self) -> bool:
-        return True
-
-    def get(self) -> int:
-        return int(self._connection.camera.get_exposure())
-
-    def set(self, value: Any) -> None:
-        self._connection.camera.set_exposure_direct(value)
-
-    def limits(self) -> tuple[float, float, float]:
-        low, high = self._connection.ask("get_exposure_minimum"), self._connection.ask("get_exposure_maximum")
-        return low or 1, high or 60_000_000, 0  # rounded to the sensor's own step by the camera
-
-    def choices(self) -> list[str]:
-        return []

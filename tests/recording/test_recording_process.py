@@ -199,7 +199,7 @@ def test_its_door_answers_while_it_runs_and_is_gone_afterwards(tmp_path, monkeyp
         assert words["layout"]["n_lines"] == 8
         assert descriptors
         for descriptor in descriptors:
-            with pytest.raises(OSError, match="Operation not permitted|Bad file descriptor|denied"):
+            with pytest.raises(OSError, match=r"Operation not permitted|Bad file descriptor|denied"):
                 os.pwrite(descriptor, b"x", 0)
             os.close(descriptor)
         assert "not known" in knock(door, "secrets")[0]["error"]
