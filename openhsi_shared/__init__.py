@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from openhsi_shared.buffers.arrays import CircArrayBuffer, SharedCircArrayBuffer
     from openhsi_shared.buffers.times import DateTimeBuffer
-    from openhsi_shared.cameras import SharedBaslerCamera, SharedReplayCamera, SharedSimulatedCamera
+    from openhsi_shared.cameras import (
+        SharedBaslerCamera,
+        SharedFlirCamera,
+        SharedGenICamCamera,
+        SharedHikrobotCamera,
+        SharedLucidCamera,
+        SharedReplayCamera,
+        SharedSimulatedCamera,
+        SharedWebCamera,
+        SharedXimeaCamera,
+    )
     from openhsi_shared.datacube.shared_data_cube import SharedDataCube
     from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
     from openhsi_shared.datacube.status import Status
@@ -38,9 +48,15 @@ __all__ = [
     "SharedBaslerCamera",
     "SharedCircArrayBuffer",
     "SharedDataCube",
+    "SharedFlirCamera",
+    "SharedGenICamCamera",
+    "SharedHikrobotCamera",
+    "SharedLucidCamera",
     "SharedOpenHSI",
     "SharedReplayCamera",
     "SharedSimulatedCamera",
+    "SharedWebCamera",
+    "SharedXimeaCamera",
     "Status",
     "open_cube",
     "record",
@@ -59,9 +75,15 @@ _HOMES = {
     "SharedBaslerCamera": "cameras",
     "SharedCircArrayBuffer": "buffers.arrays",
     "SharedDataCube": "datacube.shared_data_cube",
+    "SharedFlirCamera": "cameras",
+    "SharedGenICamCamera": "cameras",
+    "SharedHikrobotCamera": "cameras",
+    "SharedLucidCamera": "cameras",
     "SharedOpenHSI": "datacube.shared_openhsi",
     "SharedReplayCamera": "cameras",
     "SharedSimulatedCamera": "cameras",
+    "SharedWebCamera": "cameras",
+    "SharedXimeaCamera": "cameras",
     "Status": "datacube.status",
     "open_cube": "files.reading",
     "record": "recording.run",

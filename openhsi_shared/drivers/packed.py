@@ -19,6 +19,9 @@ __all__ = ["PIXEL_FORMATS", "PixelFormat", "bytes_behind"]
 
 Words = NDArray[Any]
 
+BLOCK = 16384
+"""Groups that are unpacked at a time, so that what is made in between stays in the processor's cache."""
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -38,16 +41,16 @@ class Packing:
         """Fill `pixels`, one-dimensional, from just the bytes that hold them."""
         step, n, word = self.group_bytes, self.group_pixels, self.word
         n_words = max(0, (len(data) - word.itemsize) // step + 1)  # a word reaches beyond its group, none beyond data
-        n_words = min(n_words, len(pixels) // n)
-        words = np.ndarray(
-            (n_words,), word, data, 0, (step,)
-        ).copy()  # unaligned: the copy makes the rest twice as fast
-        pixels[: n_words * n].view(word)[:] = self.spread(words)
+        spread = pixels[: n_words * n].view(word)
+        for first in range(0, n_words, BLOCK):
+            room = spread[first : first + BLOCK]
+            words = np.ndarray(room.shape, word, data, first * step, (step,))
+            room[:] = self.spread(words.copy())  # they are unaligned, what comes next would be slow on them
         for group in range(n_words, -(-len(pixels) // n)):
             rest = data[group * step : (group + 1) * step].tobytes().ljust(word.itemsize, b"\0")
             last = self.spread(np.frombuffer(rest, word)).view("<u2")
-            room = pixels[group * n : (group + 1) * n]
-            room[:] = last[: len(room)]
+            end = pixels[group * n : (group + 1) * n]
+            end[:] = last[: len(end)]
 
 
 @dataclass(frozen=True)

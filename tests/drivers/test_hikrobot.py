@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from openhsi_shared.errors import SettingsError
+from openhsi_shared.errors import CameraError, SettingsError
 
 pytest.register_assert_rewrite("vendor_contract")
 from vendor_contract import STAND_INS, VendorContract, read  # noqa: E402 - after the line above
@@ -23,6 +23,15 @@ class TestHikrobotDriver(VendorContract):
         assert driver.frame_id_period == 65535
         driver.start()
         assert [stamp.frame_id for stamp in read(driver, 4)[1]] == [65534, 65535, 1, 2]
+
+    def test_a_handle_is_given_back_also_where_the_camera_is_in_use(self, make, bench):
+        import MvCameraControl_class as mvs
+
+        make()
+        before = mvs.MvCamera.n_handles
+        with pytest.raises(CameraError, match="0x80000203, no permission: it is open elsewhere"):
+            make()
+        assert mvs.MvCamera.n_handles == before
 
     def test_all_buffers_are_given_back(self, make):
         driver = make()

@@ -2,8 +2,10 @@
 
 import pytest
 
+from openhsi_shared.errors import FrameError
+
 pytest.register_assert_rewrite("vendor_contract")
-from vendor_contract import VendorContract  # noqa: E402 - after the line above
+from vendor_contract import VendorContract, read  # noqa: E402 - after the line above
 
 
 class TestLucidDriver(VendorContract):
@@ -21,6 +23,20 @@ class TestLucidDriver(VendorContract):
         stream = driver._connection._device.tl_stream_nodemap
         assert stream.get_node("StreamPacketResendEnable").value is True
         assert stream.get_node("StreamBufferHandlingMode").value == "OldestFirst"
+
+    def test_a_buffer_that_is_too_short_is_a_frame_error_and_given_back(self, make, monkeypatch):
+        """arena_api's errors are Python's own, as ours are too: they must not be taken for each other."""
+        from arena_api import system
+
+        driver = make()
+        driver.start()
+        whole = system.on_the_wire
+        monkeypatch.setattr(system, "on_the_wire", lambda image, pixel_format: whole(image, pixel_format)[:100])
+        with pytest.raises(FrameError, match=r"a frame of \(48, 80\) pixels Mono12 has 7680 bytes, got 100"):
+            read(driver, 1)
+        assert driver._connection._device.n_buffers == 0
+        monkeypatch.setattr(system, "on_the_wire", whole)
+        read(driver, 1)
 
     def test_settings_of_openhsi_mean_what_they_meant_there(self, make, bench):
         driver = make(win_resolution=(8, 16), binxy=(2, 3), compat="openhsi")

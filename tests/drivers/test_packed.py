@@ -34,7 +34,7 @@ PACKERS = {
 
 
 @pytest.mark.parametrize("name", PACKERS)
-@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (1, 3), (1, 4), (3, 3), (5, 7), (2, 10), (64, 101)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (1, 3), (1, 4), (3, 3), (5, 7), (2, 10), (64, 101), (200, 333)])
 def test_a_packed_frame_is_unpacked_whatever_its_size(name, shape):
     pack, n_bits = PACKERS[name]
     pixels = np.random.default_rng(2).integers(0, 2**n_bits, shape, dtype=np.uint16)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from openhsi_shared.drivers.frame_ids import FrameIds
-from openhsi_shared.errors import SettingsError
+from openhsi_shared.errors import CameraError, CameraLost, SettingsError
 
 pytest.register_assert_rewrite("vendor_contract")
 from vendor_contract import VendorContract, read, scene  # noqa: E402 - after the line above
@@ -118,9 +118,9 @@ class TestXimeaDriver(VendorContract):
         assert ("output_bit_packing", 0) in bench.sensors[0].calls
         assert ("imgdataformat", "XI_FRM_TRANSPORT_DATA") in bench.sensors[0].calls
         driver.start()
-        frames, stamps = read(driver, 9)
-        assert [stamp.frame_id for stamp in stamps] == list(range(9))
-        assert np.array_equal(frames, [scene(number)[:, ::-1] for number in range(9)])
+        frames, stamps = read(driver, 8)
+        assert [stamp.frame_id for stamp in stamps] == list(range(8))
+        assert np.array_equal(frames, [scene(number)[:, ::-1] for number in range(8)])
         times = [stamp.camera_ns for stamp in stamps]
         assert times == sorted(set(times))
         driver.stop()
@@ -141,6 +141,35 @@ class TestXimeaDriver(VendorContract):
             SettingsError, match=r"nodes: XIMEA Model B 10000002 does not take frame_rate = 1: ERROR 100"
         ):
             make(serial_num="10000002", nodes={"frame_rate": 1})
+
+    def test_a_version_that_does_not_know_whether_a_camera_exists_notices_that_it_has_gone(
+        self, make, bench, monkeypatch
+    ):
+        from ximea import xiapi
+
+        def unknown(self, name, buffer_size=256):
+            raise xiapi.Xi_error(100)
+
+        monkeypatch.setattr(xiapi.Camera, "get_param", unknown)
+        driver = make()
+        driver.start()
+        read(driver, 1)
+        bench.sensors[0].unplug()
+        with pytest.raises(CameraLost, match="XIMEA Model A 10000001 has gone"):
+            read(driver, 40)
+
+    def test_what_is_the_apis_own_fault_is_not_taken_for_a_pulled_cable(self, make, bench, monkeypatch):
+        from ximea import xiapi
+
+        def out_of_memory(self, image, timeout=5000):
+            raise xiapi.Xi_error(11)
+
+        driver = make()
+        driver.start()
+        monkeypatch.setattr(xiapi.Camera, "get_image", out_of_memory)
+        with pytest.raises(CameraError, match="does not deliver frames: ERROR 11") as caught:
+            read(driver, 1)
+        assert not isinstance(caught.value, CameraLost)
 
 
 def test_without_ximeas_package_the_error_says_where_it_comes_from():

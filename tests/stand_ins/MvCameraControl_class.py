@@ -87,6 +87,8 @@ _infos: list[MV_CC_DEVICE_INFO] = []
 
 
 class MvCamera:
+    n_handles = 0
+
     def __init__(self) -> None:
         self._sensor: Sensor | None = None
         self._is_open = False
@@ -110,11 +112,13 @@ class MvCamera:
         is_gige = stDevInfo.nTLayerType == MV_GIGE_DEVICE
         about = stDevInfo.SpecialInfo.stGigEInfo if is_gige else stDevInfo.SpecialInfo.stUsb3VInfo
         serial = bytes(about.chSerialNumber).rstrip(b"\0").decode()
+        MvCamera.n_handles += 1
         (self._sensor,) = [sensor for sensor in BENCH.sensors if sensor.serial == serial]
         return MV_OK
 
     def MV_CC_DestroyHandle(self) -> int:
         self._sensor = None
+        MvCamera.n_handles -= 1
         return MV_OK
 
     def MV_CC_OpenDevice(self, nAccessMode: int = 1, nSwitchoverKey: int = 0) -> int:
