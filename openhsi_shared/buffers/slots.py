@@ -180,6 +180,7 @@ class SlotRegister:
         }
         self._words = memoryview(self.memory.words).cast("B").cast("q")
         self._labels = np.frombuffer(self.memory.labels, np.uint8).reshape(layout.n_slots, LABEL_BYTES)
+        self._written: list[bytes | None] = [None] * layout.n_slots
 
     def __reduce__(self) -> Any:
         """Travel as the memory alone: pickled, a view would become a silent copy."""
@@ -299,10 +300,13 @@ class SlotRegister:
 
     def write_label(self, slot: int, label: bytes) -> None:
         """Say where and how the cube is to be saved. ArgumentError if it does not fit."""
+        if self._written[slot] is label:
+            return  # as for most cubes: nothing has changed since the slot was used before
         check_label(label)
         self._set(slot, Word.LABEL_LENGTH, 0)
         self._labels[slot, : len(label)] = np.frombuffer(label, np.uint8)
         self._set(slot, Word.LABEL_LENGTH, len(label))
+        self._written[slot] = label
 
 
 def check_label(label: bytes) -> None:

@@ -35,10 +35,11 @@ def read_anchor(tries: int = 5) -> Anchor:
 
 
 class Clock:
-    """Turns monotonic times into UTC, by the anchor taken when it was made."""
+    """Turns monotonic times into UTC, by an anchor."""
 
-    def __init__(self) -> None:
-        self.anchor = read_anchor()
+    def __init__(self, anchor: Anchor | None = None) -> None:
+        """Take the anchor now, unless it is that of another process's clock."""
+        self.anchor = read_anchor() if anchor is None else anchor
 
     def wall_ns(self, monotonic_ns: int) -> int:
         """UTC in ns since 1970 of a `time.monotonic_ns()`."""

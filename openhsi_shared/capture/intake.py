@@ -40,12 +40,14 @@ class Keeper(Protocol):
 class Intake:
     """Takes lines into the slots of a register."""
 
-    def __init__(self, register: SlotRegister, keeper: Keeper, when_full: WhenFull = "block") -> None:
+    def __init__(
+        self, register: SlotRegister, keeper: Keeper, when_full: WhenFull = "block", clock: Clock | None = None
+    ) -> None:
         if when_full not in get_args(WhenFull):
             raise ArgumentError(f"when_full must be one of {get_args(WhenFull)}, got {when_full!r}")
         self.register = register
         self.ledger = FrameLedger()
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.when_full: WhenFull = when_full
         self.slot: int | None = None
         """The slot being filled, or None while none is free."""

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import tempfile
+import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from openhsi_shared.buffers.slots import SlotLayout, SlotMemory, SlotRegister, SlotState
+from openhsi_shared.buffers.times import Clock
 from openhsi_shared.capture.intake import Intake, WhenFull
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.status import Status
@@ -45,6 +47,8 @@ class SaveOptions:
     """2 keeps a second writer standing by, so that a crash of the first cannot coincide with one of ours."""
     fallback_dirs: Sequence[str | Path] = ()
     """Where cubes go whose directory fails."""
+    writer_patience_s: float | None = None
+    """A writer that has not got on for so long is replaced; None: 30 s, and what a disk of 4 MB/s would take."""
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -64,6 +68,9 @@ class SaveOptions:
                     f"compression_level of {self.compression!r} must be from {levels.start} to {levels.stop - 1}, "
                     f"got {self.compression_level!r}"
                 )
+        patience_s = self.writer_patience_s
+        if patience_s is not None and (isinstance(patience_s, bool) or not patience_s > 0):
+            raise ArgumentError(f"writer_patience_s must be a number of seconds > 0, or None, got {patience_s!r}")
         if isinstance(self.fallback_dirs, str | Path):
             raise ArgumentError(f"fallback_dirs must be a sequence of directories, got {self.fallback_dirs!r}")
 
@@ -75,8 +82,10 @@ class CubeEngine:
         layout = SlotLayout(
             n_slots=options.n_buffers, n_lines=n_lines, line_shape=plan.line_shape, dtype=plan.line_dtype.name
         )
+        clock = Clock()
         self.kind = CubeKind(
             level=plan.level,
+            clock_anchor=clock.anchor,
             wavelengths_nm=wavelengths_nm,
             run_id=str(uuid.uuid4()),
             camera=camera,
@@ -87,10 +96,12 @@ class CubeEngine:
             rescue_dir=str(Path(tempfile.gettempdir()) / f"openhsi_shared-rescued-{_user()}"),
         )
         self.register = SlotRegister(SlotMemory.make(layout))
-        self.writer = WriterSupervisor(self.register, self.kind, options.writers)
-        self.intake = Intake(self.register, self.writer, options.when_full)
+        self.writer = WriterSupervisor(self.register, self.kind, options.writers, options.writer_patience_s)
+        self.intake = Intake(self.register, self.writer, options.when_full, clock)
         self.last_directory = ""
         self.is_closed = False
+        self._closer: int | None = None
+        """The thread that is closing it just now."""
         self._directories: set[str] = set()
         self._last_status: Status | None = None
         self._owner = os.getpid()
@@ -108,8 +119,8 @@ class CubeEngine:
         finish_at_exit(self)
 
     def check_usable(self) -> None:
-        """Raise ClosedError after `close`, and in a process that was forked."""
-        if self.is_closed:
+        """Raise ClosedError after `close`, in other threads while it goes on, and in a process that was forked."""
+        if self.is_closed or self._closer not in (None, threading.get_ident()):
             raise ClosedError("this camera or cube is closed: make a new one")
         if os.getpid() != self._owner:
             raise ClosedError("this camera or cube belongs to the process that made it, and not to a forked child")
@@ -118,7 +129,7 @@ class CubeEngine:
         """Say where cubes are to be saved if this process dies before it calls `save`."""
         self.last_directory = label.directory
         is_new = label.directory not in self._directories
-        self.intake.label = dataclasses.replace(label, make_directory=is_new).to_bytes()
+        self.intake.label = (dataclasses.replace(label, make_directory=True) if is_new else label).as_bytes
         if self.intake.slot is not None:
             self.register.write_label(self.intake.slot, self.intake.label)
 
@@ -133,7 +144,7 @@ class CubeEngine:
             raise NothingToSave("save: nothing was collected since the last save; call collect() or put() first")
         if label.directory not in self._directories:
             label = dataclasses.replace(label, make_directory=True)
-        self.intake.label = told = label.to_bytes()  # refused if it is too large: before anything has changed
+        self.intake.label = told = label.as_bytes  # refused if it is too large: before anything has changed
         self._directories.add(label.directory)
         self.last_directory = label.directory
         slot, n_lines, n_lost = self.intake.swap()
@@ -189,11 +200,15 @@ class CubeEngine:
         """
         if self.is_closed or os.getpid() != self._owner:
             return
-        self._settle_unsaved(rescue)
-        self.finish()
-        failures = self.writer.unasked_failures()
-        if not self.writer.held():
-            self._give_back()
+        self._closer = threading.get_ident()  # else a thread that goes on saving would keep us waiting for ever
+        try:
+            self._settle_unsaved(rescue)
+            self.finish()
+            failures = self.writer.unasked_failures()
+            if not self.writer.held():
+                self._give_back()
+        finally:
+            self._closer = None
         if failures:
             raise failures[0]
 
@@ -221,6 +236,7 @@ class CubeEngine:
         """The interpreter ends: finish, and let the writer rescue what is held (after a crash also what is unsaved)."""
         if self.is_closed or os.getpid() != self._owner:
             return []
+        self._closer = threading.get_ident()
         if not crashed:
             self._settle_unsaved(None)
         self.finish()

@@ -1,6 +1,5 @@
 """The double-buffered datacube: lines go in with `put`, cubes come out with `save`, and nothing waits in between."""
 
-import json
 import logging
 import threading
 import time
@@ -21,14 +20,13 @@ from openhsi_shared.buffers.times import LineTimes
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.datacube.engine import CubeEngine, SaveOptions
 from openhsi_shared.datacube.keywords import read_keywords
+from openhsi_shared.datacube.labelling import Labeller
 from openhsi_shared.datacube.status import Status
 from openhsi_shared.datacube.transforming import Functions, Transforming
-from openhsi_shared.dataset import cube_stem
 from openhsi_shared.errors import ArgumentError, SettingsError
 from openhsi_shared.processes.spawning import interrupt_deferred
-from openhsi_shared.settings import SettingsMapping, read_json
+from openhsi_shared.settings import SettingsMapping
 from openhsi_shared.writer.handle import SaveHandle
-from openhsi_shared.writer.orders import Label
 
 __all__ = ["SharedDataCube"]
 
@@ -97,7 +95,10 @@ class SharedDataCube(Transforming):
         self._make_plan(frame_shape, frame_dtype)
         self.wavelengths_nm: NDArray[Any] | None = self._plan.wavelengths_nm
         self._engine = CubeEngine(self.n_lines, self._plan, options, self.wavelengths_nm, type(self).__name__)
-        self._metadata: tuple[Any, dict[str, Any]] = (None, {})
+        about = {"n_lines": self.n_lines, "processing_lvl": self.processing_lvl, "level_arithmetic": self._arithmetic}
+        if self._calibration_sha256:
+            about["calibration_sha256"] = self._calibration_sha256
+        self._labeller = Labeller(about)
         self._finalizer = weakref.finalize(self, _dropped, self._engine, type(self).__name__)
         self._finalizer.atexit = False  # then `leaving` does it
 
@@ -239,7 +240,7 @@ class SharedDataCube(Transforming):
 
     def save_with(self, attributes: Mapping[str, Any], *where: Any, **how: Any) -> SaveHandle:
         """`save`, with more attributes for the file."""
-        label = self._label(attributes, *where, **how)
+        label = self._labeller.label(self.settings.model, attributes, *where, **how)
         self._swap_waits = True
         try:
             with self._put_lock, interrupt_deferred():  # a cube that is closed must reach the writer
@@ -249,62 +250,7 @@ class SharedDataCube(Transforming):
 
     def will_save_to(self, *where: Any, **how: Any) -> None:
         """Say where cubes will be saved, with the arguments of `save`, should this process die before it does so."""
-        self._engine.expect(self._label({}, *where, **how))
-
-    def _label(
-        self,
-        attributes: Mapping[str, Any],
-        save_dir: str | Path,
-        preconfig_meta_path: str | Path | None = None,
-        prefix: str = "",
-        suffix: str = "",
-        old_style: bool = True,
-        savefig: bool = True,
-    ) -> Label:
-        if not isinstance(save_dir, str | Path) or not str(save_dir):
-            raise ArgumentError(f"save_dir must be a directory, got {save_dir!r}")
-        if prefix or suffix:
-            cube_stem(0, prefix, suffix)  # refuses what cannot be a name
-        return Label(
-            directory=str(Path(save_dir).absolute()),
-            prefix=prefix,
-            suffix=suffix,
-            old_style=bool(old_style),
-            savefig=bool(savefig),
-            metadata=self._read_metadata(preconfig_meta_path),
-            attributes={**self._provenance(), **attributes},
-        )
-
-    def _read_metadata(self, path: str | Path | None) -> dict[str, Any]:
-        """Read once, and again when the file has changed: `save` must be quick."""
-        if not path:
-            return {}
-        try:
-            stat = Path(path).stat()
-        except OSError as error:
-            raise SettingsError(f"preconfig_meta_path {path} cannot be read: {error}; expected a JSON file") from error
-        version = (str(path), stat.st_mtime_ns, stat.st_size)
-        if self._metadata[0] != version:
-            self._metadata = version, read_json(path)
-        return self._metadata[1]
-
-    def _provenance(self) -> dict[str, Any]:
-        model = self.settings.model
-        if getattr(self, "_told_settings", None) is not model:
-            self._told_settings = model
-            told = model.model_dump() | {"n_lines": self.n_lines, "processing_lvl": self.processing_lvl}
-            self._told = {"settings": json.dumps(told, default=str), "exposure_ms": model.exposure_ms}
-            self._told["camera_id"] = str(model.camera_id)
-            self._told["level_arithmetic"] = self._arithmetic
-            if self._calibration_sha256:
-                self._told["calibration_sha256"] = self._calibration_sha256
-        clock = self._engine.intake.clock
-        return {
-            **self._told,
-            "clock_anchor_wall_ns": clock.anchor.wall_ns,
-            "clock_anchor_monotonic_ns": clock.anchor.monotonic_ns,
-            "clock_step_ns": clock.step_ns(),
-        }
+        self._engine.expect(self._labeller.label(self.settings.model, {}, *where, **how))
 
     def show(
         self,
@@ -388,6 +334,13 @@ class SharedDataCube(Transforming):
             self._engine.close(rescue=error)
         except OSError as failure:
             error.add_note(f"and then: {failure}")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse: two of them would fill the same memory."""
+        raise ArgumentError(
+            f"a {type(self).__name__} cannot be pickled or copied, its shared memory has one owner: "
+            "make it where it is used, or give its class to record()"
+        )
 
     def __repr__(self) -> str:
         rows, n_lines, bands = self.dc_shape

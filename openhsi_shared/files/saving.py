@@ -29,7 +29,7 @@ from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.rgb import Band, decimation, mean_of_bands
 from openhsi_shared.rgb import picture as picture_of
 
-__all__ = ["Fault", "Saving", "Written", "pass_all", "uuid_of"]
+__all__ = ["Passed", "Saving", "Written", "pass_all", "uuid_of"]
 
 LOOK_BYTES = 16 << 20
 """What a thread looks at in one task."""
@@ -38,8 +38,11 @@ ENCODE_BYTES = 4 << 20
 PIECE_BYTES = 64 << 20
 """What is written at once."""
 
-Fault = Callable[[str], None]
-"""Called with the name of each point passed: created, half, written, fsynced, published. Tests fail or kill there."""
+Passed = Callable[[str], None]
+"""Called with the name of each point passed: created, piece (often), half, written, fsynced, published.
+
+So the writer shows that it does not hang, and tests fail or kill it at a point.
+"""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -101,13 +104,13 @@ class Saving:
     durability: Durability
     bands: list[Band] | None
     """What the picture shows, or None for no picture."""
-    fault: Fault
+    passed: Passed
 
     def run(self, image: Image, folder: Path, stem: str) -> Written:
         """Write and publish; SaveError, with nothing left behind, if that fails. Uses `image` up."""
         start = time.perf_counter()
         with PartFile(folder, f"{stem}.nc") as part:
-            self.fault("created")
+            self.passed("created")
             looked = self._write_lines(image, part)
             crcs = np.array([crc for block in looked for crc in block.crcs], np.uint32)
             image.add("line_crc32", dataset.checksums(crcs))
@@ -115,12 +118,12 @@ class Saving:
             for offset, data in reversed(list(image.extents())):  # the superblock, without which it is no file, last
                 part.write_at(offset, memoryview(data))
             part.resize(image.final_size)
-            self.fault("written")
+            self.passed("written")
             if self.durability == "fsync":
                 part.sync()
-            self.fault("fsynced")
+            self.passed("fsynced")
             path = part.publish(stem, ".nc", durability=self.durability, is_same=self._is_same)
-            self.fault("published")
+            self.passed("published")
         means = [block.means for block in looked if block.means is not None]
         seconds = time.perf_counter() - start
         return Written(path, image.final_size, seconds, crcs, np.concatenate(means) if means else None)
@@ -152,7 +155,7 @@ class Saving:
                     gathered.put(offset, data)
                 else:
                     part.write_at(offset, data)
-                self._pass_half(n_written, n_lines)
+                self._pass_lines(n_written, n_lines)
                 n_written += n_lines
             gathered.flush()
             describing.result()
@@ -174,14 +177,15 @@ class Saving:
                     place = int(image.offsets[index]) if image.offsets.size else image.place_line(index, chunk)
                     gathered.put(place, chunk)
                 looked.append(look._replace(chunks=[]))
-                self._pass_half(n_written, block.n_lines)
+                self._pass_lines(n_written, block.n_lines)
                 n_written += block.n_lines
         gathered.flush()
         return looked
 
-    def _pass_half(self, n_before: int, n_more: int) -> None:
+    def _pass_lines(self, n_before: int, n_more: int) -> None:
+        self.passed("piece")
         if n_before < self.cube.n_lines / 2 <= n_before + n_more:
-            self.fault("half")
+            self.passed("half")
 
     def _look(self, block: Block, encode: Callable[[NDArray[Any]], memoryview] | None = None) -> _Looked:
         """Look at the lines of a block, in a thread: their checksums, their means, and their encoding."""

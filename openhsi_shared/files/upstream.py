@@ -78,7 +78,7 @@ def save_shared_datacube(
             threads=2,
             durability="fsync",
             bands=preview_bands(cube.wavelengths_nm, shape[2]) if savefig else None,
-            fault=pass_all,
+            passed=pass_all,
         )
         layout = Layout(shape[1], (shape[0], shape[2]), lines.dtype.newbyteorder("<"), old_style)
         with contextlib.closing(Image(layout)) as image:

@@ -19,7 +19,7 @@ from openhsi_shared.durable import Durability, make_folder, save_error
 from openhsi_shared.errors import ArgumentError, SaveError
 from openhsi_shared.files.encoding import encoder
 from openhsi_shared.files.image import Compression, Image, Layout
-from openhsi_shared.files.saving import Fault, Saving, Written, pass_all
+from openhsi_shared.files.saving import Passed, Saving, Written, pass_all
 from openhsi_shared.rgb import preview_bands
 
 __all__ = ["CubeWriter", "Written"]
@@ -85,7 +85,7 @@ class CubeWriter:
         suffix: str = "",
         old_style: bool = True,
         picture: bool = True,
-        fault: Fault | None = None,
+        passed: Passed | None = None,
     ) -> Written:
         """Save `cube` in the first of `directories` that takes it, within a folder of its day; blocks until durable.
 
@@ -108,7 +108,7 @@ class CubeWriter:
             threads=self._threads,
             durability=self._durability,
             bands=preview_bands(cube.wavelengths_nm, cube.line_shape[1]) if picture else None,
-            fault=fault or pass_all,
+            passed=passed or pass_all,
         )
         layout = self._layout._replace(n_lines=cube.n_lines, old_style=old_style)
         errors: list[SaveError] = []

@@ -2,8 +2,8 @@
 
 Shared memory without a name can be handed to a stranger by its descriptor, opened read-only: the kernel then refuses a
 writeable map. The socket lies in the user's runtime directory, mode 0600, and is swept away when its owner is dead.
-Each visitor sends one JSON line, `{"ask": "status"}` or `{"ask": "slots"}`, and gets one JSON line back, with "slots"
-the descriptors beside it.
+Each visitor sends one JSON line, such as `{"ask": "status"}` or `{"ask": "slots"}`, and gets one JSON line back, with
+"slots" the descriptors beside it.
 """
 
 import json

@@ -10,17 +10,16 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from openhsi_shared.buffers.memory import arena_of
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
+from openhsi_shared.datacube.visitors import Visitors
 from openhsi_shared.errors import NoFreeSlot, OpenHSIError, RecordingError, SourceEnded
-from openhsi_shared.processes.door import Answer, Door
+from openhsi_shared.processes.door import Door
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service, unpack
@@ -62,6 +61,7 @@ class _Recorder:
         self.plan, self.parent = plan, parent
         self.stop = threading.Event()
         self.camera: SharedOpenHSI | None = None
+        self.visitors: Visitors | None = None
         self.cubes: list[SaveHandle] = []
         self.begun = time.monotonic()
         self._telling = threading.Lock()
@@ -81,7 +81,10 @@ class _Recorder:
         try:
             self._check_space(camera)
             camera.will_save_to(self.plan.save_dir, **self.plan.save_keywords)
-            with _open_door(self):
+            self.visitors = Visitors(
+                camera, "recording", lambda _: self.plan.save_dir, lambda _: self.status(), self.stop.set
+            )
+            with _open_door(self.visitors):
                 threading.Thread(target=self._listen, name="openhsi_shared parent", daemon=True).start()
                 failure = self._run(camera)
                 return self._end(camera, failure)
@@ -136,6 +139,9 @@ class _Recorder:
 
     def _end(self, camera: SharedOpenHSI, failure: BaseException | None) -> Ended:
         seconds = time.monotonic() - self.begun
+        visitors = self.visitors
+        if visitors is not None:
+            visitors.phase = "ending"
         with suppress(OpenHSIError):
             camera.stop_cam()  # type: ignore[attr-defined]
         for cube in self.cubes:
@@ -154,6 +160,8 @@ class _Recorder:
             rate=(status.lines + status.lines_lost) / seconds if seconds else 0.0,
             errors=errors,
         )
+        if visitors is not None:
+            visitors.say_goodbye(f"{type(failure).__name__}: {failure}" if failure else "")
         if errors:
             tried = camera.abandon()
             if failure is not None:
@@ -192,32 +200,17 @@ class _Recorder:
             disk_minutes_left=minutes_left(free, rate),
         )
 
-    def answer(self, ask: str) -> Answer:
-        """What a visitor at the door gets."""
-        if ask == "status":
-            return Answer(asdict(self.status()))
-        if ask == "slots" and self.camera is not None:
-            memory = self.camera.slot_memory
-            words: dict[str, Any] = {"layout": asdict(memory.layout), "arrays": {}}
-            descriptors = []
-            for name, array in [("lines", memory.lines), ("words", memory.words), *memory.columns.items()]:
-                arena, start = arena_of(array)
-                descriptors.append(os.open(f"/proc/self/fd/{arena.fd}", os.O_RDONLY))
-                words["arrays"][name] = {"size": arena.size, "start": start}
-            return Answer(words, descriptors)
-        return Answer({"error": f"{ask!r} is not known; ask for 'status' or 'slots'"})
-
 
 class _open_door:  # noqa: N801 - used like a function
     """The recording's door, where the platform has one."""
 
-    def __init__(self, recorder: _Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, visitors: Visitors) -> None:
+        self._visitors = visitors
         self._door: Door | None = None
 
     def __enter__(self) -> None:
         try:
-            self._door = Door(f"recording-{os.getpid()}", self._recorder.answer)
+            self._door = Door(f"recording-{os.getpid()}", self._visitors.answer)
         except (OSError, AttributeError, RecordingError) as error:
             logger.warning("nobody can look at this recording from outside: %s", error)
 

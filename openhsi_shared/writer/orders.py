@@ -7,13 +7,16 @@ writer whose parent has died knows it as well. Through the pipe go only the numb
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-__all__ = ["CubeKind", "Failed", "Label", "Pictured", "Ready", "Save", "Saved", "Stop"]
+from openhsi_shared.buffers.times import Anchor
+
+__all__ = ["CubeKind", "Dumped", "Failed", "Label", "Pictured", "Ready", "Save", "Saved", "Stop"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,8 @@ class CubeKind:
     """What all cubes of one camera have in common; given to the writer at birth."""
 
     level: int
+    clock_anchor: Anchor
+    """Where the monotonic clock of line times lies in UTC."""
     wavelengths_nm: Any = None
     """An array for the wavelength axis, or None where there is no calibration."""
     run_id: str = ""
@@ -53,9 +58,10 @@ class Label:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """What we say of it; goes before what the user says."""
 
-    def to_bytes(self) -> bytes:
-        """As JSON; what JSON does not know is written as text."""
-        return json.dumps(self.__dict__, default=_plain).encode()
+    @cached_property
+    def as_bytes(self) -> bytes:
+        """As JSON, made once; what JSON does not know is written as text."""
+        return json.dumps({item.name: getattr(self, item.name) for item in fields(self)}, default=_plain).encode()
 
     @classmethod
     def from_bytes(cls, text: bytes) -> "Label":
@@ -74,6 +80,10 @@ class Save(NamedTuple):
 
     slot: int
     cube: int
+    avoid: tuple[str, ...] = ()
+    """Directories that do not answer: not to be tried."""
+    as_dump: bool = False
+    """Writers died of this cube: save only its bytes, in the plainest way."""
 
 
 class Stop(NamedTuple):
@@ -102,6 +112,13 @@ class Pictured(NamedTuple):
     cube: int
     path: Path | None
     trouble: str
+
+
+class Dumped(NamedTuple):
+    """From the writer: the bytes of the cube are safe, but are no proper file yet."""
+
+    cube: int
+    path: Path
 
 
 class Failed(NamedTuple):

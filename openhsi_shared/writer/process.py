@@ -17,6 +17,7 @@ import numpy as np
 
 from openhsi_shared.buffers.losses import gaps_between, ranges_in_words
 from openhsi_shared.buffers.slots import SlotMemory, SlotRegister, SlotState, Word
+from openhsi_shared.buffers.times import Clock
 from openhsi_shared.dataset import Cube
 from openhsi_shared.files.preview import write_preview
 from openhsi_shared.files.saving import Written
@@ -25,11 +26,12 @@ from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.writer.faults import fault_injector
-from openhsi_shared.writer.orders import CubeKind, Failed, Label, Pictured, Ready, Save, Saved, Stop
+from openhsi_shared.writer.orders import CubeKind, Dumped, Failed, Label, Pictured, Ready, Save, Saved, Stop
 
 __all__ = ["run_writer"]
 
 FINISHED = b"finished"
+STUCK_S = 60.0
 
 
 def run_writer(
@@ -37,19 +39,20 @@ def run_writer(
     kind: CubeKind,
     connection: Connection,
     parent_id: int,
+    beats: Any,
     alive: Connection,
     predecessor: Connection | None,
 ) -> None:
     """Serve one parent until it says stop or dies; the child's whole life.
 
-    `alive` is held open as long as this process lives; `predecessor` is the other end of that of the writer for which
-    this one stands by, if it does.
+    `beats` is a shared number that goes up while a save goes on; `alive` is held open as long as this process lives;
+    `predecessor` is the other end of that of the writer for which this one stands by, if it does.
     """
     become_service(niceness=5, in_background=True)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the machine goes down: the parent dies first, then we finish
     parent = Parent(connection, parent_id)
     forward_logs(connection, parent.tell)
-    scribe = _Scribe(SlotRegister(memory), kind, parent)
+    scribe = _Scribe(SlotRegister(memory), kind, parent, beats)
     parent.tell(Ready(os.getpid()))  # it may be dead already, with cubes behind it: go on all the same
     prepared = False
     while True:
@@ -70,9 +73,12 @@ def run_writer(
 
 
 def _finished(predecessor: Connection) -> bool:
-    """Wait until the writer before us is no more; whether it said that all is done."""
+    """Wait until the writer before us is no more; whether it said that all is done.
+
+    One that is stuck in the kernel is not waited for: should it get on, both save the same cubes, and one file is left.
+    """
     try:
-        return predecessor.recv_bytes() == FINISHED
+        return predecessor.poll(STUCK_S) and predecessor.recv_bytes() == FINISHED
     except (EOFError, OSError):
         return False
 
@@ -80,8 +86,8 @@ def _finished(predecessor: Connection) -> bool:
 class _Scribe:
     """Saves slots and answers."""
 
-    def __init__(self, register: SlotRegister, kind: CubeKind, parent: Parent) -> None:
-        self._register, self._kind, self._parent = register, kind, parent
+    def __init__(self, register: SlotRegister, kind: CubeKind, parent: Parent, beats: Any) -> None:
+        self._register, self._kind, self._parent, self._beats = register, kind, parent, beats
         self._fault = fault_injector()
         self._done: set[int] = set()
         self._old_style = True
@@ -95,6 +101,11 @@ class _Scribe:
             durability=kind.durability,
         )
 
+    def _passed(self, point: str) -> None:
+        """A save has come so far: it does not hang."""
+        self._beats[0] += 1
+        self._fault(point)
+
     def prepare(self) -> bool:
         """Make the next file's skeleton while there is nothing else to do."""
         self._files.prepare(self._old_style)
@@ -103,13 +114,17 @@ class _Scribe:
     def save(self, order: Save) -> None:
         """Save one cube and answer, whatever happens."""
         label = Label.from_bytes(self._register.label(order.slot))
-        directories = [label.directory, *self._kind.fallback_dirs]
+        directories = [d for d in (label.directory, *self._kind.fallback_dirs) if d not in order.avoid]
+        self._passed("begun")
         try:
+            if order.as_dump:
+                self._parent.tell(Dumped(order.cube, self._dump(order, label, directories)))
+                return
             written = self._write(order, label, directories, recovered=False)
         except Exception as error:  # noqa: BLE001 - not swallowed: the parent raises it
             self._parent.tell(_failure(order.cube, error))
             return
-        self._fault("before_answer")
+        self._passed("before_answer")
         self._done.add(order.cube)
         drawn = written.has_picture
         self._parent.tell(Saved(order.cube, written.path, written.n_bytes, written.seconds, drawn))
@@ -132,12 +147,38 @@ class _Scribe:
             self._draw(cube, written)
 
     def _write(self, order: Save, label: Label, directories: list[str], recovered: bool) -> Written:
-        register, slot, self._old_style = self._register, order.slot, label.old_style
+        self._old_style = label.old_style
+        return self._files.write(
+            self._cube_in(order, label, recovered),
+            _all_ready(directories, label),
+            prefix=label.prefix,
+            suffix=label.suffix,
+            old_style=label.old_style,
+            picture=label.savefig,
+            passed=self._passed,
+        )
+
+    def _dump(self, order: Save, label: Label, directories: list[str]) -> Path:
+        """Save only the bytes, with as little code as possible: the writers before this one died of something."""
+        from openhsi_shared.files.dumping import write_dump
+
+        return write_dump(
+            self._cube_in(order, label, recovered=False),
+            _all_ready(directories, label),
+            prefix=label.prefix,
+            suffix=label.suffix,
+            old_style=label.old_style,
+            durability=self._kind.durability,
+            passed=self._passed,
+        )
+
+    def _cube_in(self, order: Save, label: Label, recovered: bool) -> Cube:
+        register, slot = self._register, order.slot
         first, n = register.extent(slot)
         columns = {
             name: register.column(slot, name) for name in ("time_ns", "frame_id", "camera_time_ns", "temperature")
         }
-        cube = Cube(
+        return Cube(
             memory=register.lines(slot),
             first=first,
             n_lines=n,
@@ -148,16 +189,6 @@ class _Scribe:
             attributes={**label.attributes, **self._provenance(slot, columns["frame_id"]), "recovered": int(recovered)},
             uuid=self._kind.uuid_of(order.cube),
         )
-        return self._files.write(
-            cube,
-            [_ready(directory, make=label.make_directory or directory != label.directory) for directory in directories],
-            prefix=label.prefix,
-            suffix=label.suffix,
-            old_style=label.old_style,
-            picture=label.savefig,
-            fault=self._fault,
-        )
-
     def _provenance(self, slot: int, frame_ids: np.ndarray[Any, Any]) -> dict[str, Any]:
         register = self._register
         expected, n_lost = register.word(slot, Word.EXPECTED_ID), register.word(slot, Word.N_LOST)
@@ -174,6 +205,9 @@ class _Scribe:
             "lines_lost_within": within,
             "lost_frame_ids": ranges_in_words(gaps),
             "lines_overwritten": n_overwritten,
+            "clock_anchor_wall_ns": self._kind.clock_anchor.wall_ns,
+            "clock_anchor_monotonic_ns": self._kind.clock_anchor.monotonic_ns,
+            "clock_step_ns": Clock(self._kind.clock_anchor).step_ns(),
         }
 
     def _draw(self, cube: int, written: Written) -> Pictured:
@@ -196,12 +230,13 @@ def _failure(cube: int, error: Exception) -> Failed:
     return Failed(cube, None, f"{type(error).__name__}: {error}", None, text)
 
 
-def _ready(directory: str, make: bool) -> Path:
-    """Make a directory that was named for the first time.
+def _all_ready(directories: list[str], label: Label) -> list[Path]:
+    """Make the directories that were named for the first time.
 
     One that was there before and is gone stays gone: that is an error.
     """
-    if make:
-        with suppress(OSError):  # told by the writing, with its errno
-            Path(directory).mkdir(parents=True, exist_ok=True)
-    return Path(directory)
+    for directory in directories:
+        if label.make_directory or directory != label.directory:
+            with suppress(OSError):  # told by the writing, with its errno
+                Path(directory).mkdir(parents=True, exist_ok=True)
+    return [Path(directory) for directory in directories]

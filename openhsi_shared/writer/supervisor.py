@@ -1,86 +1,60 @@
-"""Keeps a writer at work: starts it, hears its answers, replaces it when it dies.
+"""Keeps a writer at work: starts it, hears its answers, replaces it when it dies or hangs.
 
 A thread of its own hears the answers, so that slots become free and handles done whatever the user's program does
 meanwhile. Only this process changes the states of slots.
 """
 
 import dataclasses
+import errno
 import logging
-import os
+import pickle
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from openhsi_shared.buffers.slots import SlotRegister, SlotState, Word
 from openhsi_shared.errors import ArgumentError, OpenHSIError, SaveError, WriterFailed
 from openhsi_shared.processes.logs import Log
-from openhsi_shared.processes.spawning import SPAWN, spawn
+from openhsi_shared.processes.spawning import SPAWN
 from openhsi_shared.writer.handle import SaveHandle
-from openhsi_shared.writer.orders import CubeKind, Failed, Label, Pictured, Ready, Save, Saved, Stop
-from openhsi_shared.writer.process import run_writer
+from openhsi_shared.writer.link import START_PATIENCE_S, WriterLink
+from openhsi_shared.writer.orders import CubeKind, Dumped, Failed, Label, Pictured, Ready, Save, Saved, Stop
+from openhsi_shared.writer.pending import KEPT, Pending, Tally, save_error
+from openhsi_shared.writer.stuck import StuckWriters
 
 __all__ = ["WriterSupervisor"]
 
 logger = logging.getLogger(__name__)
 
-START_PATIENCE_S = 60.0
 MOST_CRASHES = 5
-"""So many writers may die of one cube; then it is held, and the next one has its turn."""
-
-
-@dataclass
-class _Link:
-    """One writer process, seen from the parent."""
-
-    process: BaseProcess
-    connection: Connection
-    alive: Connection
-    """Ends when the process does: a writer that stands by waits for it."""
-    is_ready: bool = False
-
-
-@dataclass
-class _Pending:
-    """A cube that was sent and not yet answered."""
-
-    slot: int
-    cube: int
-    label: Label
-    handle: SaveHandle
-    crashes: int = 0
-    path: Path | None = None
-
-
-@dataclass
-class _Tally:
-    """What the writer has done so far."""
-
-    n_saved: int = 0
-    n_bytes: int = 0
-    n_restarts: int = 0
-    n_lines_discarded: int = 0
-    rates: deque[float] = field(default_factory=lambda: deque(maxlen=8))
+"""So many writers may die of one cube; then it is dumped and held, and the next one has its turn."""
+SLOWEST_DISK = 4e6
+"""In bytes per second: what it takes to sync a cube may be one call, of which nothing is heard until it ends."""
+LOOK_S = 1.0
+"""How often the listening thread looks whether the writer gets on."""
 
 
 class WriterSupervisor:
     """The one writer of a register, and a second one standing by if `n_writers` is 2."""
 
-    def __init__(self, register: SlotRegister, kind: CubeKind, n_writers: int = 1) -> None:
+    def __init__(
+        self, register: SlotRegister, kind: CubeKind, n_writers: int = 1, patience_s: float | None = None
+    ) -> None:
+        """A writer that does not get on for `patience_s` is replaced; None: 30 s and what a slow disk may take."""
         if n_writers not in (1, 2):
             raise ArgumentError(f"writers must be 1, or 2 for one that stands by, got {n_writers!r}")
         self.changed = threading.Condition()
         """Notified whenever a slot or a handle has changed."""
-        self.tally = _Tally()
+        self.tally = Tally()
         self._register, self._kind, self._n_writers = register, kind, n_writers
-        self._links: list[_Link] = []
-        self._pending: dict[int, _Pending] = {}
-        self._held: dict[int, _Pending] = {}
-        self._drawing: dict[int, _Pending] = {}
+        self._patience_s = 30.0 + register.layout.slot_bytes / SLOWEST_DISK if patience_s is None else patience_s
+        self._links: list[WriterLink] = []
+        self._stuck = StuckWriters()
+        self._pending: dict[int, Pending] = {}
+        self._held: dict[int, Pending] = {}
+        self._drawing: dict[int, Pending] = {}
         self._unasked: list[SaveHandle] = []
         self._failed_starts = 0
         self._stopping = False
@@ -103,43 +77,17 @@ class WriterSupervisor:
             return
         for _ in range(self._n_writers):
             self._links.append(self._new_link())
-        for link in self._links:
-            self._wait_until_ready(link)
+        try:
+            for link in self._links:
+                link.wait_until_ready()
+        except BaseException:
+            self.kill()
+            raise
         self._watch = threading.Thread(target=self._listen, name="openhsi_shared writer's answers", daemon=True)
         self._watch.start()
 
-    def _new_link(self) -> _Link:
-        ours, theirs = SPAWN.Pipe()
-        alive, alive_theirs = SPAWN.Pipe(duplex=False)
-        predecessor = self._links[0].alive if self._links else None
-        process = SPAWN.Process(
-            target=run_writer,
-            args=(self._register.memory, self._kind, theirs, os.getpid(), alive_theirs, predecessor),
-            name="openhsi_shared writer",
-        )
-        try:
-            spawn(process)
-        except OSError as error:
-            raise WriterFailed(f"the writer could not be started: {error}") from error
-        finally:
-            theirs.close()  # else a dead child would not show as end-of-file
-            alive_theirs.close()
-        return _Link(process, ours, alive)
-
-    def _wait_until_ready(self, link: _Link) -> None:
-        try:
-            if link.connection.poll(START_PATIENCE_S) and isinstance(link.connection.recv(), Ready):
-                link.is_ready = True
-                return
-        except (EOFError, OSError):
-            link.process.join(5)
-        code = link.process.exitcode
-        self.kill()
-        raise WriterFailed(
-            f"the writer did not come up: exit code {code}; see its message on the terminal"
-            if code is not None
-            else f"the writer did not come up within {START_PATIENCE_S:.0f} s: is the machine overloaded?"
-        )
+    def _new_link(self) -> WriterLink:
+        return WriterLink.start(self._register, self._kind, self._links[0] if self._links else None)
 
     # ---- orders ----
 
@@ -149,10 +97,10 @@ class WriterSupervisor:
         handle = SaveHandle(f"cube {cube}", n_lines, lines_lost, self)
         self._register.write_label(slot, told)
         with self.changed:
-            self._send(_Pending(slot, cube, label, handle))
+            self._send(Pending(slot, cube, label, handle))
         return handle
 
-    def _send(self, pending: _Pending) -> None:
+    def _send(self, pending: Pending) -> None:
         self._register.mark(pending.slot, SlotState.SAVING)
         self._pending[pending.cube] = pending
         if not self._links:  # none came up any more: try once again, else nobody would ever answer
@@ -164,10 +112,20 @@ class WriterSupervisor:
             self._wake.send_bytes(b"new link")
         self._resend(pending)
 
-    def _resend(self, pending: _Pending) -> None:
+    def _resend(self, pending: Pending) -> None:
+        avoid = self._stuck.directories()
+        wanted = [pending.label.directory, *self._kind.fallback_dirs]
+        if avoid and not set(wanted) - set(avoid):
+            words = f"it does not answer any more: {pending.handle.name} was not saved; {KEPT}"
+            self._failed(pending.cube, SaveError(errno.ETIMEDOUT, words, pending.label.directory))
+            return
+        link = self._links[0]
+        if len(self._pending) == 1:
+            link.begin_work()
         try:
-            self._links[0].connection.send(Save(pending.slot, pending.cube))
-        except (OSError, IndexError):
+            # the same as `send`, which takes three times as long
+            link.connection.send_bytes(pickle.dumps(Save(pending.slot, pending.cube, avoid, pending.as_dump)))
+        except OSError:
             logger.debug("%s: the writer has just died; its successor gets the order", pending.handle.name)
 
     def retry(self, handle: SaveHandle, directory: str | Path) -> None:
@@ -176,8 +134,8 @@ class WriterSupervisor:
             pending = self._held_by(handle)
             where = str(Path(directory).absolute())
             label = dataclasses.replace(pending.label, directory=where, make_directory=True)
-            self._register.write_label(pending.slot, label.to_bytes())  # may be refused: it is still held
-            pending.label, pending.crashes = label, 0
+            self._register.write_label(pending.slot, label.as_bytes)  # may be refused: it is still held
+            pending.label, pending.crashes, pending.as_dump = label, 0, False
             del self._held[pending.cube]
             handle._begin_again()
             self._send(pending)
@@ -188,12 +146,15 @@ class WriterSupervisor:
             pending = self._held_by(handle)
             del self._held[pending.cube]
             handle._discarded = True
-            self.tally.n_lines_discarded += handle.n_lines
-            self._register.mark(pending.slot, SlotState.FREE)
+            n_lost = 0 if pending.is_safe else handle.n_lines
+            self.tally.n_lines_discarded += n_lost
+            self._free(pending.slot)
             self.changed.notify_all()
-        logger.warning("%s was discarded: its %d lines are lost", handle.name, handle.n_lines)
+        logger.warning(
+            "%s was discarded: its %d lines are %s", handle.name, handle.n_lines, "lost" if n_lost else "in its dump"
+        )
 
-    def _held_by(self, handle: SaveHandle) -> _Pending:
+    def _held_by(self, handle: SaveHandle) -> Pending:
         for pending in self._held.values():
             if pending.handle is handle:
                 return pending
@@ -236,6 +197,7 @@ class WriterSupervisor:
         for link in self._links:
             link.process.join(10)
         self.kill()
+        self._stuck.forget()
 
     def _stop_listening(self) -> None:
         self._stopping = True
@@ -251,21 +213,16 @@ class WriterSupervisor:
             link.connection.close()
         for link in self._links:
             link.process.join()
+        self._stuck.forget()
 
     def kill(self) -> None:
         """End every writer at once."""
         for link in self._links:
-            if link.process.is_alive():
-                link.process.kill()
-            link.process.join()
-            self._put_away(link)
+            if link.kill():
+                link.put_away()
+            else:
+                link.forget()
         self._links.clear()
-
-    @staticmethod
-    def _put_away(link: _Link) -> None:
-        link.connection.close()
-        link.alive.close()
-        link.process.close()
 
     # ---- the thread that hears the answers ----
 
@@ -274,14 +231,16 @@ class WriterSupervisor:
             ends = {link.connection: link for link in self._links} | {
                 link.process.sentinel: link for link in self._links
             }
-            ready = wait([*ends, self._wake_up])
+            ready = wait([*ends, *self._stuck.sentinels(), self._wake_up], LOOK_S)
             if self._wake_up in ready:
                 self._wake_up.recv_bytes()
             dead = [link for link in self._links if not self._hear(link)]
             for link in dead:
                 self._replace(link)
+            self._bury_stuck()
+            self._look_whether_it_gets_on()
 
-    def _hear(self, link: _Link) -> bool:
+    def _hear(self, link: WriterLink) -> bool:
         """Take in all answers that are there; False if the process has died."""
         died = link.process.exitcode is not None
         try:
@@ -291,7 +250,8 @@ class WriterSupervisor:
             died = True
         return not died
 
-    def _take_in(self, link: _Link, answer: Any) -> None:
+    def _take_in(self, link: WriterLink, answer: Any) -> None:
+        link.begin_work()
         with self.changed:
             match answer:
                 case Ready():
@@ -301,8 +261,10 @@ class WriterSupervisor:
                     self._saved(cube, answer)
                 case Pictured(cube, path, trouble):
                     self._pictured(cube, path, trouble)
+                case Dumped(cube, path):
+                    self._dumped(cube, path)
                 case Failed(cube):
-                    self._failed(cube, _save_error(answer, self._pending[cube].handle))
+                    self._failed(cube, save_error(answer, self._pending[cube].handle))
                 case Log(level, text):
                     logger.log(level, "writer: %s", text)
             self.changed.notify_all()
@@ -313,7 +275,7 @@ class WriterSupervisor:
         self.tally.n_saved += 1
         self.tally.n_bytes += answer.n_bytes
         self.tally.rates.append(answer.n_bytes / max(answer.seconds, 1e-9) / 1e6)
-        self._register.mark(pending.slot, SlotState.FREE)
+        self._free(pending.slot)
         if answer.picture_follows:
             self._drawing[cube] = pending
         else:
@@ -325,6 +287,18 @@ class WriterSupervisor:
             logger.warning("%s is saved, but its preview is not: %s", pending.handle.name, trouble)
         pending.handle._settle(pending.path, path)
 
+    def _free(self, slot: int) -> None:
+        """Nobody needs the slot any more, but for a writer that is stuck: it may still read it."""
+        if not self._stuck.keep(slot):
+            self._register.mark(slot, SlotState.FREE)
+
+    def _dumped(self, cube: int, path: Path) -> None:
+        pending = self._pending[cube]
+        pending.is_safe = True
+        safe = f"its lines are safe in {path}, of which `openhsi-shared recover` makes a file"
+        words = f"{self._of_what_it_died(pending)}; {safe}; {KEPT}"
+        self._failed(cube, SaveError(None, words, pending.label.directory))
+
     def _failed(self, cube: int, error: OpenHSIError) -> None:
         pending = self._pending.pop(cube)
         self._held[cube] = pending
@@ -333,7 +307,7 @@ class WriterSupervisor:
         self._unasked.append(pending.handle)
         pending.handle._settle(error=error)
 
-    def _replace(self, link: _Link) -> None:
+    def _replace(self, link: WriterLink) -> None:
         """A writer died: let another one save what it was at."""
         link.process.join()
         code = link.process.exitcode
@@ -347,46 +321,81 @@ class WriterSupervisor:
                 self._blame(code)
             self.tally.n_restarts += 1
             self.changed.notify_all()
-            self._put_away(link)
+            link.put_away()
             if self._stopping:
                 return
-            begun = time.monotonic()
-            if self._failed_starts < 3:  # in one go: a save in between would be sent twice, to the one that stood by
-                try:
-                    self._links.append(self._new_link())
-                except WriterFailed as error:
-                    self._failed_starts = 3
-                    logger.error("%s", error)
-            if not self._links:
-                for cube in list(self._pending):
-                    self._failed(
-                        cube, SaveError(None, f"cube {cube} is kept in memory: no writer comes up; retry(directory)")
-                    )
-            elif was_first:
-                for pending in sorted(self._pending.values(), key=lambda p: p.cube):
-                    self._resend(pending)
-            self.changed.notify_all()
+            took_ms = self._let_another_take_over(was_first)
         if self._links:
-            took = 1e3 * (time.monotonic() - begun)
-            logger.warning("the writer died (exit code %s); another one took over in %.1f ms", code, took)
+            logger.warning("the writer died (exit code %s); another one took over in %.1f ms", code, took_ms)
         else:
             logger.error("the writer died (exit code %s), and no other one comes up", code)
 
+    def _let_another_take_over(self, was_first: bool) -> float:
+        """Start a new writer, and hand on what the one before had. Returns how long it kept the others out, in ms."""
+        begun = time.monotonic()
+        if self._failed_starts < 3:  # in one go: a save in between would be sent twice, to the one that stood by
+            try:
+                self._links.append(self._new_link())
+            except WriterFailed as error:
+                self._failed_starts = 3
+                logger.error("%s", error)
+        if not self._links:
+            for cube in list(self._pending):
+                self._failed(
+                    cube, SaveError(None, f"cube {cube} is kept in memory: no writer comes up; retry(directory)")
+                )
+        elif was_first:
+            for pending in sorted(self._pending.values(), key=lambda p: p.cube):
+                self._resend(pending)
+        self.changed.notify_all()
+        return 1e3 * (time.monotonic() - begun)
+
     def _blame(self, code: int | None) -> None:
-        """Count the crash against the cube that was being saved, and hold it when that was one too many."""
+        """Count the crash against the cube that was being saved; at one too many, ask for a dump, then hold it."""
         if not self._pending:
             return
         first = self._pending[min(self._pending)]
         first.crashes += 1
-        if first.crashes > MOST_CRASHES:
-            words = f"{first.handle.name}: {first.crashes} writers died of it, the last with exit code {code}; {KEPT}"
+        if first.as_dump:
+            words = f"{self._of_what_it_died(first)}, the last with exit code {code}; {KEPT}"
             self._failed(first.cube, SaveError(None, words, first.label.directory))
+        first.as_dump = first.crashes >= MOST_CRASHES
 
+    @staticmethod
+    def _of_what_it_died(pending: Pending) -> str:
+        return f"{pending.handle.name}: {pending.crashes} writers died of it"
 
-KEPT = "it is kept in memory: retry(directory) saves it elsewhere, discard() gives it up"
+    # ---- writers that hang ----
 
+    def _look_whether_it_gets_on(self) -> None:
+        if not self._links or not self.n_pending():
+            return
+        link = self._links[0]
+        idle_s = link.idle_s()
+        if idle_s > (self._patience_s if link.is_ready else START_PATIENCE_S):
+            logger.error("the writer has not got on for %.0f s: it is replaced", idle_s)
+            if not link.kill():  # else its end is seen as any other
+                self._set_aside(link)
 
-def _save_error(answer: Failed, handle: SaveHandle) -> SaveError:
-    error = SaveError(answer.errno, f"{answer.words}: {handle.name} was not saved; {KEPT}", answer.filename)
-    error.add_note(answer.traceback)
-    return error
+    def _set_aside(self, link: WriterLink) -> None:
+        """The writer is stuck in the kernel and cannot even be killed: go on without it, elsewhere if possible."""
+        with self.changed:
+            self._links.remove(link)
+            pending = [*self._pending.values(), *self._drawing.values()]
+            first = min(pending, key=lambda p: p.cube)
+            avoided = self._stuck.directories()
+            directory = next((d for d in (first.label.directory, *self._kind.fallback_dirs) if d not in avoided), "")
+            self._stuck.add(link, {p.slot for p in pending}, directory)
+            for cube in list(self._drawing):
+                self._pictured(cube, None, f"{directory} does not answer")
+            self.tally.n_restarts += 1
+            self._let_another_take_over(was_first=True)
+        logger.error(
+            "%s does not answer: cubes are saved elsewhere, where there are fallback_dirs, or are held", directory
+        )
+
+    def _bury_stuck(self) -> None:
+        with self.changed:
+            for slot in self._stuck.bury():
+                self._register.mark(slot, SlotState.FREE)
+                self.changed.notify_all()

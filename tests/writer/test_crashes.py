@@ -11,6 +11,7 @@ from helpers import wait_for
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera
 from openhsi_shared.errors import NoFreeSlot, SaveError, WriterFailed
+from openhsi_shared.files.dumping import read_dump
 
 POINTS = ["created", "half", "written", "fsynced", "published", "before_answer"]
 
@@ -99,20 +100,24 @@ def test_a_writer_killed_at_any_time_loses_nothing(tmp_path):
     assert len(cubes_in(tmp_path)) == 24
 
 
-def test_a_cube_of_which_six_writers_died_is_held_and_the_next_ones_are_saved(fault, tmp_path, monkeypatch):
-    fault("half:kill:6")
+def test_a_cube_of_which_five_writers_died_is_dumped_and_held_and_the_next_ones_are_saved(fault, tmp_path):
+    fault("half:kill:5")
     with _camera(n_buffers=4) as cam:
         cam.collect()
         poisonous = cam.save(tmp_path / "out")
         cam.collect()
         second = cam.save(tmp_path / "out")
-        with pytest.raises(SaveError, match="cube 1: 6 writers died of it, the last with exit code -9; it is kept"):
+        with pytest.raises(SaveError, match=r"cube 1: 5 writers died of it; its lines are safe in .*; it is kept"):
             poisonous.result(60)
         assert poisonous.exitcode == 1
         assert second.result(20).n_lines == 8
         status = cam.status()
-        assert (status.slots["HELD"], status.writer_restarts) == (1, 6)
-        assert "6 writers died of it" in status.errors[0]
+        assert (status.slots["HELD"], status.writer_restarts) == (1, 5)
+        assert "5 writers died of it" in status.errors[0]
+        (sidecar,) = (tmp_path / "out").rglob("*.raw.json")
+        assert str(sidecar) in status.errors[0]
+        dump = read_dump(sidecar)  # compares every line with its checksum
+        assert dump.cube.columns["frame_id"].tolist() == list(range(8))
         cam.collect()
         cam.save(tmp_path / "out")
         assert poisonous.retry(tmp_path / "other").result(20).path.is_relative_to(tmp_path / "other")

@@ -1,0 +1,155 @@
+"""Cubes saved in the plainest way: their bytes as they are, and a sidecar that tells how to read them.
+
+For a cube of which the writers died that tried to save it properly. No HDF5, no threads: only `os.write`. The sidecar
+is published last, so a dump with a sidecar is whole::
+
+    2026_11_20-10_00_00_000000.raw         lines in the order of time, (line, cross-track, wavelength), C order
+    2026_11_20-10_00_00_000000.raw.json    one line of JSON, and the CRC-32 of that line in the next one
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from openhsi_shared import dataset
+from openhsi_shared.dataset import Cube
+from openhsi_shared.durable import Durability, PartFile, make_folder, save_error
+from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, SaveError
+
+__all__ = ["SIDECAR", "Dump", "read_dump", "write_dump"]
+
+SIDECAR = ".raw.json"
+FORMAT = "openhsi_shared dump 1"
+
+
+class Dump(NamedTuple):
+    """A cube that was dumped, and how it should have been saved."""
+
+    cube: Cube
+    raw_path: Path
+    prefix: str
+    suffix: str
+    old_style: bool
+
+
+def write_dump(
+    cube: Cube,
+    directories: Sequence[Path],
+    *,
+    prefix: str = "",
+    suffix: str = "",
+    old_style: bool = True,
+    durability: Durability = "fsync",
+    passed: Callable[[str], None] | None = None,
+) -> Path:
+    """Write the lines of `cube` into the first of `directories` that takes them; return the path of the sidecar.
+
+    Blocks until both files are durable. `passed("piece")` is called after each line. Raises the SaveError of the first
+    directory if all fail; nothing is left behind then. ArgumentError if there is no directory.
+    """
+    if not directories:
+        raise ArgumentError("there is no directory to dump the cube in: give at least one")
+    moment = int(cube.columns["time_ns"][0])
+    stem, day = dataset.cube_stem(moment, prefix, suffix), dataset.day_folder(moment)
+    how = {"prefix": prefix, "suffix": suffix, "old_style": old_style}
+    errors: list[SaveError] = []
+    for directory in directories:
+        try:
+            folder = make_folder(directory, day, durability=durability)
+            return _write_both(cube, folder, stem, how, durability, passed or (lambda _: None))
+        except OSError as error:
+            errors.append(save_error(error, directory))
+    raise errors[0]
+
+
+def _write_both(
+    cube: Cube, folder: Path, stem: str, how: dict[str, Any], durability: Durability, passed: Callable[[str], None]
+) -> Path:
+    n_bytes = cube.memory[0].nbytes
+    crcs = []
+    with PartFile(folder, f"{stem}.raw") as part:
+        part.reserve(cube.n_lines * n_bytes)
+        for number in range(cube.n_lines):
+            stored = cube.memory[(cube.first + number) % len(cube.memory)]
+            line = np.ascontiguousarray(stored, stored.dtype.newbyteorder("<"))
+            data = line.reshape(-1).view(np.uint8).data
+            crcs.append(zlib.crc32(data))
+            part.write_at(number * n_bytes, data)
+            passed("piece")
+        raw = part.publish(stem, ".raw", durability=durability)
+    try:
+        with PartFile(folder, raw.name + ".json") as part:
+            text = json.dumps(_sidecar(cube, raw, crcs, how), default=_plain).encode()
+            part.write_at(0, memoryview(text + b"\n%08x\n" % zlib.crc32(text)))
+            return part.publish(raw.name, ".json", durability=durability)
+    except BaseException:
+        raw.unlink(missing_ok=True)
+        raise
+
+
+def _sidecar(cube: Cube, raw: Path, crcs: list[int], how: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "raw": raw.name,
+        "shape": [cube.n_lines, *cube.line_shape],
+        "dtype": cube.memory.dtype.newbyteorder("<").str,
+        "line_crc32": crcs,
+        "columns": {
+            name: {"dtype": column.dtype.str, "values": column.tolist()} for name, column in cube.columns.items()
+        },
+        "wavelengths_nm": cube.wavelengths_nm,
+        "level": cube.level,
+        "attributes": dict(cube.attributes),
+        "metadata": dict(cube.metadata),
+        "uuid": cube.uuid,
+        **how,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
+def read_dump(sidecar: str | os.PathLike[str]) -> Dump:
+    """Read a dump by its sidecar. The lines are mapped, not loaded; each has been compared with its checksum.
+
+    Raises FileError for what is no dump, or not whole, ChecksumError for a damaged line or sidecar.
+    """
+    path = Path(sidecar)
+    try:
+        text, _, mark = path.read_bytes().partition(b"\n")
+        if mark.strip() != b"%08x" % zlib.crc32(text):
+            raise ChecksumError(f"{path} is damaged: its checksum is {zlib.crc32(text):08x}, expected {mark[:20]!r}")
+        told = json.loads(text)
+        if not isinstance(told, dict) or told.get("format") != FORMAT:
+            raise FileError(f"{path} is no sidecar of a dump: expected the format {FORMAT!r}")
+        raw = path.with_name(Path(told["raw"]).name)
+        shape, dtype = tuple(told["shape"]), np.dtype(told["dtype"])
+        n_bytes = int(np.prod(shape)) * dtype.itemsize
+        if raw.stat().st_size != n_bytes:
+            raise FileError(f"{raw} has {raw.stat().st_size} bytes, expected {n_bytes}: it is not what was dumped")
+        cube = Cube(
+            memory=np.memmap(raw, dtype, "r", shape=shape),
+            n_lines=shape[0],
+            columns={name: np.array(c["values"], c["dtype"]) for name, c in told["columns"].items()},
+            wavelengths_nm=told["wavelengths_nm"],
+            level=told["level"],
+            attributes=told["attributes"],
+            metadata=told["metadata"],
+            uuid=told["uuid"],
+        )
+        dump = Dump(cube, raw, str(told["prefix"]), str(told["suffix"]), bool(told["old_style"]))
+        crcs = told["line_crc32"]
+    except FileError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{path} is no dump that can be read: {type(error).__name__}: {error}") from error
+    for number, line in enumerate(cube.memory):
+        if zlib.crc32(line) != crcs[number]:
+            raise ChecksumError(f"{raw}: line {number} is damaged: its checksum is not {crcs[number]:#010x}")
+    return dump

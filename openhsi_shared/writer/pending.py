@@ -1,0 +1,49 @@
+"""Cubes that were handed to the writer and whose slots are not free yet."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from openhsi_shared.errors import SaveError
+from openhsi_shared.writer.handle import SaveHandle
+from openhsi_shared.writer.orders import Failed, Label
+
+__all__ = ["KEPT", "Pending", "Tally", "save_error"]
+
+KEPT = "it is kept in memory: retry(directory) saves it elsewhere, discard() gives it up"
+
+
+@dataclass
+class Pending:
+    """A cube that was sent and not yet answered, or whose save failed."""
+
+    slot: int
+    cube: int
+    label: Label
+    handle: SaveHandle
+    crashes: int = 0
+    """Writers that died while this cube was the first of theirs."""
+    as_dump: bool = False
+    """Too many died of it: only its bytes are to be saved, in the plainest way."""
+    is_safe: bool = False
+    """Its lines lie in a dump: who discards it loses nothing."""
+    path: Path | None = None
+
+
+@dataclass
+class Tally:
+    """What the writer has done so far."""
+
+    n_saved: int = 0
+    n_bytes: int = 0
+    n_restarts: int = 0
+    n_lines_discarded: int = 0
+    rates: deque[float] = field(default_factory=lambda: deque(maxlen=8))
+    """MB/s of the last cubes."""
+
+
+def save_error(answer: Failed, handle: SaveHandle) -> SaveError:
+    """What the writer could not do, as the error that `result` raises."""
+    error = SaveError(answer.errno, f"{answer.words}: {handle.name} was not saved; {KEPT}", answer.filename)
+    error.add_note(answer.traceback)
+    return error
