@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from openhsi_shared.datacube.status import Status
     from openhsi_shared.errors import OpenHSIError
     from openhsi_shared.files.reading import OpenCube, open_cube
+    from openhsi_shared.files.recovering import Recovery, recover
     from openhsi_shared.files.upstream import save_shared_datacube
     from openhsi_shared.files.verifying import Report, verify
     from openhsi_shared.recording.run import Recording, record, switched_camera
@@ -44,6 +45,7 @@ __all__ = [
     "OpenCube",
     "OpenHSIError",
     "Recording",
+    "Recovery",
     "Report",
     "SharedBaslerCamera",
     "SharedCircArrayBuffer",
@@ -60,6 +62,7 @@ __all__ = [
     "Status",
     "open_cube",
     "record",
+    "recover",
     "save_shared_datacube",
     "switched_camera",
     "verify",
@@ -71,6 +74,7 @@ _HOMES = {
     "OpenCube": "files.reading",
     "OpenHSIError": "errors",
     "Recording": "recording.run",
+    "Recovery": "files.recovering",
     "Report": "files.verifying",
     "SharedBaslerCamera": "cameras",
     "SharedCircArrayBuffer": "buffers.arrays",
@@ -87,6 +91,7 @@ _HOMES = {
     "Status": "datacube.status",
     "open_cube": "files.reading",
     "record": "recording.run",
+    "recover": "files.recovering",
     "save_shared_datacube": "files.upstream",
     "switched_camera": "recording.run",
     "verify": "files.verifying",

@@ -10,7 +10,6 @@ import ctypes
 import errno
 import itertools
 import logging
-import mmap
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from openhsi_shared.errors import SaveError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["PAGE", "BlockWriter", "Durability", "PartFile", "make_folder", "save_error"]
+__all__ = ["PAGE", "Durability", "PartFile", "make_folder", "save_error"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +46,32 @@ class PartFile:
     path: Path
     """The temporary name, `.{name}.{pid}.part`; after `publish` the final one."""
 
+    @classmethod
+    def adopt(cls, path: Path) -> Self | None:
+        """Take over the leftover of a writer that is dead; None if it lives, or somebody else has taken it over.
+
+        Who lives is known by the lock on the file, not by the process id in its name, which another process may have by
+        now. A leftover that is not published stays where it is.
+        """
+        part = cls.__new__(cls)
+        part.path = Path(path)
+        try:
+            part._fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise save_error(error, path) from error
+        part._direct_fd = None
+        part._is_published = part._is_synced = part._is_closed = False
+        part._is_adopted = True
+        try:
+            part._lock()
+        except OSError as error:
+            os.close(part._fd)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return None
+            raise save_error(error, path) from error
+        part._let_readers_in()  # whoever checks it opens it, too
+        return part
+
     def __init__(self, directory: Path, name: str) -> None:
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         for attempt in itertools.count():
@@ -60,9 +85,8 @@ class PartFile:
             except OSError as error:
                 raise save_error(error, self.path) from error
         self._direct_fd: int | None = None
-        self._is_published = False
-        self._is_synced = False
-        self._is_closed = False
+        self._is_published = self._is_synced = self._is_closed = False
+        self._is_adopted = False
         try:
             self._lock()
         except OSError as error:
@@ -164,6 +188,7 @@ class PartFile:
             except FileExistsError:
                 if is_same is None or not is_same(target):
                     continue
+                self._is_adopted = False  # not needed any more, whoever began it
                 self.close()
             except OSError as error:
                 raise save_error(error, target) from error
@@ -183,7 +208,7 @@ class PartFile:
         self._is_closed = True
         self._close_direct()
         try:
-            if not self._is_published:
+            if not self._is_published and not self._is_adopted:
                 self._remove()
         finally:
             os.close(self._fd)
@@ -215,54 +240,6 @@ class PartFile:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-class BlockWriter:
-    """Gathers pieces that follow each other into large writes at whole pages, through memory of its own.
-
-    For pieces that do not lie in memory as they shall lie in the file. Call `flush` at the end.
-    """
-
-    def __init__(self, part: PartFile, n_bytes: int = 8 << 20) -> None:
-        self._part = part
-        self._block = memoryview(mmap.mmap(-1, n_bytes + PAGE))  # begins at a page
-        self._begin = 0
-        self._end = 0
-        self._offset = 0
-
-    def put(self, offset: int, data: memoryview) -> None:
-        """Take a copy of `data` for the place `offset`. A small gap behind the last piece is filled with zeros."""
-        data = data.cast("B")
-        gap = offset - self._offset - (self._end - self._begin)
-        if self._begin == self._end or not 0 <= gap < PAGE:
-            self.flush()
-            self._offset = offset
-            self._begin = self._end = offset % PAGE
-        elif gap:
-            self._append(memoryview(bytes(gap)))
-        self._append(data)
-
-    def _append(self, data: memoryview) -> None:
-        while data:
-            n = min(len(data), len(self._block) - self._end)
-            self._block[self._end : self._end + n] = data[:n]
-            self._end += n
-            data = data[n:]
-            if self._end == len(self._block):
-                self._write(self._end // PAGE * PAGE)
-
-    def _write(self, until: int) -> None:
-        """Write what lies before `until` in the block; the rest, less than a page, moves to the front."""
-        self._part.write_at(self._offset, self._block[self._begin : until])
-        self._offset += until - self._begin
-        rest = self._end - until
-        self._block[:rest] = self._block[until : self._end]
-        self._begin, self._end = 0, rest
-
-    def flush(self) -> None:
-        """Write what was put and not yet written."""
-        if self._end > self._begin:
-            self._write(self._end)
 
 
 def make_folder(parent: Path, name: str, *, durability: Durability = "fsync") -> Path:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from openhsi_shared import durable
-from openhsi_shared.durable import PAGE, BlockWriter, PartFile, make_folder
+from openhsi_shared.durable import PAGE, PartFile, make_folder
 from openhsi_shared.errors import SaveError
+from openhsi_shared.files.blocks import BlockWriter
 
 RANDOM = np.random.default_rng(0).integers(0, 256, 1 << 20, dtype=np.uint8)
 

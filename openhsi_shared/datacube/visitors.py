@@ -65,14 +65,17 @@ class Visitors:
         if ask == "slots":
             return _slots(camera, self._about(camera))
         if ask == "stop":
-            if self._stop is None:
-                return Answer({"error": "this camera belongs to a program: stop it there"})
-            self._stop()
-            return Answer({"stopping": True})
+            return self._ask_to_stop()
         return Answer({"error": f"{ask!r} is not known; ask for 'status', 'glance', 'slots' or 'stop'"})
 
+    def _ask_to_stop(self) -> Answer:
+        if self._stop is None:
+            return Answer({"error": "this camera belongs to a program: stop it there"})
+        self._stop()
+        return Answer({"stopping": True})
+
     def say_goodbye(self, ended_by: str = "", patience_s: float = 1.0) -> None:
-        """Let those who look hear that it has ended. Blocks until one has, at most `patience_s`; not if nobody looks."""
+        """Let those who look hear that it has ended. Blocks until one has, `patience_s` at most, if anybody looks."""
         with self._changed:
             self.phase, self.ended_by, self._has_heard = "ended", ended_by, False
             if time.monotonic() - self._last_glance < LOOKS_STILL_S:

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from openhsi_shared import dataset
 from openhsi_shared.dataset import Cube, Variable
-from openhsi_shared.durable import PAGE, BlockWriter, Durability, PartFile
+from openhsi_shared.durable import PAGE, Durability, PartFile
+from openhsi_shared.files.blocks import BlockWriter
 from openhsi_shared.files.encoding import crc32_of, encoder
 from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.rgb import Band, decimation, mean_of_bands

@@ -1,0 +1,279 @@
+"""What a writer that was killed leaves behind, at each point of its work, and what becomes of it."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cubes import make_cube
+from helpers import child, receive, run_python
+
+from openhsi_shared import open_cube, recover, verify
+from openhsi_shared.errors import ChecksumError, FileError, SaveError
+from openhsi_shared.files.dumping import read_dump, write_dump
+from openhsi_shared.files.recovering import leftovers
+from openhsi_shared.files.writing import CubeWriter
+
+DAY = "2023_11_14"
+UUID = "00000000-0000-5000-8000-000000000001"
+COMPRESSIONS = (None, "deflate", "zstd")
+
+
+def _kill_at(connection, directory, point, options, cube_options):
+    def passed(here):
+        if here == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _save(directory, passed, options, cube_options)
+
+
+def _stop_at(connection, directory, point, options, cube_options):
+    def passed(here):
+        if here == point:
+            connection.send(here)
+            connection.poll(None)  # until the other side hangs up
+
+    _save(directory, passed, options, cube_options)
+
+
+def _save(directory, passed, options, cube_options):
+    cube = make_cube(9, 30, 40, uuid=UUID, **cube_options)
+    with CubeWriter(9, (30, 40), np.uint16, **options) as writer:
+        return writer.write(cube, [Path(directory)], prefix="pass1_", passed=passed).path
+
+
+def _leave(directory, point, **options) -> Path:
+    """Let a writer be killed at a point of its save; return what it left."""
+    with child(_kill_at, directory, point, options, {"attributes": {"recovered": 0}}) as (process, _):
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+    (left,) = (Path(directory) / DAY).iterdir()
+    return left
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("point", ["written", "fsynced"])
+def test_a_whole_leftover_gets_its_name_its_mark_and_its_picture(tmp_path, point, compression):
+    left = _leave(tmp_path, point, compression=compression)
+    assert leftovers(tmp_path) == [left]
+    found = recover(tmp_path)
+    (path,) = found.published
+    assert (found.ok, found.damaged, found.live, found.removed) == (True, {}, (), ())
+    assert path.name.startswith("pass1_2023_11_14-")
+    assert path.suffix == ".nc"
+    assert sorted(file.suffix for file in (tmp_path / DAY).iterdir()) == [".nc", ".png"]
+    assert verify(path).ok
+    expected = make_cube(9, 30, 40)
+    with open_cube(path) as cube:
+        assert np.array_equal(cube.lines[:], expected.memory)
+        assert cube.attributes["recovered"] == 1
+        assert cube.attributes["uuid"] == UUID
+    assert str(found) == "1 published"
+    assert str(recover(tmp_path)) == "nothing was left behind"
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("point", ["created", "half"])
+def test_a_leftover_that_is_not_whole_is_reported_and_kept(tmp_path, point, compression):
+    left = _leave(tmp_path, point, compression=compression)
+    before = left.read_bytes()
+    for _ in range(2):
+        found = recover(tmp_path)
+        assert (found.ok, found.published) == (False, ())
+        assert list(found.damaged) == [left]
+        assert found.damaged[left]
+    assert left.read_bytes() == before
+
+
+def test_a_single_turned_bit_keeps_a_leftover_from_being_published(tmp_path):
+    left = _leave(tmp_path, "fsynced")
+    data = bytearray(left.read_bytes())
+    with open_cube(left) as cube:
+        at = data.index(cube.lines[4].tobytes())
+    data[at + 100] ^= 4
+    left.write_bytes(data)
+    assert "line 4 is damaged" in recover(tmp_path).damaged[left]
+    left.write_bytes(data[: len(data) // 2])
+    assert list(recover(tmp_path).damaged) == [left]
+
+
+def test_a_cube_that_was_published_already_is_not_published_twice(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    left = _leave(tmp_path / "a", "fsynced")
+    home = _save(tmp_path / "b", None, {}, {})
+    found = recover(tmp_path)
+    assert (found.published, found.removed) == ((), (left,))
+    assert not left.exists()
+    assert verify(home).ok
+
+
+def test_a_foreign_file_under_its_name_is_left_alone(tmp_path):
+    left = _leave(tmp_path, "fsynced")
+    name = left.name[1:].rsplit(".", 2)[0]
+    (left.parent / name).write_text("mine")
+    (path,) = recover(tmp_path).published
+    assert path.name == name.replace(".nc", "-1.nc")
+    assert (left.parent / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("point", ["created", "fsynced"])
+def test_what_a_living_writer_is_at_work_on_is_never_touched(tmp_path, point):
+    with child(_stop_at, tmp_path, point, {}, {}) as (process, connection):
+        assert receive(connection) == point
+        (left,) = (tmp_path / DAY).iterdir()
+        found = recover(tmp_path)
+        assert (found.live, found.published, found.damaged) == ((left,), (), {})
+        connection.close()
+        process.join(60)
+        assert process.exitcode == 0
+    (path,) = (tmp_path / DAY).iterdir()
+    assert path.suffix == ".nc"
+    assert verify(path).ok
+
+
+def test_a_process_id_that_came_round_does_not_count(tmp_path):
+    """The name says that a process wrote it which lives, ours; the lock says that it does not write it."""
+    left = _leave(tmp_path, "fsynced")
+    ours = left.with_name(left.name.rsplit(".", 2)[0] + f".{os.getpid()}.part")
+    left.rename(ours)
+    assert len(recover(tmp_path).published) == 1
+
+
+def test_two_at_once_publish_it_once(tmp_path):
+    left = _leave(tmp_path, "fsynced")
+    with left.open("r+b") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)  # what the other one holds while it checks
+        assert recover(tmp_path).live == (left,)
+    assert len(recover(tmp_path).published) == 1
+
+
+def test_a_leftover_of_something_else_is_reported(tmp_path):
+    part = tmp_path / ".cube.raw.17.part"
+    part.write_bytes(b"half of it")
+    (tmp_path / "cube.raw").write_bytes(b"lines")
+    found = recover(tmp_path)
+    assert found.damaged[part] == "it was to become cube.raw, and was not finished"
+    assert "has no sidecar cube.raw.json" in found.damaged[tmp_path / "cube.raw"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_is_no_directory_is_refused(tmp_path):
+    for path in (tmp_path / "missing", __file__):
+        with pytest.raises(FileError, match="is no directory: give the one that cubes were saved in"):
+            recover(path)
+
+
+# ---- dumps ----
+
+
+def _dump(directory, **options) -> Path:
+    cube = make_cube(9, 30, 40, n_stored=12, first=7, uuid=UUID, attributes={"run_id": "r", "recovered": 0}, **options)
+    return write_dump(cube, [directory], prefix="pass1_", suffix="_x", old_style=False)
+
+
+def test_a_dump_holds_everything_and_becomes_a_file(tmp_path):
+    sidecar = _dump(tmp_path, wavelengths_nm=np.linspace(400, 800, 40), metadata={"pilot": "Ada"}, level=2)
+    dump = read_dump(sidecar)
+    expected = make_cube(9, 30, 40)
+    assert np.array_equal(dump.cube.memory, expected.memory)
+    assert (dump.prefix, dump.suffix, dump.old_style, dump.cube.level) == ("pass1_", "_x", False, 2)
+    found = recover(tmp_path)
+    (path,) = found.published
+    assert sorted(file.name for file in (tmp_path / DAY).iterdir()) == [path.name, path.with_suffix(".png").name]
+    assert verify(path).ok
+    with open_cube(path) as cube:
+        assert np.array_equal(cube.lines[:], expected.memory)
+        assert cube.dims == ("wavelength", "x", "y")
+        assert cube.frame_ids.tolist() == expected.columns["frame_id"].tolist()
+        assert cube.times_ns.tolist() == expected.columns["time_ns"].tolist()
+        assert np.array_equal(cube.temperatures, expected.columns["temperature"], equal_nan=True)
+        assert (cube.attributes["recovered"], cube.attributes["uuid"]) == (1, UUID)
+        assert (cube.attributes["pilot"], cube.attributes["run_id"]) == ("Ada", "r")
+        assert cube.wavelengths_nm[-1] == 800
+
+
+def test_a_dump_of_a_cube_that_was_saved_after_all_is_removed(tmp_path):
+    sidecar = _dump(tmp_path)
+    _save(tmp_path, None, {}, {})
+    found = recover(tmp_path)
+    assert (found.published, found.removed) == ((), (sidecar,))
+    assert [file.suffix for file in (tmp_path / DAY).iterdir()] == [".nc"]
+
+
+def test_a_dump_that_was_moved_becomes_a_file_where_it_is(tmp_path, monkeypatch):
+    sidecar = _dump(tmp_path)
+    (tmp_path / "usb").mkdir()
+    for path in (sidecar, sidecar.with_suffix("")):
+        shutil.move(path, tmp_path / "usb" / path.name)
+    monkeypatch.chdir(tmp_path / "usb")
+    (path,) = recover(".").published
+    assert path.resolve().parent == tmp_path / "usb" / DAY
+
+
+def test_a_damaged_dump_is_reported_and_kept(tmp_path):
+    sidecar = _dump(tmp_path)
+    raw, text = sidecar.with_suffix(""), sidecar.read_bytes()
+    data = bytearray(raw.read_bytes())
+    data[5 * 2400 + 3] ^= 1
+    raw.write_bytes(data)
+    with pytest.raises(ChecksumError, match="line 5 is damaged"):
+        read_dump(sidecar)
+    raw.write_bytes(data[:-1])
+    with pytest.raises(FileError, match="has 21599 bytes, expected 21600"):
+        read_dump(sidecar)
+    sidecar.write_bytes(text.replace(b"pass1_", b"pass2_"))
+    with pytest.raises(ChecksumError, match="is damaged: its checksum is"):
+        read_dump(sidecar)
+    found = recover(tmp_path)
+    assert list(found.damaged) == [sidecar]
+    assert raw.exists()
+    assert sidecar.exists()
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"[]\n", b"\xff\xfe", json.dumps({"format": "other"}).encode()])
+def test_what_is_no_sidecar_is_one_clear_error(tmp_path, text):
+    path = tmp_path / "a.raw.json"
+    path.write_bytes(text)
+    with pytest.raises(FileError, match=r"a\.raw\.json"):
+        read_dump(path)
+
+
+def test_a_dump_tries_one_directory_after_the_other_and_leaves_nothing_behind(tmp_path):
+    cube = make_cube(3)
+    (tmp_path / "file").touch()
+    sidecar = write_dump(cube, [tmp_path / "missing", tmp_path])
+    assert sidecar.is_relative_to(tmp_path)
+    with pytest.raises(SaveError) as caught:
+        write_dump(cube, [tmp_path / "missing", tmp_path / "file"])
+    assert caught.value.errno == errno.ENOENT
+
+    def fail(_):
+        raise OSError(errno.EIO, "the disk is gone")
+
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SaveError, match="the disk is gone"):
+        write_dump(cube, [tmp_path], passed=fail)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# ---- the command ----
+
+
+def test_the_command_tells_each_leftover_and_fails_for_damaged_ones(tmp_path):
+    left = _leave(tmp_path, "fsynced")
+    shutil.copy(left, tmp_path / ".other.nc.1.part")
+    done = run_python("-m", "openhsi_shared", "recover", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    words = [line.split("  ")[0] for line in done.stdout.splitlines()]
+    assert words == ["published", "there already", f"{tmp_path}: 1 published, 1 there already"]
+    (tmp_path / ".bad.nc.1.part").write_bytes(b"nothing")
+    done = run_python("-m", "openhsi_shared", "recover", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"damaged        {tmp_path}/.bad.nc.1.part: ")
+    assert run_python("-m", "openhsi_shared", "recover", str(tmp_path / "missing")).returncode == 2
