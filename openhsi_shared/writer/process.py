@@ -189,6 +189,7 @@ class _Scribe:
             attributes={**label.attributes, **self._provenance(slot, columns["frame_id"]), "recovered": int(recovered)},
             uuid=self._kind.uuid_of(order.cube),
         )
+
     def _provenance(self, slot: int, frame_ids: np.ndarray[Any, Any]) -> dict[str, Any]:
         register = self._register
         expected, n_lost = register.word(slot, Word.EXPECTED_ID), register.word(slot, Word.N_LOST)
