@@ -1,0 +1,159 @@
+"""One recording to which things happen, and its account, which is drawn up from the files while they come."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.account import Account, Verdict
+from benchmarks.witness import WITNESS, Witness, WitnessedCamera
+from openhsi_shared import record
+from openhsi_shared.errors import OpenHSIError, RecordingError
+from openhsi_shared.processes.door import find_doors
+
+__all__ = ["Flight", "wait_for"]
+
+KEPT = 3
+"""So many of the newest files stay: a writer that died may have to find out that its cube is published."""
+LOOKER = """
+import os, sys
+from pathlib import Path
+from openhsi_shared.processes.door import knock
+while True:
+    for descriptor in knock(Path(sys.argv[1]), "slots")[1]:
+        os.close(descriptor)
+"""
+
+
+def wait_for(what: Callable[[], object], patience_s: float = 30.0, pause_s: float = 0.0005) -> bool:
+    """Whether `what()` came true in time."""
+    end = time.monotonic() + patience_s
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(pause_s)
+    return True
+
+
+class Flight:
+    """A recording of the counting camera at `rate`, into `disk`, with `spare` to go to when that fails."""
+
+    def __init__(self, folder: Path, disk: Path, spare: Path, shape: tuple[int, int], rate: float) -> None:
+        self.places: Sequence[Path] = (disk, spare, folder / "temporary")
+        self.disk, self.rate = disk, rate
+        self.account = Account()
+        self.witness_path = folder / "witness"
+        self.known: set[str] = set()
+        """Names of all files that were ever seen, unfinished ones too."""
+        keywords: dict[str, Any] = {**WITNESS, "resolution": shape, "rate": rate, "queue": 50, "exposure_ms": 1.0}
+        self.run = record(
+            WitnessedCamera,
+            disk,
+            n_lines=64,
+            n_buffers=12,
+            progress=False,
+            fallback_dirs=[str(spare)],
+            witness=str(self.witness_path),
+            **keywords,
+        )
+        self.recorder = psutil.Process(self.run.process_id)
+        self._all_writers: set[psutil.Process] = set()
+        wait_for(self.writers)
+
+    # ---- who is there ----
+
+    def writers(self) -> list[psutil.Process]:
+        """Those that live, oldest first."""
+        found = []
+        with suppress(psutil.Error):
+            for child in self.recorder.children():
+                with suppress(psutil.Error):
+                    if "spawn_main" in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
+                        found.append(child)
+        self._all_writers.update(found)
+        return sorted(found, key=lambda process: process.pid)
+
+    def looker(self) -> subprocess.Popen[bytes] | None:
+        """Somebody who looks at the slots as often as possible."""
+        doors = find_doors()
+        if not doors:
+            return None
+        return subprocess.Popen([sys.executable, "-c", LOOKER, doors[0]], stderr=subprocess.DEVNULL)
+
+    # ---- the files ----
+
+    def names(self) -> set[str]:
+        """Names of all files that are there now, the unfinished ones as well."""
+        found = {name for place in self.places for _, _, files in os.walk(place) for name in files}
+        self.known |= found
+        return found
+
+    def seconds_until_saving(self, since: float, writer_id: int | None = None) -> float | None:
+        """Seconds from `since` until a file is begun that was not there, by another writer than `writer_id`."""
+        before, by_it = set(self.known), f".{writer_id}.part"
+
+        def is_begun() -> bool:
+            return any(name.endswith(".part") and not name.endswith(by_it) for name in self.names() - before)
+
+        return time.monotonic() - since if wait_for(is_begun, 10.0) else None
+
+    def take_in(self, keep: int = KEPT) -> None:
+        """Check what is published, and delete it."""
+        cubes = [path for place in self.places for path in place.rglob("*.nc")]
+        cubes.sort(key=lambda path: path.name)
+        for path in cubes[: len(cubes) - keep]:
+            self.account.take_in(path)
+            path.unlink()
+            path.with_suffix(".png").unlink(missing_ok=True)
+
+    def longest_stall_s(self, since_ns: int, until_ns: int) -> float:
+        """How late the acquiring loop was at most, in this time."""
+        stalls = Witness(self.witness_path).stalls()
+        here = stalls[(stalls[:, 0] >= since_ns) & (stalls[:, 0] <= until_ns), 1]
+        return float(here.max()) / 1e9 if here.size else 0.0
+
+    # ---- the end ----
+
+    def end(self) -> Verdict:
+        """Stop in good order, and tell what it came to."""
+        self.writers()
+        self.run.stop()
+        with suppress(OpenHSIError, OSError):  # a save that failed: its cube is rescued, and in the account
+            self.run.wait(120)
+        status = self.run.status()
+        self._settle()
+        for first, last in status.lost_ids:
+            self.account.declare_lost(first, last)
+        return self.account.verdict(status.lines + status.lines_lost)
+
+    def verdict_after_death(self) -> Verdict:
+        """Its process was killed: what its writer made of it; one line may have been committed and not noted."""
+        with suppress(RecordingError, OSError):
+            self.run.wait(120)
+        self._settle()
+        noted = Witness(self.witness_path).next_id
+        beyond = [frame_id for frame_id in self.account.saved if frame_id >= noted]
+        return self.account.verdict(max(beyond) + 1 if len(beyond) == 1 else noted)
+
+    def _settle(self) -> None:
+        _, left = psutil.wait_procs(list(self._all_writers), 120)
+        for process in left:
+            process.kill()
+            self.account.wrong.append(f"writer {process.pid} did not end")
+        self.take_in(keep=0)
+        parts = [name for name in self.names() if name.endswith(".part")]
+        if len(parts) > len(self._all_writers):
+            self.account.wrong.append(f"{len(parts)} unfinished files of {len(self._all_writers)} writers were left")
+
+    def let_all_go_on(self) -> None:
+        """Whoever was stopped."""
+        for process in [self.recorder, *self._all_writers]:
+            with suppress(psutil.Error):
+                process.send_signal(signal.SIGCONT)

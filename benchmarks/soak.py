@@ -1,0 +1,79 @@
+"""`python -m benchmarks.soak --lines N`: record so many lines nonstop, and look at every bit of every one.
+
+Small frames, as fast as they go; the files are checked and deleted while the next ones come.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.account import Account
+from benchmarks.measuring import Plan, machine
+from benchmarks.witness import WITNESS
+from openhsi_shared import SharedSimulatedCamera, record
+
+__all__ = ["soak"]
+
+RESULTS = Path(__file__).parent / "results" / "soak.json"
+N_LINES = 500
+
+
+def soak(folder: Path, n_lines: int, shape: tuple[int, int]) -> dict[str, Any]:
+    """Record, check, delete. `n_lines` in all; the last cube is as long as the others."""
+    account, begun, told = Account(), time.monotonic(), 0
+    n_cubes = -(-n_lines // N_LINES)
+    keywords = {**WITNESS, "resolution": shape, "n_lines": N_LINES, "n_buffers": 6, "when_full": "block"}
+    with record(SharedSimulatedCamera, folder, n_cubes=n_cubes, progress=False, **keywords) as run:
+        while run.is_running:
+            _take_in(account, folder, keep=2)
+            if len(account.saved) - told >= 100_000:
+                told = len(account.saved)
+                print(f"{told:,} lines after {time.monotonic() - begun:.0f} s", flush=True)
+            time.sleep(0.01)
+        summary = run.wait()
+    _take_in(account, folder, keep=0)
+    verdict = account.verdict(n_cubes * N_LINES)
+    return {
+        "lines": verdict.offered,
+        "saved": verdict.saved,
+        "declared_lost": verdict.declared_lost,
+        **{name: len(getattr(verdict, name)) for name in ("wrong", "doubled", "unaccounted", "strange")},
+        "told_by_summary": [summary.lines, summary.lines_lost],
+        "cubes": account.n_cubes,
+        "seconds": round(time.monotonic() - begun, 1),
+        "lines_per_s": round(summary.rate),
+        "complaints": list(verdict.wrong[:20]),
+    }
+
+
+def _take_in(account: Account, folder: Path, keep: int) -> None:
+    cubes = sorted(folder.rglob("*.nc"))
+    for path in cubes[: len(cubes) - keep]:
+        account.take_in(path)
+        path.unlink()
+        path.with_suffix(".png").unlink(missing_ok=True)
+
+
+def main() -> int:
+    """Return 1 unless every line is there, once, and right."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--lines", type=int, default=1_000_000)
+    parser.add_argument("--shape", type=int, nargs=2, default=(16, 32), help="cross-track, wavelength")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the report goes, as JSON")
+    parser.add_argument("--directory", type=Path, help="where cubes go")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="openhsi_shared-soak-") as name:
+        about = machine(Plan(directory=Path(name)))
+        report = soak(Path(name), arguments.lines, tuple(arguments.shape))
+    print(json.dumps(report, indent=1))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps({"machine": about, "report": report}, indent=1, default=str))
+    bad = [report[name] for name in ("declared_lost", "wrong", "doubled", "unaccounted", "strange")]
+    return int(any(bad) or report["saved"] != report["lines"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,190 @@
+"""Pictures and lookers are guests: whatever becomes of them, the recording is as if they were not there."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from flow import COUNTING, SHAPE, cubes_in, read
+from helpers import environment, wait_for
+from oracle import prove
+
+from openhsi_shared import SharedDataCube, SharedSimulatedCamera, record
+from openhsi_shared.files.preview import write_preview
+from openhsi_shared.processes.door import find_doors, knock
+from openhsi_shared.rgb import picture
+
+# ---- R1: pictures ----
+
+
+@pytest.mark.parametrize("value", [0, 1, 65535])
+def test_a_cube_without_any_contrast_is_saved_with_a_picture(tmp_path, value):
+    """R1: dark, saturated."""
+    with SharedDataCube(n_lines=6, resolution=SHAPE) as cube:
+        for _ in range(6):
+            cube.put(np.full(SHAPE, value, np.uint16))
+        result = cube.save(tmp_path).result(60)
+    assert (read(result.path).lines == value).all()
+    assert result.preview_path.stat().st_size > 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_still_gives_a_picture(tmp_path, value):
+    """R1: of levels whose calibration divides by nothing."""
+    means = np.full((6, 16, 3), value, np.float32)
+    write_preview(picture(means), tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("what", ["a directory", "a foreign file", "a dangling link"])
+def test_a_picture_that_cannot_be_written_is_a_warning_and_the_cube_is_there(tmp_path, caplog, what):
+    """R1: its name is taken; the data file is unaffected, the save is a success."""
+    with SharedDataCube(n_lines=6, resolution=SHAPE) as cube:
+        cube.put(np.zeros(SHAPE, np.uint16))
+        first = cube.save(tmp_path, prefix="a").result(60)
+        stem = first.preview_path.name.removeprefix("a")
+        assert stem.endswith(".png")
+        # of the next one only the folder is known: nothing can be written into it any more but files that are there
+        folder = first.path.parent
+        cube.put(np.zeros(SHAPE, np.uint16))
+        cube.will_save_to(tmp_path)
+        time_ns = int(cube.timestamps.data[0].astype(np.int64))
+        from openhsi_shared.dataset import cube_stem
+
+        taken = folder / f"{cube_stem(time_ns)}.png"
+        if what == "a directory":
+            taken.mkdir()
+        elif what == "a foreign file":
+            taken.write_text("mine")
+        else:
+            taken.symlink_to("nowhere")
+        result = cube.save(tmp_path).result(60)
+    assert read(result.path).attributes["complete"] == 1
+    assert result.path.with_suffix(".png") == taken
+    assert result.preview_path is None
+    assert "is saved, but its preview is not" in caplog.text
+
+
+# ---- lookers ----
+
+KEYWORDS = {**COUNTING, "n_lines": 20, "rate": 400, "queue": 9999, "when_full": "block", "progress": False}
+
+LOOKER = """
+import os, sys
+from pathlib import Path
+from openhsi_shared.processes.door import knock
+door = Path(sys.argv[1])
+while True:
+    words, descriptors = knock(door, "slots")
+    for descriptor in descriptors:
+        os.close(descriptor)
+    knock(door, "status")
+    print("looked", flush=True)
+"""
+
+
+@pytest.fixture
+def door_folder(monkeypatch):
+    with tempfile.TemporaryDirectory() as folder:  # the path of a socket must be short
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
+
+
+def _wait_for_more(run_, n=4):
+    saved = run_.status().cubes_saved
+    wait_for(lambda: run_.status().cubes_saved >= saved + n, 60)
+
+
+@pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, None], ids=str)
+def test_lookers_that_are_killed_stopped_or_greedy_change_nothing(tmp_path, door_folder, fate):
+    """S2: four of them look as often as they can; the recording has every frame."""
+    keywords = {
+        **COUNTING,
+        "n_lines": 20,
+        "n_buffers": 8,
+        "rate": 400,
+        "queue": 9999,
+        "when_full": "block",
+        "progress": False,
+    }
+    with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run_:
+        (door,) = find_doors()
+        lookers = [
+            subprocess.Popen(
+                [sys.executable, "-c", LOOKER, str(door)],
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            for _ in range(2)
+        ]
+        try:
+            for looker in lookers:
+                assert looker.stdout.readline() == b"looked\n"
+            if fate is not None:
+                for looker in lookers:
+                    looker.send_signal(fate)
+            _wait_for_more(run_)
+            assert knock(door, "status")[0]["lines_lost"] == run_.status().lines_lost
+        finally:
+            for looker in lookers:
+                looker.kill()
+                looker.communicate()
+        run_.stop()
+        summary = run_.wait(60)
+    assert prove(tmp_path / "out", summary.lines + summary.lines_lost).declared_lost == 0
+
+
+def test_lookers_that_never_read_their_answers_cost_neither_lines_nor_descriptors(tmp_path, door_folder):
+    """S2: fifty that ask and say no more."""
+    keywords = {
+        **COUNTING,
+        "n_lines": 20,
+        "n_buffers": 8,
+        "rate": 400,
+        "queue": 9999,
+        "when_full": "block",
+        "progress": False,
+    }
+    with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run_:
+        (door,) = find_doors()
+        recording = psutil.Process(run_.process_id)
+        before = recording.num_fds()
+        visitors = [socket.socket(socket.AF_UNIX) for _ in range(50)]
+        for visitor in visitors:
+            visitor.connect(str(door))
+            visitor.sendall(json.dumps({"ask": "slots"}).encode() + b"\n")
+        _wait_for_more(run_)
+        for visitor in visitors:
+            visitor.close()
+        wait_for(lambda: recording.num_fds() <= before + 2)
+        run_.stop()
+        summary = run_.wait(60)
+    assert prove(tmp_path / "out", summary.lines + summary.lines_lost).declared_lost == 0
+
+
+def test_a_looker_cannot_change_what_it_sees(tmp_path, door_folder):
+    """S2: its descriptors are read-only, for writing and for mapping."""
+    import mmap
+
+    with record(SharedSimulatedCamera, tmp_path / "out", **KEYWORDS) as run_:
+        (door,) = find_doors()
+        words, descriptors = knock(door, "slots")
+        for descriptor, about in zip(descriptors, words["arrays"].values(), strict=True):
+            with pytest.raises(PermissionError):
+                mmap.mmap(descriptor, about["size"], access=mmap.ACCESS_WRITE)
+            with pytest.raises(OSError, match=r"denied|not permitted|Invalid|Bad file"):
+                os.ftruncate(descriptor, 0)
+            os.close(descriptor)
+        _wait_for_more(run_)
+        run_.stop()
+        summary = run_.wait(60)
+    assert prove(tmp_path / "out", summary.lines + summary.lines_lost).saved == summary.lines
+    assert len(cubes_in(tmp_path / "out")) >= 4

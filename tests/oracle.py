@@ -1,0 +1,37 @@
+"""What a recording must come to, proved by its files alone: `prove` fails unless every frame is accounted for."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.account import Account, Verdict
+from benchmarks.witness import Witness
+
+__all__ = ["count", "prove", "prove_after_death"]
+
+
+def prove(directories: Path | Iterable[Path], offered: int) -> Verdict:
+    """Saved and declared lost are exactly the frames 0 to `offered` - 1, disjoint, in order, each CRC right."""
+    verdict = count(directories, offered)
+    assert verdict.is_exact, str(verdict)
+    return verdict
+
+
+def prove_after_death(directories: Path | Iterable[Path], witness: Path) -> Verdict:
+    """The same for a process that was killed: what it has committed, and the one line that it may not have noted."""
+    account = Account()
+    for directory in [directories] if isinstance(directories, Path) else directories:
+        account.add(directory)
+    noted = Witness(witness).next_id
+    beyond = [frame_id for frame_id in account.saved if frame_id >= noted]
+    assert len(beyond) <= 1, f"{len(beyond)} lines were saved that were never committed"
+    verdict = account.verdict(max([noted, *(frame_id + 1 for frame_id in beyond)]))
+    assert verdict.is_exact, str(verdict)
+    return verdict
+
+
+def count(directories: Path | Iterable[Path], offered: int) -> Verdict:
+    """The same, told instead of asserted."""
+    account = Account()
+    for directory in [directories] if isinstance(directories, Path) else directories:
+        account.add(directory)
+    return account.verdict(offered)
