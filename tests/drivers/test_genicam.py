@@ -185,7 +185,7 @@ def fake_gige(request):
     """Aravis' fake camera, in a process of its own, dropping some packets of a thousand."""
     program = shutil.which("arv-fake-gv-camera-0.8")
     if program is None:
-        pytest.skip("needs Debian's aravis-tools-cli, gir1.2-aravis-0.8 and python3-gi")
+        pytest.skip("needs Debian's aravis-tools, gir1.2-aravis-0.8 and python3-gi")
     dropped = getattr(request, "param", 0)
     serial = f"OPENHSI{dropped}"
     command = [program, "-i", "127.0.0.1", "-s", serial] + (["-r", str(dropped)] if dropped else [])
