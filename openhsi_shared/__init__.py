@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from openhsi_shared.buffers.arrays import CircArrayBuffer, SharedCircArrayBuffer
     from openhsi_shared.buffers.times import DateTimeBuffer
+    from openhsi_shared.calibration import Calibration, read_calibration, write_calibration
     from openhsi_shared.cameras import (
         SharedBaslerCamera,
         SharedFlirCamera,
@@ -36,14 +37,18 @@ if TYPE_CHECKING:
     from openhsi_shared.files.upstream import save_shared_datacube
     from openhsi_shared.files.verifying import Report, verify
     from openhsi_shared.recording.run import Recording, record, switched_camera
+    from openhsi_shared.reprocess import ProcessDatacube, ProcessRawDatacube
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
     "CircArrayBuffer",
     "DateTimeBuffer",
     "OpenCube",
     "OpenHSIError",
+    "ProcessDatacube",
+    "ProcessRawDatacube",
     "Recording",
     "Recovery",
     "Report",
@@ -61,18 +66,23 @@ __all__ = [
     "SharedXimeaCamera",
     "Status",
     "open_cube",
+    "read_calibration",
     "record",
     "recover",
     "save_shared_datacube",
     "switched_camera",
     "verify",
+    "write_calibration",
 ]
 
 _HOMES = {
+    "Calibration": "calibration",
     "CircArrayBuffer": "buffers.arrays",
     "DateTimeBuffer": "buffers.times",
     "OpenCube": "files.reading",
     "OpenHSIError": "errors",
+    "ProcessDatacube": "reprocess",
+    "ProcessRawDatacube": "reprocess",
     "Recording": "recording.run",
     "Recovery": "files.recovering",
     "Report": "files.verifying",
@@ -90,11 +100,13 @@ _HOMES = {
     "SharedXimeaCamera": "cameras",
     "Status": "datacube.status",
     "open_cube": "files.reading",
+    "read_calibration": "calibration",
     "record": "recording.run",
     "recover": "files.recovering",
     "save_shared_datacube": "files.upstream",
     "switched_camera": "recording.run",
     "verify": "files.verifying",
+    "write_calibration": "calibration",
 }
 
 

@@ -52,6 +52,8 @@ class Intake:
         self.slot: int | None = None
         """The slot being filled, or None while none is free."""
         self.n_overwritten = 0
+        self.times_are_recorded = False
+        """Line times are those of a file, whose clock may have been set back: they are kept as they are."""
         self._label = b""
         self._keeper = keeper
         self._last_ns = 0
@@ -100,7 +102,9 @@ class Intake:
             raise OpenHSIError("commit without next_line")
         if ledger.n_committed == 0:
             self.register.expect(slot, ledger.expected)  # where a camera begins to count shows with its first frame
-        self._last_ns = time_ns = max(self.clock.wall_ns(monotonic_ns), self._last_ns)
+        time_ns = self.clock.wall_ns(monotonic_ns)
+        if not self.times_are_recorded:
+            self._last_ns = time_ns = max(time_ns, self._last_ns)
         n_lost = ledger.n_lost_before_last + ledger.lost_if_committed() - self._lost_at_swap
         self.register.commit(slot, time_ns, frame_id, -1 if camera_ns is None else camera_ns, temperature, n_lost)
         ledger.commit()

@@ -56,6 +56,7 @@ def _option(text: str) -> tuple[str, Any]:
 @click.option("--cubes", type=click.IntRange(1), help="End after so many cubes.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="End after so many seconds.")
 @click.option("--level", type=int, default=-1, show_default=True, help="Processing level, -1 (raw) to 8.")
+@click.option("--compat", type=click.Choice(["openhsi"]), help="Compute levels, and read settings, as openhsi does.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default="flight", show_default=True, help="Directory of the cubes."
 )
@@ -135,6 +136,7 @@ def _keywords(given: dict[str, Any]) -> dict[str, Any]:
         "n_cubes": given["cubes"],
         "seconds": given["seconds"],
         "processing_lvl": given["level"],
+        "compat": given["compat"],
         "json_path": given["settings"],
         "cal_path": given["calibration"],
         "compression": None if given["compression"] == "none" else given["compression"],

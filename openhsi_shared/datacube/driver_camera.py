@@ -1,7 +1,7 @@
 """A camera that has a driver: what `SharedXimeaCamera` and its sisters are."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,25 +22,33 @@ class DriverCamera(SharedOpenHSI):
     _driver: Driver | None = None
     _watch: TemperatureWatch | None = None
 
+    def _driver_class(self) -> Callable[..., Driver]:
+        """What is made, with the settings, to talk to the camera."""
+        return driver_class(self.driver_name)
+
     def _source_keywords(self) -> set[str]:
-        parameters = inspect.signature(driver_class(self.driver_name)).parameters.values()
+        parameters = inspect.signature(self._driver_class()).parameters.values()
         return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"calibration"}
 
     def _open_source(self, options: Mapping[str, Any]) -> tuple[tuple[int, int], np.dtype[Any]]:
-        make = driver_class(self.driver_name)
+        make = self._driver_class()
         takes_calibration = "calibration" in inspect.signature(make).parameters
         extra = {"calibration": self.calibration} if takes_calibration and self.cal_path else {}
         driver = make(self.settings.model, **options, **extra)
         driver.open()
         self._driver = driver
         try:
-            exposure_ms = driver.set_exposure(self.settings.model.exposure_ms)
-            self.settings.note(exposure_ms=exposure_ms, resolution=driver.frame_shape)
+            self.settings.note(**self._reported(driver))
         except BaseException:
             self._close_source()
             raise
         self._watch = TemperatureWatch(driver.temperature_celsius) if isinstance(driver, HasTemperature) else None
         return driver.frame_shape, driver.frame_dtype
+
+    def _reported(self, driver: Driver) -> dict[str, Any]:
+        """What the camera really does, for the settings."""
+        exposure_ms = driver.set_exposure(self.settings.model.exposure_ms)
+        return {"exposure_ms": exposure_ms, "resolution": driver.frame_shape}
 
     def _frame_source(self) -> Driver:
         return self.driver

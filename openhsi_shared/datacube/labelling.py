@@ -13,15 +13,17 @@ from openhsi_shared.writer.orders import Label
 
 __all__ = ["Labeller"]
 
-NO_METADATA: dict[str, Any] = {}
-
 
 class Labeller:
     """Makes the labels of one camera's cubes. What has not changed is not made again: `save` must be quick."""
 
-    def __init__(self, about: Mapping[str, Any]) -> None:
-        """`about` goes into every file, and stands in its `settings` where it is a keyword of the camera."""
+    def __init__(self, about: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        """`about` goes into every file, and stands in its `settings` where it is a keyword of the camera.
+
+        `metadata` does so, too, unless a metadata file of the user's says something else.
+        """
         self._about = about
+        self._basis = dict(metadata)
         self._metadata: tuple[Any, dict[str, Any]] = (None, {})
         self._last: tuple[Any, Label] | None = None
 
@@ -63,14 +65,14 @@ class Labeller:
     def _read_metadata(self, path: str | Path | None) -> dict[str, Any]:
         """Read once, and again when the file has changed."""
         if not path:
-            return NO_METADATA
+            return self._basis
         try:
             stat = Path(path).stat()
         except OSError as error:
             raise SettingsError(f"preconfig_meta_path {path} cannot be read: {error}; expected a JSON file") from error
         version = (str(path), stat.st_mtime_ns, stat.st_size)
         if self._metadata[0] != version:
-            self._metadata = version, read_json(path)
+            self._metadata = version, self._basis | read_json(path)
         return self._metadata[1]
 
     def _provenance(self, settings: CameraSettings) -> dict[str, Any]:

@@ -93,12 +93,12 @@ class SharedDataCube(Transforming):
 
     def _make_slots(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any], options: SaveOptions) -> None:
         self._make_plan(frame_shape, frame_dtype)
-        self.wavelengths_nm: NDArray[Any] | None = self._plan.wavelengths_nm
+        self.wavelengths_nm: NDArray[Any] | None = self._wavelengths()
         self._engine = CubeEngine(self.n_lines, self._plan, options, self.wavelengths_nm, type(self).__name__)
         about = {"n_lines": self.n_lines, "processing_lvl": self.processing_lvl, "level_arithmetic": self._arithmetic}
         if self._calibration_sha256:
             about["calibration_sha256"] = self._calibration_sha256
-        self._labeller = Labeller(about)
+        self._labeller = Labeller(about, self._source_metadata())
         self._finalizer = weakref.finalize(self, _dropped, self._engine, type(self).__name__)
         self._finalizer.atexit = False  # then `leaving` does it
 
@@ -119,6 +119,14 @@ class SharedDataCube(Transforming):
 
     def _close_source(self) -> None:
         """Undo `_open_source`."""
+
+    def _wavelengths(self) -> NDArray[Any] | None:
+        """Wavelength of each band of a line, or None where nobody knows."""
+        return self._plan.wavelengths_nm
+
+    def _source_metadata(self) -> Mapping[str, Any]:
+        """What the source brings along that files shall tell, unless the user says something else."""
+        return {}
 
     def _apply_setting(self, key: str, value: Any) -> None:  # noqa: ARG002 - cameras want the value
         """Called when a user sets `settings[key]`."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.calibration import Calibration
-from openhsi_shared.levels import LevelPlan
+from openhsi_shared.levels import LevelPlan, Transforms
 from openhsi_shared.settings import SettingsMapping
 
 __all__ = ["Functions", "Transforming"]
@@ -54,6 +54,11 @@ class Transforming:
         """Whose numbers these are, for the file."""
         return "custom_tfms" if self.custom_tfms is not None else self.compat or "openhsi_shared"
 
+    @property
+    def _transforms(self) -> Transforms:
+        """Openhsi's transforms, for the frames of the sensor."""
+        return self._plan.transforms
+
     def pipeline(self, x: ArrayLike) -> NDArray[Any]:
         """Make of a frame the line that `put` would save. FrameError if it is none of this camera."""
         frame = np.asarray(x)
@@ -64,24 +69,24 @@ class Transforming:
 
     def crop(self, x: ArrayLike) -> NDArray[Any]:
         """Keep the rows that see the slit."""
-        return self._plan.transforms.crop(np.asarray(x))
+        return self._transforms.crop(np.asarray(x))
 
     def fast_smile(self, x: ArrayLike) -> NDArray[Any]:
         """Take the smile out of a cropped frame."""
-        return self._plan.transforms.fast_smile(np.asarray(x))
+        return self._transforms.fast_smile(np.asarray(x))
 
     def fast_bin(self, x: ArrayLike) -> NDArray[Any]:
         """Sum bands of equally many columns."""
-        return self._plan.transforms.fast_bin(np.asarray(x))
+        return self._transforms.fast_bin(np.asarray(x))
 
     def slow_bin(self, x: ArrayLike) -> NDArray[Any]:
         """Sum bands of equal width in nm."""
-        return self._plan.transforms.slow_bin(np.asarray(x))
+        return self._transforms.slow_bin(np.asarray(x))
 
     def dn2rad(self, x: ArrayLike) -> NDArray[Any]:
         """Turn digital numbers into radiance; at the levels 4 and 6 of pixels that are binned."""
-        return self._plan.transforms.dn2rad(np.asarray(x))
+        return self._transforms.dn2rad(np.asarray(x))
 
     def rad2ref_6SV(self, x: ArrayLike) -> NDArray[Any]:  # noqa: N802 - openhsi's name
         """Turn radiance into reflectance."""
-        return self._plan.transforms.rad2ref_6SV(np.asarray(x))
+        return self._transforms.rad2ref_6SV(np.asarray(x))

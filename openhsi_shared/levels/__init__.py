@@ -15,5 +15,6 @@
 
 from openhsi_shared.levels.copying import copy_pixels
 from openhsi_shared.levels.plan import LEVELS, LevelPlan, check_level
+from openhsi_shared.levels.stepwise import CHAINS, Transforms
 
-__all__ = ["LEVELS", "LevelPlan", "check_level", "copy_pixels"]
+__all__ = ["CHAINS", "LEVELS", "LevelPlan", "Transforms", "check_level", "copy_pixels"]

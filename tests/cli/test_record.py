@@ -72,7 +72,22 @@ def test_level_and_names_and_metadata_and_compression_arrive_in_the_file(record:
     (tmp_path / "meta.json").write_text('{"title": "a beach"}')
     (tmp_path / "settings.json").write_text('{"resolution": [16, 48], "camera_id": "my camera", "exposure_ms": 3}')
     ended = record(
-        *("--level", 0, "--lines", 4, "--cubes", 1, "--out", "away", "--prefix", "first-", "--suffix", "-raw"),
+        *(
+            "--level",
+            0,
+            "--compat",
+            "openhsi",
+            "--lines",
+            4,
+            "--cubes",
+            1,
+            "--out",
+            "away",
+            "--prefix",
+            "first-",
+            "--suffix",
+            "-raw",
+        ),
         *("--meta", "meta.json", "--compression", "deflate", "--compression-level", 1, "--settings", "settings.json"),
     )
     assert ended.code == 0, ended.err
@@ -82,6 +97,7 @@ def test_level_and_names_and_metadata_and_compression_arrive_in_the_file(record:
     with open_cube(file) as cube:
         assert np.asarray(cube.lines[:]).shape == (4, 12, 48)  # rows 2 to 14
         assert cube.level == 0
+        assert cube.attributes["level_arithmetic"] == "openhsi"
         assert cube.attributes["title"] == "a beach"
         settings = json.loads(cube.attributes["settings"])
     assert (settings["camera_id"], settings["exposure_ms"]) == ("my camera", 3)

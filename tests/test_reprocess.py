@@ -1,0 +1,245 @@
+"""Saved cubes are processed again: the same numbers as if the camera had been asked for them, at the recorded times."""
+
+import json
+
+import netCDF4
+import numpy as np
+import pytest
+from flow import COUNTING, cubes_in
+from level_oracle import FWHM_NM, ROWS, SHAPE, Formulas, make_calibration, make_frame, make_plan
+
+from openhsi_shared import ProcessDatacube, ProcessRawDatacube, SharedDataCube, SharedSimulatedCamera, open_cube, verify
+from openhsi_shared.calibration import write_calibration
+from openhsi_shared.errors import ArgumentError, FileError, LevelError, SourceEnded, UnknownKeyword
+
+N_LINES = 5
+KEPT = ("time", "temperature", "frame_id", "camera_time_ns")
+
+
+@pytest.fixture
+def cal_path(tmp_path):
+    return write_calibration(make_calibration(), tmp_path / "calibration.nc")
+
+
+@pytest.fixture
+def keywords(cal_path):
+    return {
+        "n_lines": N_LINES,
+        "cal_path": cal_path,
+        "resolution": SHAPE,
+        "row_slice": (ROWS.start, ROWS.stop),
+        "fwhm_nm": FWHM_NM,
+        "exposure_ms": 10,
+    }
+
+
+@pytest.fixture
+def saved(keywords, tmp_path):
+    """Save five frames at a level, with metadata of the user's, and return the file."""
+
+    def save(level=-1, **how):
+        (tmp_path / "meta.json").write_text(json.dumps({"pilot": "Ada", "site": "Rocky Beach"}))
+        with SharedDataCube(processing_lvl=level, **keywords) as cube:
+            for seed in range(N_LINES):
+                cube.put(make_frame(seed=seed))
+            handle = cube.save(tmp_path / f"level{level}", tmp_path / "meta.json", savefig=False, **how)
+            return handle.result().path
+
+    return save
+
+
+def _columns(path):
+    with open_cube(path) as cube:
+        return {name: cube.column(name).tolist() for name in KEPT if name in cube.dataset}
+
+
+@pytest.mark.parametrize("old_style", [True, False])
+@pytest.mark.parametrize("level", [-1, 0, 1, 2, 3, 4, 5, 6, 7, 8])
+def test_a_raw_cube_becomes_what_the_camera_would_have_made(saved, cal_path, tmp_path, level, old_style):
+    path = saved(old_style=old_style)
+    with ProcessRawDatacube(path, level, cal_path=cal_path) as cube:
+        assert cube.n_lines == N_LINES
+        cube.collect()
+        assert cube.timestamps.data.astype("datetime64[ns]").tolist() == _columns(path)["time"]
+        result = cube.save(tmp_path / "out").result()
+    assert verify(result.path).ok
+    with open_cube(result.path) as made, open_cube(path) as source:
+        for y in range(N_LINES):
+            expected = make_frame(seed=y) if level == -1 else Formulas().level(level, make_frame(seed=y))
+            np.testing.assert_allclose(made.lines[y], expected, rtol=2e-6, atol=2e-6 * abs(expected).max())
+        assert made.level == level
+        np.testing.assert_array_equal(made.times_ns, source.times_ns)
+        np.testing.assert_array_equal(made.frame_ids, source.frame_ids)
+        np.testing.assert_array_equal(made.temperatures, source.temperatures)
+        if level > 1:
+            np.testing.assert_allclose(made.wavelengths_nm, make_plan(level).wavelengths_nm)
+        said, before = made.attributes, source.attributes
+        assert (said["pilot"], said["site"]) == ("Ada", "Rocky Beach")
+        assert (said["source_file"], said["source_uuid"], said["source_level"]) == (path.name, before["uuid"], -1)
+        assert said["uuid"] != before["uuid"]
+        assert not [name for name in said if name.startswith("metadata_")]
+        assert said["exposure_ms"] == 10
+    assert result.path.name == path.name  # the name is the time of the first line
+    assert result.preview_path.exists()
+
+
+def test_compat_gives_openhsis_numbers(saved, cal_path, tmp_path):
+    with ProcessRawDatacube(saved(), 7, cal_path=cal_path, compat="openhsi") as cube:
+        cube.collect()
+        path = cube.save(tmp_path / "out").result().path
+    with open_cube(path) as made:
+        expected = Formulas(buffer=np.uint16).level(7, make_frame(seed=2)).astype(np.float32)
+        np.testing.assert_array_equal(made.lines[2], expected)
+
+
+def test_ids_gaps_and_temperatures_of_a_recording_are_kept(tmp_path):
+    with SharedSimulatedCamera(**COUNTING, n_lines=12, rate=2000, queue=2) as cam:
+        cam.start_cam()
+        cam.collect()
+        while cam.status().lines_lost == 0:  # the queue overflows while we dawdle
+            cam.save(tmp_path / "in").join()
+            cam.collect()
+        cam.save(tmp_path / "in")
+    path = max((tmp_path / "in").rglob("*.nc"))
+    with ProcessRawDatacube(path, -1) as cube:
+        cube.collect()
+        made = cube.save(tmp_path / "out").result().path
+    assert _columns(made) == _columns(path)
+    assert cubes_in(tmp_path / "out")[0].numbers == cubes_in(path.parent)[-1].numbers
+    with open_cube(made) as new, open_cube(path) as old:
+        assert new.attributes["source_lines_lost"] == old.attributes["lines_lost"]
+        assert new.attributes["lines_lost_within"] == old.attributes["lines_lost_within"]
+
+
+def test_frames_can_be_looked_at_one_by_one(saved):
+    with ProcessRawDatacube(saved()) as cube:
+        for seed in range(N_LINES):
+            np.testing.assert_array_equal(cube.get_img(), make_frame(seed=seed))
+        with pytest.raises(SourceEnded, match="all lines of"):
+            cube.get_img()
+        cube.reinitialise()
+        np.testing.assert_array_equal(cube.get_img(), make_frame(seed=0))
+
+
+def test_another_level_begins_with_the_first_line_again(saved, cal_path, tmp_path):
+    with ProcessRawDatacube(saved(), 0, cal_path=cal_path) as cube:
+        for level in (0, 4, 6):
+            cube.set_processing_lvl(level)
+            cube.collect()
+            path = cube.save(tmp_path / f"out{level}").result().path
+            with open_cube(path) as made:
+                assert (made.level, len(made.lines)) == (level, N_LINES)
+
+
+def _of_openhsi(path, old_style, times_ns):
+    """A cube as openhsi 0.4 writes it."""
+    frames = np.stack([make_frame(seed=seed) for seed in range(N_LINES)])
+    dims = ("x", "y", "wavelength") if old_style else ("wavelength", "x", "y")
+    lines = frames.transpose(1, 0, 2) if old_style else frames.transpose(2, 1, 0)
+    with netCDF4.Dataset(path, "w") as file:
+        for name, size in (("x", SHAPE[0]), ("y", N_LINES), ("wavelength", SHAPE[1])):
+            file.createDimension(name, size)
+            file.createVariable(name, "i8", (name,))[:] = np.arange(size)
+        file.createVariable("datacube", "u2", dims)[:] = lines
+        time = file.createVariable("time", "i8", ("y",))
+        time.units, time.calendar = "nanoseconds since 1970-01-01", "proleptic_gregorian"
+        time[:] = times_ns
+        file.createVariable("temperature", "f4", ("y",))[:] = 20 + np.arange(N_LINES)
+        file.description = "a cube of openhsi"
+        file.operator = "Grace"
+
+
+@pytest.mark.parametrize("old_style", [True, False])
+def test_a_cube_of_openhsi_is_processed_whatever_its_order_and_its_clock(tmp_path, keywords, old_style):
+    begin = 1_700_000_000_000_000_000
+    times_ns = begin + np.array([0, 2, -3600, -3598, -3596]) * 10**9  # the clock was set back an hour
+    path = tmp_path / "openhsi.nc"
+    _of_openhsi(path, old_style, times_ns)
+    of_settings = {name: keywords[name] for name in ("row_slice", "fwhm_nm", "exposure_ms", "cal_path")}
+    with ProcessRawDatacube(path, 4, old_style=old_style, **of_settings) as cube:
+        cube.collect()
+        made = cube.save(tmp_path / "out").result().path
+    with open_cube(made) as new:
+        expected = Formulas().level(4, make_frame(seed=3))
+        np.testing.assert_allclose(new.lines[3], expected, rtol=2e-6, atol=2e-6 * abs(expected).max())
+        assert new.times_ns.tolist() == times_ns.tolist()
+        assert new.temperatures.tolist() == [20, 21, 22, 23, 24]
+        assert (new.attributes["operator"], new.attributes["source_file"]) == ("Grace", "openhsi.nc")
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (0, 4), (1, 2), (1, 6), (2, 4), (2, 6), (4, 6), (7, 8), (4, 4)])
+def test_a_processed_cube_is_processed_further(saved, cal_path, tmp_path, before, after):
+    with ProcessDatacube(saved(before), after, cal_path=cal_path) as cube:
+        cube.collect()
+        path = cube.save(tmp_path / "out").result().path
+    assert verify(path).ok
+    with open_cube(path) as made:
+        for y in range(N_LINES):
+            expected = Formulas().level(after, make_frame(seed=y))
+            np.testing.assert_allclose(made.lines[y], expected, rtol=1e-5, atol=2e-6 * abs(expected).max())
+        assert made.level == after
+        if after > 1:
+            np.testing.assert_allclose(made.wavelengths_nm, make_plan(after).wavelengths_nm)
+        assert made.attributes["source_level"] == before
+
+
+def test_functions_of_the_users_are_run_one_after_the_other(saved, cal_path, tmp_path):
+    def halved(line):
+        return line / 2
+
+    with ProcessDatacube(saved(4), 6, cal_path=cal_path) as cube:
+        cube.load_next_tfms([halved, cube.rad2ref_6SV])
+        cube.collect()
+        path = cube.save(tmp_path / "out").result().path
+    with open_cube(path) as made:
+        expected = Formulas().level(6, make_frame(seed=1)) / 2
+        np.testing.assert_allclose(made.lines[1], expected, rtol=1e-5, atol=2e-6 * abs(expected).max())
+        assert made.attributes["level_arithmetic"] == "custom_tfms"
+
+
+# ---- what is refused ----
+
+
+def test_what_cannot_be_undone_is_refused(saved, cal_path):
+    path = saved(4)
+    with pytest.raises(LevelError, match=r"holds lines of level 4, not raw frames .* ProcessDatacube"):
+        ProcessRawDatacube(path, 6, cal_path=cal_path)
+    with pytest.raises(LevelError, match=r"processing_lvl=2 is below that of .*, 4: what was done to lines cannot"):
+        ProcessDatacube(path, 2, cal_path=cal_path)
+    with pytest.raises(LevelError, match="level 8 cannot be made of lines of level 4"):
+        ProcessDatacube(path, 8, cal_path=cal_path)
+    with pytest.raises(LevelError, match="level 5 cannot be made of lines of level 1"):
+        ProcessDatacube(saved(1), 5, cal_path=cal_path)
+
+
+def test_bad_input_is_one_clear_error(saved, tmp_path):
+    path = saved()
+    with pytest.raises(FileError, match=r"missing\.nc"):
+        ProcessRawDatacube(tmp_path / "missing.nc")
+    (tmp_path / "foreign.nc").write_bytes(b"no cube")
+    with pytest.raises(FileError, match=r"foreign\.nc"):
+        ProcessRawDatacube(tmp_path / "foreign.nc")
+    with pytest.raises(ArgumentError, match="is a folder: process one cube at a time"):
+        ProcessRawDatacube(tmp_path)
+    with pytest.raises(LevelError, match="needs"):
+        ProcessRawDatacube(path, 4)
+    with pytest.raises(LevelError, match="processing_lvl must be one of"):
+        ProcessRawDatacube(path, 9)
+    with pytest.raises(UnknownKeyword, match=r"no keyword 'fwhm', did you mean 'fwhm_nm'|'fwhm'"):
+        ProcessRawDatacube(path, fwhm=3)
+
+
+def test_a_damaged_line_is_lost_with_its_id_and_the_others_are_processed(saved, tmp_path):
+    path = saved()
+    data = bytearray(path.read_bytes())
+    with open_cube(path) as cube:
+        at = data.index(cube.lines[3].tobytes())
+    data[at + 10] ^= 8
+    path.write_bytes(data)
+    with ProcessRawDatacube(path) as cube:
+        cube.collect()
+        result = cube.save(tmp_path / "out").result()
+    assert (result.n_lines, result.lines_lost) == (4, 1)
+    with open_cube(result.path) as made:
+        assert made.frame_ids.tolist() == [0, 1, 2, 4]
+        np.testing.assert_array_equal(made.lines[3], make_frame(seed=4))
