@@ -14,6 +14,7 @@ and failures show their values.
 
 import gc
 import math
+import signal
 import threading
 import time
 import weakref
@@ -114,6 +115,17 @@ class CameraContract:
             driver.start()
         with pytest.raises(CameraError):
             driver.set_exposure(self.other_exposure_ms)
+
+    def test_ctrl_c_stays_with_the_program(self, driver: Driver) -> None:
+        """A vendor's package that takes the signal for itself makes every program deaf that uses its camera."""
+        before = signal.getsignal(signal.SIGINT)
+        with closing(driver):
+            driver.open()
+            driver.start()
+            self.read(driver)
+            assert signal.getsignal(signal.SIGINT) is before, "the driver took Ctrl-C"
+            driver.stop()
+        assert signal.getsignal(signal.SIGINT) is before, "the driver took Ctrl-C"
 
     def test_nothing_is_left_behind(self, driver: Driver) -> None:
         """Rounds of open, stream and close use up no thread, process or file descriptor."""

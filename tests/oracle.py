@@ -5,14 +5,28 @@ from pathlib import Path
 
 from benchmarks.account import Account, Verdict
 from benchmarks.witness import Witness
+from openhsi_shared.recording.messages import RecordingSummary
 
-__all__ = ["count", "prove", "prove_after_death"]
+__all__ = ["count", "prove", "prove_after_death", "prove_summary"]
 
 
 def prove(directories: Path | Iterable[Path], offered: int) -> Verdict:
     """Saved and declared lost are exactly the frames 0 to `offered` - 1, disjoint, in order, each CRC right."""
     verdict = count(directories, offered)
     assert verdict.is_exact, str(verdict)
+    return verdict
+
+
+def prove_summary(directory: Path, summary: RecordingSummary) -> Verdict:
+    """The same for a recording that has ended; what was lost after its last line, only its summary can tell."""
+    books = Account().add(directory)
+    last = max(books.saved | books.lost)
+    for gap in summary.lost_ids:
+        if gap.last > last:
+            books.declare_lost(max(gap.first, last + 1), gap.last)
+    verdict = books.verdict(summary.lines + summary.lines_lost)
+    assert verdict.is_exact, str(verdict)
+    assert (verdict.saved, verdict.declared_lost) == (summary.lines, summary.lines_lost)
     return verdict
 
 

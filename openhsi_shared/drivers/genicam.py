@@ -25,6 +25,7 @@ from openhsi_shared.drivers import FrameStamp
 from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
 from openhsi_shared.drivers.features import Feature, Kind, value_of
 from openhsi_shared.errors import CameraError, CameraNotFound, DriverMissing, SettingsError
+from openhsi_shared.processes.spawning import interrupt_deferred
 from openhsi_shared.settings import CameraSettings, nearest_name
 
 with warnings.catch_warnings():
@@ -85,7 +86,8 @@ class GenICamDriver(ConnectedDriver):
                     f"{[*infos]}: check power, cable and network address"
                 )
             info = infos[serial]
-            camera = harvester.create(list(harvester.device_info_list).index(info))
+            with interrupt_deferred():  # harvesters takes Ctrl-C for itself and never gives it back
+                camera = harvester.create(list(harvester.device_info_list).index(info))
             return GenICamConnection(harvester, camera, f"{info.vendor} {info.model} {serial}", str(info.tl_type))
         except CANNOT_OPEN as error:
             harvester.reset()
