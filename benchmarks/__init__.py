@@ -8,5 +8,5 @@ openhsi.
 
 __all__ = ["BENCHMARKS"]
 
-BENCHMARKS = ("imports", "put", "swap", "saving", "compression", "nonstop", "top_rate", "growth", "levels")
+BENCHMARKS = ("imports", "put", "swap", "saving", "compression", "nonstop", "top_rate", "growth", "levels", "loss")
 """Module names, in the order in which they run."""

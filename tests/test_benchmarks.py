@@ -12,7 +12,7 @@ import pytest
 from openhsi_shared import SharedSimulatedCamera
 
 ROOT = Path(__file__).parent.parent
-BENCHMARKS = ("imports", "put", "swap", "saving", "compression", "nonstop", "top_rate", "growth", "levels")
+BENCHMARKS = ("imports", "put", "swap", "saving", "compression", "nonstop", "top_rate", "growth", "levels", "loss")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they measure what only Linux has")
 

@@ -37,8 +37,11 @@ class FrameLoop:
         frame_id, monotonic_ns, camera_ns, status = self.source.read_into(out, 5.0 + 0.01 * self.exposure_ms)
         if monotonic_ns is None:
             monotonic_ns = time.monotonic_ns() - int(self.exposure_ms * 500_000)
+        is_whole = status is FrameStatus.GOOD
+        if not is_whole and frame_id is not None and self.ids.is_behind(frame_id):
+            return False  # the rest of a frame that was given up long ago, and counted then: packets come late, too
         frame_id = intake.ledger.next_id if frame_id is None else self.ids.unwrap(frame_id)
-        if line is None or status is not FrameStatus.GOOD:
+        if line is None or not is_whole:
             intake.lose(frame_id)
             return False
         if out is not line:

@@ -58,11 +58,25 @@ class FrameIds:
         self.last, self._last_raw, self._begins_anew = unwrapped, raw, False
         return unwrapped
 
-    def _step_to(self, raw: int) -> int:
+    def is_behind(self, raw: int) -> bool:
+        """Whether the camera counted `raw` before the last frame, unless it was started anew since.
+
+        >>> ids = FrameIds(65535)
+        >>> ids.unwrap(2), ids.is_behind(65530), ids.is_behind(3)
+        (2, True, False)
+        """
+        return self.last is not None and not self._begins_anew and self._is_backwards(self._step(int(raw)))
+
+    def _step(self, raw: int) -> int:
         step = raw - self._last_raw
-        if self.period is not None:
-            step %= self.period
-        if step < 0 or (self.period is not None and step > self.period // 2):
+        return step if self.period is None else step % self.period
+
+    def _is_backwards(self, step: int) -> bool:
+        return step < 0 or (self.period is not None and step > self.period // 2)
+
+    def _step_to(self, raw: int) -> int:
+        step = self._step(raw)
+        if self._is_backwards(step):
             if not self._has_warned:
                 logger.warning(
                     "the camera's frame counter stepped back from %d to %d: taken as a new start", self._last_raw, raw

@@ -95,6 +95,16 @@ def test_frame_that_did_not_arrive_whole_is_lost():
     assert bench.intake.ledger.lost_ids() == (IdRange(1, 1),)
 
 
+def test_rest_of_a_frame_that_comes_late_does_not_disturb_the_account():
+    """As Aravis gives it when packets are lost: a frame that was given up comes once more, behind later ones."""
+    broken = [FrameStamp(number, 1, None, FrameStatus.INCOMPLETE) for number in (65535, 65534, 65535)]
+    script = [*stamps(65533), *broken[:1], *stamps(1, 2), *broken[1:], *stamps(3)]
+    loop, bench, _ = loop_of(script, period=65535)
+    assert [loop.take() for _ in script] == [True, False, True, True, False, False, True]
+    assert bench.intake.column("frame_id").tolist() == [65533, 65536, 65537, 65538]
+    assert bench.intake.ledger.lost_ids() == (IdRange(65534, 65535),)
+
+
 def test_frames_are_taken_and_counted_while_there_is_no_slot():
     loop, bench, driver = loop_of(stamps(*range(8)), n_lines=1)
     loop.take()
