@@ -109,7 +109,13 @@ class RecordingError(OpenHSIError, RuntimeError):
 
 
 class SaveError(OpenHSIError, OSError):
-    """A cube could not be saved: `errno`, `strerror` and `filename` are the true ones. The cube is still in memory."""
+    """A cube could not be saved: `errno`, `strerror` and `filename` are the true ones. The cube is still in memory.
+
+    `errno` is None where no call of the system failed, but a writer died.
+    """
+
+    def __str__(self) -> str:
+        return super().__str__().removeprefix("[Errno None] ")
 
 
 class PreviewError(OpenHSIError, OSError):
