@@ -29,6 +29,11 @@ class Pending:
     """Its lines lie in a dump: who discards it loses nothing."""
     path: Path | None = None
 
+    def died_of_it(self, words: str) -> SaveError:
+        """Why it is not sent to a writer any more."""
+        said = f"{self.handle.name}: {self.crashes} writers died of it{words}; {KEPT}"
+        return SaveError(None, said, self.label.directory)
+
 
 @dataclass
 class Tally:

@@ -295,9 +295,8 @@ class WriterSupervisor:
     def _dumped(self, cube: int, path: Path) -> None:
         pending = self._pending[cube]
         pending.is_safe = True
-        safe = f"its lines are safe in {path}, of which `openhsi-shared recover` makes a file"
-        words = f"{self._of_what_it_died(pending)}; {safe}; {KEPT}"
-        self._failed(cube, SaveError(None, words, pending.label.directory))
+        safe = f"; its lines are safe in {path}, of which `openhsi-shared recover` makes a file"
+        self._failed(cube, pending.died_of_it(safe))
 
     def _failed(self, cube: int, error: OpenHSIError) -> None:
         pending = self._pending.pop(cube)
@@ -357,13 +356,8 @@ class WriterSupervisor:
         first = self._pending[min(self._pending)]
         first.crashes += 1
         if first.as_dump:
-            words = f"{self._of_what_it_died(first)}, the last with exit code {code}; {KEPT}"
-            self._failed(first.cube, SaveError(None, words, first.label.directory))
+            self._failed(first.cube, first.died_of_it(f", the last with exit code {code}"))
         first.as_dump = first.crashes >= MOST_CRASHES
-
-    @staticmethod
-    def _of_what_it_died(pending: Pending) -> str:
-        return f"{pending.handle.name}: {pending.crashes} writers died of it"
 
     # ---- writers that hang ----
 
