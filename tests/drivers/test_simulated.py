@@ -1,11 +1,11 @@
 """The simulated camera: its light is true, its numbers prove themselves, its clock and its faults are as told."""
 
 import math
-import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
+from simulating import ids_of, read, settings, started
 
 from openhsi_shared.calibration import Calibration, read_calibration, wavelengths_of_columns
 from openhsi_shared.drivers import FrameStatus, driver_class
@@ -19,7 +19,6 @@ from openhsi_shared.drivers.simulated import (
     check_frame,
     frame_number,
 )
-from openhsi_shared.drivers.simulated.free_run import FreeRun
 from openhsi_shared.drivers.simulated.optics import (
     LAMP_LINES_NM,
     colour_spectra,
@@ -36,33 +35,11 @@ from openhsi_shared.errors import (
     FrameError,
     FrameTimeout,
     SettingsError,
-    SourceEnded,
 )
 from openhsi_shared.settings import CameraSettings, read_settings
 from openhsi_shared.testing import CameraContract
 
 RGB_NM = ((640, 670), (530, 590), (450, 510))
-
-
-def settings(rows=16, columns=48, pixel_format="Mono12", **more):
-    return CameraSettings(resolution=(rows, columns), pixel_format=pixel_format, **more)
-
-
-def started(camera_settings=None, **options):
-    driver = SimulatedDriver(camera_settings or settings(), **options)
-    driver.open()
-    driver.start()
-    return driver
-
-
-def read(driver, n=1):
-    """Read n frames: (frames, stamps)."""
-    frames = np.empty((n, *driver.frame_shape), driver.frame_dtype)
-    return frames, [driver.read_into(frame, 5.0) for frame in frames]
-
-
-def ids_of(stamps):
-    return [stamp.frame_id for stamp in stamps]
 
 
 class TestScene(CameraContract):
@@ -233,209 +210,6 @@ def test_a_mode_that_cannot_be_had_leaves_the_one_before(tmp_path):
     driver.open()
     driver.start()
     assert check_frame(read(driver)[0][0])
-
-
-# ---- counted frames -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("pixel_format", ["Mono8", "Mono12"])
-@pytest.mark.parametrize("shape", [(16, 48), (1, 16), (7, 33), (300, 64)])
-def test_a_counted_frame_proves_itself(pixel_format, shape):
-    frames, stamps = read(started(settings(*shape, pixel_format), mode="counting"), 300)
-    assert ids_of(stamps) == list(range(300))
-    assert [frame_number(frame) for frame in frames] == list(range(300))
-    assert all(check_frame(frame) for frame in frames)
-    assert check_frame(np.asfortranarray(frames[3]))
-
-
-@pytest.mark.parametrize("pixel_format", ["Mono8", "Mono12"])
-def test_a_single_wrong_bit_anywhere_shows(pixel_format):
-    frame = read(started(settings(3, 24, pixel_format), mode="counting"), 6)[0][5]
-    pixels = frame.view(np.uint8)
-    for place in np.ndindex(pixels.shape):
-        for bit in range(8):
-            pixels[place] ^= 1 << bit
-            assert not check_frame(frame), f"byte {place}, bit {bit}"
-            pixels[place] ^= 1 << bit
-    assert check_frame(frame)
-
-
-def test_a_torn_line_shows_wherever_it_is_torn():
-    one, other = read(started(mode="counting"), 2)[0]
-    for n_pixels in range(1, one.size):
-        torn = one.copy()
-        torn.reshape(-1)[:n_pixels] = other.reshape(-1)[:n_pixels]
-        assert not check_frame(torn)
-
-
-@pytest.mark.parametrize("pixel_format", ["Mono8", "Mono12"])
-def test_frames_differ_in_every_pixel(pixel_format):
-    frames = read(started(settings(4, 40, pixel_format), mode="counting"), 256)[0]
-    pixels = np.sort(frames[:, :, 16:].reshape(256, -1), axis=0)
-    assert (np.diff(pixels.astype(int), axis=0) > 0).all()
-
-
-def test_the_checksum_is_that_of_all_other_bytes():
-    frame = read(started(mode="counting"), 4)[0][3]
-    content = frame.tobytes()
-    assert int.from_bytes(content[8:12], "little") == zlib.crc32(content[:8] + content[12:])
-
-
-def test_some_rows_of_a_counted_frame_prove_themselves_too():
-    frame = read(started(mode="counting"), 10)[0][9]
-    assert frame_number(frame[5:]) == 9
-    assert check_frame(frame[5:])
-    assert check_frame(frame[:7])
-    assert check_frame(frame[8:9])
-    assert not check_frame(frame[5::2])
-    assert not check_frame(np.vstack([frame[5:], frame[-1:]]))
-    assert not check_frame(frame[::-1])
-    assert not check_frame(np.zeros_like(frame))
-    frame[:, 3] = 10  # a frame of 10 rows has no rows 10 to 15
-    assert not check_frame(frame[5:])
-
-
-def test_frames_far_apart_are_told_from_each_other():
-    driver = started(mode="counting", script=dict.fromkeys(range(65536), "gap"))
-    (frame,), (stamp,) = read(driver)
-    assert stamp.frame_id == frame_number(frame) == 65536
-    assert check_frame(frame)
-    stale = frame.copy()
-    stale[8:] = read(started(mode="counting"))[0][0][8:]
-    assert not check_frame(stale)
-
-
-def test_a_frame_too_small_to_count_is_refused():
-    with pytest.raises(ArgumentError, match=r"at least 8 columns of uint16, got \(16, 7\)"):
-        started(settings(16, 7), mode="counting")
-    with pytest.raises(ArgumentError, match=r"at least 16 columns of uint8, got \(16, 15\)"):
-        started(settings(16, 15, "Mono8"), mode="counting")
-    with pytest.raises(ArgumentError, match=r"1 to 65535 rows"):
-        frame_number(np.empty((0, 16), np.uint16))
-
-
-@pytest.mark.parametrize("line", [np.zeros((16, 48), np.float32), np.zeros(48, np.uint16)])
-def test_a_line_that_no_counting_camera_made_is_refused(line):
-    with pytest.raises(ArgumentError, match="2-D, uint16 or uint8, got"):
-        check_frame(line)
-
-
-# ---- pace ---------------------------------------------------------------------------
-
-
-def test_a_source_without_a_rate_loses_nothing():
-    assert ids_of(read(started(), 100)[1]) == list(range(100))
-
-
-def take_all(run, now_ns):
-    return list(iter(lambda: run.take(now_ns), None))
-
-
-def test_frames_come_at_their_times():
-    run = FreeRun(1000.0, 30, 5_000, None, ())
-    assert [run.exposed_ns(k) for k in range(3)] == [1_005_000, 2_005_000, 3_005_000]
-    assert run.take(1_004_999) is None
-    assert run.next_ns() == 1_005_000
-    assert take_all(run, 1_005_000) == [0]
-    assert run.next_ns() == 2_005_000
-    assert take_all(run, 4_500_000) == [1, 2, 3]
-
-
-def test_a_full_queue_drops_the_newest_and_their_ids_are_never_seen():
-    run = FreeRun(1000.0, 4, 0, None, ())
-    assert run.take(10_500_000) == 0  # frames 0 to 9 came, 4 found room
-    assert run.take(11_500_000) == 1  # frame 10 took the place of frame 0
-    assert take_all(run, 11_500_000) == [2, 3, 10]
-    assert take_all(run, 13_500_000) == [11, 12]
-
-
-def test_the_model_of_the_queue_equals_a_sensor_played_frame_by_frame():
-    random = np.random.default_rng(3)
-    for _ in range(50):
-        rate, size, n_frames = random.uniform(1, 5000), int(random.integers(1, 8)), int(random.integers(0, 200))
-        missing = set(random.integers(0, 200, 10).tolist())
-        run = FreeRun(rate, size, 0, n_frames, missing)
-        waiting, n_exposed, now = [], 0, 0
-        for _ in range(120):
-            now += int(random.exponential(random.choice([0.3, 3.0]) * 1e9 / rate))
-            while n_exposed < n_frames and run.exposed_ns(n_exposed) <= now:
-                if n_exposed not in missing and len(waiting) < size:
-                    waiting.append(n_exposed)
-                n_exposed += 1
-            assert run.take(now) == (waiting.pop(0) if waiting else None)
-
-
-@pytest.mark.parametrize("rate", [0.37, 499.999, 1500.0, 1e6 / 3])
-def test_a_frame_is_there_at_its_nanosecond_and_not_before(rate):
-    for frame_id in (0, 1, 29):
-        run = FreeRun(rate, 30, 7, None, range(frame_id))
-        exposed_ns = run.exposed_ns(frame_id)
-        assert run.take(exposed_ns - 1) is None
-        assert run.take(exposed_ns) == frame_id
-
-
-@pytest.mark.parametrize("rate", [0.37, 499.999, 1500.0, 1e6 / 3])
-def test_the_pace_does_not_drift(rate):
-    run = FreeRun(rate, 30, 7, None, ())
-    for n_frames in (1, 1000, 10**8):
-        assert math.isclose(run.exposed_ns(n_frames - 1) - 7, n_frames * 1e9 / rate, rel_tol=1e-9, abs_tol=1)
-
-
-def test_a_paced_camera_stamps_the_middle_of_each_exposure():
-    driver = started(settings(exposure_ms=2), rate=400.0)
-    stamps = read(driver, 20)[1]
-    middles = np.array([stamp.monotonic_ns for stamp in stamps])
-    assert ids_of(stamps) == list(range(20))
-    assert set(np.diff(middles).tolist()) == {2_500_000}
-    assert set(np.diff([stamp.camera_ns for stamp in stamps]).tolist()) == {2_500_000}
-    assert driver.set_exposure(1.0) == 1.0
-    later = read(driver)[1][0]
-    assert later.monotonic_ns == middles[-1] + (later.frame_id - 19) * 2_500_000 + 500_000
-
-
-def test_an_exposure_is_never_longer_than_its_period():
-    driver = started(settings(exposure_ms=2), rate=2000.0)
-    assert driver.set_exposure(10.0) == 0.5
-    assert driver.set_exposure(0.25) == 0.25
-    assert started().set_exposure(10.0) == 10.0
-
-
-def test_a_slow_reader_loses_what_the_queue_cannot_hold():
-    driver = started(settings(64, 256), rate=1e6, queue=3)
-    ids = ids_of(read(driver, 50)[1])
-    assert all(np.diff(ids) > 0)
-    assert ids[-1] > 100
-
-
-def test_a_new_start_begins_with_an_empty_queue_and_frame_0():
-    driver = started(rate=1e5, queue=5)
-    first = read(driver, 20)[1]
-    driver.stop()
-    driver.start()
-    again = read(driver)[1][0]
-    assert again.frame_id == 0
-    assert again.monotonic_ns > first[-1].monotonic_ns
-    assert again.camera_ns > first[-1].camera_ns
-
-
-def test_a_frame_that_takes_longer_than_one_waits_is_a_timeout_and_still_comes():
-    driver = started(rate=5.0)
-    with pytest.raises(FrameTimeout, match=r"within 0\.001 s: its rate is 5\.0 lines/s"):
-        driver.read_into(np.empty(driver.frame_shape, driver.frame_dtype), 0.001)
-    frame = np.empty(driver.frame_shape, driver.frame_dtype)
-    assert driver.read_into(frame, math.inf).frame_id == 0
-
-
-@pytest.mark.parametrize("rate", [None, 5000.0])
-def test_a_source_with_an_end_has_one(rate):
-    driver = started(rate=rate, n_frames=5, script={4: "gap"})
-    assert ids_of(read(driver, 4)[1]) == [0, 1, 2, 3]
-    for _ in range(2):
-        with pytest.raises(SourceEnded, match=r"its 5 frames \(n_frames\)"):
-            read(driver)
-    driver.stop()
-    driver.start()
-    assert ids_of(read(driver, 4)[1]) == [0, 1, 2, 3]
 
 
 # ---- faults -------------------------------------------------------------------------
