@@ -11,7 +11,8 @@ that was asked for::
 import ctypes
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from multiprocessing.sharedctypes import synchronized
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -184,10 +185,28 @@ class CircArrayBuffer:
         return f"{type(self).__name__}(size={self.size}, axis={self.axis}, dtype={self.dtype}, unread={unread})"
 
 
+class _NoLock:
+    """Stands where a lock is expected. A true one has a name in /dev/shm, which stays there after a `kill -9`."""
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:  # noqa: ARG002 - the lock's interface
+        """Always succeeds."""
+        return True
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+    def __enter__(self) -> bool:
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 class SharedCircArrayBuffer(CircArrayBuffer):
     """A circular array on `multiprocessing.Array`: children that get it at birth share bytes and counters.
 
-    No lock: one process puts, one gets. Hand it to a child as an argument of its spawned `Process`.
+    One process puts, one gets, and neither takes a lock: who dies holding one would stop the other. Hand it to a child
+    as an argument of its spawned `Process`.
     """
 
     def __init__(
@@ -197,15 +216,19 @@ class SharedCircArrayBuffer(CircArrayBuffer):
         c_dtype: Any = ctypes.c_uint8,
         show_func: Callable[[NDArray[Any]], Any] | None = None,
     ) -> None:
-        """Make a zeroed shared array; `c_dtype` is a ctypes type. Raises MemoryShortage if it does not fit."""
+        """Make a zeroed shared array; `c_dtype` is a ctypes type. Raises MemoryShortage if it does not fit.
+
+        `shared_data` is it, with `get_obj()` as a `multiprocessing.Array` has it. Its lock locks nothing.
+        """
         self._describe(size, axis, show_func)
-        self.c_dtype = c_dtype
-        self.shared_data = shared_array(c_dtype, math.prod(self.size), f"SharedCircArrayBuffer of size {self.size}")
+        self.c_dtype = _number_type(c_dtype)
+        raw = shared_array(self.c_dtype, math.prod(self.size), f"SharedCircArrayBuffer of size {self.size}")
+        self.shared_data = synchronized(raw, cast(Any, _NoLock()))
         self._shared_counts = shared_array("q", 2, "counters")
         self._attach_shared()
 
     def _attach_shared(self) -> None:
-        lines = np.frombuffer(self.shared_data, np.dtype(self.c_dtype)).reshape(self._memory_shape())
+        lines = np.frombuffer(self.shared_data.get_obj(), np.dtype(self.c_dtype)).reshape(self._memory_shape())
         self._attach(lines, np.frombuffer(self._shared_counts, np.int64))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -215,3 +238,14 @@ class SharedCircArrayBuffer(CircArrayBuffer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._attach_shared()
+
+
+def _number_type(c_dtype: Any) -> Any:
+    """A ctypes type of numbers, or ArgumentError."""
+    try:
+        code = np.dtype(c_dtype) if isinstance(c_dtype, type) and issubclass(c_dtype, ctypes._SimpleCData) else None
+    except (TypeError, NotImplementedError):  # such as c_void_p
+        code = None
+    if code is None or code.kind not in "uif":
+        raise ArgumentError(f"c_dtype must be a ctypes type of numbers such as ctypes.c_uint16, got {c_dtype!r}")
+    return c_dtype

@@ -5,6 +5,7 @@ What it writes is as safe as our own: whole or not there, on the disk, with chec
 
 import contextlib
 import ctypes
+import math
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -91,12 +92,21 @@ def save_shared_datacube(
 def _lines(shared_array: Any, c_dtype: Any, shape: tuple[int, int, int]) -> NDArray[Any]:
     """Lines first: a view of the array, whose own order is (x, y, wavelength)."""
     memory = shared_array.get_obj() if hasattr(shared_array, "get_obj") else shared_array
-    dtype = np.dtype(getattr(ctypes, c_dtype, c_dtype) if isinstance(c_dtype, str) else c_dtype)
-    pixels = np.frombuffer(memory, np.uint8).view(dtype)
-    n = int(np.prod(shape))
-    if len(shape) != 3 or n < 1 or pixels.size < n:
-        raise ArgumentError(f"shared_array holds {pixels.size} pixels of {dtype}, which do not make a cube of {shape}")
-    return pixels[:n].reshape(shape).transpose(1, 0, 2)
+    expected = "expected a multiprocessing.Array (or any buffer) with exactly the pixels of the cube"
+    try:
+        dtype = np.dtype(getattr(ctypes, c_dtype, c_dtype) if isinstance(c_dtype, str) else c_dtype)
+        of_array = np.dtype(getattr(memory, "_type_", np.uint8))
+        pixels = np.frombuffer(memory, np.uint8)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"shared_array {shared_array!r:.80} of {c_dtype!r}: {error}; {expected}") from error
+    if of_array not in (dtype, np.dtype(np.uint8), np.dtype(np.int8), np.dtype("S1")):
+        raise ArgumentError(f"shared_array holds {of_array}, but c_dtype is {dtype}: {expected}")
+    if len(shape) != 3 or min(shape) < 1 or math.prod(shape) * dtype.itemsize != pixels.nbytes:
+        raise ArgumentError(
+            f"shared_array has {pixels.nbytes} bytes, but a cube of shape {tuple(shape)} and {dtype} has "
+            f"{math.prod(shape) * dtype.itemsize}: {expected}"
+        )
+    return pixels.view(dtype).reshape(shape).transpose(1, 0, 2)
 
 
 def _variable(name: str, given: Any) -> Variable:

@@ -255,10 +255,25 @@ def test_lines_put_by_the_parent_are_read_by_a_child_and_then_are_read_here_too(
 
 def test_shared_array_travels_at_birth_only():
     buffer = SharedCircArrayBuffer((3, 2))
-    with pytest.raises((pickle.PicklingError, TypeError)):
+    with pytest.raises(RuntimeError, match="through inheritance"):
         pickle.dumps(buffer)
     with child(get_all) as (_, connection), pytest.raises(RuntimeError, match="through inheritance"):
         connection.send(buffer)
+
+
+def test_shared_array_is_one_of_multiprocessing():
+    """As openhsi's users read it: `np.frombuffer(buffer.shared_data.get_obj())`."""
+    buffer = SharedCircArrayBuffer((2, 3), 0, ctypes.c_uint16)
+    buffer.put([1, 2, 3])
+    with buffer.shared_data.get_lock():
+        seen = np.frombuffer(buffer.shared_data.get_obj(), np.uint16)
+    assert seen.tolist() == [1, 2, 3, 0, 0, 0] == buffer.shared_data[:]
+
+
+@pytest.mark.parametrize("c_dtype", [np.uint16, "H", ctypes.c_char, 5, None])
+def test_shared_array_of_what_are_no_numbers_is_refused(c_dtype):
+    with pytest.raises(ArgumentError, match="c_dtype must be a ctypes type of numbers such as"):
+        SharedCircArrayBuffer((2, 3), 0, c_dtype)
 
 
 def shared_files():

@@ -97,9 +97,24 @@ def test_coordinates_that_do_not_fit_are_refused(tmp_path, changes, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_array_that_is_too_small_and_a_missing_folder_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("array", "c_dtype", "shape", "words"),
+    [
+        (None, ctypes.c_uint16, (6, 6, 7), r"420 bytes, but a cube of shape \(6, 6, 7\) and uint16 has 504"),
+        (None, ctypes.c_uint16, (5, 6, 2), "420 bytes, but a cube"),
+        (None, ctypes.c_uint16, (5, 42), "420 bytes, but a cube"),
+        (None, ctypes.c_uint8, (5, 6, 14), "holds uint16, but c_dtype is uint8"),
+        ([1, 2], ctypes.c_uint16, (1, 1, 2), "expected a multiprocessing.Array"),
+        (None, "c_unit16", SHAPE, "expected a multiprocessing.Array"),
+    ],
+)
+def test_an_array_that_is_not_exactly_the_cube_is_refused(tmp_path, array, c_dtype, shape, words):
+    with pytest.raises(ArgumentError, match=words):
+        save_shared_datacube(str(tmp_path / "a"), array or shared(False)[0], c_dtype, shape, {}, {}, -1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_refused(tmp_path):
     array, _ = shared(False)
-    with pytest.raises(ArgumentError, match="210 pixels"):
-        save_shared_datacube(str(tmp_path / "a"), array, ctypes.c_uint16, (6, 6, 7), {}, {}, -1)
     with pytest.raises(SaveError, match="gone"):
         save_shared_datacube(str(tmp_path / "gone" / "a"), array, ctypes.c_uint16, SHAPE, {}, {}, -1)
