@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from openhsi_shared.errors import ArgumentError
 
 __all__ = [
+    "ATTRIBUTE_CHECKSUMS",
     "TIME_UNITS",
     "Cube",
     "Variable",
@@ -35,6 +36,10 @@ __all__ = [
 
 FORMAT = "openhsi_shared"
 FORMAT_VERSION = 1
+ATTRIBUTE_CHECKSUMS = "attributes_crc32"
+"""Attribute with the checksums of long ones, as JSON: {name: CRC-32}. There if there are any."""
+MOST_BYTES_OF_AFFIXES = 200
+"""Of the 255 that a name has: the rest is for the time, for endings, and for a number where a name is taken."""
 TIME_UNITS = "nanoseconds since 1970-01-01T00:00:00Z"
 
 RADIANCE = {
@@ -180,15 +185,24 @@ def cube_stem(time_ns: int, prefix: str = "", suffix: str = "") -> str:
     >>> cube_stem(1_700_000_000_123_456_789, prefix="sea_")
     'sea_2023_11_14-22_13_20_123456'
     """
+    n_bytes = 0
     for what, text in (("prefix", prefix), ("suffix", suffix)):
-        if set(text) & set("/\\:\0"):
+        if not isinstance(text, str):
+            raise ArgumentError(f"{what} must be text, or '' for none, got {text!r}")
+        if set(text) & set("/\\:") or any(letter < " " for letter in text):
             raise ArgumentError(
-                f"{what} {text!r} cannot be part of a file's name: it must be text without / \\ : and NUL"
+                f"{what} {text!r} cannot be part of a file's name: it must be text without / \\ : and control characters"
             )
         try:
-            os.fsencode(text)
+            n_bytes += len(os.fsencode(text))
         except UnicodeEncodeError as error:
             raise ArgumentError(f"{what} {text!r} cannot be part of a file's name: {error}") from error
+    if n_bytes > MOST_BYTES_OF_AFFIXES:
+        raise ArgumentError(
+            f"prefix and suffix have {n_bytes} bytes: names of files hold {MOST_BYTES_OF_AFFIXES} beside the time"
+        )
+    if prefix.startswith("."):
+        raise ArgumentError(f"prefix {prefix!r} would hide the file: it must not begin with a dot")
     return f"{prefix}{_moment(time_ns).strftime('%Y_%m_%d-%H_%M_%S_%f')}{suffix}"
 
 
@@ -324,7 +338,7 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
         "date_created": _iso(created_ns),
         "history": f"{_iso(created_ns)} written by openhsi_shared",
     }
-    later = {"complete", "durability"}
+    later = {"complete", "durability", ATTRIBUTE_CHECKSUMS}
     ours |= user_attributes(cube.attributes, ours.keys() | later)
     return DEFAULTS | user_attributes(cube.metadata, ours.keys() | later) | ours
 

@@ -57,12 +57,26 @@ def test_names_are_utc_to_the_microsecond():
     assert cube_stem(np.int64(-1)) == "1969_12_31-23_59_59_999999"
 
 
-@pytest.mark.parametrize("text", ["a/b", "a\\b", "a:b", "a\0b", "\ud800"])
+@pytest.mark.parametrize("text", ["a/b", "a\\b", "a:b", "a\0b", "a\nb", "\ud800"])
 def test_what_no_file_name_can_hold_is_refused(text):
     with pytest.raises(ArgumentError, match="cannot be part of a file's name"):
         cube_stem(TIME_NS, prefix=text)
     with pytest.raises(ArgumentError, match="suffix"):
         cube_stem(TIME_NS, suffix=text)
+
+
+@pytest.mark.parametrize(
+    ("affixes", "said"),
+    [
+        ({"prefix": None}, "prefix must be text, or '' for none, got None"),
+        ({"suffix": ["a"]}, r"suffix must be text, or '' for none, got \['a'\]"),
+        ({"prefix": "é" * 60, "suffix": "x" * 81}, "prefix and suffix have 201 bytes: names of files hold 200"),
+        ({"prefix": ".hidden"}, "must not begin with a dot"),
+    ],
+)
+def test_what_would_spoil_a_name_is_refused_before_anything_is_collected(affixes, said):
+    with pytest.raises(ArgumentError, match=said):
+        cube_stem(TIME_NS, **affixes)
 
 
 @pytest.mark.parametrize(

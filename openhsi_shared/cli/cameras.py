@@ -1,8 +1,6 @@
 """`openhsi-shared cameras`: which cameras there are, and why the others are not."""
 
-import inspect
 import logging
-from collections.abc import Callable
 
 import click
 
@@ -30,12 +28,12 @@ def cameras() -> None:
 
 def _look(name: str) -> tuple[bool, str]:
     """Whether a camera can be opened, and what it is or why not."""
-    from openhsi_shared.drivers import driver_class
+    from openhsi_shared.drivers import driver_class, needed_options
     from openhsi_shared.settings import CameraSettings
 
     try:
         make = driver_class(name)
-        needed = _needed_options(make)
+        needed = needed_options(make)
         if needed:
             return True, "needs " + " ".join(f"--option {option}=..." for option in needed)
         driver = make(CameraSettings())
@@ -48,9 +46,3 @@ def _look(name: str) -> tuple[bool, str]:
     except OpenHSIError as error:
         logger.info("%s: why not", name, exc_info=True)
         return False, in_one_line(error)
-
-
-def _needed_options(make: Callable[..., object]) -> list[str]:
-    """Options without which a driver cannot be made."""
-    parameters = inspect.signature(make).parameters.values()
-    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]

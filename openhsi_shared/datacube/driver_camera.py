@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.capture.temperature import TemperatureWatch
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
-from openhsi_shared.drivers import Driver, HasTemperature, driver_class
+from openhsi_shared.drivers import Driver, HasTemperature, driver_class, needed_options
 from openhsi_shared.errors import ArgumentError
 
 __all__ = ["DriverCamera"]
@@ -34,6 +34,9 @@ class DriverCamera(SharedOpenHSI):
         make = self._driver_class()
         takes_calibration = "calibration" in inspect.signature(make).parameters
         extra = {"calibration": self.calibration} if takes_calibration and self.cal_path else {}
+        for name in needed_options(make):
+            if name not in options:
+                raise ArgumentError(f"{type(self).__name__} needs {name}=... (in commands: --option {name}=...)")
         driver = make(self.settings.model, **options, **extra)
         driver.open()
         self._driver = driver

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from openhsi_shared.buffers.memory import require_memory
 from openhsi_shared.buffers.slots import SlotLayout
 from openhsi_shared.calibration import Calibration, read_calibration
 from openhsi_shared.datacube.engine import SaveOptions
@@ -28,6 +29,8 @@ OF_THE_CUBE = {
     "compat",
     "custom_tfms",
 }
+FRAME_BYTES = 16
+"""What a pixel of a frame takes, at least, while it is made and worked on."""
 FOR_BOTH = {"compat"}
 """The cube's and, where it takes it, the source's."""
 
@@ -76,11 +79,20 @@ def read_keywords(keywords: Mapping[str, Any], source_names: set[str], camera: s
     of_the_cube["cal_path"] = cal_path = cal_path or pkl_path
     SlotLayout(n_slots=options.n_buffers, n_lines=of_the_cube["n_lines"], line_shape=(1, 1), dtype="uint8")
     check_level(of_the_cube["processing_lvl"])
+    settings = read_settings(of_the_cube["json_path"], of_settings)
+    _check_frame(settings)
     return Wanted(
         **of_the_cube,
         options=options,
         source_options=source_options,
-        settings=read_settings(of_the_cube["json_path"], of_settings),
+        settings=settings,
         calibration=read_calibration(cal_path),
         calibration_sha256=hashlib.sha256(Path(cal_path).read_bytes()).hexdigest() if cal_path else "",
     )
+
+
+def _check_frame(settings: CameraSettings) -> None:
+    """MemoryShortage for frames that a mistyped resolution makes larger than this machine, before anybody makes one."""
+    if settings.resolution is not None:
+        rows, columns = settings.resolution
+        require_memory(rows * columns * FRAME_BYTES, f"a frame of {rows} x {columns} pixels (resolution)")

@@ -48,7 +48,7 @@ class Labeller:
             (last_settings, last_metadata, last_how), label = self._last
             if last_settings is settings and last_metadata is metadata and last_how == how:
                 return label
-        if prefix or suffix:
+        if prefix != "" or suffix != "":
             cube_stem(0, prefix, suffix)  # refuses what cannot be a name
         label = Label(
             directory=directory,
@@ -68,11 +68,11 @@ class Labeller:
             return self._basis
         try:
             stat = Path(path).stat()
-        except OSError as error:
+        except (OSError, TypeError, ValueError) as error:
             raise SettingsError(f"preconfig_meta_path {path} cannot be read: {error}; expected a JSON file") from error
         version = (str(path), stat.st_mtime_ns, stat.st_size)
         if self._metadata[0] != version:
-            self._metadata = version, self._basis | read_json(path)
+            self._metadata = version, self._basis | read_json(path, "preconfig_meta_path")
         return self._metadata[1]
 
     def _provenance(self, settings: CameraSettings) -> dict[str, Any]:

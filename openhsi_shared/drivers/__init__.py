@@ -5,6 +5,7 @@ add theirs by an entry point in the group `openhsi_shared.drivers`; their author
 `openhsi_shared.testing.CameraContract`.
 """
 
+import inspect
 from collections.abc import Callable
 from enum import IntEnum
 from importlib import metadata
@@ -25,6 +26,7 @@ __all__ = [
     "HasTemperature",
     "driver_class",
     "driver_names",
+    "needed_options",
 ]
 
 DRIVERS = {
@@ -40,6 +42,8 @@ DRIVERS = {
 }
 """Our own: name to class. Those of other packages are found by their entry points."""
 
+EXTRAS = ("basler", "genicam", "web")
+"""Drivers whose packages pip brings, by extras of the same names; the others say where theirs come from."""
 ENTRY_POINT_GROUP = "openhsi_shared.drivers"
 
 
@@ -138,5 +142,12 @@ def driver_class(name: str) -> Callable[..., Driver]:
         loaded: Callable[..., Driver] = point.load()
     except ImportError as error:
         missing = getattr(error, "name", None) or error
-        raise DriverMissing(f"camera {name!r} needs the package {str(missing)!r}: {error}") from error
+        way = f"; pip install 'openhsi_shared[{name}]'" if name in EXTRAS else ""
+        raise DriverMissing(f"camera {name!r} needs the package {str(missing)!r}: {error}{way}") from error
     return loaded
+
+
+def needed_options(make: Callable[..., Driver]) -> list[str]:
+    """Options without which a driver cannot be made."""
+    parameters = inspect.signature(make).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]

@@ -132,6 +132,8 @@ class WriterSupervisor:
         """Send a held cube again, to be saved in `directory`."""
         with self.changed:
             pending = self._held_by(handle)
+            if not isinstance(directory, str | Path) or not str(directory):
+                raise ArgumentError(f"retry needs a directory, got {directory!r}")
             where = str(Path(directory).absolute())
             label = dataclasses.replace(pending.label, directory=where, make_directory=True)
             self._register.write_label(pending.slot, label.as_bytes)  # may be refused: it is still held

@@ -42,3 +42,4 @@ def test_a_missing_package_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "pypylon.py").write_text("raise ModuleNotFoundError(\"No module named 'pypylon'\", name='pypylon')")
     row = _row(run("cameras", PYTHONPATH=f"{tmp_path}{os.pathsep}{PACKAGE_PARENT}"), "basler")
     assert row.startswith("basler not there camera 'basler' needs the package 'pypylon'")
+    assert row.endswith("; pip install 'openhsi_shared[basler]'")
