@@ -10,6 +10,7 @@ of the cube, and tells from which cube it was made.
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from openhsi_shared.drivers import Driver, FrameStamp
 from openhsi_shared.drivers.replay import ReplayDriver
 from openhsi_shared.errors import ArgumentError, LevelError
 from openhsi_shared.files.reading import open_cube
-from openhsi_shared.levels import CHAINS, LevelPlan, Transforms
+from openhsi_shared.levels import CHAINS, LevelPlan, Transforms, check_functions, quantity_of, recognise_level
 from openhsi_shared.settings import CameraSettings
 from openhsi_shared.writer.handle import SaveHandle
 
@@ -91,6 +92,16 @@ class _AsRecorded(ReplayDriver):
         return float(self._temperatures[self._number]) if known else float("nan")  # type: ignore[index]
 
 
+def _path_of(fname: str | os.PathLike[str]) -> Path:
+    """The path of a cube. ArgumentError for what is none."""
+    if not isinstance(fname, str | os.PathLike) or not str(fname):
+        raise ArgumentError(f"fname must be the path of a saved cube, got {fname!r}")
+    path = Path(fname)
+    if path.is_dir():
+        raise ArgumentError(f"{path} is a folder: process one cube at a time, or replay it with SharedReplayCamera")
+    return path
+
+
 class ProcessRawDatacube(DriverCamera):
     """A saved cube of raw frames (level -1), of ours or of openhsi's, as a camera that is asked for another level.
 
@@ -113,17 +124,18 @@ class ProcessRawDatacube(DriverCamera):
         Without `json_path` the settings are those that a file of ours was recorded with. The exposure is always that of
         the file, if it tells one. `old_style` is openhsi's, and not needed: axes are known by their names. `keywords`
         are those of every camera; `n_lines` is the length of the cube unless it is given. Raises FileError,
-        LevelError for a cube that is not raw, and what a camera raises.
+        LevelError for a cube that is not raw, ArgumentError for what is no path of a file, and what a camera raises.
         """
         del old_style
-        path = Path(fname)
-        if path.is_dir():
-            raise ArgumentError(f"{path} is a folder: process one cube at a time, or replay it with SharedReplayCamera")
+        path = _path_of(fname)
         with open_cube(path) as cube:
             self.source_path, self.source_level = path, cube.level
             self._source_attributes: dict[str, Any] = dict(cube.attributes)
             self._source_is_ours = cube.is_ours
             self._source_wavelengths = cube.wavelengths_nm
+            self._source_dtype, self._source_shape = cube.lines.dtype, (cube.lines.shape[1], cube.lines.shape[2])
+            labels = {} if cube.is_ours else cube.dataset["datacube"].attrs
+            self._source_quantity, self._source_units = quantity_of(labels), str(labels.get("units", ""))
             n_lines = len(cube.lines)
         self._check_level(processing_lvl)
         if json_path is None:
@@ -138,6 +150,16 @@ class ProcessRawDatacube(DriverCamera):
                 f"{self.source_path} holds lines of level {self.source_level}, not raw frames (level -1): "
                 "process them further with ProcessDatacube"
             )
+        if self._source_dtype.kind == "f" or self._source_quantity != "counts":
+            raise LevelError(
+                f"{self.source_path} holds {self._lines_in_words()}, not raw frames (whole numbers of a sensor): "
+                "process them further with ProcessDatacube"
+            )
+
+    def _lines_in_words(self) -> str:
+        rows, bands = self._source_shape
+        units = f" in {self._source_units!r}" if self._source_units else ""
+        return f"lines of {rows} x {bands} {self._source_dtype}{units}"
 
     def _recorded_settings(self) -> dict[str, Any]:
         """Settings of the recording that were more than defaults; of a file of openhsi's none are known."""
@@ -145,7 +167,7 @@ class ProcessRawDatacube(DriverCamera):
             return {}
         told = json.loads(self._source_attributes.get("settings", "{}"))
         usual = CameraSettings().model_dump(mode="json")
-        return {name: value for name, value in told.items() if name in usual and value != usual[name]}
+        return {name: value for name, value in told.items() if name in usual and value not in (None, usual[name])}
 
     # ---- as a camera ----
 
@@ -154,6 +176,7 @@ class ProcessRawDatacube(DriverCamera):
 
     def _open_source(self, options: Mapping[str, Any]) -> tuple[tuple[int, int], np.dtype[Any]]:
         wanted_ms = self.settings.model.exposure_ms
+        self._look_at_lines()
         found = super()._open_source(options)
         self._watch = None  # each line has a temperature of its own
         if "exposure_ms" in self.settings.model.model_fields_set and self.settings.model.exposure_ms != wanted_ms:
@@ -161,6 +184,41 @@ class ProcessRawDatacube(DriverCamera):
                 "%s was recorded with exposure_ms=%s: that is used", self.source_path, self.settings.model.exposure_ms
             )
         return found
+
+    def _look_at_lines(self) -> None:
+        """LevelError if a file that does not tell its level holds what the settings say are no whole frames."""
+        if self.source_level is None and self._recognised() in (0, 1):
+            raise LevelError(
+                f"{self.source_path} holds {self._lines_in_words()}, which the settings say are of level "
+                f"{self._recognised()}, not raw frames of {self.settings.model.resolution}: process them further with "
+                f"ProcessDatacube, or mend resolution and row_slice"
+            )
+
+    def _recognised(self) -> int | None:
+        """The level of a file that does not tell it."""
+        return recognise_level(
+            self._source_quantity,
+            self._source_dtype,
+            self._source_shape,
+            self._source_wavelengths,
+            self.settings.model.resolution,
+            self._transforms_of(self.settings.model.resolution or self._source_shape),
+        )
+
+    def _transforms_of(self, sensor_shape: tuple[int, int]) -> Transforms:
+        """Openhsi's transforms for frames of a sensor. SettingsError if row_slice lies outside."""
+        settings = self.settings.model
+        return Transforms(
+            self.processing_lvl,
+            sensor_shape,
+            settings.dtype_in,
+            settings.rows_of(sensor_shape[0]),
+            self.calibration,
+            settings.fwhm_nm,
+            settings.exposure_ms,
+            settings.luminance,
+            is_compat=self.compat is not None,
+        )
 
     def _frame_source(self) -> Driver:
         driver = self.driver
@@ -210,20 +268,35 @@ class ProcessDatacube(ProcessRawDatacube):
     ) -> None:
         """As `ProcessRawDatacube`. `processing_lvl` is the level of the result; None: that of the file.
 
-        Raises LevelError where the file's level is no step on the way to it: then say with `load_next_tfms`, or
-        `custom_tfms`, what is to be done, or begin with the raw cube.
+        A file of openhsi does not tell its level: it is concluded from units, type, shape and bands, where these leave
+        no doubt. Raises LevelError where the file's level is not known, or is no step on the way to `processing_lvl`:
+        then say with `load_next_tfms`, or `custom_tfms`, what is to be done, or begin with the raw cube.
         """
-        wanted = processing_lvl
+        wanted, path = processing_lvl, _path_of(fname)
+        self._told_level: int | None = None
         if wanted is None:
-            with open_cube(fname) as cube:
+            with open_cube(path) as cube:
                 wanted = -1 if cube.level is None else cube.level
-        super().__init__(fname, wanted, json_path, cal_path, old_style, **keywords)
+        self._keeps_level = processing_lvl is None
+        super().__init__(path, wanted, json_path, cal_path, old_style, **keywords)
 
     def load_next_tfms(self, next_tfms: Functions = ()) -> None:
         """Let these functions, from line to line, be run one after the other; `collect` begins with the first line."""
+        check_functions(next_tfms, "next_tfms")
         self.reinitialise(custom_tfms=list(next_tfms))
 
     def _check_level(self, processing_lvl: int) -> None:
+        self._told_level = self.source_level
+        self._check_order(processing_lvl)
+
+    def _look_at_lines(self) -> None:
+        if self._told_level is None:
+            self.source_level = self._recognised()
+            if self._keeps_level and self.processing_lvl == -1 and self.source_level is not None:
+                self.processing_lvl = self.source_level
+            self._check_order(self.processing_lvl)
+
+    def _check_order(self, processing_lvl: int) -> None:
         if self.source_level is not None and processing_lvl < self.source_level:
             raise LevelError(
                 f"processing_lvl={processing_lvl} is below that of {self.source_path}, {self.source_level}: "
@@ -235,33 +308,56 @@ class ProcessDatacube(ProcessRawDatacube):
         return {"exposure_ms": super()._reported(driver)["exposure_ms"]}
 
     def _make_plan(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any]) -> None:
-        settings, level = self.settings.model, -1 if self.source_level is None else self.source_level
-        sensor_shape = settings.resolution or frame_shape
-        self._of_sensor = Transforms(
-            self.processing_lvl,
-            sensor_shape,
-            settings.dtype_in,
-            settings.rows_of(sensor_shape[0]),
-            self.calibration,
-            settings.fwhm_nm,
-            settings.exposure_ms,
-            settings.luminance,
-            is_compat=self.compat is not None,
-        )
+        settings = self.settings.model
+        self._of_sensor = self._transforms_of(settings.resolution or frame_shape)
         functions = self.custom_tfms
         if functions is None:
-            functions = [getattr(self._of_sensor, name) for name in self._steps_between(level, self.processing_lvl)]
-        self._plan = LevelPlan(
-            level=self.processing_lvl,
-            frame_shape=frame_shape,
-            frame_dtype=frame_dtype,
-            rows=slice(0, frame_shape[0]),
-            calibration=self.calibration,
-            fwhm_nm=settings.fwhm_nm,
-            exposure_ms=settings.exposure_ms,
-            luminance=settings.luminance,
-            custom_tfms=functions,
+            steps = self._steps()
+            if "dn2rad" in steps:
+                self._require_exposure(f"processing_lvl={self.processing_lvl}")
+            functions = [getattr(self._of_sensor, name) for name in steps]
+        try:
+            self._plan = LevelPlan(
+                level=self.processing_lvl,
+                frame_shape=frame_shape,
+                frame_dtype=frame_dtype,
+                rows=slice(0, frame_shape[0]),
+                calibration=self.calibration,
+                fwhm_nm=settings.fwhm_nm,
+                exposure_ms=settings.exposure_ms,
+                luminance=settings.luminance,
+                custom_tfms=functions,
+            )
+        except LevelError as error:
+            if self.custom_tfms is not None or error.__cause__ is None:
+                raise
+            raise LevelError(
+                f"{self.source_path} holds {self._lines_in_words()} of level {self.source_level}, which do not fit "
+                f"settings and calibration on the way to level {self.processing_lvl} ({error.__cause__}): give those "
+                f"that they were recorded with, or say what is to be done with custom_tfms or load_next_tfms"
+            ) from error.__cause__
+
+    def _steps(self) -> tuple[str, ...]:
+        """What is done to lines without `custom_tfms`."""
+        if self.source_level is not None:
+            return self._steps_between(self.source_level, self.processing_lvl)
+        if self._is_unchanged:
+            return ()
+        raise LevelError(
+            f"{self.source_path} does not tell what was done to its {self._lines_in_words()}, so that nobody knows how "
+            f"to make level {self.processing_lvl} of them: leave processing_lvl out and say what is to be done with "
+            f"custom_tfms or load_next_tfms, or begin with the raw cube"
         )
+
+    @property
+    def _is_unchanged(self) -> bool:
+        """Whether lines of a level that nobody knows stay what they are."""
+        return self.source_level is None and self._keeps_level and self.processing_lvl == -1
+
+    @property
+    def _arithmetic(self) -> str:
+        """Of lines that nobody knows, not ours."""
+        return "custom_tfms" if self._is_unchanged else super()._arithmetic
 
     def _steps_between(self, before: int, after: int) -> tuple[str, ...]:
         done, wanted = CHAINS[before], CHAINS[after]
@@ -285,7 +381,9 @@ class ProcessDatacube(ProcessRawDatacube):
         n_bands, found = self._plan.line_shape[1], self._source_wavelengths
         if found is not None and len(found) == n_bands:
             return found
+        if self.processing_lvl < 2:
+            return self._plan.wavelengths_nm
         lacks = self.calibration.missing_for(3 if self.processing_lvl in (3, 7, 8) else 2)
-        if self.processing_lvl >= 2 and not lacks and len(self._of_sensor.bands.wavelengths_nm) == n_bands:
+        if not lacks and len(self._of_sensor.bands.wavelengths_nm) == n_bands:
             return self._of_sensor.bands.wavelengths_nm
         return None

@@ -8,6 +8,7 @@ import difflib
 import json
 import logging
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,9 +27,16 @@ from pydantic import (
 
 from openhsi_shared.errors import SettingsError
 
-__all__ = ["CameraSettings", "SettingsMapping", "nearest_name", "read_json", "read_settings"]
+__all__ = ["CHANGEABLE", "CameraSettings", "SettingsMapping", "nearest_name", "read_json", "read_settings"]
 
 logger = logging.getLogger(__name__)
+
+MOST_LEVELS = 100
+"""How deep a file may be nested. Far more, and what was read could not be sent on, or written: Python's limit of a
+thousand calls counts the callers, too, and these differ."""
+_SHORT = reprlib.Repr()
+"""Shows a value in a message: what was mistyped fits, a file that was pasted into it does not."""
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
 class CameraSettings(BaseModel):
@@ -116,46 +124,73 @@ class CameraSettings(BaseModel):
         return slice(first, end)
 
 
+OF_THE_SCENE = {"longitude", "latitude", "altitude", "datetime_str"} | {"radiosonde_station_num", "radiosonde_region"}
+CHANGEABLE = frozenset({"exposure_ms", "camera_id", "sixs_path", *OF_THE_SCENE})
+"""Settings of an open camera that may change: it does so at once, or they describe something else than the camera."""
+
+
 class SettingsMapping(MutableMapping[str, Any]):
     """The settings of a camera, as the dictionary that users of openhsi know.
 
     Setting a key validates all of them and replaces the frozen `model`, then tells `when_set`; nothing changes if
-    either refuses. Deleting a key that was set brings its default back.
+    either refuses. Deleting a key that was set brings its default back, in the same way. With `when_set` a camera is
+    open: then SettingsError for what cannot be changed any more (all known keys but `CHANGEABLE`). Other keys are notes
+    of the user's.
     """
 
     def __init__(self, model: CameraSettings, when_set: Callable[[str, Any], None] | None = None) -> None:
         self.model = model
+        self.not_known: frozenset[str] = frozenset()
+        """Keys whose true value nobody knows, such as the exposure of a camera that does not tell it: shown as None."""
         self._when_set = when_set
 
+    def _shown(self) -> dict[str, Any]:
+        return self.model.model_dump() | dict.fromkeys(self.not_known)
+
     def __getitem__(self, key: str) -> Any:
-        values = self.model.model_dump()
-        return values[key]
+        return self._shown()[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        before = self.model
-        self.model = make_settings(before.model_dump(exclude_unset=True) | {key: value}, f"settings[{key!r}]")
-        if self._when_set is not None:
-            try:
-                self._when_set(key, value)
-            except BaseException:
-                self.model = before
-                raise
+        is_new = key not in self._shown()
+        values = self.model.model_dump(exclude_unset=True) | {key: value}
+        self._replace(make_settings(values, f"settings[{key!r}]"), key)
+        hint = nearest_name(key, CameraSettings.model_fields) if is_new else ""
+        if hint:
+            logger.warning("settings[%r] is kept as a note, but nobody uses it%s", key, hint)
 
     def __delitem__(self, key: str) -> None:
         values = self.model.model_dump(exclude_unset=True)
         if key not in values:
             raise KeyError(key)
         del values[key]
-        self.model = make_settings(values, f"settings without {key!r}")
+        self._replace(make_settings(values, f"settings without {key!r}"), key)
+
+    def _replace(self, after: CameraSettings, key: str) -> None:
+        """Make `after`, where `key` has changed, the model, if the camera can do it."""
+        before, value = self.model, getattr(after, key, None)
+        if self._when_set is None:
+            self.model = after
+            return
+        if key in CameraSettings.model_fields and key not in CHANGEABLE and value != getattr(before, key):
+            raise SettingsError(
+                f"{key} cannot be changed on an open camera: call reinitialise({key}=...) to make it {value!r} "
+                f"instead of {getattr(before, key)!r}"
+            )
+        self.model = after
+        try:
+            self._when_set(key, value)
+        except BaseException:
+            self.model = before
+            raise
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.model.model_dump())
+        return iter(self._shown())
 
     def __len__(self) -> int:
-        return len(self.model.model_dump())
+        return len(self._shown())
 
     def __repr__(self) -> str:
-        return repr(self.model.model_dump())
+        return repr(self._shown())
 
     def note(self, **values: Any) -> None:
         """Record what the camera really does, without asking it to do so."""
@@ -174,7 +209,7 @@ def make_settings(values: Mapping[str, Any], origin: str) -> CameraSettings:
 def _in_words(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
     message = item["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}, got {item['input']!r}" if key else message
+    return f"{key}: {message}, got {_SHORT.repr(item['input'])}" if key else message
 
 
 def read_settings(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> CameraSettings:
@@ -196,23 +231,41 @@ def read_settings(path: str | Path | None, overrides: Mapping[str, Any] | None =
     )
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """Read a file that must hold one JSON object. SettingsError for all else: missing, broken, NaN, a key twice."""
+def read_json(path: str | Path, what: str = "settings file") -> dict[str, Any]:
+    """Read a file that must hold one JSON object; `what` names it in errors.
+
+    SettingsError for all else: missing, broken, NaN, a key twice, nested deeper than anybody means it.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"settings file {path} cannot be read: {error}; expected a JSON file") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(f"{what} {path} cannot be read: {error}; expected a JSON file") from error
     try:
         values = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_doubles)
+        _refuse_depth(values)
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"settings file {path} is broken: {error}") from error
+        raise SettingsError(f"{what} {path} is broken: {error}") from error
     if not isinstance(values, dict):
-        raise SettingsError(f"settings file {path} holds a {type(values).__name__}, expected one JSON object {{...}}")
+        raise SettingsError(f"{what} {path} holds a {type(values).__name__}, expected one JSON object {{...}}")
     return values
 
 
 def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number of JSON")
+
+
+def _refuse_depth(values: Any) -> None:
+    level = [values]
+    for _ in range(MOST_LEVELS + 1):
+        level = [
+            part
+            for value in level
+            if isinstance(value, dict | list)
+            for part in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested deeper than {MOST_LEVELS} levels")
 
 
 def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import netCDF4
 import numpy as np
 import pytest
 from flow import COUNTING, cubes_in
-from level_oracle import FWHM_NM, ROWS, SHAPE, Formulas, make_calibration, make_frame, make_plan
+from level_oracle import FWHM_NM, ROWS, SHAPE, Formulas, line_of, make_calibration, make_frame, make_plan
 
 from openhsi_shared import ProcessDatacube, ProcessRawDatacube, SharedDataCube, SharedSimulatedCamera, open_cube, verify
 from openhsi_shared.calibration import write_calibration
@@ -131,20 +131,31 @@ def test_another_level_begins_with_the_first_line_again(saved, cal_path, tmp_pat
                 assert (made.level, len(made.lines)) == (level, N_LINES)
 
 
-def _of_openhsi(path, old_style, times_ns):
-    """A cube as openhsi 0.4 writes it."""
+UNITS = dict.fromkeys((4, 5, 7), "uW/cm^2/sr/nm") | dict.fromkeys((6, 8), "percentage reflectance")
+
+
+def _of_openhsi(path, old_style=True, times_ns=range(N_LINES), level=-1, with_temperature=True):
+    """A cube as openhsi 0.4 writes it: it does not tell its level, but as units."""
     frames = np.stack([make_frame(seed=seed) for seed in range(N_LINES)])
+    if level >= 0:
+        plan = make_plan(level)
+        frames = np.stack([line_of(plan, frame) for frame in frames])
+    shape = frames.shape[1:]
     dims = ("x", "y", "wavelength") if old_style else ("wavelength", "x", "y")
     lines = frames.transpose(1, 0, 2) if old_style else frames.transpose(2, 1, 0)
     with netCDF4.Dataset(path, "w") as file:
-        for name, size in (("x", SHAPE[0]), ("y", N_LINES), ("wavelength", SHAPE[1])):
+        for name, size in (("x", shape[0]), ("y", N_LINES), ("wavelength", shape[1])):
             file.createDimension(name, size)
-            file.createVariable(name, "i8", (name,))[:] = np.arange(size)
-        file.createVariable("datacube", "u2", dims)[:] = lines
+            is_band = name == "wavelength" and level > 1
+            file.createVariable(name, "f8", (name,))[:] = plan.wavelengths_nm if is_band else np.arange(size)
+        datacube = file.createVariable("datacube", lines.dtype, dims)
+        datacube[:] = lines
+        datacube.units = UNITS.get(level, "digital number")
         time = file.createVariable("time", "i8", ("y",))
         time.units, time.calendar = "nanoseconds since 1970-01-01", "proleptic_gregorian"
         time[:] = times_ns
-        file.createVariable("temperature", "f4", ("y",))[:] = 20 + np.arange(N_LINES)
+        if with_temperature:
+            file.createVariable("temperature", "f4", ("y",))[:] = 20 + np.arange(N_LINES)
         file.description = "a cube of openhsi"
         file.operator = "Grace"
 
@@ -165,6 +176,123 @@ def test_a_cube_of_openhsi_is_processed_whatever_its_order_and_its_clock(tmp_pat
         assert new.times_ns.tolist() == times_ns.tolist()
         assert new.temperatures.tolist() == [20, 21, 22, 23, 24]
         assert (new.attributes["operator"], new.attributes["source_file"]) == ("Grace", "openhsi.nc")
+
+
+@pytest.fixture
+def of_settings(keywords):
+    return {name: value for name, value in keywords.items() if name != "n_lines"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(-1, 4), (0, 1), (0, 4), (1, 4), (2, 4), (2, 6), (7, 8), (3, None), (6, None), (8, 8)]
+)
+def test_the_level_of_a_cube_of_openhsi_is_concluded_where_there_is_no_doubt(tmp_path, of_settings, before, after):
+    _of_openhsi(tmp_path / "openhsi.nc", level=before)
+    with ProcessDatacube(tmp_path / "openhsi.nc", after, **of_settings) as cube:
+        cube.collect()
+        assert cube.source_level == before
+        made = cube.save(tmp_path / "out").result().path
+    after = before if after is None else after
+    with open_cube(made) as new:
+        expected = Formulas().level(after, make_frame(seed=2))
+        np.testing.assert_allclose(new.lines[2], expected, rtol=1e-5, atol=2e-6 * abs(expected).max())
+        assert new.level == after
+
+
+@pytest.mark.parametrize(
+    ("before", "changed"),
+    [
+        (4, {}),
+        (5, {}),
+        (2, {"fwhm_nm": 9.0}),
+        (2, {"cal_path": None}),
+        (1, {"cal_path": None}),
+        (0, {"row_slice": None}),
+    ],
+)
+def test_a_cube_whose_level_is_in_doubt_is_one_clear_error_and_can_be_processed_by_functions(
+    tmp_path, of_settings, before, changed
+):
+    path, changed = tmp_path / "openhsi.nc", of_settings | changed
+    _of_openhsi(path, level=before)
+    said = r"openhsi\.nc does not tell what was done to its lines of \d+ x \d+ \w+ in '.*custom_tfms or load_next"
+    with pytest.raises(LevelError, match=said):
+        ProcessDatacube(path, 6, **changed)
+    with ProcessDatacube(path, **changed) as cube:
+        cube.collect()
+        unchanged = cube.save(tmp_path / "same").result().path
+        cube.load_next_tfms([np.sqrt])
+        cube.collect()
+        made = cube.save(tmp_path / "out").result().path
+    expected = Formulas().level(before, make_frame(seed=1))
+    for result, values in ((unchanged, expected), (made, np.sqrt(np.maximum(expected, 0)))):
+        with open_cube(result) as new:
+            np.testing.assert_allclose(np.nan_to_num(new.lines[1])[values > 0], values[values > 0], rtol=1e-5)
+            labels = new.dataset.datacube.attrs
+            assert (labels["units"], labels["long_name"]) == ("1", "made by custom_tfms")
+            assert new.attributes["level_arithmetic"] == "custom_tfms"
+
+
+@pytest.mark.parametrize("level", [2, 4, 6])
+def test_a_cube_of_openhsi_that_is_not_raw_is_refused(tmp_path, of_settings, level):
+    path = tmp_path / "openhsi.nc"
+    _of_openhsi(path, level=level)
+    with pytest.raises(LevelError, match=r"lines of 14 x 22 float32 in '.*', not raw frames .*: .*ProcessDatacube"):
+        ProcessRawDatacube(path, 4, **of_settings)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_cube_of_openhsi_that_the_settings_show_to_be_cropped_is_refused(tmp_path, of_settings, level):
+    path = tmp_path / "openhsi.nc"
+    _of_openhsi(path, level=level)
+    with pytest.raises(LevelError, match=rf"which the settings say are of level {level}, not raw frames of \(20, 48\)"):
+        ProcessRawDatacube(path, 4, **of_settings)
+
+
+def test_raw_frames_that_functions_made_floats_of_are_no_raw_frames(keywords, tmp_path):
+    with SharedDataCube(**keywords, custom_tfms=[np.sqrt]) as cube:
+        cube.put(make_frame())
+        path = cube.save(tmp_path).result().path
+    with pytest.raises(LevelError, match=r"lines of 20 x 48 float32, not raw frames"):
+        ProcessRawDatacube(path)
+
+
+def test_lines_that_do_not_fit_the_settings_are_not_blamed_on_functions_that_nobody_gave(saved, cal_path):
+    path = saved(2)
+    said = r"lines of 14 x 22 float32 of level 2, which do not fit settings .* on the way to level 4 \(.*broadcast"
+    with pytest.raises(LevelError, match=said):
+        ProcessDatacube(path, 4, cal_path=cal_path, fwhm_nm=8.0)
+
+
+def test_smile_corrected_later_keeps_the_wavelengths_of_level_1(saved, cal_path, tmp_path):
+    with ProcessDatacube(saved(0), 1, cal_path=cal_path) as cube:
+        cube.collect()
+        path = cube.save(tmp_path / "out").result().path
+    with open_cube(path) as made:
+        assert made.wavelengths_nm.tolist() == make_plan(1).wavelengths_nm.tolist()
+
+
+def test_a_cube_without_temperatures_has_none_as_that_of_a_camera_without_thermometer(tmp_path, saved):
+    path = tmp_path / "openhsi.nc"
+    _of_openhsi(path, with_temperature=False)
+    with ProcessRawDatacube(path) as cube:
+        cube.collect()
+        made = cube.save(tmp_path / "out").result().path
+    assert np.isnan(_columns(made)["temperature"]).all()
+    assert np.isnan(_columns(saved())["temperature"]).all()
+
+
+def test_radiance_is_not_made_with_an_exposure_that_nobody_told(tmp_path, of_settings):
+    path = tmp_path / "openhsi.nc"
+    _of_openhsi(path)
+    del of_settings["exposure_ms"]
+    for process in (ProcessRawDatacube, ProcessDatacube):
+        with pytest.raises(LevelError, match=r"processing_lvl=4 makes radiance, which needs .*exposure_ms="):
+            process(path, 4, **of_settings)
+        with process(path, 3, **of_settings) as cube:
+            assert cube.settings["exposure_ms"] is None
+            with pytest.raises(LevelError, match="dn2rad makes radiance"):
+                cube.dn2rad(make_frame())
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 1), (0, 4), (1, 2), (1, 6), (2, 4), (2, 6), (4, 6), (7, 8), (4, 4)])
@@ -219,8 +347,16 @@ def test_bad_input_is_one_clear_error(saved, tmp_path):
     (tmp_path / "foreign.nc").write_bytes(b"no cube")
     with pytest.raises(FileError, match=r"foreign\.nc"):
         ProcessRawDatacube(tmp_path / "foreign.nc")
-    with pytest.raises(ArgumentError, match="is a folder: process one cube at a time"):
-        ProcessRawDatacube(tmp_path)
+    for process in (ProcessRawDatacube, ProcessDatacube):
+        with pytest.raises(ArgumentError, match="is a folder: process one cube at a time"):
+            process(tmp_path)
+        for nothing in (None, "", 5):
+            with pytest.raises(ArgumentError, match="fname must be the path of a saved cube, got"):
+                process(nothing)
+    with pytest.raises(ArgumentError, match=r"custom_tfms must be a list of functions .*write custom_tfms=\[\.\.\.\]"):
+        ProcessRawDatacube(path, custom_tfms=np.sqrt)
+    with ProcessDatacube(path) as cube, pytest.raises(ArgumentError, match="next_tfms must be a list of functions"):
+        cube.load_next_tfms(np.sqrt)
     with pytest.raises(LevelError, match="needs"):
         ProcessRawDatacube(path, 4)
     with pytest.raises(LevelError, match="processing_lvl must be one of"):

@@ -10,6 +10,7 @@ import pytest
 
 from openhsi_shared.errors import SettingsError
 from openhsi_shared.settings import (
+    CHANGEABLE,
     CameraSettings,
     SettingsMapping,
     make_settings,
@@ -172,6 +173,86 @@ def test_a_value_that_is_refused_changes_nothing():
     assert (mapping["exposure_ms"], told) == (10.0, [])
     mapping["exposure_ms"] = 5
     assert (mapping["exposure_ms"], told) == (5.0, [("exposure_ms", 5)])
+
+
+FIXED = {
+    "win_resolution": (8, 16),
+    "win_offset": (2, 2),
+    "binxy": (2, 2),
+    "resolution": (10, 10),
+    "row_slice": (1, 3),
+    "fwhm_nm": 5.0,
+    "luminance": 5000,
+    "pixel_format": "Mono8",
+    "serial_num": "17",
+    "mac_addr": "00:11",
+    "nodes": {"Gain": 2},
+}
+FREE = {"exposure_ms": 3, "camera_id": "mine", "longitude": 151.2, "datetime_str": "2026-01-01 10:00", "sixs_path": "x"}
+
+
+@pytest.mark.parametrize("key", FIXED)
+def test_what_an_open_camera_cannot_change_is_refused_with_the_way_out(key):
+    told = []
+    mapping = SettingsMapping(CameraSettings(), lambda *what: told.append(what))
+    before = mapping[key]
+    message = rf"^{key} cannot be changed on an open camera: call reinitialise\({key}=\.\.\.\) to make it .* instead of"
+    with pytest.raises(SettingsError, match=message):
+        mapping[key] = FIXED[key]
+    assert (mapping[key], told) == (before, [])
+    mapping[key] = before  # nothing changes
+    with pytest.raises(SettingsError, match="cannot be changed"):
+        mapping.update({key: FIXED[key]})
+    opened = SettingsMapping(make_settings({key: FIXED[key]}, "test"), lambda *what: told.append(what))
+    with pytest.raises(SettingsError, match=message):
+        del opened[key]
+    assert opened.model == make_settings({key: FIXED[key]}, "test")
+    closed = SettingsMapping(CameraSettings())
+    closed[key] = FIXED[key]
+    assert closed[key] == FIXED[key]
+
+
+@pytest.mark.parametrize("key", FREE)
+def test_what_is_done_at_once_or_describes_the_scene_can_be_changed(key):
+    told = []
+    mapping = SettingsMapping(CameraSettings(), lambda *what: told.append(what))
+    mapping[key] = FREE[key]
+    del mapping[key]
+    assert told == [(key, FREE[key]), (key, getattr(CameraSettings(), key))], "the camera hears of a default, too"
+
+
+def test_every_known_setting_is_either_fixed_or_free():
+    assert set(FIXED).isdisjoint(CHANGEABLE)
+    assert set(FREE) <= CHANGEABLE
+    assert set(FIXED) | CHANGEABLE == set(CameraSettings.model_fields)
+
+
+def test_a_camera_is_told_the_checked_value():
+    told = []
+    mapping = SettingsMapping(CameraSettings(), lambda *what: told.append(what))
+    mapping["exposure_ms"] = "5"
+    assert told == [("exposure_ms", 5.0)]
+
+
+def test_notes_are_kept_and_a_mistyped_name_is_warned_about_once(caplog):
+    mapping = SettingsMapping(CameraSettings(), lambda *what: None)
+    mapping["colour"] = "red"
+    assert not caplog.records
+    mapping["exposure"] = 3
+    mapping["exposure"] = 4
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["settings['exposure'] is kept as a note, but nobody uses it (did you mean exposure_ms?)"]
+    assert (mapping["exposure"], mapping["colour"]) == (4, "red")
+    del mapping["colour"]
+    assert "colour" not in mapping
+
+
+def test_what_nobody_knows_is_none():
+    mapping = SettingsMapping(CameraSettings())
+    mapping.not_known = frozenset({"exposure_ms"})
+    assert mapping["exposure_ms"] is None
+    assert dict(mapping)["exposure_ms"] is None
+    assert "'exposure_ms': None" in repr(mapping)
 
 
 def test_a_value_that_the_camera_refuses_changes_nothing():

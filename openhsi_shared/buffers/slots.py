@@ -275,6 +275,10 @@ class SlotRegister:
         """Say which id should be the first of a cube that has no lines yet."""
         self._set(slot, Word.EXPECTED_ID, frame_id)
 
+    def would_overwrite(self, slot: int) -> bool:
+        """Whether the next line goes over the oldest one: who begins it destroys that, whatever comes then."""
+        return self.word(slot, Word.N_PUT) >= self.layout.n_lines
+
     def line_to_fill(self, slot: int) -> NDArray[Any]:
         """View of the line that the next `commit` makes exist; beyond `n_lines` it is the oldest one's."""
         n_put = self.word(slot, Word.N_PUT)

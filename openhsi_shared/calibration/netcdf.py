@@ -5,6 +5,7 @@ A row of numbers `key` lies on the axis `key_dim`, a picture on `key_dim_x` and 
 """
 
 import hashlib
+import io
 import os
 import time
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.calibration.heaps import refuse_endless_heaps
 from openhsi_shared.calibration.pickles import is_pickle, values_of_pickle
 from openhsi_shared.calibration.values import Calibration
 from openhsi_shared.errors import CalibrationError
@@ -71,6 +73,7 @@ def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], dict[str, tuple[
     dims: dict[str, tuple[str, ...]] = {}
     coordinates: dict[str, NDArray[Any]] = {}
     try:
+        refuse_endless_heaps(io.BytesIO(content))
         with netCDF4.Dataset("calibration", memory=content) as file:  # from memory: the file may be replaced meanwhile
             values |= {key: _plain(file.getncattr(key)) for key in file.ncattrs()}
             for key, variable in file.variables.items():

@@ -7,6 +7,8 @@ matter either with which versions of numpy, xarray, pandas or scipy the pickle w
 
 import io
 import pickle
+import pickletools
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from openhsi_shared.errors import CalibrationError
 __all__ = ["is_pickle", "values_of_pickle"]
 
 _SUFFIXES = (".pkl", ".pickle")
+_MEMORIES = ("PUT", "BINPUT", "LONG_BINPUT")
+_MOST_THINGS = 1_000_000
+"""More lists, names and numbers than that, beside its arrays, no calibration has."""
 
 
 def is_pickle(path: Path) -> bool:
@@ -33,14 +38,24 @@ def values_of_pickle(
     CalibrationError if it is broken, or holds anything that openhsi's own do not; nothing of it is run.
     """
     try:
-        found = _rebuilt(_Inert(io.BytesIO(content)).load())
+        _check_sizes(content)
+        loaded = _Inert(io.BytesIO(content)).load()
+        if _count(loaded, {}) > _MOST_THINGS:
+            raise CalibrationError(f"unfolds to more than {_MOST_THINGS} things, which no calibration of openhsi does")
+        found = _rebuilt(loaded)
     except CalibrationError as error:
         raise CalibrationError(f"calibration {str(path)!r} is a pickle and {error}") from None
     except Exception as error:  # a broken pickle may raise whatever it likes
         raise CalibrationError(f"calibration {str(path)!r} is no pickle, or broken: {error!r}") from error
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+    if not isinstance(found, dict):
         raise CalibrationError(
             f"calibration {str(path)!r} is a pickle of {type(found).__name__}, expected a dictionary"
+        )
+    if not all(isinstance(key, str) for key in found):
+        keys = reprlib.repr([key for key in found if not isinstance(key, str)])
+        raise CalibrationError(
+            f"calibration {str(path)!r} is a pickle of a dictionary with the keys {keys}, expected names, such as "
+            f"'wavelengths': all keys must be text"
         )
     values: dict[str, Any] = {}
     dims: dict[str, tuple[str, ...]] = {}
@@ -54,6 +69,31 @@ def values_of_pickle(
         elif value is not None:
             values[key] = value
     return values, dims, coordinates
+
+
+def _check_sizes(content: bytes) -> None:
+    """ValueError if the program asks for more memory than its own length accounts for: a few bytes can ask for all."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in _MEMORIES and argument is not None and argument > len(content):
+            raise ValueError(f"remembers thing number {argument} of {len(content)} bytes")
+
+
+def _count(value: Any, known: dict[int, int]) -> int:
+    """Things within `value`, one that is there several times counted as often: a list of lists of the same list.
+
+    RecursionError for what holds itself.
+    """
+    if isinstance(value, dict):
+        parts: tuple[Any, ...] = (*value.keys(), *value.values())
+    elif isinstance(value, list | tuple):
+        parts = tuple(value)
+    elif isinstance(value, _Husk):
+        parts = (*value.given, value.state)
+    else:
+        return 1
+    if id(value) not in known:
+        known[id(value)] = 1 + sum(_count(part, known) for part in parts)
+    return known[id(value)]
 
 
 # ---- husks -----------------------------------------------------------------------------------

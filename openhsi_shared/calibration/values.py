@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from openhsi_shared.calibration.references import REFERENCE_AXES, lacks_of_reference, pictures_of
 from openhsi_shared.errors import CalibrationError
 
 __all__ = ["KEYS_OF_LEVEL", "Calibration", "wavelengths_of_columns"]
@@ -91,20 +92,75 @@ class Calibration(Mapping[str, Any]):
 
     @property
     def levels_served(self) -> tuple[int, ...]:
-        """The processing levels that find here what they need."""
-        return tuple(level for level in KEYS_OF_LEVEL if not self.missing_for(level))
+        """The processing levels that find here what they need, with values that can be right."""
+        return tuple(level for level in KEYS_OF_LEVEL if not self.missing_for(level) and self._is_sound(level))
 
     def missing_for(self, level: int) -> tuple[str, ...]:
-        """Names that a processing level needs and this calibration does not hold."""
-        return tuple(key for key in KEYS_OF_LEVEL[level] if key not in self._values)
+        """Names that a processing level needs and this calibration does not hold, parts of `rad_ref` in words."""
+        missing = tuple(key for key in KEYS_OF_LEVEL[level] if key not in self._values)
+        if "rad_ref" not in KEYS_OF_LEVEL[level] or "rad_ref" in missing:
+            return missing
+        return missing + lacks_of_reference(self._values["rad_ref"], self._reference_dims, self.coordinates)
 
-    def curve(self, name: str, at_nm: ArrayLike) -> NDArray[np.float64]:
-        """Value of the curve `name` ("sfit" or "rad_fit") at wavelengths in nm: the cubic spline through its points.
+    def check_values(self, level: int) -> None:
+        """Raise CalibrationError if one of the values that a processing level needs cannot be right."""
+        for key in KEYS_OF_LEVEL[level]:
+            if key == "smile_shifts":
+                self._check_shifts()
+            elif key == "spec_rad_ref_luminance":
+                self.luminance_of_sfit  # noqa: B018 - raises for what is none
+            elif key.endswith("fit_x"):
+                self._points(key.removesuffix("_x"))
 
-        CalibrationError if it is not here, is no curve, or ends before these wavelengths.
+    def _is_sound(self, level: int) -> bool:
+        try:
+            self.check_values(level)
+        except CalibrationError:
+            return False
+        return True
+
+    def _check_shifts(self) -> None:
+        shifts = np.asarray(self._values["smile_shifts"])
+        is_numbers = shifts.ndim == 1 and shifts.dtype.kind in "iuf" and shifts.size > 0
+        if not is_numbers or not (np.rint(shifts) == shifts).all():
+            raise CalibrationError(
+                f"smile_shifts of {self.name} must be whole numbers of columns, one for each row, got {shifts}; "
+                f"round them with Calibration.with_values(smile_shifts=...)"
+            )
+
+    @property
+    def luminance_of_sfit(self) -> float:
+        """The luminance of the lamp whose spectral radiance is `sfit`: `spec_rad_ref_luminance`, in cd/m^2.
+
+        CalibrationError unless it is a number above 0.
         """
-        from scipy.interpolate import make_interp_spline
+        found = self._values["spec_rad_ref_luminance"]
+        value = np.asarray(found)
+        if value.size != 1 or value.dtype.kind not in "iuf" or not 0 < value.item() < np.inf:
+            raise CalibrationError(
+                f"spec_rad_ref_luminance of {self.name} must be a number > 0, the luminance at which the curve sfit "
+                f"was measured, got {found!r}; set it with Calibration.with_values(spec_rad_ref_luminance=...)"
+            )
+        return float(value.item())
 
+    @property
+    def _reference_dims(self) -> tuple[str, ...]:
+        return self.dims.get("rad_ref", REFERENCE_AXES)
+
+    @property
+    def reference_pictures(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """`rad_ref` as (cross-track, column, exposure, luminance), its exposures in ms, its luminances in cd/m^2.
+
+        In the order of the file. CalibrationError if it is not what radiance needs.
+        """
+        lacks = self.missing_for(4)
+        of_reference = [lack for lack in lacks if lack.startswith("rad_ref")]
+        if of_reference:
+            raise CalibrationError(f"{self.name} does not hold {', '.join(of_reference)}")
+        return pictures_of(np.asarray(self._values["rad_ref"]), self._reference_dims, self.coordinates)
+
+    def _points(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The points of a curve, by ascending wavelength. CalibrationError if it is none."""
         try:
             x, y = (np.asarray(self._values[f"{name}_{axis}"], np.float64) for axis in "xy")
         except KeyError as error:
@@ -112,6 +168,8 @@ class Calibration(Mapping[str, Any]):
                 f"{self.name} holds no {error}, expected the curve {name}_x, {name}_y: "
                 f"{_CURVE_UNITS.get(name, 'unknown')}"
             ) from None
+        except (TypeError, ValueError) as error:
+            raise CalibrationError(f"the curve {name}_x, {name}_y of {self.name} is no numbers: {error}") from error
         is_curve = x.ndim == 1 and x.shape == y.shape and len(x) >= 4 and bool(np.isfinite([x, y]).all())
         if is_curve:
             order = np.argsort(x)
@@ -121,6 +179,16 @@ class Calibration(Mapping[str, Any]):
                 f"the curve {name}_x, {name}_y of {self.name} has shapes {x.shape}, {y.shape}, expected at least 4 "
                 f"points of finite values at different wavelengths"
             )
+        return x, y
+
+    def curve(self, name: str, at_nm: ArrayLike) -> NDArray[np.float64]:
+        """Value of the curve `name` ("sfit" or "rad_fit") at wavelengths in nm: the cubic spline through its points.
+
+        CalibrationError if it is not here, is no curve, or ends before these wavelengths.
+        """
+        from scipy.interpolate import make_interp_spline
+
+        x, y = self._points(name)
         at = np.asarray(at_nm, np.float64)
         if at.size and not (x[0] <= at.min() and at.max() <= x[-1]):
             raise CalibrationError(

@@ -29,10 +29,12 @@ class FrameLoop:
     def take(self) -> bool:
         """Wait for the next frame and make it a line; False if it was lost, or had been there before.
 
-        Raises what the driver raises: FrameTimeout, CameraLost, SourceEnded.
+        Raises what the driver raises: FrameTimeout, CameraLost, SourceEnded. A cube that goes round keeps its oldest
+        line until there is a frame to take its place.
         """
         intake = self._intake
-        line = intake.next_line()
+        goes_round = intake.slot is not None and intake.register.would_overwrite(intake.slot)
+        line = None if goes_round else intake.next_line()
         out = line if line is not None and self.plan.is_identity else self._scratch
         frame_id, monotonic_ns, camera_ns, status = self.source.read_into(out, 5.0 + 0.01 * self.exposure_ms)
         if monotonic_ns is None:
@@ -41,6 +43,10 @@ class FrameLoop:
         if not is_whole and frame_id is not None and self.ids.is_behind(frame_id):
             return False  # the rest of a frame that was given up long ago, and counted then: packets come late, too
         frame_id = intake.ledger.next_id if frame_id is None else self.ids.unwrap(frame_id)
+        if goes_round and is_whole:
+            if frame_id < intake.ledger.next_id:
+                return False  # it was there before, and replaces nothing
+            line = intake.next_line()
         if line is None or not is_whole:
             intake.lose(frame_id)
             return False

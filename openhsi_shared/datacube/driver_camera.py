@@ -1,6 +1,7 @@
 """A camera that has a driver: what `SharedXimeaCamera` and its sisters are."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -9,8 +10,8 @@ from numpy.typing import NDArray
 
 from openhsi_shared.capture.temperature import TemperatureWatch
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
-from openhsi_shared.drivers import Driver, HasTemperature, driver_class, needed_options
-from openhsi_shared.errors import ArgumentError
+from openhsi_shared.drivers import Driver, HasTemperature, MayNotKnowExposure, driver_class, needed_options
+from openhsi_shared.errors import ArgumentError, OpenHSIError, SettingsError
 
 __all__ = ["DriverCamera"]
 
@@ -45,6 +46,8 @@ class DriverCamera(SharedOpenHSI):
         except BaseException:
             self._close_source()
             raise
+        if isinstance(driver, MayNotKnowExposure) and not driver.exposure_is_known:
+            self.settings.not_known = frozenset({"exposure_ms"})
         self._watch = TemperatureWatch(driver.temperature_celsius) if isinstance(driver, HasTemperature) else None
         return driver.frame_shape, driver.frame_dtype
 
@@ -96,7 +99,7 @@ class DriverCamera(SharedOpenHSI):
         """Wait for one frame and return it as it comes, (cross-track, wavelength); nothing is saved."""
         self.start_streaming()
         frame = np.empty(self._plan.frame_shape, self._plan.frame_dtype)
-        self._frame_loop().skip(self.driver.read_into(frame, 5.0 + 0.01 * self.settings.model.exposure_ms))
+        self._frame_loop().skip(self.driver.read_into(frame, 5.0 + 0.01 * self._known_exposure_ms))
         return frame
 
     def get_temp(self) -> float:
@@ -105,8 +108,23 @@ class DriverCamera(SharedOpenHSI):
         return driver.temperature_celsius() if isinstance(driver, HasTemperature) else float("nan")
 
     def set_exposure(self, exposure_ms: float) -> None:
-        """Set the exposure in ms, also while streaming; `settings["exposure_ms"]` is what the camera really took."""
-        if not exposure_ms > 0:
-            raise ArgumentError(f"exposure_ms must be > 0, got {exposure_ms}")
-        self.settings.note(exposure_ms=self.driver.set_exposure(exposure_ms))
-        self._use_exposure()
+        """Set the exposure in ms, also while streaming; `settings["exposure_ms"]` is what the camera really took.
+
+        ArgumentError for what is no exposure, SettingsError for one that the camera cannot do, CalibrationError where
+        radiance cannot be made with it: then the one before stays.
+        """
+        is_number = isinstance(exposure_ms, int | float | np.integer | np.floating)
+        if not is_number or isinstance(exposure_ms, bool) or not 0 < exposure_ms < math.inf:
+            raise ArgumentError(f"exposure_ms must be a number of ms > 0, got {exposure_ms!r}")
+        taken = self.driver.set_exposure(float(exposure_ms))
+        if self.settings.not_known:
+            raise SettingsError(
+                f"exposure_ms cannot be set to {exposure_ms}: {type(self).__name__} has no exposure that could be set, "
+                f"and does not tell the one of its frames"
+            )
+        self.settings.note(exposure_ms=taken)
+        try:
+            self._use_exposure()
+        except OpenHSIError:
+            self.settings.note(exposure_ms=self.driver.set_exposure(self._plan.exposure_ms))
+            raise

@@ -13,7 +13,7 @@ from openhsi_shared.calibration import Calibration, read_calibration
 from openhsi_shared.datacube.engine import SaveOptions
 from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.errors import ArgumentError, UnknownKeyword
-from openhsi_shared.levels import check_level
+from openhsi_shared.levels import check_functions, check_level
 from openhsi_shared.settings import CameraSettings, nearest_name, read_settings
 
 __all__ = ["Wanted", "read_keywords"]
@@ -79,6 +79,8 @@ def read_keywords(keywords: Mapping[str, Any], source_names: set[str], camera: s
     of_the_cube["cal_path"] = cal_path = cal_path or pkl_path
     SlotLayout(n_slots=options.n_buffers, n_lines=of_the_cube["n_lines"], line_shape=(1, 1), dtype="uint8")
     check_level(of_the_cube["processing_lvl"])
+    if of_the_cube.get("custom_tfms") is not None:
+        check_functions(of_the_cube["custom_tfms"])
     settings = read_settings(of_the_cube["json_path"], of_settings)
     _check_frame(settings)
     return Wanted(

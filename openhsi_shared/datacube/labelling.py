@@ -20,7 +20,8 @@ class Labeller:
     def __init__(self, about: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
         """`about` goes into every file, and stands in its `settings` where it is a keyword of the camera.
 
-        `metadata` does so, too, unless a metadata file of the user's says something else.
+        An `exposure_ms` of None there: nobody knows it. `metadata` goes into every file, too, unless a metadata file of
+        the user's says something else.
         """
         self._about = about
         self._basis = dict(metadata)
@@ -76,10 +77,13 @@ class Labeller:
         return self._metadata[1]
 
     def _provenance(self, settings: CameraSettings) -> dict[str, Any]:
-        keywords = {name: self._about[name] for name in ("n_lines", "processing_lvl")}
-        return {
+        keywords = {
+            name: self._about[name] for name in ("n_lines", "processing_lvl", "exposure_ms") if name in self._about
+        }
+        told = {
             "settings": json.dumps(settings.model_dump() | keywords, default=str),
-            "exposure_ms": settings.exposure_ms,
+            "exposure_ms": keywords.get("exposure_ms", settings.exposure_ms),
             "camera_id": str(settings.camera_id),
             **{name: value for name, value in self._about.items() if name not in keywords},
         }
+        return {name: value for name, value in told.items() if value is not None}  # what nobody knows is not told

@@ -20,7 +20,7 @@ from openhsi_shared.capture.loop import FrameLoop
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.drivers import FrameSource, FrameStamp
-from openhsi_shared.errors import CameraError, OpenHSIError, SourceEnded
+from openhsi_shared.errors import ArgumentError, CameraError, SourceEnded
 from openhsi_shared.levels import copy_pixels
 
 __all__ = ["SharedOpenHSI"]
@@ -109,9 +109,12 @@ class SharedOpenHSI(SharedDataCube):
                     callback(n, self.n_lines)
 
     def avgNimgs(self, n: int) -> NDArray[np.float32]:  # noqa: N802 - openhsi's name
-        """Mean of the next `n` frames as they come, float32 (cross-track, wavelength); nothing is saved."""
-        if n < 1:
-            raise OpenHSIError(f"avgNimgs: n must be > 0, got {n}")
+        """Mean of the next `n` frames as they come, float32 (cross-track, wavelength); nothing is saved.
+
+        Raises ArgumentError unless `n` is a whole number > 0, and what the camera raises.
+        """
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
+            raise ArgumentError(f"avgNimgs: n must be a whole number of frames > 0, got {n!r}")
         was_streaming = self._is_streaming
         self.start_streaming()
         total = np.zeros(self._plan.frame_shape, np.float64)
@@ -128,7 +131,7 @@ class SharedOpenHSI(SharedDataCube):
     def _use_exposure(self) -> None:
         super()._use_exposure()
         if self._loop is not None:
-            self._loop.exposure_ms, self._loop.plan = self._plan.exposure_ms, self._plan
+            self._loop.exposure_ms, self._loop.plan = self._known_exposure_ms, self._plan
 
     def _close_source(self) -> None:
         if self._is_streaming:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.calibration import Calibration
+from openhsi_shared.errors import LevelError
 from openhsi_shared.levels import LevelPlan, Transforms
 from openhsi_shared.settings import SettingsMapping
 
@@ -30,6 +31,8 @@ class Transforming:
     def _make_plan(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any]) -> None:
         """Make the plan, ready for the first line: compiling may take seconds. LevelError for what it cannot do."""
         settings = self.settings.model
+        if self.processing_lvl >= 4 and self.custom_tfms is None:
+            self._require_exposure(f"processing_lvl={self.processing_lvl}")
         self._plan = LevelPlan(
             level=self.processing_lvl,
             frame_shape=frame_shape,
@@ -48,6 +51,20 @@ class Transforming:
     def _use_exposure(self) -> None:
         """Let the frames from now on count as taken with the exposure that stands in the settings."""
         self._plan = self._plan.with_exposure(self.settings.model.exposure_ms)
+
+    @property
+    def _known_exposure_ms(self) -> float:
+        """Of the frames, to wait for them, and to find the middle of it; 0 where nobody knows."""
+        return 0.0 if "exposure_ms" in self.settings.not_known else self.settings.model.exposure_ms
+
+    def _require_exposure(self, what: str) -> None:
+        """Raise LevelError if radiance would be made with an exposure that is not that of the frames."""
+        if "exposure_ms" in self.settings.not_known:
+            raise LevelError(
+                f"{what} makes radiance, which needs the exposure of the frames, but {type(self).__name__} does not "
+                f"tell it: take a level below 4, and make radiance of the saved cube with "
+                f"ProcessRawDatacube(..., exposure_ms=...)"
+            )
 
     @property
     def _arithmetic(self) -> str:
@@ -84,7 +101,11 @@ class Transforming:
         return self._transforms.slow_bin(np.asarray(x))
 
     def dn2rad(self, x: ArrayLike) -> NDArray[Any]:
-        """Turn digital numbers into radiance; at the levels 4 and 6 of pixels that are binned."""
+        """Turn digital numbers into radiance; at the levels 4 and 6 of pixels that are binned.
+
+        LevelError if the calibration does not serve it, or nobody knows the exposure of the frames.
+        """
+        self._require_exposure("dn2rad")
         return self._transforms.dn2rad(np.asarray(x))
 
     def rad2ref_6SV(self, x: ArrayLike) -> NDArray[Any]:  # noqa: N802 - openhsi's name

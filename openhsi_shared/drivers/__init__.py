@@ -114,6 +114,14 @@ class Driver(FrameSource, Protocol):
 
 
 @runtime_checkable
+class MayNotKnowExposure(Protocol):
+    """A camera, or a file, that may not tell how long its frames were exposed."""
+
+    exposure_is_known: bool
+    """Whether `set_exposure` returns what is true; itself true once open."""
+
+
+@runtime_checkable
 class HasTemperature(Protocol):
     """A camera that knows how warm its sensor is."""
 

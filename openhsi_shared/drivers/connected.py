@@ -104,6 +104,7 @@ class ConnectedDriver:
         self.frame_shape: tuple[int, int] = settings.resolution or (0, 0)
         self.frame_dtype: np.dtype[Any] = settings.dtype_in
         self.frame_id_period: int | None = None
+        self.exposure_is_known = True
         self._settings, self._queue, self._is_compat = settings, queue, compat is not None
         wanted = settings.serial_num if serial_num is None else serial_num
         self._serial_num = None if wanted in (None, "") else str(wanted)
@@ -235,13 +236,15 @@ class ConnectedDriver:
     def set_exposure(self, exposure_ms: float) -> float:
         """Set the exposure, also while streaming; return what the camera took. SettingsError outside its range.
 
-        A camera that does not let it be set says so once, and what was asked for is returned.
+        A camera that does not let it be set says so once, and what was asked for is returned:
+        `exposure_is_known` is False then.
         """
         connection = self._open_connection("set")
         if not 0 < exposure_ms < math.inf:
             raise SettingsError(f"exposure_ms of {self._name} must be > 0, got {exposure_ms}")
         try:
             feature = self._exposure(connection)
+            self.exposure_is_known = feature is not None
             if feature is None:
                 self._tell_once("has no exposure that could be set")
                 return float(exposure_ms)

@@ -46,6 +46,8 @@ class ReplayDriver:
         self.frame_shape: tuple[int, int] = settings.resolution or (0, 0)
         self.frame_dtype: np.dtype[Any] = settings.dtype_in
         self._exposure_ms = settings.exposure_ms
+        self.exposure_is_known = True
+        self._was_told_exposure = "exposure_ms" in settings.model_fields_set
         self._path, self._rate, self._loop = Path(path), rate, loop
         self._lines: Generator[SavedLine] | None = None
         self._waiting: SavedLine | None = None
@@ -64,6 +66,7 @@ class ReplayDriver:
                 )
         self.frame_shape, self.frame_dtype = cubes[0].line_shape, cubes[0].dtype
         self._exposure_ms = cubes[0].exposure_ms or self._exposure_ms
+        self.exposure_is_known = bool(cubes[0].exposure_ms) or self._was_told_exposure
         self._lines = lines_of(cubes, loop=self._loop)
 
     def start(self) -> None:

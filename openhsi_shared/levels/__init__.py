@@ -14,7 +14,18 @@
 """
 
 from openhsi_shared.levels.copying import copy_pixels
-from openhsi_shared.levels.plan import LEVELS, LevelPlan, check_level
+from openhsi_shared.levels.plan import LEVELS, LevelPlan, check_functions, check_level
+from openhsi_shared.levels.recognising import quantity_of, recognise_level
 from openhsi_shared.levels.stepwise import CHAINS, Transforms
 
-__all__ = ["CHAINS", "LEVELS", "LevelPlan", "Transforms", "check_level", "copy_pixels"]
+__all__ = [
+    "CHAINS",
+    "LEVELS",
+    "LevelPlan",
+    "Transforms",
+    "check_functions",
+    "check_level",
+    "copy_pixels",
+    "quantity_of",
+    "recognise_level",
+]

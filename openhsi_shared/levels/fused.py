@@ -110,7 +110,7 @@ def _factors(
     dark, lit = (geometry.without_smile(picture) for picture in (reference.dark, reference.lit))
     of_bands = level in (4, 6)
     at_nm = bands.wavelengths_nm if of_bands else calibration["wavelengths"]
-    lamp = reference.luminance * calibration.curve("sfit", at_nm) / calibration["spec_rad_ref_luminance"]
+    lamp = reference.luminance * calibration.curve("sfit", at_nm) / calibration.luminance_of_sfit
     white = calibration.curve("rad_fit", bands.wavelengths_nm) if level in (6, 8) else np.float64(1)
     if of_bands:
         return bands.sum(dark).astype(np.float32), _over(lamp / white, bands.sum(lit)).astype(np.float32)

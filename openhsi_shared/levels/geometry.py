@@ -44,6 +44,7 @@ def geometry_of(
 ) -> Geometry:
     """Check that the calibration holds what the level needs, and fits the frames. LevelError if not.
 
+    CalibrationError for a value that cannot be right, such as smile_shifts that are no whole numbers.
     `is_compat` takes, as openhsi does, one for more rows than there are: then the first of them.
     """
     missing = calibration.missing_for(level)
@@ -54,6 +55,7 @@ def geometry_of(
             f"{', '.join(map(str, calibration.levels_served))}; give a cal_path to a file that has all, or add what is "
             f"missing with Calibration.with_values and write_calibration"
         )
+    calibration.check_values(level)
     shifts = np.asarray(calibration["smile_shifts"]).astype(np.int64)
     n_rows, n_frame_columns = rows.stop - rows.start, frame_shape[1]
     if len(shifts) != n_rows and not (is_compat and len(shifts) > n_rows):

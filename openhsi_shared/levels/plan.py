@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.calibration import Calibration, wavelengths_of_columns
-from openhsi_shared.errors import FrameError, LevelError
+from openhsi_shared.errors import ArgumentError, FrameError, LevelError
 from openhsi_shared.levels.copying import copy_pixels
 from openhsi_shared.levels.fused import FusedLevel
 from openhsi_shared.levels.geometry import geometry_of
 from openhsi_shared.levels.stepwise import CHAINS, StepwiseLevel, Transforms
 
-__all__ = ["LEVELS", "LevelPlan", "check_level"]
+__all__ = ["LEVELS", "LevelPlan", "check_functions", "check_level"]
 
 LEVELS = tuple(CHAINS)
 
@@ -29,9 +29,20 @@ def check_level(level: int) -> None:
         )
 
 
+def check_functions(functions: Any, name: str = "custom_tfms") -> None:
+    """Raise ArgumentError unless `functions` is a list of functions; `name` is what the user calls it."""
+    is_list = isinstance(functions, Sequence) and not isinstance(functions, str | bytes)
+    if not is_list or not all(callable(function) for function in functions):
+        hint = f": write {name}=[...] around it" if callable(functions) else ""
+        raise ArgumentError(f"{name} must be a list of functions from frame to frame, got {functions!r}{hint}")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LevelPlan:
-    """How frames of one camera become lines of one level. LevelError, when made, for what cannot be served."""
+    """How frames of one camera become lines of one level. LevelError, when made, for what cannot be served.
+
+    CalibrationError for values of the calibration that cannot be right, ArgumentError for functions that are none.
+    """
 
     level: int
     frame_shape: tuple[int, int]
@@ -53,6 +64,8 @@ class LevelPlan:
 
     def __post_init__(self) -> None:
         check_level(self.level)
+        if self.custom_tfms is not None:
+            check_functions(self.custom_tfms)
         if self.compat not in (None, "openhsi"):
             raise LevelError(f"compat must be None or 'openhsi', got {self.compat!r}")
         self._work  # noqa: B018 - raises for what cannot be served

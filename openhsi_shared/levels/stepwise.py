@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.calibration import Calibration
-from openhsi_shared.errors import LevelError
+from openhsi_shared.errors import CalibrationError, LevelError
 from openhsi_shared.levels.bands import Bands, equal_columns, equal_nanometres
 from openhsi_shared.levels.geometry import Geometry, geometry_of
 from openhsi_shared.levels.references import Reference, reference_at
@@ -94,7 +94,7 @@ class Transforms:
         dark, lit, lamp, luminance = self._radiance
         with np.errstate(divide="ignore", invalid="ignore"):  # where the camera did not answer to the lamp
             radiance: NDArray[Any] = (pixels.astype(np.float32) - dark) * luminance / lit * lamp
-            return radiance / np.float64(self._calibration["spec_rad_ref_luminance"])
+            return radiance / np.float64(self._calibration.luminance_of_sfit)
 
     def rad2ref_6SV(self, radiance: NDArray[Any]) -> NDArray[Any]:  # noqa: N802 - openhsi's name
         """Divide radiance by that of a white target in the sun: reflectance."""
@@ -105,6 +105,16 @@ class Transforms:
 
     def _smile(self, level: int) -> Geometry:
         return geometry_of(self._calibration, level, self._frame_shape, self._rows, is_compat=self._is_compat)
+
+    @property
+    def shapes(self) -> dict[int, tuple[int, int]]:
+        """Shape of a line of the levels 0 and 1, as far as the calibration serves them."""
+        shapes = {0: (self._rows.stop - self._rows.start, self._frame_shape[1])}
+        try:
+            smile = self._smile(1)
+        except (LevelError, CalibrationError):
+            return shapes
+        return shapes | {1: (smile.n_rows, smile.n_columns)}
 
     @functools.cached_property
     def fast_bands(self) -> Bands:
@@ -157,7 +167,7 @@ class StepwiseLevel:
         self._steps = tuple(steps)
         try:
             line = self._run(np.zeros(frame_shape, frame_dtype))
-        except LevelError:
+        except (LevelError, CalibrationError):
             raise
         except Exception as error:
             raise LevelError(f"{names} failed on a frame of zeros, {frame_shape}: {error!r}") from error

@@ -138,6 +138,12 @@ def test_what_is_no_calibration_is_named(tmp_path, content):
         read_calibration(tmp_path / "odd.pkl")
 
 
+def test_a_dictionary_whose_keys_are_no_names_is_named(tmp_path):
+    path = write(tmp_path / "old.pkl", {"wavelengths": np.arange(3.0), 5: 1, None: 2})
+    with pytest.raises(CalibrationError, match=r"dictionary with the keys \[5, None\], expected names.*must be text"):
+        read_calibration(path)
+
+
 def test_half_a_pickle_is_named(tmp_path):
     path = write(tmp_path / "half.pkl", as_openhsi_has_it())
     path.write_bytes(path.read_bytes()[:5000])

@@ -142,6 +142,33 @@ def test_failure_of_the_camera_is_raised_and_what_was_collected_is_kept(error):
         loop.take()
 
 
+@pytest.mark.parametrize("level", [-1, 0])
+@pytest.mark.parametrize(
+    ("frame", "lost"),
+    [
+        (FrameTimeout("nothing came"), 0),
+        (SourceEnded("behind the last one"), 0),
+        (FrameStamp(4, 1, None, FrameStatus.INCOMPLETE), 1),
+        (FrameStamp(3, 1), 0),
+    ],
+    ids=["timeout", "end", "incomplete", "doubled"],
+)
+def test_a_full_cube_keeps_its_oldest_line_until_there_is_one_to_take_its_place(level, frame, lost):
+    loop, bench, _ = loop_of([*stamps(0, 1, 2, 3), frame, FrameStamp(5, 1)], level=level)
+    for _ in range(4):
+        loop.take()
+    if isinstance(frame, FrameStamp):
+        assert not loop.take()
+    else:
+        with pytest.raises(type(frame)):
+            loop.take()
+    assert bench.intake.lines()[:, 0, 0].tolist() == [0, 1, 2, 3]
+    assert bench.intake.ledger.n_lost == lost
+    assert loop.take()
+    assert bench.intake.lines()[:, 0, 0].tolist() == [1, 2, 3, 5]
+    assert bench.intake.n_overwritten == 1
+
+
 def test_patience_grows_with_the_exposure():
     loop, _, driver = loop_of(stamps(0, 1))
     loop.take()

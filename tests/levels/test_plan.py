@@ -17,7 +17,7 @@ from level_oracle import (
 )
 
 from openhsi_shared.calibration import Calibration
-from openhsi_shared.errors import FrameError, LevelError
+from openhsi_shared.errors import CalibrationError, FrameError, LevelError
 from openhsi_shared.levels import LEVELS, LevelPlan, check_level
 
 FLOATS = {"rtol": 2e-6, "atol": 1e-6}
@@ -238,23 +238,96 @@ def test_a_lamp_that_is_not_in_the_calibration_is_refused(luminance):
         make_plan(4, luminance=luminance)
 
 
-def test_references_without_their_axes_are_refused():
-    bare = Calibration(dict(CALIBRATION))
-    with pytest.raises(LevelError, match=r"rad_ref .* lies on the axes .* expected .*with values of exposure"):
-        make_plan(4, calibration=bare)
-    other_axis = {"rad_ref": ("cross_track", "wavelength_index", "integration", "luminance")}
-    with pytest.raises(LevelError, match=r"rad_ref .* lies on the axes .*'integration'.* expected .*'exposure'"):
-        make_plan(4, calibration=Calibration(dict(CALIBRATION), other_axis, CALIBRATION.coordinates))
-    never = Calibration(dict(CALIBRATION), CALIBRATION.dims, {**CALIBRATION.coordinates, "exposure": np.array([0, 20])})
-    with pytest.raises(LevelError, match=r"rad_ref of .*: exposure must be > 0 ms, got \[ 0 20\]"):
-        make_plan(4, calibration=never)
-    dark_only = Calibration(
-        {**CALIBRATION, "rad_ref": CALIBRATION["rad_ref"][..., :1]},
-        CALIBRATION.dims,
-        {**CALIBRATION.coordinates, "luminance": np.array([0])},
+def with_reference(rad_ref=None, dims=CALIBRATION.dims, **coordinates):
+    values = dict(CALIBRATION) | ({} if rad_ref is None else {"rad_ref": rad_ref})
+    return Calibration(values, dims, {**CALIBRATION.coordinates, **coordinates})
+
+
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        (Calibration(dict(CALIBRATION)), r"rad_ref with values of exposure \(ms\), rad_ref with values of luminance"),
+        (
+            with_reference(dims={"rad_ref": ("cross_track", "wavelength_index", "integration", "luminance")}),
+            r"rad_ref, numbers on the axes .*exposure, luminance \(it is int32 on .*'integration'",
+        ),
+        (
+            with_reference(
+                CALIBRATION["rad_ref"][:, :, 0], {"rad_ref": ("cross_track", "wavelength_index", "luminance")}
+            ),
+            r"rad_ref, numbers on the axes .* \(it is int32 on \('cross_track', 'wavelength_index', 'luminance'\)\)",
+        ),
+        (with_reference(exposure=np.array([0, 20])), r"rad_ref at exposures > 0 ms \(they are \[0, 20\]\)"),
+        (with_reference(exposure=np.array([np.nan, 20])), r"rad_ref at exposures > 0 ms"),
+        (with_reference(exposure=np.array(["a", "b"])), r"rad_ref with values of exposure \(ms\)"),
+        (with_reference(luminance=np.array([1, 5000, 10000])), r"rad_ref at luminance 0 \(the dark\)"),
+        (
+            with_reference(CALIBRATION["rad_ref"][..., :1], luminance=np.array([0])),
+            r"rad_ref at a luminance above 0 \(a lamp\)",
+        ),
+    ],
+)
+def test_references_that_do_not_serve_are_refused_and_told_before(calibration, message):
+    for level in (4, 5, 6, 7, 8):
+        for compat in (None, "openhsi"):
+            with pytest.raises(LevelError, match=f"processing_lvl={level} needs {message}.*, which"):
+                make_plan(level, calibration=calibration, compat=compat)
+    assert calibration.levels_served == (-1, 0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("compat", [None, "openhsi"])
+@pytest.mark.parametrize("level", [4, 5, 6, 7, 8])
+def test_the_dark_is_that_of_luminance_0_wherever_it_lies(level, compat):
+    luminances, exposures = [1, 2, 0], [1, 0]
+    shuffled = with_reference(
+        CALIBRATION["rad_ref"][:, :, exposures][..., luminances],
+        luminance=CALIBRATION.coordinates["luminance"][luminances],
+        exposure=CALIBRATION.coordinates["exposure"][exposures],
     )
-    with pytest.raises(LevelError, match=r"holds no lamp but the dark: its luminances are \[0\]"):
-        make_plan(4, calibration=dark_only)
+    assert shuffled.levels_served == LEVELS
+    for changed in ({}, {"luminance": 5000}, {"exposure_ms": 15.0}, {"exposure_ms": 19.0}):
+        expected = line_of(make_plan(level, compat=compat, **changed), make_frame())
+        got = line_of(make_plan(level, compat=compat, calibration=shuffled, **changed), make_frame())
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("compat", [None, "openhsi"])
+@pytest.mark.parametrize(("plane", "luminance"), [(0, None), (0, 5000), (1, 5000), (slice(1, None), None)])
+def test_a_reference_without_a_number_is_an_error_where_it_is_needed(plane, luminance, compat):
+    blank = CALIBRATION["rad_ref"].astype(np.float32)
+    blank[:, :, 0, plane] = np.nan
+    calibration = make_calibration(rad_ref=blank)
+    with pytest.raises(CalibrationError, match=r"no finite number at luminance \d+ and exposure 10 ms: set another"):
+        make_plan(4, calibration=calibration, luminance=luminance, compat=compat)
+    make_plan(4, calibration=calibration, luminance=luminance, compat=compat, exposure_ms=20.0)
+
+
+@pytest.mark.parametrize("compat", [None, "openhsi"])
+@pytest.mark.parametrize("value", [0, -5.0, np.nan, np.inf, "52020", True, np.array([1.0, 2.0])])
+def test_a_luminance_of_sfit_that_is_none_is_an_error_where_it_is_needed(value, compat):
+    calibration = make_calibration(spec_rad_ref_luminance=value)
+    for level in (4, 5, 6, 7, 8):
+        with pytest.raises(CalibrationError, match=r"spec_rad_ref_luminance of .* must be a number > 0.*, got"):
+            make_plan(level, calibration=calibration, compat=compat)
+    assert calibration.levels_served == (-1, 0, 1, 2, 3)
+    make_plan(3, calibration=calibration, compat=compat)
+
+
+@pytest.mark.parametrize("compat", [None, "openhsi"])
+def test_a_smile_that_is_no_whole_number_of_columns_is_an_error_from_level_1_on(compat):
+    halves = make_calibration(smile_shifts=CALIBRATION["smile_shifts"] / 2)
+    with pytest.raises(CalibrationError, match=r"smile_shifts of .* must be whole numbers of columns.*round them"):
+        make_plan(1, calibration=halves, compat=compat)
+    assert halves.levels_served == (-1, 0)
+    whole = make_calibration(smile_shifts=CALIBRATION["smile_shifts"].astype(np.float64))
+    np.testing.assert_array_equal(
+        line_of(make_plan(1, calibration=whole, compat=compat), make_frame()), line_of(make_plan(1), make_frame())
+    )
+
+
+def test_a_level_whose_curve_is_none_is_not_served():
+    assert make_calibration(rad_fit_y=np.full(61, np.nan)).levels_served == (-1, 0, 1, 2, 3, 4, 5, 7)
+    assert make_calibration(sfit_y="bright").levels_served == (-1, 0, 1, 2, 3)
 
 
 def test_references_lie_on_axes_by_name():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from level_oracle import N_COLUMNS, SHAPE, Formulas, line_of, make_calibration, make_frame, make_plan
 
-from openhsi_shared.errors import LevelError
+from openhsi_shared.errors import ArgumentError, LevelError
 
 
 def every_other(frame):
@@ -64,6 +64,12 @@ def test_wavelengths_are_told_where_the_columns_are_still_known():
     assert len(make_plan(0, custom_tfms=[steps.crop, steps.fast_smile]).wavelengths_nm) == N_COLUMNS
     assert make_plan(0, custom_tfms=[lambda frame: frame[:, :7]]).wavelengths_nm is None
     assert len(make_plan(2, custom_tfms=[steps.crop, steps.fast_smile, steps.fast_bin]).wavelengths_nm) == 22
+
+
+@pytest.mark.parametrize("functions", [halve, "halve", [halve, None], 5])
+def test_what_is_no_list_of_functions_is_refused(functions):
+    with pytest.raises(ArgumentError, match="custom_tfms must be a list of functions from frame to frame, got"):
+        make_plan(0, custom_tfms=functions)
 
 
 def test_a_function_that_fails_is_named():

@@ -6,7 +6,6 @@ With `rate` it is a sensor that runs freely and drops what its queue cannot hold
 import math
 import time
 from collections.abc import Mapping
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +75,11 @@ class SimulatedDriver:
         self._settings = settings
         self._img_path = img_path or SCENE_PATH
         self._mode = _known_mode(mode)
-        if rate is not None and not (isinstance(rate, Real) and 0 < rate < math.inf):
+        if rate is not None and not (isinstance(rate, int | float) and 0 < rate < math.inf):
             raise ArgumentError(f"rate must be > 0 lines/s, or None for as fast as asked, got {rate!r}")
-        if not isinstance(queue, Integral) or queue < 1:
+        if not isinstance(queue, int) or queue < 1:
             raise ArgumentError(f"queue must hold at least 1 frame, got {queue!r}")
-        if n_frames is not None and not (isinstance(n_frames, Integral) and n_frames >= 0):
+        if n_frames is not None and not (isinstance(n_frames, int) and n_frames >= 0):
             raise ArgumentError(f"n_frames must be >= 0, or None for an endless source, got {n_frames!r}")
         self._rate, self._n_queue, self._n_frames = rate, queue, n_frames
         self._calibration = calibration

@@ -1,0 +1,62 @@
+"""Which level lines are of, where their file does not tell it: by what is said of them, their type, shape and bands."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.errors import CalibrationError, LevelError
+from openhsi_shared.levels.stepwise import Transforms
+
+__all__ = ["Quantity", "quantity_of", "recognise_level"]
+
+Quantity = Literal["counts", "radiance", "reflectance"]
+
+
+def quantity_of(labels: Mapping[str, Any]) -> Quantity:
+    """What the attributes of a datacube say that its pixels are: counts, unless `units` or `long_name` say otherwise.
+
+    >>> quantity_of({"units": "uW/cm^2/sr/nm"}), quantity_of({"units": "percentage reflectance"}), quantity_of({})
+    ('radiance', 'reflectance', 'counts')
+    """
+    words = f"{labels.get('units', '')} {labels.get('long_name', '')}".lower()
+    if "reflectance" in words or "percent" in words:
+        return "reflectance"
+    return "radiance" if "radiance" in words or re.search(r"\bsr\b", words) else "counts"
+
+
+def recognise_level(
+    quantity: Quantity,
+    dtype: np.dtype[Any],
+    line_shape: tuple[int, int],
+    wavelengths_nm: NDArray[Any] | None,
+    sensor_shape: tuple[int, int] | None,
+    transforms: Transforms,
+) -> int | None:
+    """Return the only level that such lines can be of, or None if there are more, or none.
+
+    `transforms` are those of the camera that recorded them. Whole numbers are told apart by their shape, raw frames
+    where `sensor_shape` is not known; floats by their bands. Levels 4 and 5 look alike.
+    """
+    if dtype.kind in "iu" and quantity == "counts":
+        shapes = {-1: line_shape if sensor_shape is None else sensor_shape, **transforms.shapes}
+        return next((level for level, shape in shapes.items() if shape == line_shape), None)
+    is_fast, is_slow = (_fits(transforms, name, line_shape[1], wavelengths_nm) for name in ("fast_bands", "slow_bands"))
+    if is_fast == is_slow:
+        return None
+    levels: dict[Quantity, int | None] = {"counts": 2, "radiance": None, "reflectance": 6}
+    if is_slow:
+        levels = {"counts": 3, "radiance": 7, "reflectance": 8}
+    return levels[quantity]
+
+
+def _fits(transforms: Transforms, name: str, n_bands: int, wavelengths_nm: NDArray[Any] | None) -> bool:
+    try:
+        labels = getattr(transforms, name).wavelengths_nm
+    except (LevelError, CalibrationError):
+        return False  # the calibration does not hold what these bands are made of
+    if len(labels) != n_bands or wavelengths_nm is None:
+        return False
+    return bool(np.allclose(labels, wavelengths_nm, rtol=0, atol=0.06))
