@@ -206,27 +206,27 @@ class PartFile:
         if self._is_closed:
             return
         self._is_closed = True
-        self._close_direct()
+        open_ones = [fd for fd in (self._direct_fd, self._fd) if fd is not None]
+        self._direct_fd = None
         try:
             if not self._is_published and not self._is_adopted:
                 self._remove()
         finally:
-            os.close(self._fd)
+            errors = [error for fd in open_ones if (error := _close(fd))]  # each of them, or the lock would be held
+        if errors and self._is_published:  # else there is an error already, which is the true one
+            raise errors[0]
 
     def _remove(self) -> None:
         try:
             os.ftruncate(self._fd, 0)  # first, else whoever has the file open would keep its space
         except OSError as error:
             logger.warning("%s could not be emptied: %s", self.path, error)
-        try:
-            self.path.unlink()
-        except OSError as error:
-            logger.warning("%s could not be removed: %s", self.path, error)
+        _unlink_or_warn(self.path)
 
     def _close_direct(self) -> None:
-        if self._direct_fd is not None:
-            os.close(self._direct_fd)
-            self._direct_fd = None
+        fd, self._direct_fd = self._direct_fd, None
+        if fd is not None:
+            os.close(fd)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -251,9 +251,12 @@ def make_folder(parent: Path, name: str, *, durability: Durability = "fsync") ->
         except FileExistsError:
             if not folder.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+            with os.scandir(folder) as entries:
+                is_new = next(entries, None) is None  # who made it may have died, or failed, before it was synced
         else:
-            if durability == "fsync":
-                _sync_directory(folder.parent)
+            is_new = True
+        if is_new and durability == "fsync":
+            _sync_directory(folder.parent)
     except OSError as error:
         raise save_error(error, folder) from error
     return folder
@@ -267,6 +270,16 @@ def save_error(error: OSError, path: Path) -> SaveError:
     said = SaveError(number, error.strerror or str(error) or os.strerror(number), str(path))
     said.__cause__ = error
     return said
+
+
+def _close(fd: int) -> OSError | None:
+    """Close, and return what the system says to that; the descriptor is free in any case."""
+    try:
+        os.close(fd)
+    except OSError as error:
+        logger.warning("a file could not be closed: %s", error)
+        return error
+    return None
 
 
 def _pwrite(fd: int, data: memoryview, offset: int) -> int:
@@ -320,7 +333,7 @@ def _rename_to_new(source: Path, target: Path) -> None:
 
 
 def _link_to_new(source: Path, target: Path) -> None:
-    """Rename where the system knows no renameat2: by a hard link, or else by taking the name first."""
+    """Rename where the system knows no renameat2: by a hard link, or else by reserving the name first."""
     if sys.platform == "win32":
         source.rename(target)  # refuses a taken name by itself
         return
@@ -329,14 +342,31 @@ def _link_to_new(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        try:
-            source.rename(target)
-        except OSError:
-            target.unlink()
-            raise
+        _rename_reserved(source, target)
     else:
-        source.unlink()
+        _unlink_or_warn(source)  # published it is: to fail now would empty what has the name
+
+
+def _rename_reserved(source: Path, target: Path) -> None:
+    """Rename where neither can be had: among us, who has the reservation has the name.
+
+    Not by taking the name itself first: who died then would leave an empty file under it.
+    """
+    reservation = target.with_name(f".{target.name}.0.part")  # told by `recover`, should it be left behind
+    os.close(os.open(reservation, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        source.rename(target)
+    finally:
+        _unlink_or_warn(reservation)
+
+
+def _unlink_or_warn(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        logger.warning("%s could not be removed: %s", path, error)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -264,10 +264,26 @@ def test_file_folder_and_names_are_synced_once_each(tmp_path, monkeypatch, durab
 
     monkeypatch.setattr(os, "fsync", count)
     folder = make_folder(tmp_path, "day", durability=durability)
-    assert make_folder(tmp_path, "day", durability=durability) == folder
     path = published(folder, durability=durability)
+    assert make_folder(tmp_path, "day", durability=durability) == folder
     inodes = [tmp_path.stat().st_ino, path.stat().st_ino, folder.stat().st_ino]
     assert seen == (inodes if is_synced else [])
+
+
+def test_a_folder_whose_maker_died_before_it_was_synced_is_synced(tmp_path, monkeypatch):
+    real, seen = os.fsync, []
+
+    def count(fd):
+        seen.append(os.fstat(fd).st_ino)
+        real(fd)
+
+    (tmp_path / "day").mkdir()
+    monkeypatch.setattr(os, "fsync", count)
+    folder = make_folder(tmp_path, "day")
+    assert seen == [tmp_path.stat().st_ino]
+    (folder / "cube.nc").touch()
+    make_folder(tmp_path, "day")
+    assert len(seen) == 1, "whoever put a file there has synced it"
 
 
 def test_no_descriptor_is_left_open(tmp_path):

@@ -11,6 +11,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,23 +73,27 @@ def _write_both(
 ) -> Path:
     n_bytes = cube.memory[0].nbytes
     crcs = []
-    with PartFile(folder, f"{stem}.raw") as part:
-        part.reserve(cube.n_lines * n_bytes)
-        for number in range(cube.n_lines):
-            stored = cube.memory[(cube.first + number) % len(cube.memory)]
-            line = np.ascontiguousarray(stored, stored.dtype.newbyteorder("<"))
-            data = line.reshape(-1).view(np.uint8).data
-            crcs.append(zlib.crc32(data))
-            part.write_at(number * n_bytes, data)
-            passed("piece")
-        raw = part.publish(stem, ".raw", durability=durability)
+    lines = PartFile(folder, f"{stem}.raw")
     try:
+        with lines:
+            lines.reserve(cube.n_lines * n_bytes)
+            for number in range(cube.n_lines):
+                stored = cube.memory[(cube.first + number) % len(cube.memory)]
+                line = np.ascontiguousarray(stored, stored.dtype.newbyteorder("<"))
+                data = line.reshape(-1).view(np.uint8).data
+                crcs.append(zlib.crc32(data))
+                lines.write_at(number * n_bytes, data)
+                passed("piece")
+            raw = lines.publish(stem, ".raw", durability=durability)
         with PartFile(folder, raw.name + ".json") as part:
             text = json.dumps(_sidecar(cube, raw, crcs, how), default=_plain).encode()
             part.write_at(0, memoryview(text + b"\n%08x\n" % zlib.crc32(text)))
             return part.publish(raw.name, ".json", durability=durability)
     except BaseException:
-        raw.unlink(missing_ok=True)
+        sidecar = lines.path.with_name(lines.path.name + ".json")
+        if lines.path.suffix == ".raw" and not os.path.lexists(sidecar):  # else it is whole, only not synced
+            with suppress(OSError):  # `recover` tells of it; the error to raise is the first one
+                lines.path.unlink()
         raise
 
 

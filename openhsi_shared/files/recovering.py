@@ -15,13 +15,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import h5py
-import numpy as np
-
 from openhsi_shared.dataset import Cube, day_folder
 from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import FileError, OpenHSIError
 from openhsi_shared.files.dumping import SIDECAR, read_dump
+from openhsi_shared.files.marking import mark
 from openhsi_shared.files.preview import preview_of
 from openhsi_shared.files.saving import uuid_of
 from openhsi_shared.files.verifying import verify
@@ -116,7 +114,7 @@ class _Rescuer:
     def _told(self, path: Path) -> Iterator[None]:
         try:
             yield
-        except (OpenHSIError, OSError, ValueError) as error:
+        except (OpenHSIError, OSError, ValueError, RuntimeError) as error:  # the last: HDF5, when a disk fails
             logger.debug("%s could not be recovered", path, exc_info=True)
             self._damaged[path] = str(error)
 
@@ -145,7 +143,7 @@ class _Rescuer:
         uuid = uuid_of(path)
         home = self._home_of(uuid)
         if home is None:
-            _mark(path)
+            mark(part, "recovered", 1)
             target = part.publish(stem, ".nc", is_same=lambda taken: uuid_of(taken) == uuid)
             self._add(uuid, target)
         else:
@@ -215,9 +213,3 @@ def _directory_of(sidecar: Path, cube: Cube) -> Path:
     """Where the cube's folder of the day lies, or shall lie if the dump was moved."""
     folder = sidecar.parent
     return folder.parent if folder.name == day_folder(int(cube.columns["time_ns"][0])) else folder
-
-
-def _mark(path: Path) -> None:
-    """Say in the file that it was recovered. The lock is ours, and HDF5 must not ask for another one."""
-    with h5py.File(path, "r+", locking=False) as file:
-        file.attrs.modify("recovered", np.int64(1))

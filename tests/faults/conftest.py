@@ -1,9 +1,11 @@
 """`pytest -k P7` selects the tests of that fault of docs/reliability.md: their docstrings begin with its id."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from air import BAD, Flight
 from injuring import Faults
 
 
@@ -28,4 +30,32 @@ def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder = tmp_path / "temporary"
     folder.mkdir(exist_ok=True)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared_flight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flight]:
+    with pytest.MonkeyPatch.context() as patch:
+        flight = Flight(tmp_path_factory.mktemp("flight"), patch)
+        yield flight
+        flight.close()
+
+
+@pytest.fixture
+def flight(shared_flight: Flight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flight]:
+    """The camera of all tests; one of its own for each test after one that went wrong."""
+    if shared_flight.is_spoilt:
+        another = Flight(tmp_path, monkeypatch)
+        yield another
+        another.close()
+    else:
+        shared_flight.is_spoilt = True  # until it has gone on
+        yield shared_flight
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """A directory whose calls can fail."""
+    folder = tmp_path / BAD
+    folder.mkdir()
     return folder
