@@ -49,6 +49,8 @@ RADIANCE = {
 }
 REFLECTANCE = {"units": "1", "long_name": "reflectance"}
 COUNTS = {"units": "1", "long_name": "digital numbers of the sensor"}
+CUSTOM = "custom_tfms"
+"""The `level_arithmetic` of pixels that functions of the user's made: what they are, only the user knows."""
 LABELS_OF_LEVEL = {4: RADIANCE, 5: RADIANCE, 7: RADIANCE, 6: REFLECTANCE, 8: REFLECTANCE}
 """What a pixel is at each processing level; counts at all others."""
 
@@ -191,7 +193,7 @@ def cube_stem(time_ns: int, prefix: str = "", suffix: str = "") -> str:
             raise ArgumentError(f"{what} must be text, or '' for none, got {text!r}")
         if set(text) & set("/\\:") or any(letter < " " for letter in text):
             raise ArgumentError(
-                f"{what} {text!r} cannot be part of a file's name: it must be text without / \\ : and control characters"
+                f"{what} {text!r} cannot be part of a file's name: it must be without / \\ : or control characters"
             )
         try:
             n_bytes += len(os.fsencode(text))
@@ -240,9 +242,11 @@ def checksums(lines_crc32: NDArray[np.uint32]) -> Variable:
     return Variable(("y",), lines_crc32, LABELS_OF_COLUMN["line_crc32"])
 
 
-def datacube_attributes(level: int, coordinate_names: str = "time") -> dict[str, str]:
-    """What is said of the datacube itself at a processing level."""
+def datacube_attributes(level: int, coordinate_names: str = "time", arithmetic: Any = "") -> dict[str, str]:
+    """What is said of the datacube itself at a processing level, made by that `level_arithmetic`."""
     labels = LABELS_OF_LEVEL.get(level, COUNTS)
+    if arithmetic == CUSTOM:
+        labels = {"units": "1", "long_name": f"made by {CUSTOM}"}
     described = {"description": "hyperspectral datacube", "ancillary_variables": "line_crc32"}
     return labels | described | {"coordinates": coordinate_names}
 
@@ -324,6 +328,8 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
     """All attributes of the file but `complete`, which comes last: defaults, what the user said, and ours."""
     created_ns = time.time_ns() if created_ns is None else created_ns
     times = np.asarray(cube.columns["time_ns"])
+    is_custom = cube.attributes.get("level_arithmetic") == CUSTOM
+    steps = f"made by {CUSTOM}" if is_custom else STEPS_OF_LEVEL.get(cube.level, "processed by the user")
     ours: dict[str, Any] = {
         "Conventions": "CF-1.11, ACDD-1.3",
         "format": FORMAT,
@@ -332,7 +338,7 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
         "id": cube.uuid,
         "n_lines": cube.n_lines,
         "level": cube.level,
-        "processing_level": f"level {cube.level}: {STEPS_OF_LEVEL.get(cube.level, 'processed by the user')}",
+        "processing_level": f"level {cube.level}: {steps}",
         "time_coverage_start": _iso(times.min()),
         "time_coverage_end": _iso(times.max()),
         "date_created": _iso(created_ns),

@@ -105,6 +105,15 @@ def test_units_follow_the_level():
     assert units == {level: radiance if level in (4, 5, 7) else "1" for level in range(-1, 9)}
 
 
+def test_what_functions_of_the_users_made_is_not_labelled_as_the_level_would_have_been():
+    for level in range(-1, 9):
+        labels = datacube_attributes(level, arithmetic="custom_tfms")
+        assert (labels["units"], labels["long_name"]) == ("1", "made by custom_tfms")
+        assert "standard_name" not in labels
+        said = global_attributes(cube(level=level, attributes={"level_arithmetic": "custom_tfms"}))
+        assert (said["level"], said["processing_level"]) == (level, f"level {level}: made by custom_tfms")
+
+
 def test_everything_of_a_line_lies_on_y():
     columns = {"time_ns": np.arange(3), "frame_id": np.arange(3), "altitude": np.zeros(3)}
     variables = coordinates(cube(columns=columns))

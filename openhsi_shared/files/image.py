@@ -7,6 +7,7 @@ structures of that format carry checksums. Lines of 64 KiB and more begin at who
 past the page cache.
 """
 
+import json
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
@@ -16,11 +17,19 @@ import numpy as np
 from h5py import h5d, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import Variable
+from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, Variable
 from openhsi_shared.durable import PAGE
 from openhsi_shared.files.sparse import SparseFile
 
-__all__ = ["COLUMN_CHECKSUM", "LARGE_LINE", "ZSTD_FILTER", "Compression", "Image", "Layout"]
+__all__ = [
+    "COLUMN_CHECKSUM",
+    "LARGE_LINE",
+    "ZSTD_FILTER",
+    "Compression",
+    "Image",
+    "Layout",
+    "attribute_crc32",
+]
 
 Compression = Literal["deflate", "zstd"]
 
@@ -30,6 +39,9 @@ ZSTD_FILTER = 32015
 LARGEST_COLUMN_CHUNK = 65536
 COLUMN_CHECKSUM = "values_crc32"
 """Attribute of every small variable: CRC-32 of its values. HDF5's fletcher32 takes zeros for good."""
+LONG_ATTRIBUTE = 2048
+"""Bytes from which on an attribute of the file has a checksum of ours: HDF5 has none for those of some 4 KiB and more,
+such as the list of many gaps."""
 
 
 class Layout(NamedTuple):
@@ -136,6 +148,9 @@ class Image:
         """Write everything that is known besides the lines. Variables named like a dimension are its coordinate."""
         _put_attributes(self._datacube, datacube_attributes)
         _put_attributes(self._file.id, attributes)
+        long = {name: attribute_crc32(value) for name, value in attributes.items() if _length(value) > LONG_ATTRIBUTE}
+        if long:
+            _put_attributes(self._file.id, {ATTRIBUTE_CHECKSUMS: json.dumps(long)})
         sizes = dict(zip(self.layout.dims, self.layout.shape_of(self.layout.n_lines), strict=True))
         for variable in variables.values():
             sizes |= zip(variable.dims, variable.data.shape, strict=True)
@@ -184,6 +199,19 @@ class Image:
     def extents(self) -> Iterator[tuple[int, bytes]]:
         """What HDF5 wrote into the finished file, as (offset, bytes): everything but the lines."""
         return self._memory.extents()
+
+
+def attribute_crc32(value: Any) -> int:
+    """CRC-32 of an attribute: of a text in UTF-8, or of the type and the bytes of a number or a row of numbers."""
+    if isinstance(value, str):
+        return zlib.crc32(value.encode("utf-8"))
+    array = np.asarray(value)
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return zlib.crc32(array.tobytes(), zlib.crc32(array.dtype.str.encode("ascii")))
+
+
+def _length(value: Any) -> int:
+    return len(value.encode("utf-8")) if isinstance(value, str) else np.asarray(value).nbytes
 
 
 def _put_attributes(target: Any, attributes: Mapping[str, Any]) -> None:

@@ -141,7 +141,9 @@ class Saving:
 
     def _describe(self, image: Image) -> None:
         on_y = [name for name, item in self.variables.items() if item.dims == ("y",) and name != "y"]
-        labels = dataset.datacube_attributes(self.cube.level, " ".join(name for name in on_y if name == "time"))
+        arithmetic = self.cube.attributes.get("level_arithmetic")
+        times = " ".join(name for name in on_y if name == "time")
+        labels = dataset.datacube_attributes(self.cube.level, times, arithmetic)
         image.describe(self.variables, labels, {**self.attributes, "durability": self.durability})
 
     def _write_memory(self, image: Image, part: PartFile) -> list[_Looked]:

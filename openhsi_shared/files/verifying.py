@@ -7,10 +7,11 @@ from pathlib import Path
 
 import h5py
 
+from openhsi_shared.calibration.heaps import refuse_endless_heaps
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.image import COLUMN_CHECKSUM
 from openhsi_shared.files.lines import CheckedLines
-from openhsi_shared.files.reading import OpenCube, broken_file, open_cube
+from openhsi_shared.files.reading import OpenCube, broken_file, open_cube, path_of
 
 __all__ = ["Report", "verify"]
 
@@ -43,7 +44,7 @@ def verify(path: str | os.PathLike[str]) -> Report:
 
     A file of openhsi's has no checksums: that is a problem, too.
     """
-    path = Path(path)
+    path = path_of(path)
     try:
         n_bytes = path.stat().st_size
         with open_cube(path) as cube:
@@ -52,17 +53,40 @@ def verify(path: str | os.PathLike[str]) -> Report:
             if isinstance(cube.lines, CheckedLines):
                 damaged, of_lines = _problems_of_lines(cube, cube.lines)
                 problems += of_lines
+            if not problems:  # of what is damaged, others' libraries may make an end of the process
+                problems += _problems_of_other_readers(path)
             return Report(path, tuple(problems), len(cube.lines), damaged, n_bytes)
     except (OSError, ValueError) as error:
         return Report(path, (str(error),))
+
+
+def _problems_of_other_readers(path: Path) -> list[str]:
+    """What others need and we do not: labels, and which dimension belongs to which axis."""
+    try:
+        with path.open("rb") as content:
+            refuse_endless_heaps(content)
+        with h5py.File(path, "r", locking="best-effort") as file:
+            for name, variable in file.items():
+                dict(variable.attrs)
+                for axis in variable.dims:
+                    axis.values()
+                if name != "datacube":
+                    variable[...]
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        return [f"{path} cannot be read by other readers of netCDF: {error}"]
+    return []
 
 
 def _problems_of_variables(cube: OpenCube) -> list[str]:
     if not cube.is_ours:
         return [f"{cube.path} has no checksums of its lines: it was written, or rewritten, by another program"]
     problems: list[str] = []
-    if cube.attributes.get("n_lines", len(cube.lines)) != len(cube.lines):
-        problems.append(f"{cube.path} says it has {cube.attributes['n_lines']} lines, but has {len(cube.lines)}")
+    try:
+        said = cube.attributes.get("n_lines", len(cube.lines))
+        if said != len(cube.lines):
+            problems.append(f"{cube.path} says it has {said} lines, but has {len(cube.lines)}")
+    except FileError as error:
+        problems.append(str(error))
     with broken_file(cube.path), h5py.File(cube.path, "r", locking="best-effort") as file:
         for name, variable in file.items():
             if name == "datacube" or (variable.chunks is None and variable.id.get_storage_size() == 0):

@@ -4,7 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from openhsi_shared.files import CubeWriter, verify
+from openhsi_shared.errors import ArgumentError
+from openhsi_shared.files import CubeWriter, open_cube, verify
 
 
 def save(cube, directory, **options):
@@ -69,3 +70,19 @@ def test_bad_files_never_raise(tmp_path):
         report = verify(tmp_path / name)
         assert not report.ok
         assert len(report.problems) == 1
+
+
+@pytest.mark.parametrize("function", [verify, open_cube])
+@pytest.mark.parametrize("path", [5, None])
+def test_what_is_no_path_is_refused(function, path):
+    with pytest.raises(ArgumentError, match="path must be that of a file, got"):
+        function(path)
+
+
+def test_a_file_that_other_readers_cannot_open_is_told(cube_of, tmp_path):
+    """One bit of it is wrong, where we do not look: which axes have which coordinates."""
+    path = save(cube_of(8), tmp_path)
+    damage(path, path.read_bytes().index(b"GCOL") + 12)
+    report = verify(path)
+    assert not report.ok
+    assert "cannot be read by other readers of netCDF" in report.problems[0]

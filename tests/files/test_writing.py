@@ -299,7 +299,7 @@ def test_all_points_are_passed_once_and_in_order(cube_of, tmp_path):
 
 def test_a_name_that_is_too_long_is_the_systems_own_error(cube_of, tmp_path):
     with pytest.raises(SaveError) as caught:
-        save(cube_of(), tmp_path, prefix="x" * 250)
+        save(cube_of(), tmp_path / ("x" * 256))
     assert caught.value.errno == errno.ENAMETOOLONG
 
 

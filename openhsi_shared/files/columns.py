@@ -1,0 +1,58 @@
+"""The small variables of a file of ours, each compared with the checksum of its values."""
+
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from h5py import h5z
+from numpy.typing import NDArray
+
+from openhsi_shared.files.encoding import crc32_of
+from openhsi_shared.files.image import COLUMN_CHECKSUM
+
+__all__ = ["read_column"]
+
+FLETCHER32_BYTES = 4
+
+
+def read_column(path: Path, variable: Any) -> NDArray[Any]:
+    """Read a variable. ValueError, KeyError or OSError if it is not what was written.
+
+    HDF5 only says where the values lie: where that is damaged, it would give zeros, or end the process. Its own
+    checksum of the values does not suffice.
+    """
+    values = _values(path, variable) if _lies_as_written(variable) else np.asarray(variable[()])
+    if crc32_of(values) != variable.attrs[COLUMN_CHECKSUM]:
+        raise ValueError("its checksum is not the one that was written")
+    return values
+
+
+def _lies_as_written(variable: Any) -> bool:
+    """Whether its values are in chunks with nothing but HDF5's checksum; other programs may have packed them anew."""
+    if variable.chunks is None:
+        return False
+    options = variable.id.get_create_plist()
+    return [options.get_filter(number)[0] for number in range(options.get_nfilters())] == [h5z.FILTER_FLETCHER32]
+
+
+def _values(path: Path, variable: Any) -> NDArray[Any]:
+    values = np.zeros(variable.shape, variable.dtype)
+    chunks: list[Any] = []
+    variable.id.chunk_iter(chunks.append)
+    with path.open("rb") as file:
+        for chunk in chunks:
+            places = zip(chunk.chunk_offset, variable.chunks, strict=True)
+            part = values[tuple(slice(begin, begin + n) for begin, n in places)]
+            part[:] = _chunk(file, chunk, variable)[tuple(map(slice, part.shape))]
+    return values
+
+
+def _chunk(file: BinaryIO, chunk: Any, variable: Any) -> NDArray[Any]:
+    n_bytes = int(np.prod(variable.chunks)) * variable.dtype.itemsize
+    if chunk.size != n_bytes + FLETCHER32_BYTES or chunk.filter_mask:
+        raise ValueError(f"{chunk.size} bytes with filter mask {chunk.filter_mask} are not {n_bytes} and a checksum")
+    if chunk.byte_offset + n_bytes > os.fstat(file.fileno()).st_size:
+        raise ValueError("it should lie behind the end of the file")
+    file.seek(chunk.byte_offset)
+    return np.frombuffer(file.read(n_bytes), variable.dtype).reshape(variable.chunks)
