@@ -16,7 +16,7 @@ from openhsi_shared.errors import OpenHSIError
 
 __all__ = ["main"]
 
-COMMANDS = ("record", "cameras", "preview", "info", "verify", "recover")
+COMMANDS = ("record", "view", "cameras", "preview", "info", "verify", "recover")
 
 
 class _Commands(click.Group):

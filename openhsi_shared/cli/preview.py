@@ -1,18 +1,45 @@
-"""`openhsi-shared preview`: pictures of saved cubes."""
+"""`openhsi-shared preview`: pictures of saved cubes, and a contact sheet of a flight."""
 
 import logging
+import os
 import sys
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
+import numpy as np
 
+from openhsi_shared.cli.parallel import Died, in_processes
 from openhsi_shared.errors import ArgumentError, OpenHSIError
-from openhsi_shared.files.preview import preview_of, preview_path
+from openhsi_shared.files.preview import preview_path, read_picture, write_preview
+from openhsi_shared.files.sheet import NARROWEST, Tile, contact_sheet, tile_height, tile_of
+from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, preview_bands, stretch
 
 __all__ = ["preview"]
 
 logger = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 4
+"""Each reads in threads by itself, needs about 200 MB, and a disk does not become faster by more."""
+
+
+def _bands(text: str | None) -> Sequence[Range]:
+    """Read RED,GREEN,BLUE, each one wavelength or FIRST-LAST."""
+    if text is None:
+        return PREVIEW_RANGES_NM
+    try:
+        ends = [[float(end) for end in colour.split("-")] for colour in text.split(",")]
+        ranges: list[Range] = [end[0] if len(end) == 1 else (end[0], end[1]) for end in ends if len(end) <= 2]
+    except ValueError:
+        ranges = []
+    if len(ranges) != 3:
+        raise click.BadParameter(
+            f"{text!r} is not RED,GREEN,BLUE in nm, such as 640,550,470 or 640-670,530-590,450-510"
+        )
+    return ranges
 
 
 @click.command()
@@ -22,35 +49,146 @@ logger = logging.getLogger(__name__)
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory for the pictures, made if it is not there.  [default: beside each cube]",
 )
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Make a contact sheet of all cubes, too, in the order of their times: a PNG.",
+)
+@click.option(
+    "--bands",
+    metavar="RED,GREEN,BLUE",
+    help="In nm, each one wavelength (its bands within 15 nm) or FIRST-LAST.  [default: 640-670,530-590,450-510]",
+)
+@click.option(
+    "--robust",
+    type=float,
+    metavar="PERCENT",
+    help="Cut off so many percent of the darkest and of the brightest pixels.",
+)
+@click.option("--hist-eq", is_flag=True, help="Show every grey value about equally often.")
+@click.option("--jobs", type=click.IntRange(1), help="So many cubes at once.  [default: one a processor, at most 4]")
 @click.pass_context
-def preview(context: click.Context, paths: tuple[Path, ...], out: Path | None) -> None:
+def preview(
+    context: click.Context,
+    paths: tuple[Path, ...],
+    out: Path | None,
+    sheet: Path | None,
+    bands: str | None,
+    robust: float | None,
+    hist_eq: bool,
+    jobs: int | None,
+) -> None:
     """Make a PNG of each saved cube, of ours and of openhsi; of a directory, all cubes in it and below.
 
     One that cannot be made is named, the others are made; the exit code is 1 then.
     """
-    from tqdm import tqdm
-
-    if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise click.ClickException(f"--out {out} cannot be made: {error.strerror}") from error
+    options = {"ranges": _bands(bands), "robust": False if robust is None else robust, "hist_eq": hist_eq}
+    _check(options)
     cubes, n_failed = _cubes_of(paths)
-    n_alike = Counter(preview_path(cube, out) for cube in cubes)
-    for cube in tqdm(cubes, unit="cube", desc="previews", disable=None):
-        try:
-            target = preview_path(cube, out)
-            if n_alike[target] > 1:
-                raise ArgumentError(
-                    f"{n_alike[target]} cubes would become {target}: leave --out, or name fewer at a time"
-                )
-            tqdm.write(str(preview_of(cube, target)), file=sys.stdout)
-        except (OpenHSIError, OSError) as error:
-            logger.debug("no preview of %s", cube, exc_info=True)
-            tqdm.write(f"{cube}: {error}", file=sys.stderr)
-            n_failed += 1
+    if out is not None:
+        _make_directory(out, "--out")
+    targets = {cube: preview_path(cube, out) for cube in cubes}
+    if sheet is not None:
+        _check_sheet(sheet, targets.values())
+    n_alike, height, tiles = Counter(targets.values()), tile_height(len(cubes)), []
+    n_at_once = jobs or min(MOST_AT_ONCE, os.cpu_count() or 1)
+    orders = [Order(cube, target, n_alike[target], height, options) for cube, target in targets.items()]
+    with _progress(len(cubes)) as tell, closing(in_processes(make, orders, n_at_once)) as all_made:
+        for order, made in zip(orders, all_made, strict=True):
+            tile, error = _died(order, made.exit_code) if isinstance(made, Died) else made
+            tiles.append(tile)
+            n_failed += bool(error)
+            tell(f"{order.cube}: {error}", sys.stderr) if error else tell(str(order.target), sys.stdout)
+    if sheet is not None and tiles:
+        n_failed += not _write_sheet(sheet, tiles, paths)
     if n_failed:
         context.exit(1)
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Refuse what no cube could be shown with, before the first is read."""
+    try:
+        preview_bands(np.linspace(400, 1000, 7), 7, options["ranges"])
+        stretch(np.arange(7.0), options["robust"], options["hist_eq"])
+    except ArgumentError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _check_sheet(sheet: Path, targets: Any) -> None:
+    if sheet.suffix.lower() != ".png":
+        raise click.UsageError(f"--sheet {sheet} becomes a PNG: give it a name that ends with .png")
+    if sheet.absolute() in {target.absolute() for target in targets}:
+        raise click.UsageError(f"--sheet {sheet} is the picture of one of the cubes: choose another name")
+    _make_directory(sheet.parent, "--sheet")
+
+
+def _make_directory(path: Path, option: str) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"{option} {path} cannot be made: {error.strerror}") from error
+
+
+class Order(NamedTuple):
+    """One picture to make."""
+
+    cube: Path
+    target: Path
+    n_alike: int
+    """How many cubes would become `target`."""
+    height: int
+    """Of the tile on the sheet."""
+    options: dict[str, Any]
+
+    @property
+    def empty_tile(self) -> Tile:
+        """What is on the sheet if nothing can be seen."""
+        return Tile(self.cube.stem, np.full((self.height, NARROWEST, 3), 48, np.uint8), error="cannot be read")
+
+
+def make(order: Order) -> tuple[Tile, str]:
+    """Read a cube and write its picture; returns the tile for the sheet, and what went wrong, if anything did."""
+    tile = order.empty_tile
+    try:
+        picture = read_picture(order.cube, **order.options)
+        tile = tile_of(order.cube.stem, picture, order.height)
+        if order.n_alike > 1:
+            raise ArgumentError(
+                f"{order.n_alike} cubes would become {order.target}: leave --out, or name fewer at a time"
+            )
+        write_preview(picture.image, order.target)
+    except (OpenHSIError, OSError) as error:
+        logger.debug("no preview of %s", order.cube, exc_info=True)
+        return tile, str(error)
+    return tile, ""
+
+
+def _died(order: Order, exit_code: int | None) -> tuple[Tile, str]:
+    return order.empty_tile, f"the process that read it died, exit code {exit_code}; try it alone, with --jobs 1"
+
+
+def _write_sheet(sheet: Path, tiles: Sequence[Tile], paths: Sequence[Path]) -> bool:
+    title = f"{paths[0].resolve().name}{' ...' if len(paths) > 1 else ''}: {len(tiles)} cubes"
+    try:
+        click.echo(str(write_preview(contact_sheet(tiles, title), sheet)))
+    except (OpenHSIError, OSError) as error:
+        click.echo(f"{sheet}: {error}", err=True)
+        return False
+    return True
+
+
+@contextmanager
+def _progress(n: int) -> Iterator[Any]:
+    """Show a bar on a terminal; gives a function that tells something above it, and that one more is done."""
+    from tqdm import tqdm
+
+    with tqdm(total=n, unit="cube", desc="previews", disable=None) as bar:
+
+        def tell(text: str, stream: Any) -> None:
+            bar.write(text, file=stream)
+            bar.update()
+
+        yield tell
 
 
 def _cubes_of(paths: tuple[Path, ...]) -> tuple[list[Path], int]:

@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from openhsi_shared.errors import ArgumentError, PreviewError
 from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, decimation, mean_of_bands, picture, preview_bands
 
-__all__ = ["preview_of", "preview_path", "write_preview"]
+__all__ = ["Picture", "preview_of", "preview_path", "read_picture", "write_preview"]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COMPRESS_LEVEL = 2
@@ -78,6 +78,42 @@ def _refuse_to_replace(path: Path) -> None:
         raise FileExistsError(errno.EEXIST, "what lies there is no PNG: move it, or choose another name", str(path))
 
 
+class Picture(NamedTuple):
+    """The picture of a saved cube, and what one writes under it."""
+
+    image: NDArray[np.uint8]
+    """(cross-track, along-track, 3), or (cross-track, along-track) in grey"""
+    n_lines: int
+    n_cross: int
+    """Cross-track pixels of the cube; the picture has fewer of both if a side is above 4096."""
+    begun_ns: int | None
+    """UTC of the first line; None where the file does not tell."""
+
+
+def read_picture(
+    path: str | Path,
+    *,
+    ranges: Sequence[Range] = PREVIEW_RANGES_NM,
+    robust: bool | float = False,
+    hist_eq: bool = False,
+) -> Picture:
+    """Make the picture of the saved cube `path`, ours or openhsi's.
+
+    Reads by blocks of lines, of a cube with more than 4096 lines only those that are shown, and checks what it reads.
+    Raises FileError (ChecksumError for a damaged line) for a broken or foreign file, ArgumentError.
+    """
+    from openhsi_shared.files import open_cube
+
+    with open_cube(path) as cube:
+        lines: Any = cube.lines
+        bands = preview_bands(cube.wavelengths_nm, lines.shape[2], ranges)
+        means = mean_of_bands(lines, bands, step=decimation(lines.shape[0]))
+        times_ns = cube.times_ns
+        begun_ns = int(times_ns[0]) if times_ns is not None and len(times_ns) else None
+        image = picture(means, robust=robust, hist_eq=hist_eq)
+        return Picture(image, lines.shape[0], lines.shape[1], begun_ns)
+
+
 def preview_of(
     path: str | Path,
     out: str | Path | None = None,
@@ -86,15 +122,9 @@ def preview_of(
     robust: bool | float = False,
     hist_eq: bool = False,
 ) -> Path:
-    """Make the picture of the saved cube `path`, ours or openhsi's, and return where it lies (see `preview_path`).
+    """Write the picture of the saved cube `path`, and return where it lies (see `preview_path`).
 
-    Reads by blocks of lines, of a cube with more than 4096 lines only those that are shown, and checks what it reads.
-    Raises FileError (ChecksumError for a damaged line) for a broken or foreign file, PreviewError, ArgumentError.
+    Raises what `read_picture` and `write_preview` raise.
     """
-    from openhsi_shared.files import open_cube
-
-    with open_cube(path) as cube:
-        lines: Any = cube.lines
-        bands = preview_bands(cube.wavelengths_nm, lines.shape[2], ranges)
-        means = mean_of_bands(lines, bands, step=decimation(lines.shape[0]))
-    return write_preview(picture(means, robust=robust, hist_eq=hist_eq), preview_path(path, out))
+    made = read_picture(path, ranges=ranges, robust=robust, hist_eq=hist_eq)
+    return write_preview(made.image, preview_path(path, out))

@@ -7,9 +7,11 @@ with open_cube("2026_11_20/2026_11_20-10_00_00_000000.nc") as cube:
 
 import contextlib
 import errno
+import json
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,10 +19,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import decode_times
+from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, decode_times
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, IncompleteFileError
-from openhsi_shared.files.encoding import crc32_of
-from openhsi_shared.files.image import COLUMN_CHECKSUM
+from openhsi_shared.files.axes import axes_of
+from openhsi_shared.files.columns import read_column
+from openhsi_shared.files.image import attribute_crc32
 from openhsi_shared.files.lines import CheckedLines, FileLines, PlainLines
 
 if TYPE_CHECKING:
@@ -37,7 +40,15 @@ def open_cube(path: str | os.PathLike[str], check: bool = True) -> "OpenCube":
     Raises FileError (an OSError) for what is no cube, IncompleteFileError for one that its writer has not finished.
     With `check`, lines that are read are compared with their checksums, if the file has any: ChecksumError.
     """
-    return OpenCube(Path(path), check)
+    return OpenCube(path_of(path), check)
+
+
+def path_of(path: str | os.PathLike[str]) -> Path:
+    """The path of a file. ArgumentError for what is none."""
+    try:
+        return Path(path)
+    except TypeError as error:
+        raise ArgumentError(f"path must be that of a file, got {path!r}") from error
 
 
 class OpenCube:
@@ -67,7 +78,7 @@ class OpenCube:
         if "datacube" not in file or not isinstance(file["datacube"], h5py.Dataset):
             raise FileError(f"{self.path} is no cube: it holds {sorted(file)[:9]}, expected a variable datacube")
         datacube = file["datacube"]
-        self.dims = _dims_of(datacube)
+        self.dims = self._axes["datacube"]
         if set(self.dims) != AXES or datacube.dtype.kind not in "uif":
             raise FileError(
                 f"{self.path} is no cube: datacube {datacube.dtype} lies on {self.dims}, expected {sorted(AXES)}"
@@ -82,14 +93,30 @@ class OpenCube:
         if file.attrs["complete"] != 1:
             raise IncompleteFileError(f"{self.path} is incomplete: its writer did not finish it; look for another copy")
         with damaged(self.path, "line_crc32"):
-            checksums = _checked(file["line_crc32"])
+            checksums = read_column(self.path, file["line_crc32"])
         self.lines = CheckedLines(self.path, datacube, self.dims, checksums, self._check)
 
     @cached_property
+    def _axes(self) -> dict[str, tuple[str, ...]]:
+        return axes_of(self._file)
+
+    @cached_property
     def attributes(self) -> dict[str, Any]:
-        """Global attributes: texts, numbers, rows of numbers."""
+        """Global attributes: texts, numbers, rows of numbers. With `check`, ChecksumError if one is damaged."""
         with broken_file(self.path):
-            return _attributes_of(self._opened)
+            attributes = _attributes_of(self._opened)
+            if self.is_ours and self._check:
+                self._check_attributes(attributes)
+            return attributes
+
+    def _check_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Compare the long ones with their checksums; the short ones, HDF5 has compared."""
+        for name, written in json.loads(_plain(self._opened.attrs.get(ATTRIBUTE_CHECKSUMS, "{}"))).items():
+            if name not in attributes or attribute_crc32(attributes[name]) != written:
+                raise ChecksumError(
+                    f"{self.path}: the attribute {name} is damaged: its checksum is not the one that was written; "
+                    f"open the file with check=False to see what is left"
+                )
 
     @cached_property
     def level(self) -> int | None:
@@ -132,7 +159,7 @@ class OpenCube:
         with damaged(self.path, name):
             if name not in self._opened:
                 return None
-            return _checked(self._opened[name]) if self.is_ours else self._opened[name][()]
+            return read_column(self.path, self._opened[name]) if self.is_ours else self._opened[name][()]
 
     def _attribute(self, name: str, attribute: str) -> Any:
         with broken_file(self.path):
@@ -157,9 +184,7 @@ class OpenCube:
         return dataset
 
     def _variable(self, name: str) -> tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]:
-        with broken_file(self.path):
-            dims = _dims_of(self._opened[name])
-        return dims, self.column(name), self._labels(name)
+        return self._axes[name], self.column(name), self._labels(name)
 
     def _labels(self, name: str) -> dict[str, Any]:
         with broken_file(self.path):
@@ -178,7 +203,9 @@ class OpenCube:
         return show_lines(self.lines, self.wavelengths_nm, **options)
 
     def _repr_html_(self) -> str:
-        return str(self.dataset._repr_html_())
+        from openhsi_shared.files.describing import html_of
+
+        return html_of(self) if self._file else f"<code>{escape(repr(self))}, closed</code>"
 
     def __repr__(self) -> str:
         return f"<OpenCube {self.path} {self.lines.shape} {self.lines.dtype}>"
@@ -200,7 +227,11 @@ class OpenCube:
 
 def _opened(path: Path) -> Any:
     try:
+        if path.is_fifo():
+            raise FileError(f"{path} is a pipe, not a file: whoever opens it waits for what may never come")
         return h5py.File(path, "r", locking="best-effort")
+    except FileError:
+        raise
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.EPERM, errno.ENAMETOOLONG):
             raise FileError(error.errno, os.strerror(error.errno), str(path)) from error
@@ -231,25 +262,8 @@ def damaged(path: Path, name: str) -> Iterator[None]:
         raise ChecksumError(f"{path}: the variable {name} is damaged: {error}") from error
 
 
-def _checked(variable: Any) -> NDArray[Any]:
-    """Read a variable of ours. ValueError if it is not what was written.
-
-    HDF5's own checksum of the values does not suffice: where the index of their chunks is damaged, HDF5 gives zeros.
-    """
-    values = np.asarray(variable[()])
-    if crc32_of(values) != variable.attrs[COLUMN_CHECKSUM]:
-        raise ValueError("its checksum is not the one that was written")
-    return values
-
-
-def _dims_of(variable: Any) -> tuple[str, ...]:
-    """Names of a variable's dimensions; a dimension's own variable lies on itself."""
-    if variable.is_scale and variable.ndim == 1:
-        return (variable.name.strip("/"),)
-    return tuple(dim[0].name.strip("/") if len(dim) else "" for dim in variable.dims)
-
-
 HIDDEN = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties"}
+HIDDEN |= {ATTRIBUTE_CHECKSUMS}
 
 
 def _attributes_of(target: Any) -> dict[str, Any]:

@@ -233,3 +233,15 @@ def test_a_row_of_values_is_told_in_words(caplog):
 def test_what_cannot_be_drawn_is_refused(shape):
     with pytest.raises(ArgumentError, match="cannot be shown, expected one to three axes, and not empty"):
         show_array(np.zeros(shape))
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((1, 644), "xaxis"), ((160, 644), "xaxis"), ((2000, 20), "yaxis")])
+def test_numbers_at_a_short_axis_do_not_overlap(hv, shape, axis):
+    figure = hv.render(show_lines(np.zeros((*shape, 3))))
+    ticker = (
+        getattr(figure, axis).ticker[0]
+        if isinstance(getattr(figure, axis).ticker, list)
+        else getattr(figure, axis).ticker
+    )
+    pixels = figure.frame_width if axis == "xaxis" else figure.frame_height
+    assert 2 <= ticker.desired_num_ticks <= max(2, pixels / 40)

@@ -21,6 +21,8 @@ FRAME_PIXELS = (900, 500)
 """Bokeh: width and height into which a plot is fitted."""
 LEAST_FRAME_PIXELS = 60
 """Bokeh: what a very long or very narrow cube gets at least; there is empty room beside it then."""
+TICK_PIXELS = 40
+"""Bokeh: numbers at an axis are no closer than this, about."""
 PLOT_INCHES = (9.0, 5.0)
 """Matplotlib: size of the figure that holoviews makes."""
 FIGURE_INCHES = (12.0, 3.0)
@@ -133,10 +135,11 @@ def _element_of(image: NDArray[np.uint8], n_lines: int, n_cross: int, plot_lib: 
 
 
 def _frame_of(n_lines: int, n_cross: int) -> dict[str, int]:
-    """Size of the frame in pixels of the screen: as large as fits, at the cube's own aspect."""
+    """Size of the frame in pixels of the screen: as large as fits, at the cube's own aspect; few ticks if narrow."""
     scale = min(FRAME_PIXELS[0] / n_lines, FRAME_PIXELS[1] / n_cross)
     width, height = (max(LEAST_FRAME_PIXELS, round(side * scale)) for side in (n_lines, n_cross))
-    return {"frame_width": width, "frame_height": height}
+    ticks = {name: n for name, side in (("xticks", width), ("yticks", height)) if (n := side // TICK_PIXELS) < 6}
+    return {"frame_width": width, "frame_height": height} | {name: max(2, n) for name, n in ticks.items()}
 
 
 def _figure_of(image: NDArray[np.uint8], n_lines: int, n_cross: int, plot_kwargs: dict[str, Any]) -> Any:

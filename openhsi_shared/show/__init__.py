@@ -1,0 +1,9 @@
+"""What people look at: plots of lines, and small tables for notebooks.
+
+`plots` draws with holoviews or matplotlib, `tables` writes the HTML that a notebook shows of cameras and cubes.
+"""
+
+from openhsi_shared.show.plots import PLOT_LIBRARIES, show_array, show_lines
+from openhsi_shared.show.tables import table, thumbnail
+
+__all__ = ["PLOT_LIBRARIES", "show_array", "show_lines", "table", "thumbnail"]
