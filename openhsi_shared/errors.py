@@ -22,12 +22,17 @@ __all__ = [
     "NoFreeSlot",
     "NothingToSave",
     "OpenHSIError",
+    "OverrunError",
+    "PackageMissing",
     "PreviewError",
     "RecordingError",
+    "RingExists",
+    "RingNotFound",
     "SaveError",
     "SettingsError",
     "SourceEnded",
     "UnknownKeyword",
+    "ViewerError",
     "WriterFailed",
 ]
 
@@ -42,6 +47,10 @@ class ArgumentError(OpenHSIError, ValueError):
 
 class UnknownKeyword(OpenHSIError, TypeError):
     """A keyword argument that nobody knows: most often a mistyped one."""
+
+
+class PackageMissing(OpenHSIError, ImportError):
+    """A package that is only needed for this is not installed: the message says which extra brings it."""
 
 
 class SettingsError(OpenHSIError, ValueError):
@@ -106,6 +115,22 @@ class WriterFailed(OpenHSIError, RuntimeError):
 
 class RecordingError(OpenHSIError, RuntimeError):
     """A recording ended before its time."""
+
+
+class RingExists(OpenHSIError, FileExistsError):
+    """A ring of that name belongs to a process that lives."""
+
+
+class RingNotFound(OpenHSIError, FileNotFoundError):
+    """There is no ring of that name, or no longer."""
+
+
+class OverrunError(OpenHSIError, LookupError):
+    """What was asked for has been overwritten by what came later."""
+
+
+class ViewerError(OpenHSIError, RuntimeError):
+    """A viewer could not be opened, or died."""
 
 
 class SaveError(OpenHSIError, OSError):

@@ -14,6 +14,7 @@ from openhsi_shared.errors import OpenHSIError
 if TYPE_CHECKING:
     from openhsi_shared.recording.messages import RecordingSummary
     from openhsi_shared.recording.run import Recording
+    from openhsi_shared.viewer.live_page import LivePage
 
 __all__ = ["record"]
 
@@ -75,6 +76,7 @@ def _option(text: str) -> tuple[str, Any]:
 @click.option("--suffix", default="", help="What they end with, before .nc.")
 @click.option("--meta", type=click.Path(path_type=Path), help="JSON file of metadata for the attributes of the cubes.")
 @click.option("--fallback", multiple=True, type=click.Path(path_type=Path), help="Directory to take if --out fails.")
+@click.option("--view", is_flag=True, help="Show it in the browser while it runs; the address is told.")
 @click.option("--allow-loss", is_flag=True, help="Exit code 0 even if lines were lost.")
 @click.option(
     "--option",
@@ -92,6 +94,7 @@ def record(context: click.Context, /, **given: Any) -> None:
     The exit code is 1 if anything was lost, unless --allow-loss, or went wrong.
     """
     run = _start(given)
+    page = _view(run) if given["view"] else None
     error: OpenHSIError | None = None
     try:
         with _terminated_is_interrupted():
@@ -101,6 +104,8 @@ def record(context: click.Context, /, **given: Any) -> None:
     except KeyboardInterrupt:  # the second one
         click.echo("Interrupted again: the recording ends by itself, without a summary.", err=True)
         context.exit(INTERRUPTED)
+    if page is not None:
+        page.close()
     if run.summary is not None:
         click.echo(_table(run.summary, given["lines"], run.save_dir))
     if error is not None:
@@ -121,6 +126,17 @@ def _start(given: dict[str, Any]) -> "Recording":
     except KeyboardInterrupt:
         click.echo("Interrupted before the first line: nothing was recorded.", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def _view(run: "Recording") -> "LivePage | None":
+    """Open the live page; a recording goes on without one."""
+    try:
+        page = run.view()
+    except OpenHSIError as error:
+        click.echo(f"WARNING: {error}", err=True)
+        return None
+    click.echo(f"live page: {page.url}", err=True)
+    return page
 
 
 def _keywords(given: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -71,7 +72,8 @@ class SaveOptions:
         patience_s = self.writer_patience_s
         if patience_s is not None and (isinstance(patience_s, bool) or not patience_s > 0):
             raise ArgumentError(f"writer_patience_s must be a number of seconds > 0, or None, got {patience_s!r}")
-        if isinstance(self.fallback_dirs, str | Path):
+        is_sequence = isinstance(self.fallback_dirs, Sequence) and not isinstance(self.fallback_dirs, str)
+        if not is_sequence or not all(isinstance(one, str | Path) and str(one) for one in self.fallback_dirs):
             raise ArgumentError(f"fallback_dirs must be a sequence of directories, got {self.fallback_dirs!r}")
 
 
@@ -100,6 +102,10 @@ class CubeEngine:
         self.intake = Intake(self.register, self.writer, options.when_full, clock)
         self.last_directory = ""
         self.is_closed = False
+        self.door: Path | None = None
+        """Where others may look, once somebody wanted that."""
+        self.at_close = ExitStack()
+        """What ends before the memory is given back."""
         self._closer: int | None = None
         """The thread that is closing it just now."""
         self._directories: set[str] = set()
@@ -190,6 +196,13 @@ class CubeEngine:
             while not self.writer.wait_until_settled(0.25):
                 bar.update(pending - self.writer.n_pending() - bar.n)
 
+    def settle(self) -> None:
+        """Wait as `finish` does. Raises a failure that nobody asked for, and leaves everything as it is."""
+        self.finish()
+        failures = self.writer.unasked_failures()
+        if failures:
+            raise failures[0]
+
     def close(self, rescue: BaseException | None = None) -> None:
         """Finish what was asked to be saved, and give everything back; twice is once.
 
@@ -250,6 +263,7 @@ class CubeEngine:
     def _give_back(self) -> None:
         self._last_status = self.status(float("nan"))
         self.is_closed = True
+        self.at_close.close()
         self.writer.stop()
         self.register.release()
         from openhsi_shared.datacube.leaving import forget

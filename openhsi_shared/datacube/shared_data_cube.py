@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,10 @@ from openhsi_shared.errors import ArgumentError, SettingsError
 from openhsi_shared.processes.spawning import interrupt_deferred
 from openhsi_shared.settings import SettingsMapping
 from openhsi_shared.writer.handle import SaveHandle
+
+if TYPE_CHECKING:
+    from openhsi_shared.viewer.live_page import LivePage
+    from openhsi_shared.viewer.notebook import LiveCell
 
 __all__ = ["SharedDataCube"]
 
@@ -96,6 +100,7 @@ class SharedDataCube(Transforming):
         self.wavelengths_nm: NDArray[Any] | None = self._wavelengths()
         self._engine = CubeEngine(self.n_lines, self._plan, options, self.wavelengths_nm, type(self).__name__)
         about = {"n_lines": self.n_lines, "processing_lvl": self.processing_lvl, "level_arithmetic": self._arithmetic}
+        about |= dict.fromkeys(self.settings.not_known)
         if self._calibration_sha256:
             about["calibration_sha256"] = self._calibration_sha256
         self._labeller = Labeller(about, self._source_metadata())
@@ -272,10 +277,11 @@ class SharedDataCube(Transforming):
         **plot_kwargs: Any,
     ) -> Any:
         """Show the lines there are, in colour where there are wavelengths; see `openhsi_shared.show.show_lines`."""
+        from openhsi_shared.datacube.looking import LinesSoFar
         from openhsi_shared.show import show_lines
 
         return show_lines(
-            self.lines,
+            LinesSoFar(self),
             self.wavelengths_nm,
             plot_lib=plot_lib,
             red_nm=red_nm,
@@ -287,13 +293,36 @@ class SharedDataCube(Transforming):
             **plot_kwargs,
         )
 
+    def view(self, *, open_browser: bool = True, port: int = 0) -> "LivePage":
+        """Open the live page in a browser, fed by a process of its own, and return its handle at once.
+
+        It shows what is collected, and never holds it up; it ends with this program, with `close` of the handle, and
+        when the camera is closed and nobody looks any more. `port` 0 is any that is free. Raises ArgumentError for a
+        port that is taken, RecordingError where the system lets nobody look.
+        """
+        from openhsi_shared.datacube.visitors import page_of
+
+        return page_of(self, open_browser, port)
+
+    def live(self) -> "LiveCell":
+        """Show image, spectrum and counters in a notebook's cell, and keep them up to date until this is closed.
+
+        Returns at once; other cells may run meanwhile. Raises PackageMissing without ipywidgets (the extra `notebook`),
+        RecordingError where the system lets nobody look.
+        """
+        from openhsi_shared.datacube.looking import live_cell_of
+
+        return live_cell_of(self)
+
     def reinitialise(self, **keywords: Any) -> None:
         """Make slots and settings anew with these keywords changed. Blocks until pending saves are done.
 
-        A camera stops. Lines that were collected and not saved are given up, unless the keywords are refused.
+        A camera stops, and `status` counts anew. Lines that were collected and not saved are given up, unless the
+        keywords are refused. Raises a SaveError that nobody asked for with `result`; then nothing has changed.
         """
         before = self._keywords
         read_keywords(before | keywords, self._source_keywords(), type(self).__name__)
+        self._engine.settle()
         self._close_source()
         self._engine.close()
         self._finalizer.detach()
@@ -349,6 +378,11 @@ class SharedDataCube(Transforming):
             f"a {type(self).__name__} cannot be pickled or copied, its shared memory has one owner: "
             "make it where it is used, or give its class to record()"
         )
+
+    def _repr_html_(self) -> str:
+        from openhsi_shared.datacube.looking import html_of
+
+        return html_of(self)
 
     def __repr__(self) -> str:
         rows, n_lines, bands = self.dc_shape

@@ -1,11 +1,21 @@
 """How it goes: a frozen snapshot of a camera and its writer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from openhsi_shared.buffers.losses import IdRange, ranges_in_words
 
 __all__ = ["Status"]
+
+ONLY_IF_ANY = ("lines_overwritten", "writer_restarts")
+"""Not worth a row of a table as long as there are none."""
+UNITS = {
+    "rate": "lines per second",
+    "writer_mb_per_s": "writer, MB/s",
+    "temperature": "temperature, celsius",
+    "disk_minutes_left": "minutes of disk left",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +58,29 @@ class Status:
             *self.errors,
         ]
         return "; ".join(part for part in parts if part)
+
+    def _repr_html_(self) -> str:
+        from openhsi_shared.show.tables import table
+
+        return table(type(self).__name__, self.rows())
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return names and values for a table, without what there is not."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        found = [(name, _in_words(name, value)) for name, value in told.items() if value or name not in ONLY_IF_ANY]
+        return [(UNITS.get(name, name.replace("_", " ")), words) for name, words in found if words]
+
+
+def _in_words(name: str, value: Any) -> str:
+    match name, value:
+        case "lost_ids", ids:
+            return ranges_in_words(ids[:5]) + (" ..." if len(ids) > 5 else "")
+        case "errors", errors:
+            return "; ".join(errors)
+        case "slots", slots:
+            return ", ".join(f"{n} {state}" for state, n in slots.items() if n)
+        case "fill", share:
+            return f"{100 * share:.0f} %"
+        case _, float():
+            return "" if value != value else f"{value:,.1f}"  # noqa: PLR0124 - NaN is not known
+    return f"{value:,}"

@@ -16,9 +16,11 @@ import numpy as np
 from openhsi_shared.buffers.memory import arena_of
 from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.datacube.status import Status
-from openhsi_shared.processes.door import Answer
+from openhsi_shared.errors import RecordingError
+from openhsi_shared.processes.door import Answer, Door
+from openhsi_shared.viewer.live_page import LivePage
 
-__all__ = ["Visitors"]
+__all__ = ["Visitors", "page_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +88,7 @@ class Visitors:
         words = dict(vars(status))  # not asdict: that copies ten thousand gaps
         gaps = words.pop("lost_ids")
         words |= {"newest_gaps": gaps[-MOST_GAPS:], "n_gaps": len(gaps), "phase": self.phase, "ended_by": self.ended_by}
+        words |= {"kind": self._kind, "camera": type(camera).__name__, "save_dir": self._save_dir(camera)}
         if "disk_minutes_left" not in words:
             words["disk_minutes_left"] = _minutes_left(self._save_dir(camera), status.rate * _line_bytes(camera))
         with self._changed:
@@ -111,6 +114,21 @@ class Visitors:
             "anchor_monotonic_ns": anchor.monotonic_ns,
             "can_stop": self._stop is not None,
         }
+
+
+def page_of(camera: SharedDataCube, open_browser: bool, port: int) -> LivePage:
+    """Open the live page of a camera of this program, at whose door others may look until it is closed."""
+    engine = camera._engine
+    engine.check_usable()
+    if engine.door is None:
+        visitors = Visitors(camera, "camera", lambda seen: seen._engine.last_directory, lambda seen: seen.status())
+        try:
+            door = Door(f"camera-{os.getpid()}-{id(camera):x}", visitors.answer)
+        except (OSError, AttributeError) as error:
+            raise RecordingError(f"this camera cannot be looked at, its door did not open: {error}") from error
+        engine.door = door.path
+        engine.at_close.callback(door.close)
+    return LivePage(engine.door, open_browser=open_browser, port=port)
 
 
 def _slots(camera: SharedDataCube, about: dict[str, Any]) -> Answer:

@@ -18,7 +18,7 @@ import numpy as np
 
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.datacube.visitors import Visitors
-from openhsi_shared.errors import NoFreeSlot, OpenHSIError, RecordingError, SourceEnded
+from openhsi_shared.errors import NoFreeSlot, OpenHSIError, RecordingError, SaveError, SourceEnded
 from openhsi_shared.processes.door import Door
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs
@@ -34,6 +34,7 @@ from openhsi_shared.recording.messages import (
 )
 from openhsi_shared.recording.space import check_space, minutes_left
 from openhsi_shared.writer.handle import SaveHandle
+from openhsi_shared.writer.pending import KEPT
 
 __all__ = ["run_recording"]
 
@@ -95,7 +96,7 @@ class _Recorder:
     def _check_space(self, camera: SharedOpenHSI) -> None:
         rows, n_lines, bands = camera.dc_shape
         line_bytes = rows * bands * np.dtype(camera.dtype_out).itemsize
-        at_most = 1000 / camera.settings["exposure_ms"] * line_bytes
+        at_most = 1000 / camera.settings.model.exposure_ms * line_bytes
         check_space(Path(self.plan.save_dir), n_lines * line_bytes, self.plan.n_cubes, at_most)
 
     def _run(self, camera: SharedOpenHSI) -> BaseException | None:
@@ -147,9 +148,10 @@ class _Recorder:
         for cube in self.cubes:
             cube.join()
         status = self.status()
-        errors = tuple(str(cube.error) for cube in self.cubes if cube.error)
-        if errors and failure is None:
-            failure = next(cube.error for cube in self.cubes if cube.error)
+        failed = [_for_another_process(cube.error) for cube in self.cubes if cube.error]
+        errors = tuple(map(str, failed))
+        if failed and failure is None:
+            failure = failed[0]
         done = [cube.result() for cube in self.cubes if not cube.error]
         summary = RecordingSummary(
             paths=tuple(result.path for result in done if result.path),
@@ -217,6 +219,16 @@ class _open_door:  # noqa: N801 - used like a function
     def __exit__(self, *_: object) -> None:
         if self._door is not None:
             self._door.close()
+
+
+def _for_another_process(error: OpenHSIError) -> OpenHSIError:
+    """The same error without its way out: who reads it has no handle to call `retry` of."""
+    if not isinstance(error, SaveError):
+        return error
+    said = SaveError(error.errno, str(error.strerror).replace(f"; {KEPT}", ""), error.filename)
+    for note in getattr(error, "__notes__", []):
+        said.add_note(note)
+    return said
 
 
 def _that_travels(error: BaseException) -> BaseException:

@@ -1,6 +1,7 @@
 """Record nonstop: `record` starts a recording, `Recording` is the handle to watch, stop and await it."""
 
 import logging
+import operator
 import os
 import threading
 import time
@@ -9,11 +10,12 @@ from contextlib import suppress
 from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from openhsi_shared.datacube.leaving import finish_at_exit, forget
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.errors import ArgumentError, ClosedError, RecordingError
+from openhsi_shared.processes.door import runtime_directory
 from openhsi_shared.processes.logs import Log
 from openhsi_shared.processes.spawning import SPAWN, pack, spawn
 from openhsi_shared.recording.messages import (
@@ -26,6 +28,10 @@ from openhsi_shared.recording.messages import (
     StopNow,
 )
 from openhsi_shared.recording.process import run_recording
+
+if TYPE_CHECKING:
+    from openhsi_shared.viewer.live_page import LivePage
+    from openhsi_shared.viewer.notebook import LiveCell
 
 __all__ = ["Recording", "record", "switched_camera"]
 
@@ -60,6 +66,10 @@ def record(
     others to the camera. Raises here what the camera's class raises, and SaveError if the directory cannot hold one
     cube.
     """
+    if not callable(camera):
+        raise ArgumentError(f"record() needs a camera class such as SharedSimulatedCamera, got {camera!r}")
+    if not isinstance(save_dir, str | Path) or not str(save_dir):
+        raise ArgumentError(f"save_dir must be a directory, got {save_dir!r}")
     _check_limit("n_cubes", n_cubes, Integral)
     _check_limit("seconds", seconds, Real)
     plan = RecordingPlan(
@@ -67,8 +77,8 @@ def record(
         n_cubes=n_cubes,
         seconds=seconds,
         save_keywords={name: keywords.pop(name) for name in SAVE_KEYWORDS if name in keywords},
-        niceness=niceness,
-        cpus=tuple(cpus),
+        niceness=_niceness(niceness),
+        cpus=_cpus(cpus),
     )
     keywords |= {"n_lines": n_lines, "n_buffers": n_buffers, "when_full": when_full}
     return Recording(pack((camera, keywords)), plan, _conditions(until, toggle), progress)
@@ -103,6 +113,23 @@ def _check_limit(name: str, value: Any, kind: type[Any]) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value > 0):
         whole = "whole " if kind is Integral else ""
         raise ArgumentError(f"{name} must be a {whole}number > 0, or None for no limit, got {value!r}")
+
+
+def _niceness(given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or not -20 <= given <= 19:
+        raise ArgumentError(f"niceness must be a whole number from -20 (first) to 19 (last), got {given!r}")
+    return given
+
+
+def _cpus(given: Any) -> tuple[int, ...]:
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    try:
+        cpus = tuple(operator.index(one) for one in given)
+    except TypeError as error:
+        raise ArgumentError(f"cpus must be numbers of processors, got {given!r}") from error
+    if allowed is not None and not allowed.issuperset(cpus):
+        raise ArgumentError(f"cpus must be among those that this process may use, {sorted(allowed)}; got {given!r}")
+    return cpus
 
 
 def _conditions(until: Callable[[], bool] | None, toggle: Any) -> list[Callable[[], bool]]:
@@ -192,6 +219,17 @@ class Recording:
                 raise RecordingError("the recording does not answer") from (self._ended and self._ended.error)
             return self._latest
 
+    def live(self) -> "LiveCell":
+        """Show image, spectrum and counters in a notebook's cell, and keep them up to date until the recording ends.
+
+        Returns at once. Raises PackageMissing without ipywidgets (the extra `notebook`), RecordingError if the
+        recording has ended, or the system lets nobody look.
+        """
+        from openhsi_shared.recording.looking import live_cell_of_recording
+
+        self._check_owner()
+        return live_cell_of_recording(self)
+
     @property
     def is_running(self) -> bool:
         """Whether files may still come."""
@@ -203,6 +241,22 @@ class Recording:
             self._stop_sent = True
             with suppress(OSError):
                 self._connection.send(StopNow())
+
+    def view(self, *, open_browser: bool = True, port: int = 0) -> "LivePage":
+        """Open the live page in a browser, fed by a process of its own, and return its handle at once.
+
+        It never holds the recording up; it ends with this program, with `close` of the handle, and when the recording
+        has ended and nobody looks any more. `port` 0 is any that is free. Raises ArgumentError for a port that is
+        taken, RecordingError if the recording has ended, or the system lets nobody look.
+        """
+        from openhsi_shared.viewer.live_page import LivePage
+
+        self._check_owner()
+        door = runtime_directory() / f"recording-{self.process_id}.sock"
+        if not door.exists():
+            why = "its door did not open" if self.is_running else "it has ended"
+            raise RecordingError(f"this recording cannot be looked at: {why}")
+        return LivePage(door, open_browser=open_browser, port=port)
 
     def wait(self, timeout: float | None = None) -> RecordingSummary:
         """Block until the recording has ended, with a progress bar, and tell what it came to.

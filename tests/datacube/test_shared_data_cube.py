@@ -16,6 +16,7 @@ from openhsi_shared.errors import (
     ClosedError,
     FrameError,
     LevelError,
+    MemoryShortage,
     NothingToSave,
     SettingsError,
     UnknownKeyword,
@@ -163,8 +164,18 @@ def test_metadata_that_cannot_be_used_are_refused_and_no_line_is_lost(cube, tmp_
         cube.save(tmp_path, huge)
     with pytest.raises(ArgumentError, match="cannot be part of a file's name"):
         cube.save(tmp_path, prefix="a/b")
+    with pytest.raises(ArgumentError, match="prefix must be text"):
+        cube.save(tmp_path, prefix=None)
+    with pytest.raises(ArgumentError, match="suffix must be text"):
+        cube.save(tmp_path, suffix=0)
     with pytest.raises(ArgumentError, match="save_dir must be a directory, got 7"):
         cube.save(7)
+    for metadata in (7, {"title": "a coast"}):
+        with pytest.raises(SettingsError, match=r"preconfig_meta_path .* cannot be read"):
+            cube.save(tmp_path, metadata)
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(SettingsError, match=r"preconfig_meta_path .*list.json holds a list"):
+        cube.save(tmp_path, tmp_path / "list.json")
     _put(cube, [5])
     assert read(cube.save(tmp_path).result(20).path).numbers == [0, 1, 2, 3, 4, 5]
 
@@ -288,6 +299,8 @@ def test_nothing_is_printed(capfd, caplog, tmp_path):
         ({"writers": 3}, ArgumentError, "writers must be one of (1, 2), got 3"),
         ({"compression": "deflate", "compression_level": 77}, ArgumentError, "77"),
         ({"fallback_dirs": "somewhere"}, ArgumentError, "fallback_dirs must be a sequence"),
+        ({"fallback_dirs": 5}, ArgumentError, "fallback_dirs must be a sequence of directories, got 5"),
+        ({"resolution": (10**7, 10**7)}, MemoryShortage, "a frame of 10000000 x 10000000 pixels (resolution) needs"),
         ({"processing_lvl": 9}, LevelError, "processing_lvl must be one of (-1, 0"),
         ({"resolution": (0, 4)}, SettingsError, "resolution"),
         ({"resolution": None}, SettingsError, "resolution is missing"),
@@ -295,6 +308,7 @@ def test_nothing_is_printed(capfd, caplog, tmp_path):
         ({"row_slice": (5, 5)}, SettingsError, "row_slice [5, 5] must be"),
         ({"pixel_format": "RGB"}, SettingsError, "pixel_format 'RGB' must name"),
         ({"json_path": "no/such.json"}, SettingsError, "no/such.json cannot be read"),
+        ({"json_path": 5}, SettingsError, "settings file 5 cannot be read"),
         ({"cal_path": "no/such.nc"}, ValueError, "no/such.nc"),
         ({"cal_path": "a.nc", "pkl_path": "b.pkl"}, ValueError, "two names of the same"),
     ],

@@ -15,7 +15,7 @@ from openhsi_shared.errors import (
     FrameError,
     FrameTimeout,
     NothingToSave,
-    OpenHSIError,
+    SaveError,
     SettingsError,
     SourceEnded,
     UnknownKeyword,
@@ -160,8 +160,9 @@ def test_frames_that_are_only_looked_at_between_cubes_are_not_lost(tmp_path):
 def test_the_mean_of_frames_is_their_mean():
     with _camera() as cam:
         np.testing.assert_allclose(cam.avgNimgs(3), np.mean([frame(0), frame(1), frame(2)], axis=0), rtol=1e-6)
-        with pytest.raises(OpenHSIError, match="n must be > 0, got 0"):
-            cam.avgNimgs(0)
+        for wrong in (0, -1, "a", 1.5, None, True):
+            with pytest.raises(ArgumentError, match=f"avgNimgs: n must be a whole number of frames > 0, got {wrong!r}"):
+                cam.avgNimgs(wrong)
         with pytest.raises(NothingToSave):
             cam.save("nowhere")
 
@@ -217,9 +218,11 @@ def test_the_exposure_can_be_set_and_read_back(tmp_path):
         cam.collect()
         assert cam.status().lines_lost == 0
         assert read(cam.save(tmp_path).result(20).path).attributes["exposure_ms"] == 0.5
-        for bad in (0, -1, float("nan")):
-            with pytest.raises((ArgumentError, SettingsError), match="exposure_ms"):
+        for bad in (0, -1, float("nan"), float("inf"), "x", None, True, [5]):
+            with pytest.raises(ArgumentError, match="exposure_ms must be a number of ms > 0, got"):
                 cam.set_exposure(bad)
+            with pytest.raises(SettingsError, match="exposure_ms"):
+                cam.settings["exposure_ms"] = bad
         assert cam.settings["exposure_ms"] == 0.5
 
 
@@ -267,9 +270,42 @@ def test_a_refused_reinitialise_costs_no_line(tmp_path):
             cam.reinitialise(n_buffers=0)
         with pytest.raises(UnknownKeyword):
             cam.reinitialise(n_bufers=3)
+        with pytest.raises(ArgumentError, match="custom_tfms must be a list"):
+            cam.reinitialise(custom_tfms=np.sqrt)
         with pytest.raises(SettingsError):
             cam.reinitialise(json_path=tmp_path / "missing.json")
         assert read(cam.save(tmp_path).result(20).path).numbers == list(range(8))
+
+
+def test_reinitialise_after_a_save_that_failed_raises_it_and_changes_nothing(tmp_path):
+    (tmp_path / "file").touch()
+    with _camera() as cam:
+        cam.collect()
+        handle = cam.save(tmp_path / "file")
+        cam.collect()
+        with pytest.raises(SaveError, match="cube 1 was not saved; it is kept in memory"):
+            cam.reinitialise(n_lines=4)
+        assert cam.n_lines == 8
+        handle.retry(tmp_path).result(20)
+        cam.save(tmp_path).result(20)
+        with pytest.raises(ArgumentError, match="is saved: retry is for a cube that failed"):
+            handle.retry(tmp_path)
+        cam.reinitialise(n_lines=4)
+        cam.collect()
+        assert read(cam.save(tmp_path).result(20).path).numbers == [0, 1, 2, 3]
+    assert len(cubes_in(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("directory", ["", None, 5])
+def test_retry_needs_a_directory(tmp_path, directory):
+    (tmp_path / "file").touch()
+    with _camera() as cam:
+        cam.collect()
+        handle = cam.save(tmp_path / "file")
+        handle.join()
+        with pytest.raises(ArgumentError, match="retry needs a directory, got"):
+            handle.retry(directory)
+        assert handle.retry(tmp_path).result(20).n_lines == 8
 
 
 def test_the_status_is_a_frozen_snapshot():

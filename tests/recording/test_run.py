@@ -219,6 +219,7 @@ def test_a_disk_that_fails_in_the_middle_is_told_and_counted(tmp_path, monkeypat
         run.wait()
     assert caught.value.errno == 5
     assert (len(run.summary.errors), run.summary.lines_lost) == (2, 0)
+    assert "retry(directory)" not in str(caught.value), "nobody here has the handle"
     rescued = cubes_in(tmp_path / "run")
     assert sorted(i for saved in [*cubes_in(tmp_path / "out"), *rescued] for i in saved.ids) == list(range(80))
 
@@ -247,7 +248,14 @@ def test_the_keywords_of_save_go_to_every_save(tmp_path):
         ({"json_path": "missing.json"}, SettingsError, "missing.json cannot be read"),
         ({"preconfig_meta_path": "missing.json"}, SettingsError, "missing.json cannot be read"),
         ({"prefix": "a/b"}, ArgumentError, "cannot be part of a file's name"),
+        ({"prefix": None}, ArgumentError, "prefix must be text"),
+        ({"suffix": "x" * 220}, ArgumentError, "prefix and suffix have 220 bytes"),
         ({"rate": -1}, ArgumentError, "rate must be > 0"),
+        ({"rate": "a"}, ArgumentError, "rate must be > 0 lines/s, .* got 'a'"),
+        ({"niceness": "x"}, ArgumentError, "niceness must be a whole number from -20"),
+        ({"niceness": 20}, ArgumentError, "niceness must be a whole number from -20"),
+        ({"cpus": "x"}, ArgumentError, "cpus must be numbers of processors, got 'x'"),
+        ({"fallback_dirs": [5]}, ArgumentError, r"fallback_dirs must be a sequence of directories, got \[5\]"),
     ],
 )
 def test_a_bad_argument_is_raised_at_once(tmp_path, keywords, error, words):
@@ -256,7 +264,24 @@ def test_a_bad_argument_is_raised_at_once(tmp_path, keywords, error, words):
     assert not cubes_in(tmp_path)
 
 
-@pytest.mark.parametrize("thing", [dict, print, "simulated", None])
+def test_a_processor_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ArgumentError, match="cpus must be among those that this process may use"):
+        record(SharedSimulatedCamera, tmp_path / "out", cpus=(99999,), **KEYWORDS)
+
+
+@pytest.mark.parametrize("save_dir", ["", None, 5])
+def test_what_is_no_directory_is_refused(save_dir):
+    with pytest.raises(ArgumentError, match="save_dir must be a directory, got"):
+        record(SharedSimulatedCamera, save_dir, **KEYWORDS)
+
+
+@pytest.mark.parametrize("thing", ["simulated", None])
+def test_what_cannot_be_called_is_no_camera(tmp_path, thing):
+    with pytest.raises(ArgumentError, match=r"record\(\) needs a camera class such as SharedSimulatedCamera, got"):
+        record(thing, tmp_path, **KEYWORDS)
+
+
+@pytest.mark.parametrize("thing", [dict, print])
 def test_what_is_no_camera_is_refused(tmp_path, thing):
     with pytest.raises((OpenHSIError, TypeError)):
         record(thing, tmp_path, **KEYWORDS)

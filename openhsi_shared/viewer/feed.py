@@ -1,0 +1,223 @@
+"""What all browsers of one page share: one tap, the last lines, and what was said at the door.
+
+Two threads fill it: the eyes look into the slots ten times a second, the ears ask at the door twice a second, which may
+take its time. Neither can hold up the other, nor the recording.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.errors import RecordingError
+from openhsi_shared.processes.door import knock
+from openhsi_shared.rgb import preview_bands
+from openhsi_shared.viewer.history import History, colours_of
+from openhsi_shared.viewer.tap import LineName, Tap
+
+__all__ = ["Feed", "LineFacts", "Moment"]
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 0.1
+ASK_S = 0.5
+ASK_AT_END_S = 0.1
+SPEND_S = 0.035
+"""What a look may cost; where lines are too many for that, some are left out."""
+MOST_LINES = 64
+FACTS_S = 0.4
+N_HISTORY = 2048
+N_BINS = 64
+MOMENTS = 3600
+
+
+class LineFacts(NamedTuple):
+    """What one whole line says of exposure and focus."""
+
+    counts: NDArray[np.int64]
+    """Histogram of its pixels"""
+    edges: NDArray[np.float64]
+    share_saturated: float
+    """Of its pixels, 0 to 1; NaN where full is not known."""
+    focus: float
+    """Mean step between cross-track neighbours, in percent of the mean: the sharper, the higher."""
+
+
+class Moment(NamedTuple):
+    """One second of the trends."""
+
+    time_s: float
+    """Since 1970, UTC"""
+    temperature: float
+    rate: float
+
+
+class Feed:
+    """Looks at one recording, until `close`."""
+
+    def __init__(self, door: Path) -> None:
+        """Knock at `door`. RecordingError if nobody answers, or its slots cannot be looked at."""
+        self.door = door
+        self.begun_s = time.time()
+        """Since 1970, UTC"""
+        try:
+            words, descriptors = knock(door, "slots")
+        except (OSError, ValueError) as error:
+            raise RecordingError(f"nobody answers at {door}: {error}; has the recording ended?") from error
+        self._tap = Tap(words, descriptors)
+        self.about: Mapping[str, Any] = words["about"]
+        self.layout = self._tap.layout
+        n_cross, n_bands = self.layout.line_shape
+        wavelengths = self.about["wavelengths_nm"]
+        self._bands = preview_bands(wavelengths, n_bands)
+        self.wavelengths = np.arange(n_bands, dtype=float) if wavelengths is None else np.asarray(wavelengths, float)
+        self.has_wavelengths = len(self._bands) == 3
+        self.history = History(N_HISTORY, n_cross, len(self._bands))
+        self.glance: Mapping[str, Any] = {}
+        """The last words from the door."""
+        self.state = "running"
+        """Or "ending", "ended", "silent" (does not answer), "died"."""
+        self.newest: LineName | None = None
+        """The last line in `history`."""
+        self.newest_monotonic_ns = 0
+        """When it was exposed."""
+        self.facts: LineFacts | None = None
+        self.moments: deque[Moment] = deque(maxlen=MOMENTS)
+        self.slots = self._tap.slots()
+        self._line_s = 0.0002
+        self._facts_at = self._moment_at = 0.0
+        self._closing = threading.Event()
+        self._closing_tap = threading.Lock()
+        self._threads = [
+            threading.Thread(target=target, name=f"openhsi_shared viewer's {name}", daemon=True)
+            for name, target in (("eyes", self._watch), ("ears", self._listen))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing comes any more."""
+        return self.state in ("ended", "died")
+
+    def close(self) -> None:
+        """Let go of the memory and the door; twice is once."""
+        self._closing.set()
+        for thread in self._threads:
+            thread.join()
+        self._close_tap()
+
+    def _close_tap(self) -> None:
+        with self._closing_tap:  # nobody reads a spectrum just now
+            self._tap.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def spectrum(self, name: LineName, pixel: int) -> NDArray[Any] | None:
+        """Copy of the spectrum of a line at a cross-track pixel; None if the line has left the memory."""
+        with self._closing_tap:
+            return None if self._tap.is_closed else self._tap.read(name, lambda line: line[pixel].copy())
+
+    def stop(self) -> None:
+        """Ask the recording to end in good order. Does not block; how it goes is seen in `state`."""
+        threading.Thread(target=self._ask_to_stop, name="openhsi_shared viewer's stop", daemon=True).start()
+
+    def _ask_to_stop(self) -> None:
+        try:
+            words, _ = knock(self.door, "stop")
+        except (OSError, ValueError) as error:
+            logger.warning("the recording was asked to stop, and does not answer: %s", error)
+            return
+        if "error" in words:
+            logger.warning("the recording cannot be stopped from here: %s", words["error"])
+
+    # ---- the ears ----
+
+    def _listen(self) -> None:
+        while not self.is_over:
+            self._ask()
+            if self._closing.wait(ASK_S if self.state == "running" else ASK_AT_END_S):
+                return
+
+    def _ask(self) -> None:
+        try:
+            words, _ = knock(self.door, "glance")
+        except (OSError, ValueError) as error:
+            if not self.door.exists():  # the owner takes it away before he shuts it
+                self.state = "ended"
+            else:
+                self.state = "died" if isinstance(error, ConnectionRefusedError) else "silent"
+        else:
+            if "error" in words:
+                self.state = "ended"
+                return
+            self.glance = words
+            self.state = words["phase"]
+
+    # ---- the eyes ----
+
+    def _watch(self) -> None:
+        while not self._closing.wait(LOOK_S):
+            was_over = self.is_over  # asked first: what was there at the end is shown, too
+            self._look()
+            if was_over:
+                self._close_tap()  # the memory may be wanted by the next recording
+                return
+
+    def _look(self) -> None:
+        self.slots = self._tap.slots()
+        names = self._tap.since(self.newest, max(4, min(MOST_LINES, int(SPEND_S / self._line_s))))
+        begun = time.perf_counter()
+        means, seen = [], []
+        for name in names:
+            mean = self._tap.read(name, lambda line: colours_of(line, self._bands, self.history.step))
+            if mean is not None:
+                means.append(mean)
+                seen.append(name)
+        if seen:
+            self._line_s += 0.2 * ((time.perf_counter() - begun) / len(names) - self._line_s)
+            time_ns = self._tap.column(seen[-1], "time_ns")
+            if time_ns is not None:
+                self.newest_monotonic_ns = time_ns - self.about["anchor_wall_ns"] + self.about["anchor_monotonic_ns"]
+            self.history.append(means, seen)
+            self.newest = seen[-1]
+            self._look_closer(seen[-1])
+        self._note_moment()
+
+    def _look_closer(self, name: LineName) -> None:
+        now = time.monotonic()
+        if now - self._facts_at > FACTS_S:
+            self._facts_at = now
+            line = self._tap.read(name, np.copy)
+            if line is not None:
+                self.facts = facts_of(line, self.about["full_scale"])
+
+    def _note_moment(self) -> None:
+        now = time.time()
+        if now - self._moment_at >= 1 and self.newest is not None and not self.is_over:
+            self._moment_at = now
+            temperature = self._tap.column(self.newest, "temperature")
+            rate = self.glance.get("rate", float("nan"))
+            self.moments.append(Moment(now, float("nan") if temperature is None else float(temperature), rate))
+
+
+def facts_of(line: NDArray[Any], full_scale: int | None) -> LineFacts:
+    """Look at a whole line, (cross-track, wavelength)."""
+    values = line[np.isfinite(line)] if line.dtype.kind == "f" else line
+    top = float(full_scale or (np.max(values) if values.size else 1) or 1)
+    counts, edges = np.histogram(values, N_BINS, (min(0.0, float(values.min(initial=0))), top * (1 + 1e-9)))
+    saturated = float(np.mean(line >= full_scale)) if full_scale else float("nan")
+    profile = np.nan_to_num(line[:, ::4].mean(axis=1, dtype=np.float64))
+    mean = float(profile.mean())
+    focus = 100 * float(np.abs(np.diff(profile)).mean()) / mean if mean > 0 and profile.size > 1 else 0.0
+    return LineFacts(counts, edges, saturated, focus)

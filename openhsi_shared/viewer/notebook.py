@@ -1,0 +1,213 @@
+"""A cell of a notebook that shows what a camera collects, while other cells run and while none does.
+
+Pictures are made here, in a thread of the kernel, and travel over the notebook's own connection: no internet is needed,
+and a notebook far away works as one at hand. The lines come by a tap, which the recording does not notice.
+"""
+
+import io
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.errors import OpenHSIError, PackageMissing
+from openhsi_shared.rgb import preview_bands
+from openhsi_shared.viewer.curve import curve_picture
+from openhsi_shared.viewer.history import History, colours_of
+from openhsi_shared.viewer.tap import LineName, Tap
+
+__all__ = ["Glance", "LiveCell"]
+
+logger = logging.getLogger(__name__)
+
+PERIOD_S = 0.25
+SHARE = 4.0
+"""Where a look takes long, this many times as long is waited: the camera's loop may run in the same interpreter."""
+MOST_LINES = 64
+"""Of those that came since the last look, so many are shown, evenly picked."""
+WINDOW = 512
+"""Lines in the picture."""
+JPEG_QUALITY = 85
+CLOSE_S = 5.0
+
+
+class Glance(NamedTuple):
+    """What is said of a camera beside its lines."""
+
+    words: str
+    """One line of text"""
+    fill: float
+    """Of the cube being filled, 0 to 1"""
+    lost: int
+    is_over: bool = False
+
+
+class LiveCell:
+    """Image, spectrum and counters in a notebook, until `close`, or until what it looks at ends."""
+
+    def __init__(self, words: Mapping[str, Any], descriptors: Sequence[int], glance: Callable[[], Glance]) -> None:
+        """`words` and `descriptors` are a door's answer to "slots"; `glance` is asked in a thread, and may raise.
+
+        PackageMissing without ipywidgets, RecordingError if there is nothing to look at.
+        """
+        self._tap = Tap(words, descriptors)
+        try:
+            self._make_widgets(_ipywidgets(), self._tap.layout.line_shape[0])
+        except BaseException:
+            self._tap.close()
+            raise
+        about = words["about"]
+        n_cross, n_bands = self._tap.layout.line_shape
+        wavelengths = about["wavelengths_nm"]
+        self._bands = preview_bands(wavelengths, n_bands)
+        self._wavelengths = np.arange(n_bands, dtype=float) if wavelengths is None else np.asarray(wavelengths, float)
+        self._label = "band" if wavelengths is None else "wavelength / nm"
+        self._top: float | None = about["full_scale"]
+        self._history = History(WINDOW, n_cross, len(self._bands))
+        self._glance = glance
+        self._newest: LineName | None = None
+        self.n_updates = 0
+        """How often something new was shown."""
+        self._shown_in: Any = None
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="openhsi_shared live cell", daemon=True)
+        self._thread.start()
+
+    def _make_widgets(self, widgets: Any, n_cross: int) -> None:
+        wide = widgets.Layout(width="auto", max_width="640px", border="1px solid #ddd")
+        self.image = widgets.Image(value=_jpeg(np.zeros((n_cross, WINDOW, 3), np.uint8)), format="jpeg", layout=wide)
+        """The last lines: cross-track down, along-track to the right, the newest at the right edge."""
+        self.spectrum = widgets.Image(value=_jpeg(np.full((240, 420, 3), 255, np.uint8)), format="jpeg")
+        """Of the newest line, at the pixel that is chosen."""
+        self.pixel = widgets.IntSlider(
+            value=n_cross // 2, min=0, max=n_cross - 1, description="pixel", continuous_update=False
+        )
+        """Cross-track pixel of the spectrum."""
+        self.fill = widgets.FloatProgress(value=0.0, min=0.0, max=1.0, description="cube")
+        self.counters = widgets.HTML("waiting for the first line")
+        beside = widgets.VBox([self.spectrum, self.pixel, self.fill])
+        self.box = widgets.VBox([self.counters, widgets.HBox([self.image, beside])])
+        """All of it, to be put where one likes."""
+
+    def show(self) -> Self:
+        """Display it in the cell that runs now, if this is a notebook; returns itself."""
+        self._ipython_display_()
+        return self
+
+    def _ipython_display_(self) -> None:
+        """Once a cell: `cam.live()` shows itself at once, and is perhaps the last thing of the cell as well."""
+        shell = _shell()
+        if shell is not None and self._shown_in != shell.execution_count:
+            from IPython.display import display
+
+            self._shown_in = shell.execution_count
+            display(self.box)  # type: ignore[no-untyped-call]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it still looks."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Stop to look; what was shown last stays. Twice is once. Blocks for one look at most."""
+        self._closing.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(CLOSE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- the thread ----
+
+    def _run(self) -> None:
+        pause = 0.0
+        try:
+            while not self._closing.wait(pause):
+                begun = time.monotonic()
+                if self._update():
+                    break
+                pause = max(PERIOD_S, SHARE * (time.monotonic() - begun))
+            else:
+                self._update()  # what came last
+        except Exception as error:  # not swallowed: it stands in the cell, too
+            logger.warning("the live cell ends: %s", error, exc_info=True)
+            self.counters.value = f"ended: {_text(str(error))}"
+        finally:
+            self._tap.close()
+
+    def _update(self) -> bool:
+        """Show what is new; true if nothing comes any more."""
+        try:
+            glance = self._glance()
+        except OpenHSIError as error:
+            glance = Glance(str(error), float("nan"), 0, is_over=True)
+        if self._look():
+            self._paint()
+        self.counters.value = ("<b>ended</b> " if glance.is_over or self._closing.is_set() else "") + (
+            f'<span style="color:{"#c00" if glance.lost else "inherit"}">{_text(glance.words)}</span>'
+        )
+        if np.isfinite(glance.fill):
+            self.fill.value = glance.fill
+        return glance.is_over
+
+    def _look(self) -> bool:
+        """Take in the lines that came; true if there were any."""
+        means, seen = [], []
+        for name in self._tap.since(self._newest, MOST_LINES):
+            mean = self._tap.read(name, lambda line: colours_of(line, self._bands, self._history.step))
+            if mean is not None:
+                means.append(mean)
+                seen.append(name)
+        if seen:
+            self._history.append(means, seen)
+            self._newest = seen[-1]
+        return bool(seen)
+
+    def _paint(self) -> None:
+        strip = self._history.before(self._history.n_seen, WINDOW).pixels
+        rgba = strip.view(np.uint8).reshape(*strip.shape, 4)
+        picture = np.zeros((strip.shape[1], WINDOW, 3), np.uint8)
+        picture[:, WINDOW - len(strip) :] = rgba[..., :3].swapaxes(0, 1)
+        self.image.value = _jpeg(picture)
+        pixel = self.pixel.value
+        spectrum = self._newest and self._tap.read(self._newest, lambda line: line[pixel].copy())
+        if spectrum is not None:
+            self.spectrum.value = _jpeg(curve_picture(self._wavelengths, spectrum, self._label, top=self._top))
+        self.n_updates += 1
+
+
+def _ipywidgets() -> Any:
+    try:
+        import ipywidgets
+    except ImportError as error:
+        raise PackageMissing(
+            f"live() needs the package {error.name!r}: pip install 'openhsi_shared[notebook]', and restart the kernel"
+        ) from error
+    return ipywidgets
+
+
+def _shell() -> Any:
+    """The shell of the kernel that we run in, or None."""
+    interactive = sys.modules.get("IPython")
+    shell = interactive.get_ipython() if interactive is not None else None
+    return shell if shell is not None and hasattr(shell, "kernel") else None
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=JPEG_QUALITY)
+    return stream.getvalue()
+
+
+def _text(words: str) -> str:
+    return words.replace("&", "&amp;").replace("<", "&lt;")

@@ -1,0 +1,252 @@
+"""The document of one browser: what it shows, ten times a second at most and no faster than it can, and its buttons."""
+
+import time
+from collections import deque
+from html import escape
+from typing import Any
+
+from openhsi_shared.viewer.feed import Feed
+from openhsi_shared.viewer.spectrum import Histogram, Spectrum
+from openhsi_shared.viewer.tap import LineName
+from openhsi_shared.viewer.theme import css, page_css, plot_theme
+from openhsi_shared.viewer.tiles import Numbers, head, losses, tiles
+from openhsi_shared.viewer.trends import Trends
+from openhsi_shared.viewer.waterfall import N_ROWS, Waterfall, in_words
+
+__all__ = ["Page"]
+
+TICK_MS = 100
+NUMBERS_S = 0.25
+SLOW_S = 0.5
+PATIENCE_S = 2.0
+"""A browser that has not shown what it got for so long is given something again: it may have been asleep."""
+SURE_S = 4.0
+"""A second click within this time stops the recording."""
+
+LOST_CONNECTION = """
+if (document.getElementById("gone")) return
+const gone = document.createElement("div")
+gone.id = "gone"
+gone.style.cssText = "position:fixed;top:0;left:0;right:0;z-index:99;padding:10px;text-align:center;background:#ffc233"
+gone.style.font = "700 20px system-ui"
+gone.textContent = "No longer live: the page's program has ended, or the connection is lost. This is the last of it."
+document.body.append(gone)
+"""
+SHOWN = "requestAnimationFrame(() => requestAnimationFrame(() => {echo.data = {n: [Number(sent.data.n[0])]}}))"
+"""Tells us when what was sent is on the screen; a hidden tab says nothing, and gets nothing."""
+
+
+class Page:
+    """Fills a document, and keeps it up to date; runs in the server's thread."""
+
+    def __init__(self, feed: Feed, document: Any, url: str) -> None:
+        self._feed, self._document, self._url = feed, document, url
+        self._frozen_at: int | None = None
+        self._chosen: LineName | None = None
+        self._pixel = feed.layout.line_shape[0] // 2
+        self._asked_to_stop_at = -SURE_S
+        self._numbers_at = self._slow_at = 0.0
+        self._said: dict[str, str] = {}
+        self._sent: deque[tuple[int, float, int]] = deque()
+        """What was sent and is not yet on the screen: (number, when, when its newest line was exposed)."""
+        self._n_sent, self._age_s, self._exposed_ns = 0, float("nan"), 0
+        self._painted: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=30)
+        self._make_parts()
+        self._lay_out()
+        document.add_periodic_callback(self._tick, TICK_MS)
+        self._tick()
+
+    # ---- making ----
+
+    def _make_parts(self) -> None:
+        from bokeh.events import Tap
+        from bokeh.models import Button, ColumnDataSource, CustomJS, Div, InlineStyleSheet, Slider
+
+        feed = self._feed
+        self._waterfall, self._spectrum = Waterfall(feed), Spectrum(feed)
+        self._histogram, self._trends = Histogram(), Trends(feed)
+        looks = InlineStyleSheet(css=css())
+        self._head, self._tiles, self._losses = (
+            Div(text="", stylesheets=[looks], sizing_mode="stretch_width") for _ in range(3)
+        )
+        self._losses.visible = False
+        self._freeze = Button(label="Freeze", button_type="primary", stylesheets=[looks], width=130)
+        self._stop = Button(label="Stop", button_type="danger", stylesheets=[looks], width=210)
+        self._stop.visible = bool(feed.about["can_stop"])
+        n_cross = feed.layout.line_shape[0]
+        self._pixel_slider = Slider(
+            start=0,
+            end=max(1, n_cross - 1),
+            value=self._pixel,
+            step=1,
+            title="Cross-track pixel of the spectrum",
+            stylesheets=[looks],
+            sizing_mode="stretch_width",
+        )
+        self._back = Slider(
+            start=-1,
+            end=0,
+            value=0,
+            step=1,
+            title="Scroll back, in lines",
+            stylesheets=[looks],
+            sizing_mode="stretch_width",
+            visible=False,
+        )
+        self._freeze.on_click(self._freeze_or_go_on)
+        self._stop.on_click(self._ask_to_stop)
+        self._pixel_slider.on_change("value", lambda _name, _old, new: self._choose(int(new)))
+        self._waterfall.figure.on_event(Tap, self._tapped)
+        self._seen = ColumnDataSource({"n": [0]})
+        echo = ColumnDataSource({"n": [0]})
+        self._seen.js_on_change("data", CustomJS(args={"sent": self._seen, "echo": echo}, code=SHOWN))
+        echo.on_change("data", lambda _name, _old, new: self._is_shown(int(new["n"][0])))
+        self._echo = echo
+
+    def _lay_out(self) -> None:
+        from bokeh.events import ConnectionLost
+        from bokeh.layouts import column, row
+        from bokeh.models import CustomJS, Div, GlobalInlineStyleSheet
+
+        helping = Div(text=_help(self._url), stylesheets=self._head.stylesheets, sizing_mode="stretch_width")
+        left = column(self._waterfall.figure, self._back, self._pixel_slider, sizing_mode="stretch_both")
+        right = column(
+            self._spectrum.figure, self._histogram.figure, self._trends.figure, sizing_mode="stretch_both", spacing=8
+        )
+        everything = column(
+            row(self._head, self._freeze, self._stop, sizing_mode="stretch_width", spacing=10),
+            self._tiles,
+            self._losses,
+            row(left, right, sizing_mode="stretch_both", spacing=10),
+            helping,
+            sizing_mode="stretch_both",
+            spacing=8,
+            styles={"padding": "10px", "box-sizing": "border-box", "min-height": "720px"},
+            stylesheets=[GlobalInlineStyleSheet(css=page_css())],
+        )
+        document = self._document
+        document.title = f"{self._feed.about['camera']} · live"
+        document.theme = plot_theme()
+        document.add_root(everything)
+        document.add_root(self._seen)
+        document.add_root(self._echo)
+        document.js_on_event(ConnectionLost, CustomJS(code=LOST_CONNECTION))
+
+    # ---- ten times a second ----
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        feed = self._feed
+        if self._sent and now - self._sent[0][1] > PATIENCE_S:
+            self._sent.clear()
+        if self._frozen_at is not None:
+            newest = self._waterfall.scroll(self._frozen_at + int(self._back.value))
+            self._show_spectrum(self._chosen or newest)
+        elif len(self._sent) < 2:  # else the browser has not yet shown what it has
+            self._paint(now)
+        if now - self._numbers_at > NUMBERS_S:
+            self._numbers_at = now
+            self._tell(now)
+        if now - self._slow_at > SLOW_S:
+            self._slow_at = now
+            self._histogram.update(feed)
+            self._trends.update(feed)
+
+    def _paint(self, now: float) -> None:
+        exposed_ns = self._feed.newest_monotonic_ns
+        n_new, newest = self._waterfall.follow()
+        if not n_new:
+            return
+        self._show_spectrum(newest)
+        self._n_sent += 1
+        self._sent.append((self._n_sent, now, exposed_ns))
+        self._seen.data = {"n": [self._n_sent]}
+        self._painted.append((now, self._painted[-1][1] + n_new))
+
+    def _is_shown(self, number: int) -> None:
+        """The browser says that it has painted what was sent with this number, and everything before it."""
+        while self._sent and self._sent[0][0] <= number:
+            _, _, self._exposed_ns = self._sent.popleft()
+        self._age_s = (time.monotonic_ns() - self._exposed_ns) / 1e9 if self._exposed_ns else float("nan")
+
+    def _show_spectrum(self, name: LineName | None) -> None:
+        if name is None:
+            self._spectrum.say("no line yet")
+            return
+        values = self._feed.spectrum(name, self._pixel)
+        if values is not None:
+            self._spectrum.show(values, self._pixel, in_words(name))
+        elif self._frozen_at is not None:
+            self._spectrum.say(f"{in_words(name)} has left the memory")
+
+    def _tell(self, now: float) -> None:
+        feed, words = self._feed, self._feed.glance
+        age_s = self._age_s
+        if self._sent or feed.newest_monotonic_ns == self._exposed_ns:  # nothing newer has come to the screen
+            age_s = (time.monotonic_ns() - self._exposed_ns) / 1e9 if self._exposed_ns else float("nan")
+            age_s = self._age_s if age_s < 1 else age_s
+        (since, n_before), (_, n_now) = self._painted[0], self._painted[-1]
+        is_live = self._frozen_at is None and not feed.is_over
+        shown_per_s = (n_now - n_before) / max(now - since, 0.2) if is_live else 0.0
+        numbers = Numbers(shown_per_s, age_s, self._frozen_at is not None, feed.is_over)
+        self._say("head", self._head, head(feed.state, feed.about, words))
+        self._say("tiles", self._tiles, tiles(words, feed.slots, feed.layout.n_lines, numbers))
+        lost = losses(words)
+        self._say("losses", self._losses, lost)
+        self._losses.visible = bool(lost)
+        self._label_stop(now)
+
+    def _say(self, what: str, div: Any, text: str) -> None:
+        if self._said.get(what) != text:  # bokeh would compare, too, but keeps no hash
+            self._said[what] = div.text = text
+
+    # ---- what people click ----
+
+    def _freeze_or_go_on(self) -> None:
+        history = self._feed.history
+        if self._frozen_at is not None:
+            self._frozen_at = self._chosen = None
+            self._freeze.label, self._back.visible = "Freeze", False
+            return
+        self._frozen_at = history.n_seen
+        self._back.start, self._back.value = -max(1, min(history.n_seen, history.n) - N_ROWS), 0
+        self._freeze.label, self._back.visible = "Go on", True
+
+    def _tapped(self, event: Any) -> None:
+        if event.x is None or not 0 <= event.x < self._feed.layout.line_shape[0]:
+            return
+        self._pixel_slider.value = int(event.x)
+        self._choose(int(event.x), event.y)
+
+    def _choose(self, pixel: int, row: float | None = None) -> None:
+        self._pixel = pixel
+        self._chosen = self._waterfall.choose(pixel, row) or self._chosen
+
+    def _ask_to_stop(self) -> None:
+        now = time.monotonic()
+        if now - self._asked_to_stop_at < SURE_S:
+            self._asked_to_stop_at = -SURE_S
+            self._feed.stop()
+        else:
+            self._asked_to_stop_at = now
+        self._label_stop(now)
+
+    def _label_stop(self, now: float) -> None:
+        is_running = self._feed.state in ("running", "silent")
+        self._stop.disabled = not is_running
+        is_asked = now - self._asked_to_stop_at < SURE_S
+        self._stop.label = ("Click again: stop!" if is_asked else "Stop") if is_running else "Stopped"
+
+
+def _help(url: str) -> str:
+    """What one has to know, folded up."""
+    address, _, path = url.removeprefix("http://").partition("/")
+    port = address.rpartition(":")[2]
+    return (
+        "<details><summary>Help: what is what, and how to look from another computer</summary>"
+        "Lines come in at the bar; a dashed line is the border of two cubes. Click the waterfall for the spectrum of "
+        "a pixel; freeze it to scroll back. Bigger <i>focus</i> is sharper. A page may leave out lines that the files "
+        "have: it takes only what costs the recording nothing. <b>From another computer:</b> "
+        f"<code>ssh -L {escape(port)}:127.0.0.1:{escape(port)} USER@THIS-MACHINE</code>, and there open "
+        f"<code>http://127.0.0.1:{escape(port)}/{escape(path)}</code></details>"
+    )

@@ -1,0 +1,192 @@
+"""The newest frame of a ring as both backends show it: its brightness, its caption, and how it is saved."""
+
+import io
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.buffers.ring import SharedRing
+from openhsi_shared.durable import PartFile
+from openhsi_shared.errors import OverrunError, SaveError
+from openhsi_shared.viewer.ring_messages import DataIndexes, Initialize, Saved
+
+__all__ = ["Frame", "Limits", "Looker", "frame_name", "save_frame", "to_grey"]
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 0.1
+"""Automatic limits move when they are wrong by more than this share of their range: else the picture would flicker."""
+TELL_S = 0.25
+RATE_S = 2.0
+SAVED_S = 4.0
+"""So long it is said that a frame was saved."""
+
+
+class Frame(NamedTuple):
+    """A frame, copied out of the ring."""
+
+    number: int
+    time_ns: int
+    """When it was put: since 1970, UTC."""
+    start: int
+    stop: int
+    pixels: NDArray[Any]
+    """(rows, columns)"""
+
+
+class Limits:
+    """Which value is black and which is white: as given, or the least and the largest of what is shown."""
+
+    def __init__(self, vmin: float | None, vmax: float | None) -> None:
+        self._given = vmin, vmax
+        self._low, self._high = 0.0, 0.0
+
+    def of(self, pixels: NDArray[Any]) -> tuple[float, float]:
+        """Return those for a frame: the former ones, unless they do not fit it any more."""
+        vmin, vmax = self._given
+        low, high = _range_of(pixels) if vmin is None or vmax is None else (0.0, 1.0)
+        low, high = low if vmin is None else float(vmin), high if vmax is None else float(vmax)
+        if not low < high:  # one value everywhere, or all beyond the limit that is given
+            low, high = (high - 1, high) if vmax is not None else (low, low + 1)
+        allowed = TOLERANCE * (self._high - self._low)
+        if not (self._low < self._high and abs(low - self._low) <= allowed and abs(high - self._high) <= allowed):
+            self._low, self._high = low, high
+        return self._low, self._high
+
+
+def _range_of(pixels: NDArray[Any]) -> tuple[float, float]:
+    values = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+
+
+def to_grey(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Paint values from `low` (0) to `high` (255); what is no number is 0.
+
+    >>> to_grey(np.array([[0, 5, 10, 20]]), 0, 10).tolist()
+    [[0, 127, 255, 255]]
+    """
+    scaled = np.subtract(pixels, np.float32(low), dtype=np.float32)
+    scaled *= np.float32(255 / (high - low))
+    if pixels.dtype.kind == "f":
+        np.nan_to_num(scaled, copy=False, nan=0.0)
+    grey: NDArray[np.uint8] = np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+    return grey
+
+
+def frame_name(number: int, time_ns: int) -> str:
+    """Name a file after the number and the time of its frame, to the microsecond, UTC.
+
+    >>> frame_name(12, 1_700_000_000_123_456_789)
+    'frame_00000012_2023_11_14-22_13_20_123456'
+    """
+    seconds, rest = divmod(time_ns, 1_000_000_000)
+    return f"frame_{number:08d}_{datetime.fromtimestamp(seconds, UTC):%Y_%m_%d-%H_%M_%S}_{rest // 1000:06d}"
+
+
+def save_frame(frame: Frame, limits: tuple[float, float], directory: Path) -> Path:
+    """Save what was measured as `.npy`, and what was on the screen beside it as `.png`; return the first path.
+
+    Nothing is overwritten. SaveError.
+    """
+    from PIL import Image
+
+    values, picture = io.BytesIO(), io.BytesIO()
+    np.save(values, frame.pixels, allow_pickle=False)
+    Image.fromarray(to_grey(frame.pixels, *limits)).save(picture, "PNG")
+    name = frame_name(frame.number, frame.time_ns)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SaveError(error.errno, error.strerror, str(directory)) from error
+    paths = []
+    for ending, content in ((".npy", values), (".png", picture)):
+        with PartFile(directory, name + ending) as part:
+            part.write_at(0, content.getbuffer())
+            paths.append(part.publish(name, ending))
+    return paths[0]
+
+
+class Looker:
+    """Finds the newest frame, and says what is shown. One for a viewer, whatever the number of its screens."""
+
+    def __init__(self, ring: SharedRing, about: Initialize, tell: Callable[[Any], Any]) -> None:
+        self.ring, self.about = ring, about
+        self.shape = about.num_rows, about.num_cols
+        self.limits = Limits(about.vmin, about.vmax)
+        self.n_shown = 0
+        self._tell = tell
+        self._newest: Frame | None = None
+        self._seen = self._last_shown = -1
+        self._warned = False
+        self._told_at = self._saved_at = float("-inf")
+        self._saved_text = ""
+        self._moments: deque[tuple[float, int, int]] = deque([(time.monotonic(), 0, ring.n_put)])
+
+    def newest(self) -> Frame | None:
+        """Return the newest frame of the right size, also if it was returned before. Never waits."""
+        try:
+            item = self.ring.latest(self._seen, patience_s=0)
+        except OverrunError:
+            return self._newest  # torn while it was copied; soon there is another one
+        if item is not None:
+            self._seen = item.number
+            if item.data.size == self.shape[0] * self.shape[1]:
+                pixels = item.data.reshape(self.shape)
+                self._newest = Frame(item.number, item.time_ns, item.start, item.stop, pixels)
+            elif not self._warned:
+                self._warned = True
+                about = f"item {item.number} of the ring {self.ring.name!r} has {item.data.size} pixels"
+                logger.warning("%s: only frames of shape %s are shown", about, self.shape)
+        return self._newest
+
+    def note_shown(self, frame: Frame) -> None:
+        """Count a frame that is on the screen now."""
+        if frame.number <= self._last_shown:
+            return  # by another screen
+        self._last_shown = frame.number
+        self.n_shown += 1
+        now = time.monotonic()
+        self._moments.append((now, self.n_shown, self.ring.n_put))
+        while self._moments[1][0] < now - RATE_S:
+            self._moments.popleft()
+        if now - self._told_at > TELL_S:
+            self._told_at = now
+            self._tell(DataIndexes(frame.start, frame.stop, frame.number, self.n_shown))
+
+    def caption(self, frame: Frame | None) -> str:
+        """Say what is on the screen, in a line."""
+        if time.monotonic() - self._saved_at < SAVED_S:
+            return self._saved_text
+        if frame is None:
+            return "waiting for the first frame"
+        (then, shown_then, put_then), now = self._moments[0], time.monotonic()
+        seconds = max(now - then, 1e-3)
+        shown, put = (self.n_shown - shown_then) / seconds, (self.ring.n_put - put_then) / seconds
+        low, high = self.limits.of(frame.pixels)
+        at = f"{datetime.fromtimestamp(frame.time_ns // 1_000_000_000, UTC):%H:%M:%S}"
+        return f"frame {frame.number} of {at}, {shown:.0f}/s of {put:.0f}/s shown, {low:g} to {high:g}"
+
+    def save(self, frame: Frame) -> None:
+        """Save a frame; what became of it is in the caption, and told to the owner."""
+        self._saved_at = time.monotonic()
+        try:
+            path = save_frame(frame, self.limits.of(frame.pixels), self.about.save_dir)
+        except SaveError as error:
+            self._saved_text = f"NOT SAVED: {error}"
+            logger.error("frame %d could not be saved: %s", frame.number, error)
+        else:
+            self._saved_text = f"saved {path.name}"
+            self._tell(Saved(path))
+
+    def last_words(self) -> None:
+        """Tell what was shown last, however short ago the last words were."""
+        if self._newest is not None and self.n_shown:
+            frame = self._newest
+            self._tell(DataIndexes(frame.start, frame.stop, self._last_shown, self.n_shown))

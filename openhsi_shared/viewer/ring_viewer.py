@@ -1,0 +1,274 @@
+"""A viewer of a ring: the newest frame of any 2-D camera, in a window or a page, by a process of its own.
+
+The viewer copies the newest frame out of the ring whenever it has shown the one before. Whoever puts does not notice:
+he waits for nobody and tells nobody, and frames that come too fast for the screen are not shown.
+"""
+
+import logging
+import numbers
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+import webbrowser
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from openhsi_shared.buffers.ring import SharedRing
+from openhsi_shared.errors import ArgumentError, OpenHSIError, ViewerError
+from openhsi_shared.processes.liveness import GONE, Parent
+from openhsi_shared.processes.logs import Log, forward_logs
+from openhsi_shared.processes.spawning import SPAWN, become_service, spawn
+from openhsi_shared.viewer.ring_messages import DataIndexes, Initialize, Ready, Saved, Shutdown
+from openhsi_shared.viewer.server import PageSocket
+
+__all__ = ["Backend", "Viewer"]
+
+logger = logging.getLogger(__name__)
+
+Backend = Literal["browser", "matplotlib"]
+START_S = 60.0
+CLOSE_S = 5.0
+NICENESS = 5
+LOOK_S = 0.2
+"""How often it is asked whether the ring lives."""
+
+
+# ---- in the owner's process ----------------------------------------------------------
+
+
+class Viewer:
+    """Shows the newest frame of a ring until it is closed: by `close`, by its window, or with the ring.
+
+    It need not be kept, nor asked anything. If it dies, the ring goes on, and it is said: by an error in the log, by
+    `state`, and by `wait`, which raises. `s` in the window or page saves the frame that is on the screen.
+    """
+
+    def __init__(
+        self,
+        ring: SharedRing,
+        shape: tuple[int, int],
+        vmin: float | None = None,
+        vmax: float | None = None,
+        backend: Backend = "browser",
+        *,
+        save_dir: str | Path = ".",
+        open_browser: bool = True,
+        port: int = 0,
+    ) -> None:
+        """Start it, and return at once; it shows something about a second later.
+
+        `shape` is (rows, columns) of a frame. `vmin` is black and `vmax` white; None: what there is in the frames.
+        "browser" is a page at `url`, opened if there is a screen and `open_browser`; `port` 0 is any that is free.
+        "matplotlib" is a window. Frames are saved in `save_dir`. ArgumentError for what cannot be shown
+        so, ViewerError for the ring of a maker who is dead.
+        """
+        about = _initialize(ring, shape, vmin, vmax, save_dir)
+        if backend not in get_args(Backend):
+            raise ArgumentError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
+        self.state: Literal["starting", "open", "closed", "died"] = "starting"
+        self.shown: DataIndexes | None = None
+        """What is on the screen, a quarter of a second ago at most."""
+        self.saved: list[Path] = []
+        """Files that were saved by `s`."""
+        self.url: str | None = None
+        """What to open in a browser on this machine; nobody else can guess it. None: it is a window."""
+        self._about, self._failure = about, ""
+        self._is_up, self._closing = threading.Event(), threading.Lock()
+        self._is_asked_to_end = False
+        listening = PageSocket(port) if backend == "browser" else None
+        self._connection, theirs = SPAWN.Pipe()
+        self._process = SPAWN.Process(
+            target=_view,
+            args=(ring, about, listening, theirs, os.getpid()),
+            name=f"openhsi_shared viewer of {about.buffer_name}",
+            daemon=True,  # the interpreter does not wait for those who look
+        )
+        try:
+            if listening is not None:
+                self.url = listening.url
+            spawn(self._process)
+        finally:
+            theirs.close()  # else a dead viewer would not show as end-of-file
+            if listening is not None:
+                listening.close()
+        self._ears = threading.Thread(target=self._hear, name="openhsi_shared viewer", daemon=True)
+        self._ears.start()
+        if self.url is not None and open_browser and _has_screen():
+            threading.Thread(target=webbrowser.open, args=(self.url,), daemon=True).start()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it lives."""
+        return self.state in ("starting", "open")
+
+    @property
+    def process_id(self) -> int | None:
+        """Of its process."""
+        return self._process.pid
+
+    def wait_ready(self, patience_s: float = START_S) -> Self:
+        """Block until it shows what comes; ViewerError if it failed, or is not there after `patience_s`."""
+        if not self._is_up.wait(patience_s):
+            raise ViewerError(f"the viewer of {self._about.buffer_name!r} is not there after {patience_s} s")
+        self._raise_failure()
+        return self
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until it has ended; False after `timeout` seconds. ViewerError, with the reason, if it died."""
+        self._ears.join(timeout)
+        self._raise_failure()
+        return not self._ears.is_alive()
+
+    def _raise_failure(self) -> None:
+        if self.state == "died":
+            raise ViewerError(self._failure)
+
+    def close(self) -> None:
+        """End it; blocks until it has, for a fraction of a second. Twice is once. Never raises what it died of."""
+        with self._closing:
+            self._is_asked_to_end = True
+            if self.state == "open":
+                try:
+                    self._connection.send(Shutdown())
+                except OSError:
+                    logger.debug("the viewer was gone before it was closed")
+                self._ears.join(CLOSE_S)
+            if self._ears.is_alive():
+                self._process.terminate()
+                self._ears.join(CLOSE_S)
+            if self._ears.is_alive():  # stopped, perhaps
+                self._process.kill()
+                self._ears.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<viewer of {self._about.buffer_name} {self.url or 'in a window'}: {self.state}>"
+
+    def _repr_html_(self) -> str:
+        if self.url is None:
+            return f"viewer of {self._about.buffer_name} in a window: {self.state}"
+        return f'<iframe src="{self.url}" width="100%" height="820" style="border:0"></iframe>'
+
+    def _hear(self) -> None:
+        """Listen until it has ended, and know how."""
+        last: Any = None
+        while True:
+            try:
+                last = self._connection.recv()
+            except (EOFError, OSError):
+                break
+            if isinstance(last, Log):
+                logger.log(last.level, "viewer: %s", last.text)
+            elif isinstance(last, Ready):
+                self.state = "open"
+                self._is_up.set()
+            elif isinstance(last, DataIndexes):
+                self.shown = last
+            elif isinstance(last, Saved):
+                self.saved.append(last.path)
+        self._process.join()
+        self._connection.close()
+        if isinstance(last, Shutdown):
+            failure = last.reason if last.is_failure else ""
+        else:
+            failure = "" if self._is_asked_to_end else f"exit code {self._process.exitcode}"
+        if failure:
+            self._failure = f"the viewer of {self._about.buffer_name!r} died, the ring goes on: {failure}"
+            logger.error("%s", self._failure)
+        self.state = "died" if failure else "closed"
+        self._is_up.set()
+
+
+def _initialize(
+    ring: SharedRing, shape: Any, vmin: float | None, vmax: float | None, save_dir: str | Path
+) -> Initialize:
+    try:
+        n_rows, n_columns = (int(n) for n in shape)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"shape must be (rows, columns), got {shape!r}") from error
+    if not ring.is_live:  # or ClosedError
+        raise ViewerError(f"nothing will come into the ring {ring.name!r}: its maker has closed it, or is dead")
+    if min(n_rows, n_columns) < 1 or n_rows * n_columns > ring.size:
+        raise ArgumentError(f"a frame of shape {shape!r} does not fit into the ring {ring.name!r} of {ring.size} items")
+    if ring.dtype.kind not in "biuf":
+        raise ArgumentError(f"the ring {ring.name!r} holds {ring.dtype}, which has no shade of grey: put its magnitude")
+    for name, value in (("vmin", vmin), ("vmax", vmax)):
+        if not isinstance(value, numbers.Real | None):
+            raise ArgumentError(f"{name} must be a number or None, got {value!r}")
+    if vmin is not None and vmax is not None and not vmin < vmax:
+        raise ArgumentError(f"vmin must be less than vmax, got {vmin!r} and {vmax!r}")
+    return Initialize(ring.name, ring.nbytes, n_rows, n_columns, vmin, vmax, Path(save_dir).absolute())
+
+
+def _has_screen() -> bool:
+    """Whether a browser can be opened; in a notebook the page is shown in place."""
+    is_there = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return bool(is_there) and "ipykernel" not in sys.modules
+
+
+# ---- in the viewer's -----------------------------------------------------------------
+
+
+def _view(
+    ring: SharedRing, about: Initialize, listening: PageSocket | None, connection: Connection, owner_id: int
+) -> None:
+    """Show frames until it is time to end: a child's life."""
+    become_service(NICENESS, in_background=True)
+    parent = Parent(connection, owner_id)
+    forward_logs(connection, parent.tell)
+    from openhsi_shared.viewer.ring_frames import Looker
+
+    end = _End(ring, parent)
+    try:
+        looker = Looker(ring, about, parent.tell)
+        signal.signal(signal.SIGTERM, lambda *_: end.come("it was terminated"))
+        if listening is None:
+            from openhsi_shared.viewer.matplotlib_window import show_window
+
+            show_window(looker, lambda: parent.tell(Ready()), end.has_come)
+        else:
+            from openhsi_shared.viewer.ring_page import serve_page
+
+            serve_page(looker, listening, lambda: parent.tell(Ready()), end.has_come)
+        looker.last_words()
+        parent.tell(Shutdown(end.reason or "it was closed"))
+    except OpenHSIError as error:
+        parent.tell(Shutdown(str(error), is_failure=True))
+    except Exception:  # noqa: BLE001 - not swallowed: the owner is told
+        parent.tell(Shutdown(traceback.format_exc(), is_failure=True))
+
+
+class _End:
+    """Knows when a viewer has to end, whatever shows it."""
+
+    def __init__(self, ring: SharedRing, parent: Parent) -> None:
+        self.reason = ""
+        self._ring, self._parent = ring, parent
+        self._looked_at = float("-inf")
+
+    def come(self, reason: str) -> None:
+        """Let the end come."""
+        self.reason = self.reason or reason
+
+    def has_come(self) -> bool:
+        """Ask as often as you like."""
+        if not self.reason:
+            message = self._parent.receive(0)
+            if message is GONE:
+                self.come("its owner is gone")
+            elif isinstance(message, Shutdown):
+                self.come("its owner has closed it")
+            elif time.monotonic() - self._looked_at > LOOK_S:
+                self._looked_at = time.monotonic()
+                if not self._ring.is_live:
+                    self.come("the ring is closed, or its maker is dead")
+        return bool(self.reason)

@@ -1,0 +1,55 @@
+"""Colours and letters of the live page: dark and high in contrast, to be read outdoors; colours mean something."""
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["BAD", "GOOD", "GREY", "INK", "LOOK", "PANEL", "PAPER", "STATES", "WARN", "css", "page_css", "plot_theme"]
+
+PAPER, PANEL, INK, GREY = "#05070a", "#10151c", "#ffffff", "#aab6c5"
+GOOD, WARN, BAD, LOOK = "#2fe07f", "#ffc233", "#ff3b3b", "#4db8ff"
+STATES = {"FREE": "#39444f", "FILLING": LOOK, "FULL": "#c78bff", "SAVING": WARN, "HELD": BAD}
+"""Of slots, by who has them."""
+
+_PLOT: dict[str, dict[str, Any]] = {
+    "Plot": {
+        "background_fill_color": PAPER,
+        "border_fill_color": PANEL,
+        "outline_line_color": "#3a4653",
+        "min_border": 8,
+    },
+    "Axis": {
+        "axis_line_color": GREY,
+        "major_tick_line_color": GREY,
+        "minor_tick_line_color": None,
+        "major_label_text_color": INK,
+        "major_label_text_font_size": "15px",
+        "axis_label_text_color": INK,
+        "axis_label_text_font_size": "15px",
+        "axis_label_text_font_style": "normal",
+        "axis_label_standoff": 4,
+    },
+    "Grid": {"grid_line_color": "#232d38"},
+    "Title": {"text_color": INK, "text_font_size": "16px", "text_font_style": "bold"},
+    "Toolbar": {"autohide": True, "logo": None},
+    "Legend": {"background_fill_color": PANEL, "label_text_color": INK, "border_line_color": None},
+}
+
+
+def page_css() -> str:
+    """Look of the page around everything, with the colours that `css` uses."""
+    return (
+        f":root {{ --ink: {INK}; --grey: {GREY}; --panel: {PANEL}; --good: {GOOD}; --warn: {WARN}; --bad: {BAD}; }}\n"
+        f"html, body {{ background: {PAPER}; color: {INK}; margin: 0; height: 100%; }}\n"
+    )
+
+
+def css() -> str:
+    """Look of what is in boxes."""
+    return Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+
+
+def plot_theme() -> Any:
+    """Make the bokeh theme of all plots."""
+    from bokeh.themes import Theme
+
+    return Theme(json={"attrs": _PLOT})

@@ -1,0 +1,106 @@
+"""`openhsi-shared view` and `record --view`: what runs is found, and what is said if nothing does."""
+
+import re
+import signal
+import tempfile
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+from helpers import wait_for
+
+from openhsi_shared.processes.door import find_doors
+
+ENDLESS = (
+    *("record", "--option", "resolution=[16,48]", "--option", "row_slice=null", "--option", "mode=counting"),
+    *("--rate", 200, "--lines", 50),
+)
+URL = re.compile(r"http://127\.0\.0\.1:\d+/[\w-]+")
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """Environment of commands: a runtime directory of their own, with a path short enough for a socket; no screen."""
+    with tempfile.TemporaryDirectory(prefix="ohs") as folder:
+        names = {"XDG_RUNTIME_DIR": folder, "DISPLAY": "", "WAYLAND_DISPLAY": ""}
+        for name, value in names.items():
+            monkeypatch.setenv(name, value)
+        yield names
+
+
+@contextmanager
+def running(start, quiet, *arguments, n=1):
+    """A command that runs, until there are `n` recordings; ended by Ctrl-C."""
+    with start(*arguments, **quiet) as process:
+        try:
+            wait_for(lambda: len(find_doors()) == n, 60)
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            process.communicate(timeout=100)
+
+
+def line_of(stream, pattern):
+    """The first match in what comes."""
+    for line in stream:
+        if found := pattern.search(line):
+            return found[0]
+    raise AssertionError(f"{pattern} never came")
+
+
+def is_served(url):
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return b"bokeh" in answer.read()
+
+
+def test_without_a_recording_it_says_so_and_fails(run, quiet):
+    ended = run("view", **quiet)
+    assert ended.code == 1
+    assert ended.out == ""
+    assert ended.err == (
+        "Error: no recording runs on this machine, as far as this user may see: start one, with "
+        "`openhsi-shared record --view` for instance\n"
+    )
+
+
+def test_it_finds_the_recording_serves_its_page_and_ends_with_ctrl_c(start, quiet):
+    with running(start, quiet, *ENDLESS) as recording, start("view", **quiet) as viewer:
+        url = line_of(viewer.stdout, URL)
+        assert is_served(url)
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            is_served(url[:-4])
+        viewer.send_signal(signal.SIGINT)
+        _, said = viewer.communicate(timeout=60)
+        assert (viewer.returncode, said) == (0, "closed; what is recorded goes on\n")
+        assert recording.poll() is None
+
+
+def test_several_recordings_are_listed_and_one_can_be_named(start, run, quiet):
+    with (
+        running(start, quiet, *ENDLESS, "--out", "a"),
+        running(start, quiet, *ENDLESS, "--out", "b", n=2),
+    ):
+        ended = run("view", **quiet)
+        assert ended.code == 1
+        assert "There are several; say which one, by its name:" in ended.err
+        listed = re.findall(
+            r"  (recording-\d+)  SharedSimulatedCamera, recording for \d+ s, [\d,]+ lines, into", ended.err
+        )
+        assert sorted(listed) == [door.stem for door in find_doors()]
+        ended = run("view", "recording-1", **quiet)
+        assert (ended.code, "no recording has the name 'recording-1'" in ended.err) == (1, True)
+        with start("view", listed[0].split("-")[1], **quiet) as viewer:
+            assert is_served(line_of(viewer.stdout, URL))
+            viewer.send_signal(signal.SIGINT)
+            viewer.communicate(timeout=60)
+
+
+def test_record_view_tells_the_address_and_records_all_the_same(start, quiet, tmp_path):
+    with start(*ENDLESS, "--view", "--cubes", 8, **quiet) as process:
+        assert is_served(line_of(process.stderr, URL))
+        out, _ = process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert "lines     400" in out
+    assert len(list((tmp_path / "flight").rglob("*.nc"))) == 8

@@ -1,0 +1,96 @@
+"""A real browser, for tests of pages; they skip where there is none, and say so."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--disable-features=SpareRendererForSitePerProcess",
+]
+PATIENCE_MS = 60_000
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give a runtime directory of its own, with a path short enough for a socket, and no screen."""
+    with tempfile.TemporaryDirectory(prefix="ohs") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        monkeypatch.delenv("DISPLAY", raising=False)
+        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+        yield Path(folder)
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """Give Debian's chromium, driven by playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
+    if CHROMIUM is None:
+        pytest.skip("chromium is missing: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A page in the browser, with everything that it asked for and said."""
+
+    def __init__(self, browser: Any, url: str, width: int = 1366, height: int = 768) -> None:
+        self.page = browser.new_page(viewport={"width": width, "height": height})
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.asked: list[str] = []
+        self.said: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("websocket", lambda socket: self.asked.append(socket.url))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("console", lambda message: self.said.append(message.text) if message.type == "error" else None)
+        self.page.goto(url, timeout=PATIENCE_MS)
+
+    @property
+    def hosts(self) -> set[str | None]:
+        """Whom it asked for something, data of its own apart."""
+        return {urlsplit(url).hostname for url in self.asked if urlsplit(url).scheme in ("http", "https", "ws", "wss")}
+
+    def text(self, selector: str) -> str:
+        """What stands there, once it is there."""
+        return str(self.page.locator(selector).first.inner_text())
+
+    def await_text(self, selector: str, text: str) -> None:
+        """Wait until `text` stands there."""
+        self.page.locator(selector, has_text=text).first.wait_for()
+
+    def wait(self, what: Callable[[], object]) -> None:
+        """Wait until `what()` is true; the browser goes on meanwhile."""
+        for _ in range(PATIENCE_MS // 50):
+            if what():
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"{what} did not come true in {PATIENCE_MS} ms")
+
+    def click(self, name: str) -> None:
+        """Press a button."""
+        self.page.get_by_role("button", name=name).click()
+
+    def picture(self, name: str) -> bytes:
+        """Take a screenshot, which is kept if somebody wants that."""
+        png: bytes = self.page.screenshot()
+        folder = os.environ.get("OPENHSI_SHARED_SCREENSHOTS")
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            (Path(folder) / f"{name}.png").write_bytes(png)
+        return png
+
+
+@pytest.fixture
+def look(browser: Any) -> Callable[..., Tab]:
+    """Open an address in a tab."""
+    return lambda url, **how: Tab(browser, url, **how)

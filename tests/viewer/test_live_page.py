@@ -1,0 +1,306 @@
+"""The live page in a real browser, beside recordings that must not notice it."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import psutil
+import pytest
+from flow import COUNTING, account, cubes_in
+from helpers import environment, wait_for
+from PIL import Image
+
+from openhsi_shared import SharedSimulatedCamera, record
+from openhsi_shared.errors import ArgumentError, RecordingError
+from openhsi_shared.processes.door import find_doors
+from openhsi_shared.viewer.live_page import LivePage
+
+pytestmark = [
+    pytest.mark.usefixtures("runtime"),
+    pytest.mark.skipif(sys.platform != "linux", reason="slots are handed out on Linux only"),
+]
+
+SMALL = {**COUNTING, "rate": 200, "n_lines": 50, "queue": 9999, "progress": False}
+
+
+def waterfall(tab):
+    """Pixels of the waterfall on the screen, (down, across, RGB)."""
+    box = max((canvas.bounding_box() for canvas in tab.page.locator("canvas").all()), key=_area)
+    picture = Image.open(io.BytesIO(tab.page.screenshot())).convert("RGB")
+    pixels = np.asarray(picture)
+    x, y = int(box["x"]), int(box["y"])
+    return pixels[y : y + int(box["height"]), x : x + int(box["width"])]
+
+
+def _area(box):
+    return box["width"] * box["height"] if box else 0
+
+
+def number_of(tab, tile):
+    return int("".join(c for c in tab.text(f".tile.{tile} .value") if c.isdigit()) or "0")
+
+
+# ---- what is seen ----
+
+
+@pytest.mark.browser
+def test_the_page_shows_the_colours_of_the_scene_and_counts_and_asks_nobody_else(tmp_path, look, capfd):
+    bands = np.repeat(np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250]], np.uint8), 8, axis=0)
+    Image.fromarray(np.repeat(bands[:, None], 10, axis=1)).save(tmp_path / "picture.png")
+    keywords = {"img_path": tmp_path / "picture.png", "rate": 100, "n_lines": 40, "progress": False}
+    with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run, run.view() as page:
+        tab = look(page.url)
+        tab.await_text(".badge", "RECORDING")
+        first = number_of(tab, "lines")
+        tab.wait(lambda: number_of(tab, "lines") > first + 100)
+        tab.wait(lambda: tab.text(".tile.age .value").endswith("ms"))
+        tab.picture("live_page")
+        pixels = waterfall(tab)
+        line = np.median(pixels[60:120], axis=0)  # 60 lines have come long ago
+        inside = line[20:-20]
+        for share, colour in ((1 / 6, 0), (3 / 6 + 0.04, 1), (5 / 6, 2)):
+            at = inside[int(share * len(inside))]
+            assert at[colour] > 120, (share, at)
+            assert at[colour] > at.sum() - at[colour] + 40, (share, at)
+        tab.wait(lambda: number_of(tab, "captured") > 50)
+        assert tab.page.title() == "SharedSimulatedCamera · live"
+        assert tab.hosts == {"127.0.0.1"}
+        assert tab.said == []
+        run.stop()
+        assert run.wait().lines_lost == 0
+        page.close()
+        tab.await_text(".badge", "ENDED")  # the browser has heard it before
+        tab.page.locator("#gone").wait_for()
+        tab.picture("live_page_ended")
+    out = capfd.readouterr()
+    assert "Traceback" not in out.err
+
+
+@pytest.mark.browser
+def test_a_lost_line_turns_its_number_red_and_its_id_is_listed(tmp_path, look):
+    script = {150: "gap", 151: "gap", 200: "gap"}
+    with record(SharedSimulatedCamera, tmp_path / "out", script=script, **SMALL) as run, run.view() as page:
+        tab = look(page.url)
+        tab.await_text(".tile.lost.bad .value", "3")
+        assert tab.text(".losses") == "Lost frame ids, newest first: 200, 150-151"
+        lost = tab.page.locator(".tile.lost")
+        tab.wait(lambda: lost.evaluate("tile => getComputedStyle(tile).backgroundColor") == "rgb(255, 59, 59)")
+        tab.picture("live_page_lost")
+        run.stop()
+        assert run.wait().lines_lost == 3
+
+
+@pytest.mark.browser
+def test_the_stop_button_ends_the_recording_in_good_order(tmp_path, look):
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run, run.view() as page:
+        tab = look(page.url)
+        tab.wait(lambda: number_of(tab, "lines") > 75)
+        tab.click("Stop")
+        assert run.is_running  # one click may be a mistake
+        tab.click("Click again: stop!")
+        tab.await_text(".badge", "ENDED")
+        summary = run.wait(60)
+        assert summary.errors == ()
+    numbers, gaps = account(tmp_path / "out")
+    assert numbers == list(range(summary.lines))
+    assert gaps == []
+    assert len(numbers) % 50  # the unfinished cube is saved, too
+
+
+@pytest.mark.browser
+def test_it_can_be_frozen_and_scrolled_back_while_the_recording_goes_on(tmp_path, look):
+    keywords = SMALL | {"rate": 1000, "n_lines": 300}
+    with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run, run.view() as page:
+        tab = look(page.url)
+        tab.wait(lambda: number_of(tab, "lines") > 1500)
+        tab.click("Freeze")
+        tab.await_text(".tile.age .value", "frozen")
+        tab.wait(lambda: np.array_equal(waterfall(tab), waterfall(tab)))
+        frozen = waterfall(tab)
+        lines = number_of(tab, "lines")
+        tab.wait(lambda: number_of(tab, "lines") > lines + 200)
+        assert np.array_equal(waterfall(tab)[60:-60], frozen[60:-60])
+        slider = tab.page.get_by_role("slider").first
+        slider.press("PageDown")
+        slider.press("Home")
+        tab.wait(lambda: not np.array_equal(waterfall(tab)[60:-60], frozen[60:-60]))
+        tab.picture("live_page_frozen")
+        tab.click("Go on")
+        tab.wait(lambda: tab.text(".tile.age .value").endswith("ms"))
+        assert tab.said == []
+
+
+@pytest.mark.browser
+def test_a_click_on_the_waterfall_chooses_the_pixel_of_the_spectrum(tmp_path, look):
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run, run.view() as page:
+        tab = look(page.url)
+        tab.wait(lambda: number_of(tab, "lines") > 75)
+        tab.await_text(".bk-slider-title", "Cross-track pixel of the spectrum: 8")
+        box = max((canvas.bounding_box() for canvas in tab.page.locator("canvas").all()), key=_area)
+        tab.page.mouse.click(box["x"] + 0.2 * box["width"], box["y"] + 0.5 * box["height"])
+        tab.await_text(".bk-slider-title", "spectrum: 3")
+
+
+@pytest.mark.browser
+def test_browsers_that_leave_in_the_middle_leave_no_traceback_and_others_go_on_looking(tmp_path, look, capfd, caplog):
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run, run.view() as page:
+        stays = look(page.url)
+        for _ in range(4):
+            tab = look(page.url)
+            tab.wait(lambda tab=tab: number_of(tab, "lines") > 0)
+            tab.page.close()
+        before = number_of(stays, "lines")
+        stays.wait(lambda: number_of(stays, "lines") > before + 100)
+        stays.page.close()
+        run.stop()
+        run.wait()
+    err = capfd.readouterr().err
+    assert "Traceback" not in err
+    assert "Failed sending message" not in err
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.browser
+def test_a_camera_in_this_program_has_a_page_too_but_no_stop_button(tmp_path, look):
+    keywords = {name: value for name, value in SMALL.items() if name != "progress"}
+    with SharedSimulatedCamera(**keywords) as cam, cam.view() as page:
+        tab = look(page.url)
+        tab.await_text(".badge", "CAMERA")
+        assert tab.page.get_by_role("button", name="Stop").count() == 0
+        cam.collect(progress=False)
+        tab.wait(lambda: number_of(tab, "lines") == 50)
+        cam.save(tmp_path / "out").result(30)
+        cam.collect(progress=False)
+        tab.await_text(".tile.lines .value", "100")
+        cam.save(tmp_path / "out")
+        cam.close()
+        assert find_doors() == []
+        tab.await_text(".badge", "ENDED")
+    assert account(tmp_path / "out")[0] == list(range(100))
+
+
+# ---- who looks does not disturb ----
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("fate", ["killed", "stopped", "slow"])
+def test_the_files_are_as_without_a_viewer_whatever_becomes_of_it(tmp_path, look, fate):
+    keywords = SMALL | {"rate": 300, "n_lines": 100, "n_cubes": 8, "resolution": (100, 300)}
+    with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run, run.view() as page:
+        tab = look(page.url)
+        tab.wait(lambda: number_of(tab, "lines") > 150)
+        viewer = psutil.Process(page.process_id)
+        if fate == "killed":
+            viewer.kill()
+        elif fate == "stopped":
+            viewer.suspend()
+        else:
+            tab.page.evaluate("setTimeout(() => {const end = Date.now() + 3000; while (Date.now() < end) ;}, 0)")
+        summary = run.wait(100)
+        assert (summary.lines, summary.lines_lost, summary.errors) == (800, 0, ())
+        assert run.status().writer_restarts == 0
+    assert account(tmp_path / "out") == (list(range(800)), [])
+    assert len(cubes_in(tmp_path / "out")) == 8
+
+
+# ---- how it ends ----
+
+
+def test_it_is_there_at_once_and_ends_when_closed_and_twice_is_once(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run:
+        page = run.view()
+        assert page.url.startswith("http://127.0.0.1:")
+        assert page.is_open
+        assert page.url in repr(page)
+        assert f'<iframe src="{page.url}"' in page._repr_html_()
+        page.close()
+        page.close()
+        assert not page.is_open
+        assert "closed" in repr(page)
+        assert run.is_running
+
+
+def test_a_stopped_page_can_be_closed(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run:
+        page = run.view()
+        os.kill(page.process_id, signal.SIGSTOP)
+        page.close()
+        assert not page.is_open
+
+
+@pytest.mark.browser
+def test_when_the_recording_has_ended_and_nobody_looks_the_page_ends_by_itself(tmp_path, look):
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL, n_cubes=3) as run:
+        page = run.view()
+        tab = look(page.url)
+        tab.await_text(".badge", "ENDED")
+        run.wait()
+        assert page.is_open  # somebody looks
+        tab.page.close()
+        assert page.wait(60)
+
+
+VIEWER = """
+import sys, urllib.request
+from pathlib import Path
+from openhsi_shared.viewer.live_page import LivePage
+page = LivePage(Path(sys.argv[1]))
+urllib.request.urlopen(page.url).close()
+print(page.process_id, flush=True)
+"""
+"""A program that looks at the recording of another."""
+
+
+def test_no_page_outlives_its_owner(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run:
+        command = [sys.executable, "-c", VIEWER + "input()", str(find_doors()[0])]
+        with subprocess.Popen(
+            command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as owner:
+            page = int(owner.stdout.readline())
+            owner.kill()
+        wait_for(lambda: _is_gone(page), 60)
+        assert run.is_running
+
+
+def _is_gone(process):
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_a_program_ends_though_its_page_is_open(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run:
+        command = [sys.executable, "-c", VIEWER, str(find_doors()[0])]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
+        assert done.stderr == ""
+        assert _is_gone(int(done.stdout))
+        assert run.is_running
+
+
+# ---- errors ----
+
+
+def test_a_recording_that_has_ended_cannot_be_looked_at(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL, n_cubes=1) as run:
+        run.wait()
+        with pytest.raises(RecordingError, match="this recording cannot be looked at: it has ended"):
+            run.view()
+
+
+def test_a_port_that_is_taken_is_told_at_once(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run, run.view() as page:
+        port = int(page.url.split(":")[2].split("/")[0])
+        with pytest.raises(ArgumentError, match=f"no page can be served at 127.0.0.1:{port}: .* choose another port"):
+            run.view(port=port)
+
+
+def test_where_nobody_answers_the_page_ends_and_says_why(tmp_path, caplog):
+    with LivePage(tmp_path / "nobody.sock") as page:
+        assert page.wait(60)
+        wait_for(lambda: "nobody answers at" in caplog.text)
+    assert "has the recording ended?" in caplog.text
