@@ -8,5 +8,19 @@ openhsi.
 
 __all__ = ["BENCHMARKS"]
 
-BENCHMARKS = ("imports", "put", "swap", "saving", "compression", "nonstop", "top_rate", "growth", "levels", "loss")
+BENCHMARKS = (
+    "imports",
+    "put",
+    "swap",
+    "saving",
+    "compression",
+    "nonstop",
+    "top_rate",
+    "growth",
+    "levels",
+    "loss",
+    "preview",
+    "live_page",
+    "ring",
+)
 """Module names, in the order in which they run."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from openhsi_shared.buffers.arrays import CircArrayBuffer, SharedCircArrayBuffer
+    from openhsi_shared.buffers.ring import SharedRing
     from openhsi_shared.buffers.times import DateTimeBuffer
     from openhsi_shared.calibration import Calibration, read_calibration, write_calibration
     from openhsi_shared.cameras import (
@@ -38,12 +39,15 @@ if TYPE_CHECKING:
     from openhsi_shared.files.verifying import Report, verify
     from openhsi_shared.recording.run import Recording, record, switched_camera
     from openhsi_shared.reprocess import ProcessDatacube, ProcessRawDatacube
+    from openhsi_shared.viewer.cube_viewer import CubeViewer, cube_viewer
+    from openhsi_shared.viewer.ring_viewer import Viewer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Calibration",
     "CircArrayBuffer",
+    "CubeViewer",
     "DateTimeBuffer",
     "OpenCube",
     "OpenHSIError",
@@ -61,10 +65,13 @@ __all__ = [
     "SharedLucidCamera",
     "SharedOpenHSI",
     "SharedReplayCamera",
+    "SharedRing",
     "SharedSimulatedCamera",
     "SharedWebCamera",
     "SharedXimeaCamera",
     "Status",
+    "Viewer",
+    "cube_viewer",
     "open_cube",
     "read_calibration",
     "record",
@@ -78,6 +85,7 @@ __all__ = [
 _HOMES = {
     "Calibration": "calibration",
     "CircArrayBuffer": "buffers.arrays",
+    "CubeViewer": "viewer.cube_viewer",
     "DateTimeBuffer": "buffers.times",
     "OpenCube": "files.reading",
     "OpenHSIError": "errors",
@@ -95,10 +103,13 @@ _HOMES = {
     "SharedLucidCamera": "cameras",
     "SharedOpenHSI": "datacube.shared_openhsi",
     "SharedReplayCamera": "cameras",
+    "SharedRing": "buffers.ring",
     "SharedSimulatedCamera": "cameras",
     "SharedWebCamera": "cameras",
     "SharedXimeaCamera": "cameras",
     "Status": "datacube.status",
+    "Viewer": "viewer.ring_viewer",
+    "cube_viewer": "viewer.cube_viewer",
     "open_cube": "files.reading",
     "read_calibration": "calibration",
     "record": "recording.run",

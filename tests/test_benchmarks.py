@@ -12,7 +12,21 @@ import pytest
 from openhsi_shared import SharedSimulatedCamera
 
 ROOT = Path(__file__).parent.parent
-BENCHMARKS = ("imports", "put", "swap", "saving", "compression", "nonstop", "top_rate", "growth", "levels", "loss")
+BENCHMARKS = (
+    "imports",
+    "put",
+    "swap",
+    "saving",
+    "compression",
+    "nonstop",
+    "top_rate",
+    "growth",
+    "levels",
+    "loss",
+    "preview",
+    "live_page",
+    "ring",
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they measure what only Linux has")
 
