@@ -12,6 +12,7 @@ EXPECTED = {
     *("CircArrayBuffer", "DateTimeBuffer", "SharedCircArrayBuffer", "SharedDataCube", "SharedOpenHSI"),
     *("SharedSimulatedCamera", "SharedReplayCamera", "SharedBaslerCamera"),
     *("open_cube", "record", "save_shared_datacube", "switched_camera", "verify"),
+    *("ProcessDatacube", "ProcessRawDatacube", "SharedRing", "Viewer", "cube_viewer", "recover"),
 }
 
 HEAVY = [
