@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from openhsi_shared.errors import OpenHSIError, WriterFailed
@@ -41,7 +42,7 @@ def spawn(process: BaseProcess) -> None:
             "make the camera in the main process, or in a Process with daemon=False"
         )
     try:
-        with _main_hidden(), interrupt_deferred(), _interrupt_blocked():
+        with _main_hidden(), _where_something_is(), interrupt_deferred(), _interrupt_blocked():
             process.start()
     except KeyboardInterrupt:
         if process.pid is not None:
@@ -62,6 +63,23 @@ def _main_hidden() -> Iterator[None]:
             yield
         finally:
             main.update(hidden)
+
+
+@contextmanager
+def _where_something_is() -> Iterator[None]:
+    """A child begins in our working directory, and cannot where that has vanished: with a disk that was pulled out."""
+    try:
+        Path.cwd()
+    except OSError:
+        vanished = os.open(".", os.O_RDONLY)
+        try:
+            os.chdir("/")
+            yield
+            os.fchdir(vanished)
+        finally:
+            os.close(vanished)
+    else:
+        yield
 
 
 @contextmanager

@@ -55,6 +55,13 @@ def test_program_whose_own_processes_fork_gets_ours_spawned():
     assert SPAWN.get_start_method() == "spawn"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there, a working directory cannot vanish")
+def test_program_whose_working_directory_has_vanished_has_children_and_stays_where_it_is(tmp_path):
+    (tmp_path / "disk").mkdir()
+    gone = f"import os\nos.rmdir({str(tmp_path / 'disk')!r})\nhere = os.stat('.').st_ino\n"
+    check_program(run_python("-c", gone + PROGRAM + "assert os.stat('.').st_ino == here", cwd=tmp_path / "disk"))
+
+
 def test_child_can_be_started_from_a_thread():
     found = []
     thread = threading.Thread(target=lambda: found.append(in_child(shielding)))
