@@ -1,5 +1,6 @@
 """What all tests share: nobody may leave a process, a file in /dev/shm or an open camera behind."""
 
+import contextlib
 import os
 import re
 import time
@@ -29,12 +30,20 @@ def _shared_files() -> set[str]:
     if not SHM.is_dir():
         return set()
     ours = {os.getpid(), *_children()}
-    names = {path.name for path in SHM.iterdir()}
-    return {
-        name
-        for name in names
-        if not (pid := re.match(r"pym-(\d+)-", name)) or int(pid[1]) in ours or not psutil.pid_exists(int(pid[1]))
-    }
+    makers = {path.name: _maker_of(path) for path in SHM.iterdir()}
+    return {name for name, pid in makers.items() if pid is None or pid in ours or not psutil.pid_exists(pid)}
+
+
+def _maker_of(path: Path) -> int | None:
+    """The process that a file's name tells, or the one that holds its lock, as the maker of a ring does."""
+    if named := re.match(r"pym-(\d+)-", path.name):
+        return int(named[1])
+    with contextlib.suppress(OSError):
+        of_it = f":{path.stat().st_ino} "
+        for line in Path("/proc/locks").read_text().splitlines():
+            if of_it in line:
+                return int(line.split()[4])
+    return None
 
 
 @pytest.fixture(autouse=True)
