@@ -157,9 +157,9 @@ def make(order: Order) -> tuple[Tile, str]:
                 f"{order.n_alike} cubes would become {order.target}: leave --out, or name fewer at a time"
             )
         write_preview(picture.image, order.target)
-    except (OpenHSIError, OSError) as error:
+    except Exception as error:
         logger.debug("no preview of %s", order.cube, exc_info=True)
-        return tile, str(error)
+        return tile, str(error) if isinstance(error, OpenHSIError | OSError) else f"{type(error).__name__}: {error}"
     return tile, ""
 
 

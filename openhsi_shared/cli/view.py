@@ -18,7 +18,7 @@ def view(name: str | None, port: int, browser: bool) -> None:
     """Show the live page of a recording that runs on this machine, or of a camera whose program has a page.
 
     It finds the recording by itself; if there are several, they are listed, and NAME is that of one of them, or the
-    number of its process.
+    number of its process, or of the program that records.
     Looking does not disturb it. The page is there until Ctrl-C, or until the recording has ended and nobody looks.
     From another computer: ssh -L PORT:127.0.0.1:PORT USER@THIS-MACHINE, and open there the address that is told.
     """
@@ -43,7 +43,7 @@ def _choose(name: str | None) -> Path:
             words, _ = knock(door, "glance")
         except (OSError, ValueError):
             words = {"error": "it does not answer"}
-        if name is None or name in (door.stem, door.stem.split("-")[1]):
+        if name is None or name in (door.stem, door.stem.split("-")[1], str(words.get("program_id"))):
             found[door] = words
     if not found:
         whose = "runs on this machine, as far as this user may see" if name is None else f"has the name {name!r}"

@@ -89,6 +89,7 @@ class Visitors:
         gaps = words.pop("lost_ids")
         words |= {"newest_gaps": gaps[-MOST_GAPS:], "n_gaps": len(gaps), "phase": self.phase, "ended_by": self.ended_by}
         words |= {"kind": self._kind, "camera": type(camera).__name__, "save_dir": self._save_dir(camera)}
+        words["program_id"] = os.getppid() if self._kind == "recording" else os.getpid()  # the one that a user knows
         if "disk_minutes_left" not in words:
             words["disk_minutes_left"] = _minutes_left(self._save_dir(camera), status.rate * _line_bytes(camera))
         with self._changed:

@@ -23,6 +23,7 @@ from openhsi_shared.files.image import ZSTD_FILTER, Compression
 __all__ = ["CheckedLines", "FileLines", "PlainLines"]
 
 READ_THREADS = 4
+SPAN_BYTES = 32 << 20
 WINDOWS_LOCK = threading.Lock()
 FILTERS: dict[int, Compression] = {h5z.FILTER_DEFLATE: "deflate", ZSTD_FILTER: "zstd"}
 
@@ -86,9 +87,22 @@ class PlainLines(FileLines):
         try:
             if np.array_equal(indices, np.arange(low, high)):
                 return self._read_span(low, high)
-            return np.concatenate([self._read_span(int(index), int(index) + 1) for index in indices])
+            if self._axes[0] == 0 and self._variable.chunks is None:  # a line is one piece
+                return np.concatenate([self._read_span(int(index), int(index) + 1) for index in indices])
+            return self._pick(indices)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise FileError(f"{self._path}: lines {low} to {high - 1} cannot be read: {error}") from error
+
+    def _pick(self, indices: NDArray[np.intp]) -> NDArray[Any]:
+        """Read lines whose pixels lie among those of others: many at a time, also those that are not wanted."""
+        lines = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        n_at_once = max(1, SPAN_BYTES // max(1, lines[:1].nbytes))
+        of_span = indices // n_at_once
+        for span in np.unique(of_span):
+            wanted = np.flatnonzero(of_span == span)
+            low, high = int(indices[wanted].min()), int(indices[wanted].max()) + 1
+            lines[wanted] = self._read_span(low, high)[indices[wanted] - low]
+        return lines
 
     def _read_span(self, low: int, high: int) -> NDArray[Any]:
         key: list[slice] = [slice(None)] * 3

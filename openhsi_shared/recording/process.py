@@ -65,6 +65,7 @@ class _Recorder:
         self.visitors: Visitors | None = None
         self.cubes: list[SaveHandle] = []
         self.begun = time.monotonic()
+        self.orphaned_by = ""
         self._telling = threading.Lock()
 
     def tell(self, message: Any) -> None:
@@ -163,7 +164,7 @@ class _Recorder:
             errors=errors,
         )
         if visitors is not None:
-            visitors.say_goodbye(f"{type(failure).__name__}: {failure}" if failure else "")
+            visitors.say_goodbye(f"{type(failure).__name__}: {failure}" if failure else self.orphaned_by)
         if errors:
             tried = camera.abandon()
             if failure is not None:
@@ -182,6 +183,7 @@ class _Recorder:
             elif isinstance(message, StopNow) or message is GONE:
                 self.stop.set()
                 if message is GONE:
+                    self.orphaned_by = "the program that recorded has died"
                     return
 
     def status(self) -> RecordingStatus:

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
-from openhsi_shared.errors import OpenHSIError
+from openhsi_shared.errors import OpenHSIError, ViewerError
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import Log, forward_logs
 from openhsi_shared.processes.spawning import SPAWN, become_service, spawn
@@ -59,7 +59,7 @@ class LivePage:
             spawn(self._process)
         theirs.close()  # else a dead page would not show as end-of-file
         self.process_id = self._process.pid
-        self._closing = threading.Lock()
+        self._closing, self._is_closed = threading.Lock(), False
         threading.Thread(target=_hear, args=(self._connection,), name="openhsi_shared live page", daemon=True).start()
         if open_browser and _has_screen() and not _is_notebook():
             threading.Thread(target=_open_browser, args=(self.url,), daemon=True).start()
@@ -70,13 +70,20 @@ class LivePage:
         return self._process.is_alive()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until it has ended, which it does by itself; False after `timeout` seconds."""
+        """Block until it has ended, which it does by itself; False after `timeout` seconds.
+
+        Raises ViewerError if its process was killed, or died. What is recorded goes on.
+        """
         self._process.join(timeout)
-        return not self._process.is_alive()
+        code = self._process.exitcode
+        if code and not self._is_closed:
+            raise ViewerError(f"the live page {self.url} died with exit code {code}; open another one: view()")
+        return code is not None
 
     def close(self) -> None:
         """End it; blocks for less than a second. Twice is once."""
         with self._closing:
+            self._is_closed = True
             if self._process.is_alive():
                 self._process.terminate()
                 self._process.join(CLOSE_S)

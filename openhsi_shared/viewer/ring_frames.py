@@ -54,7 +54,12 @@ class Limits:
         low, high = _range_of(pixels) if vmin is None or vmax is None else (0.0, 1.0)
         low, high = low if vmin is None else float(vmin), high if vmax is None else float(vmax)
         if not low < high:  # one value everywhere, or all beyond the limit that is given
-            low, high = (high - 1, high) if vmax is not None else (low, low + 1)
+            if vmax is not None:
+                low = high - 1
+            elif vmin is None and low > 0:
+                low = 0.0  # white, as a frame that is saturated everywhere should be
+            else:
+                high = low + 1
         allowed = TOLERANCE * (self._high - self._low)
         if not (self._low < self._high and abs(low - self._low) <= allowed and abs(high - self._high) <= allowed):
             self._low, self._high = low, high

@@ -5,7 +5,9 @@ he waits for nobody and tells nobody, and frames that come too fast for the scre
 """
 
 import logging
+import math
 import numbers
+import operator
 import os
 import signal
 import sys
@@ -191,8 +193,10 @@ class Viewer:
 def _initialize(
     ring: SharedRing, shape: Any, vmin: float | None, vmax: float | None, save_dir: str | Path
 ) -> Initialize:
+    if not isinstance(ring, SharedRing):
+        raise ArgumentError(f"ring must be a SharedRing, got {ring!r}")
     try:
-        n_rows, n_columns = (int(n) for n in shape)
+        n_rows, n_columns = (operator.index(n) for n in shape)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"shape must be (rows, columns), got {shape!r}") from error
     if not ring.is_live:  # or ClosedError
@@ -202,11 +206,15 @@ def _initialize(
     if ring.dtype.kind not in "biuf":
         raise ArgumentError(f"the ring {ring.name!r} holds {ring.dtype}, which has no shade of grey: put its magnitude")
     for name, value in (("vmin", vmin), ("vmax", vmax)):
-        if not isinstance(value, numbers.Real | None):
+        if not _is_limit(value):
             raise ArgumentError(f"{name} must be a number or None, got {value!r}")
     if vmin is not None and vmax is not None and not vmin < vmax:
         raise ArgumentError(f"vmin must be less than vmax, got {vmin!r} and {vmax!r}")
     return Initialize(ring.name, ring.nbytes, n_rows, n_columns, vmin, vmax, Path(save_dir).absolute())
+
+
+def _is_limit(value: Any) -> bool:
+    return value is None or (isinstance(value, numbers.Real) and math.isfinite(value))
 
 
 def _has_screen() -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from cubes import TIME_NS, make_cube
@@ -51,10 +52,20 @@ def test_many_cubes_at_once_and_a_sheet_of_all(run: Run, tmp_path: Path) -> None
     assert firsts == sorted(firsts), "they stand in the order of their times"
 
 
-def test_a_broken_cube_is_named_and_has_an_empty_place_on_the_sheet(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_broken_cube_is_named_and_has_an_empty_place_on_the_sheet(
+    run: Run, tmp_path: Path, is_empty: bool, jobs: int
+) -> None:
     save_flight(tmp_path, 3)
-    (tmp_path / "02.nc").write_bytes(b"no cube")
-    ended = run("preview", tmp_path, "--sheet", "sheet.png", "--jobs", 2)
+    broken = tmp_path / "02.nc"
+    if is_empty:
+        broken.unlink()
+        with h5py.File(broken, "w") as file:
+            file.create_dataset("datacube", (20, 0, 61), np.uint16)
+    else:
+        broken.write_bytes(b"no cube")
+    ended = run("preview", tmp_path, "--sheet", "sheet.png", "--jobs", jobs)
     assert ended.code == 1
     assert ended.out.splitlines() == [str(tmp_path / "01.png"), str(tmp_path / "03.png"), "sheet.png"]
     assert f"{tmp_path / '02.nc'}: " in ended.err

@@ -5,12 +5,12 @@ import signal
 import tempfile
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from helpers import wait_for
 
-from openhsi_shared.processes.door import find_doors
+from openhsi_shared.processes.door import find_doors, knock
 
 ENDLESS = (
     *("record", "--option", "resolution=[16,48]", "--option", "row_slice=null", "--option", "mode=counting"),
@@ -79,7 +79,7 @@ def test_it_finds_the_recording_serves_its_page_and_ends_with_ctrl_c(start, quie
 
 def test_several_recordings_are_listed_and_one_can_be_named(start, run, quiet):
     with (
-        running(start, quiet, *ENDLESS, "--out", "a"),
+        running(start, quiet, *ENDLESS, "--out", "a") as first,
         running(start, quiet, *ENDLESS, "--out", "b", n=2),
     ):
         ended = run("view", **quiet)
@@ -91,10 +91,28 @@ def test_several_recordings_are_listed_and_one_can_be_named(start, run, quiet):
         assert sorted(listed) == [door.stem for door in find_doors()]
         ended = run("view", "recording-1", **quiet)
         assert (ended.code, "no recording has the name 'recording-1'" in ended.err) == (1, True)
-        with start("view", listed[0].split("-")[1], **quiet) as viewer:
-            assert is_served(line_of(viewer.stdout, URL))
-            viewer.send_signal(signal.SIGINT)
-            viewer.communicate(timeout=60)
+        for name in (listed[0].split("-")[1], first.pid):
+            with start("view", name, **quiet) as viewer:
+                assert is_served(line_of(viewer.stdout, URL))
+                viewer.send_signal(signal.SIGINT)
+                viewer.communicate(timeout=60)
+
+
+def test_who_looks_is_told_that_the_program_which_recorded_was_killed(start, quiet):
+    with running(start, quiet, *ENDLESS) as recording:
+        (door,) = find_doors()
+        said = []
+
+        def ended():
+            with suppress(OSError, ValueError):
+                said.append(knock(door, "glance")[0])
+            return said[-1]["phase"] == "ended"
+
+        ended()
+        recording.kill()
+        wait_for(ended, 60)
+        assert said[0]["ended_by"] == ""
+        assert said[-1]["ended_by"] == "the program that recorded has died"
 
 
 def test_record_view_tells_the_address_and_records_all_the_same(start, quiet, tmp_path):

@@ -141,12 +141,15 @@ def test_after_closing_nothing_is_read(cube_of, tmp_path):
         dataset.datacube.load()
 
 
-def test_openhsis_files_open_in_either_order(cube_of, tmp_path, old_style):
+@pytest.mark.parametrize("span_bytes", [1, 300, 1 << 25])
+def test_openhsis_files_open_in_either_order(cube_of, tmp_path, old_style, span_bytes, monkeypatch):
+    monkeypatch.setattr("openhsi_shared.files.lines.SPAN_BYTES", span_bytes)
     lines = lines_of(cube_of())
     with open_cube(openhsi_file(tmp_path / "theirs.nc", lines, old_style)) as saved:
         assert np.array_equal(saved.lines, lines)
         assert np.array_equal(saved.lines[[3, 1], 2], lines[[3, 1], 2])
         assert saved.lines[2:2].shape == (0, 5, 7)
+        assert np.array_equal(saved.lines[::-2], lines[::-2])
         assert saved.times_ns.tolist() == [1_700_000_000_123_456_789 + n * 2_000_001 for n in range(6)]
         assert saved.temperatures.tolist() == [21.5] * 6
         assert saved.wavelengths_nm[-1] == 800

@@ -14,7 +14,7 @@ from helpers import environment, wait_for
 from PIL import Image
 
 from openhsi_shared import SharedSimulatedCamera, record
-from openhsi_shared.errors import ArgumentError, RecordingError
+from openhsi_shared.errors import ArgumentError, RecordingError, ViewerError
 from openhsi_shared.processes.door import find_doors
 from openhsi_shared.viewer.live_page import LivePage
 
@@ -220,6 +220,17 @@ def test_it_is_there_at_once_and_ends_when_closed_and_twice_is_once(tmp_path):
         page.close()
         assert not page.is_open
         assert "closed" in repr(page)
+        assert run.is_running
+
+
+def test_a_page_that_was_killed_says_so_to_who_waits_for_it_and_the_recording_goes_on(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run:
+        page = run.view()
+        os.kill(page.process_id, signal.SIGKILL)
+        with pytest.raises(ViewerError, match="died with exit code -9; open another one"):
+            page.wait(60)
+        page.close()
+        assert page.wait(60)
         assert run.is_running
 
 

@@ -22,7 +22,9 @@ FRAME = Frame(7, 1_700_000_000_000_001_999, 0, 6, np.array([[0, 100, 200], [300,
         (0, None, [3, 1, 2], (0, 3)),
         (None, 9, [3, 1, 2], (1, 9)),
         (0, 9, [3, 1, 2], (0, 9)),
-        (None, None, [5, 5], (5, 6)),
+        (None, None, [5, 5], (0, 5)),
+        (None, None, [0, 0], (0, 1)),
+        (None, None, [-5, -5], (-5, -4)),
         (7, None, [5, 5], (7, 8)),
         (None, 4, [5, 5], (3, 4)),
         (None, None, [np.nan, 1.0, np.inf, 2.0], (1, 2)),
@@ -107,7 +109,7 @@ def test_only_the_newest_frame_is_found_and_what_is_shown_is_told(tmp_path):
         looker.note_shown(frame)  # by another screen
         assert told == [DataIndexes(18, 24, 3, 1)]
         assert looker.caption(frame).startswith("frame 3 of ")
-        assert looker.caption(frame).endswith(" shown, 3 to 4")
+        assert looker.caption(frame).endswith(" shown, 0 to 3")
         looker.save(frame)
         assert told[-1] == Saved(tmp_path / f"{frame_name(3, frame.time_ns)}.npy")
         assert looker.caption(frame) == f"saved {frame_name(3, frame.time_ns)}.npy"

@@ -69,6 +69,8 @@ def test_it_shows_the_newest_frame_whatever_came_before(ring):
         ((SHAPE, "0"), "vmin must be a number or None, got '0'"),
         ((SHAPE, None, None, "qt"), "backend must be one of browser, matplotlib, got 'qt'"),
         ((7,), r"shape must be \(rows, columns\), got 7"),
+        (((2.5, 2),), r"shape must be \(rows, columns\), got \(2.5, 2\)"),
+        ((SHAPE, float("nan")), "vmin must be a number or None, got nan"),
         (((1, 2, 3),), r"shape must be \(rows, columns\), got \(1, 2, 3\)"),
         (((0, 2),), r"a frame of shape \(0, 2\) does not fit"),
     ],
@@ -76,6 +78,11 @@ def test_it_shows_the_newest_frame_whatever_came_before(ring):
 def test_what_cannot_be_shown_is_refused_at_once(ring, arguments, text):
     with pytest.raises(ArgumentError, match=text):
         Viewer(ring, *arguments)
+
+
+def test_what_is_no_ring_is_refused():
+    with pytest.raises(ArgumentError, match="ring must be a SharedRing, got 'x'"):
+        Viewer("x", (5, 5))
 
 
 def test_numbers_without_a_shade_and_closed_rings_are_refused():
