@@ -17,7 +17,8 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from openhsi_shared.drivers.simulated import SimulatedDriver, frame_number
+from openhsi_shared.calibration import read_calibration
+from openhsi_shared.drivers.simulated import CALIBRATION_PATH, SETTINGS_PATH, SimulatedDriver, frame_number
 from openhsi_shared.drivers.simulated.counting import CountingPainter
 from openhsi_shared.processes.spawning import SPAWN, spawn
 from openhsi_shared.settings import read_settings
@@ -51,8 +52,8 @@ class SceneFrames:
     """What the camera that flies over its scene makes, from frame 0 on, one after the other."""
 
     def __init__(self, frame_shape: tuple[int, int]) -> None:
-        settings = read_settings(None, {"resolution": frame_shape, "pixel_format": "Mono12"})
-        self._driver = SimulatedDriver(settings)
+        settings = read_settings(SETTINGS_PATH, {"resolution": frame_shape, "row_slice": (0, -1)})
+        self._driver = SimulatedDriver(settings, calibration=read_calibration(CALIBRATION_PATH))  # as the camera has it
         self._driver.open()
         self._driver.start()
         self._frame = np.empty(frame_shape, np.uint16)
