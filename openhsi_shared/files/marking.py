@@ -4,7 +4,6 @@ HDF5 would write whole blocks of its own, one after the other, and on a failing 
 shows what it would write: that is kept apart, compared with what is there, and the few bytes that differ are written.
 """
 
-import io
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import h5py
 import numpy as np
 
 from openhsi_shared.durable import PartFile
+from openhsi_shared.files.placed import PlacedFile
 
 __all__ = ["mark"]
 
@@ -31,14 +31,12 @@ def mark(part: PartFile, name: str, value: int) -> None:
         part.resize(changes.size)
 
 
-class _Changes(io.RawIOBase):
+class _Changes(PlacedFile):
     """A file as it would be after what is written here; the one on the disk stays as it is."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
+        super().__init__(path.stat().st_size)
         self._file = path.open("rb", buffering=0)
-        self.size = path.stat().st_size
-        self._at = 0
         self._pieces: list[tuple[int, bytes]] = []
 
     def differences(self) -> list[tuple[int, bytes]]:
@@ -74,32 +72,6 @@ class _Changes(io.RawIOBase):
         self._at += len(kept)
         self.size = max(self.size, self._at)
         return len(kept)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a place."""
-        self._at = offset + (0, self._at, self.size)[whence]
-        return self._at
-
-    def tell(self) -> int:
-        """Return the place."""
-        return self._at
-
-    def truncate(self, size: int | None = None, /) -> int:
-        """Set the length."""
-        self.size = self._at if size is None else size
-        return self.size
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
 
     def close(self) -> None:
         """Close the file."""

@@ -4,27 +4,23 @@ HDF5 writes its own structures into it, a few hundred kilobytes of a file of gig
 of a chunk that passes through here only its place is kept, for whoever writes it to the disk.
 """
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+from openhsi_shared.files.placed import PlacedFile
 
 __all__ = ["SparseFile"]
 
 PAGE = 4096
 
 
-class SparseFile(io.RawIOBase):
+class SparseFile(PlacedFile):
     """A file of any size; what was never written reads as zeros. Nothing in it can fail for want of a disk."""
-
-    size: int
-    """The length to which it was last set."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.size = 0
-        self._at = 0
         self._pages: dict[int, bytearray] = {}
         self._written: dict[int, int] = {}
         self._expected: memoryview | None = None
@@ -87,32 +83,6 @@ class SparseFile(io.RawIOBase):
         view[:] = self._read(self._at, self._at + len(view))
         self._at += len(view)
         return len(view)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a place."""
-        self._at = offset + (0, self._at, self.size)[whence]
-        return self._at
-
-    def tell(self) -> int:
-        """Return the place."""
-        return self._at
-
-    def truncate(self, size: int | None = None, /) -> int:
-        """Set the length."""
-        self.size = self._at if size is None else size
-        return self.size
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
 
 
 def _address(view: memoryview) -> int:
