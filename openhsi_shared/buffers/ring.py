@@ -44,7 +44,10 @@ class SharedRing:
         `name` None: a new one makes up its own. Attaching compares size and type; `capacity_bytes` None takes any size.
         ArgumentError for what makes no ring; RingExists, RingNotFound, MemoryShortage.
         """
-        kind = np.dtype(dtype)
+        try:
+            kind = np.dtype(dtype)
+        except TypeError as error:
+            raise ArgumentError(f"dtype must be a type of numbers such as 'uint16', got {dtype!r}") from error
         if kind.kind not in "biufc" or not kind.isnative:
             raise ArgumentError(f"a ring holds numbers in the order of this machine's bytes, not {kind!r}")
         if not create and name is None:

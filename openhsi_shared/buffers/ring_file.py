@@ -39,7 +39,7 @@ def _prefix() -> str:
 
 
 def _path_of(name: str) -> Path:
-    if not re.fullmatch(rf"\w[\w.-]{{0,{LONGEST_NAME - 1}}}", name, re.ASCII):
+    if not isinstance(name, str) or not re.fullmatch(rf"\w[\w.-]{{0,{LONGEST_NAME - 1}}}", name, re.ASCII):
         raise ArgumentError(
             f"the name of a ring must be 1 to {LONGEST_NAME} letters, digits and _.- (none of the last two first), "
             f"got {name!r}"

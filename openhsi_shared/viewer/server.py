@@ -36,7 +36,7 @@ class PageSocket:
         try:
             self._socket.bind((address, port))
             self._socket.listen(128)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, TypeError) as error:
             self._socket.close()
             raise ArgumentError(f"no page can be served at {address}:{port}: {error}; choose another port") from error
         self.path = f"/{secrets.token_urlsafe(9)}"
