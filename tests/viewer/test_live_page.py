@@ -308,7 +308,7 @@ def test_a_port_that_is_taken_is_told_at_once(tmp_path):
         port = int(page.url.split(":")[2].split("/")[0])
         with pytest.raises(ArgumentError, match=f"no page can be served at 127.0.0.1:{port}: .* choose another port"):
             run.view(port=port)
-        with pytest.raises(ArgumentError, match="no page can be served at 127.0.0.1:80x: .* choose another port"):
+        with pytest.raises(ArgumentError, match=r"no page can be served at 127.0.0.1:80x: .* choose another port"):
             run.view(port="80x")
 
 
