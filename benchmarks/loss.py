@@ -80,9 +80,15 @@ def _take(camera: Any, folder: Path, n_lines: int, each: Any) -> Taken:
     """Take frames, with `each(n)` before each one, and read the files back."""
     camera.start_streaming()
     handles = []
-    for n in range(n_lines):
+    each(0)
+    while not camera.take_line():  # we count from the first line to the last: beyond them no frame tells its number
+        each(0)
+    n_before = camera.status().lines_lost
+    n, is_line = 1, True
+    while n < n_lines or not is_line:
         each(n)
-        camera.take_line()
+        is_line = camera.take_line()
+        n += 1
         if camera.n_collected == camera.n_lines:
             handles.append(camera.save(folder, savefig=False))
     if camera.n_collected:
@@ -99,7 +105,8 @@ def _take(camera: Any, folder: Path, n_lines: int, each: Any) -> Taken:
             marks += [int(line[0, 0]) for line in cube.lines]
             n_in_file += int(cube.attributes["lines_lost"])
         path.unlink()
-    n_told = camera.status().lines_lost
+    n_told = camera.status().lines_lost - n_before
+    n_in_file -= n_before
     if sorted(set(ids)) != ids or (ids and ids[-1] - ids[0] + 1 - len(ids) != n_told):
         raise AssertionError(f"the ids in the files do not tell of {n_told} lost lines: {ids[:9]} ... {ids[-9:]}")
     return Taken(n_told, n_in_file, ids, marks)

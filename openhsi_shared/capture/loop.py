@@ -40,8 +40,8 @@ class FrameLoop:
         if monotonic_ns is None:
             monotonic_ns = time.monotonic_ns() - int(self.exposure_ms * 500_000)
         is_whole = status is FrameStatus.GOOD
-        if not is_whole and frame_id is not None and self.ids.is_behind(frame_id):
-            return False  # the rest of a frame that was given up long ago, and counted then: packets come late, too
+        if not is_whole and self._is_told_by_a_gap(frame_id):
+            return False
         frame_id = intake.ledger.next_id if frame_id is None else self.ids.unwrap(frame_id)
         if goes_round and is_whole:
             if frame_id < intake.ledger.next_id:
@@ -53,6 +53,16 @@ class FrameLoop:
         if out is not line:
             self.plan.apply(out, line)
         return intake.commit(frame_id, monotonic_ns, camera_ns, self._temperature())
+
+    def _is_told_by_a_gap(self, frame_id: int | None) -> bool:
+        """Whether a frame that did not come whole is left to the gap that the ids of whole frames have there.
+
+        It is where the counter says nothing of it: the packet with its number was lost, too; or it is the rest of a
+        frame that was given up long ago, and counted then, since packets come late as well.
+        """
+        if frame_id is not None:
+            return self.ids.is_behind(frame_id)
+        return self.ids.period is not None or self.ids.last is not None
 
     def skip(self, stamp: FrameStamp) -> None:
         """Take note of a frame that somebody looked at instead of saving it: it is not lost, ids go on behind it."""

@@ -4,7 +4,8 @@ What is particular about it:
 
 - Aravis comes with the system, not from an index: Debian's `gir1.2-aravis-0.8` and `python3-gi`. A virtual environment
   sees them if it was made with `--system-site-packages`.
-- Ids of GigE cameras count from 1 to 65535. An incomplete frame keeps its id.
+- Ids of GigE cameras count from 1 to 65535. An incomplete frame keeps its id, unless the packet with it was lost: then
+  it is 0. The rest of a frame may come once more, hundreds of frames later.
 - The socket gets 8 MB, else most frames of a fast camera are lost. On the loopback, where only simulators are, the
   packet socket, which needs root, gets nothing and is not used.
 """
@@ -119,7 +120,8 @@ class AravisConnection:
             if status in NOTHING_CAME:
                 return None
             if status != Aravis.BufferStatus.SUCCESS:
-                return FrameStamp(frame_id, status=FrameStatus.INCOMPLETE)
+                is_known = frame_id or self.frame_id_period is None
+                return FrameStamp(frame_id if is_known else None, status=FrameStatus.INCOMPLETE)
             unpack(np.frombuffer(buffer.get_data(), np.uint8), out)
             return FrameStamp(frame_id, camera_ns=int(buffer.get_timestamp()) or None)
         finally:

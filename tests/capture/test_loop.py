@@ -105,6 +105,18 @@ def test_rest_of_a_frame_that_comes_late_does_not_disturb_the_account():
     assert bench.intake.ledger.lost_ids() == (IdRange(65534, 65535),)
 
 
+@pytest.mark.parametrize("period", [None, 65535])
+def test_broken_frame_whose_number_was_lost_too_is_told_by_the_gap(period):
+    nameless = FrameStamp(None, 1, None, FrameStatus.INCOMPLETE)
+    script = [*stamps(7), nameless, *stamps(9, 10), nameless, *stamps(11)]
+    if period:  # a camera that is known to count may also begin with one
+        script.insert(0, nameless)
+    loop, bench, _ = loop_of(script, period=period)
+    assert [loop.take() for _ in script].count(True) == 4
+    assert bench.intake.column("frame_id").tolist() == [7, 9, 10, 11]
+    assert bench.intake.ledger.lost_ids() == (IdRange(8, 8),)
+
+
 def test_frames_are_taken_and_counted_while_there_is_no_slot():
     loop, bench, driver = loop_of(stamps(*range(8)), n_lines=1)
     loop.take()
