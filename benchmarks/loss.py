@@ -177,15 +177,16 @@ def _basler(folder: Path, n_lines: int) -> Found | str:
     with camera as cam:
         cam.start_streaming()
         driver: Any = cam.driver
-        driver._camera.StopGrabbing()  # recording never asks for the latest only; here it makes pylon lose
-        driver._camera.StartGrabbing(pylon.GrabStrategy_LatestImageOnly)
-        take = driver._take
+        connection = driver._connection
+        connection._camera.StopGrabbing()  # recording never asks for the latest only; here it makes pylon lose
+        connection._camera.StartGrabbing(pylon.GrabStrategy_LatestImageOnly)
+        take = connection._take
 
-        def listening(result: Any, out: Any) -> Any:
+        def listening(result: Any, out: Any, unpack: Any) -> Any:
             skipped.append(result.GetNumberOfSkippedImages())
-            return take(result, out)
+            return take(result, out, unpack)
 
-        driver._take = listening
+        connection._take = listening
         taken = _take(cam, folder, min(n_lines, 300), lambda n: time.sleep(0.02 if n % 10 == 5 else 0))
     return Found("Basler's emulation, the latest image only", "pylon", sum(skipped[1:]), taken.n_told, taken.n_in_file)
 

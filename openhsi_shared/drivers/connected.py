@@ -18,6 +18,7 @@ from openhsi_shared.drivers import FrameStamp
 from openhsi_shared.drivers.features import (
     Feature,
     FeatureTree,
+    reason,
     set_binning,
     set_exposure,
     set_node,
@@ -172,7 +173,7 @@ class ConnectedDriver:
             self.close()
             raise
         except connection.errors as error:
-            failure = self._failure(f"cannot be set up: {error}")
+            failure = self._failure(f"cannot be set up: {reason(error)}")
             self.close()
             raise failure from error
         except BaseException:
@@ -197,7 +198,7 @@ class ConnectedDriver:
         try:
             connection.begin(self._queue)
         except connection.errors as error:
-            raise self._failure(f"cannot be started: {error}") from error
+            raise self._failure(f"cannot be started: {reason(error)}") from error
         self.frame_id_period = connection.frame_id_period
         self._is_streaming = True
 
@@ -222,7 +223,7 @@ class ConnectedDriver:
             except OpenHSIError:
                 raise
             except connection.errors as error:
-                raise self._failure(f"does not deliver frames: {error}") from error
+                raise self._failure(f"does not deliver frames: {reason(error)}") from error
             if stamp is not None:
                 return stamp
             if connection.is_gone():
@@ -252,7 +253,7 @@ class ConnectedDriver:
         except OpenHSIError:
             raise
         except connection.errors as error:
-            raise self._failure(f"does not take an exposure of {exposure_ms} ms: {error}") from error
+            raise self._failure(f"does not take an exposure of {exposure_ms} ms: {reason(error)}") from error
 
     def temperature_celsius(self) -> float:
         """Return the temperature that the camera shows, NaN if it has no thermometer or is closed."""
@@ -263,7 +264,7 @@ class ConnectedDriver:
             try:
                 celsius = self._temperature(connection)
             except connection.errors as error:
-                raise CameraError(f"{self._name} does not tell its temperature: {error}") from error
+                raise CameraError(f"{self._name} does not tell its temperature: {reason(error)}") from error
         return math.nan if celsius is None else float(celsius)
 
     def stop(self) -> None:

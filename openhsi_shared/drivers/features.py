@@ -5,6 +5,7 @@ Most vendors' cameras have the same features, but every package shows them in it
 """
 
 import math
+import re
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ __all__ = [
     "Feature",
     "FeatureTree",
     "Kind",
+    "reason",
     "set_binning",
     "set_exposure",
     "set_integer",
@@ -211,8 +213,13 @@ def set_node(camera: FeatureTree, name: str, value: bool | int | float | str) ->
     except refusals as error:
         hint = nearest_name(str(value), found.choices()) if found.kind is Kind.ENUMERATION else ""
         raise SettingsError(
-            f"nodes: {name} of {camera.name} must be {_expected(found)}, got {value!r}{hint}: {error}"
+            f"nodes: {name} of {camera.name} must be {_expected(found)}, got {value!r}{hint}: {reason(error)}"
         ) from error
+
+
+def reason(error: Exception) -> str:
+    """What a vendor's package says, without where in GenICam's source it says so."""
+    return re.sub(r" : \w+Exception thrown .*", "", str(error), flags=re.DOTALL).rstrip(". ")
 
 
 def _is_of(kind: Kind, value: Any) -> bool:

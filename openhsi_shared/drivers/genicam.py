@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp
 from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
-from openhsi_shared.drivers.features import Feature, Kind, value_of
+from openhsi_shared.drivers.features import Feature, Kind, reason, value_of
 from openhsi_shared.errors import CameraError, CameraNotFound, DriverMissing, SettingsError
 from openhsi_shared.processes.spawning import interrupt_deferred
 from openhsi_shared.settings import CameraSettings, nearest_name
@@ -92,7 +92,8 @@ class GenICamDriver(ConnectedDriver):
         except CANNOT_OPEN as error:
             harvester.reset()
             raise CameraError(
-                f"the GenICam camera cannot be opened: {error}; is it open in another program, or its file .cti broken?"
+                f"the GenICam camera cannot be opened: {reason(error)}; "
+                "is it open in another program, or its file .cti broken?"
             ) from error
         except BaseException:
             harvester.reset()

@@ -6,6 +6,7 @@ import numpy as np
 
 from openhsi_shared.drivers import FrameStatus
 from openhsi_shared.drivers.basler import BaslerDriver, pylon  # which knows how to import it without harm
+from openhsi_shared.drivers.features import value_of
 from openhsi_shared.drivers.frame_ids import FrameIds
 from openhsi_shared.settings import CameraSettings
 
@@ -23,16 +24,17 @@ def test_what_pylon_skips_with_the_latest_image_only_is_the_gap_in_the_ids():
     driver = opened()
     try:
         driver.start()
-        camera = driver._camera
+        connection = driver._connection
+        camera = connection._camera
         camera.StopGrabbing()  # recording never asks for the latest only; here it makes pylon lose
         camera.StartGrabbing(pylon.GrabStrategy_LatestImageOnly)
-        skipped, take = [], driver._take
+        skipped, take = [], connection._take
 
-        def listening(result, out):
+        def listening(result, out, unpack):
             skipped.append(result.GetNumberOfSkippedImages())
-            return take(result, out)
+            return take(result, out, unpack)
 
-        driver._take = listening
+        connection._take = listening
         ids, seen = FrameIds(driver.frame_id_period), []
         room = np.empty(driver.frame_shape, driver.frame_dtype)
         for _ in range(5):
@@ -53,7 +55,7 @@ def test_buffers_that_failed_are_as_many_as_frames_that_are_not_good():
         driver.start()
         room = np.empty(driver.frame_shape, driver.frame_dtype)
         stamps = [driver.read_into(room, 5.0) for _ in range(20)]
-        failed = driver._camera.GetStreamGrabberNodeMap().GetNode("Statistic_Failed_Buffer_Count").GetValue()
+        failed = value_of(driver._connection, "Statistic_Failed_Buffer_Count")
         assert sum(stamp.status is FrameStatus.INCOMPLETE for stamp in stamps) == failed == 4
         ids = [stamp.frame_id for stamp in stamps]
         assert ids == list(range(ids[0], ids[0] + 20))
