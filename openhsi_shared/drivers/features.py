@@ -18,6 +18,7 @@ __all__ = [
     "Feature",
     "FeatureTree",
     "Kind",
+    "NodeWithValue",
     "reason",
     "set_binning",
     "set_exposure",
@@ -69,6 +70,28 @@ class Feature(Protocol):
 
     def choices(self) -> list[str]:
         """Of an enumeration: the words that it can take now."""
+
+
+class NodeWithValue:
+    """What the features of those packages share whose nodes have `value`, `min`, `max`, `inc` and `execute()`."""
+
+    def __init__(self, node: Any, kind: Kind) -> None:
+        self._node, self.kind = node, kind
+
+    def get(self) -> Any:
+        """See `Feature`."""
+        return self._node.value
+
+    def set(self, value: Any) -> None:
+        """See `Feature`."""
+        if self.kind is Kind.COMMAND:
+            self._node.execute()
+        else:
+            self._node.value = value
+
+    def limits(self) -> tuple[float, float, float]:
+        """See `Feature`."""
+        return self._node.min, self._node.max, self._node.inc if self.kind is Kind.INTEGER else 0
 
 
 class FeatureTree(Protocol):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp
 from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
-from openhsi_shared.drivers.features import Feature, Kind, reason, value_of
+from openhsi_shared.drivers.features import Feature, Kind, NodeWithValue, reason, value_of
 from openhsi_shared.errors import CameraError, CameraNotFound, DriverMissing, SettingsError
 from openhsi_shared.processes.spawning import interrupt_deferred
 from openhsi_shared.settings import CameraSettings, nearest_name
@@ -202,30 +202,17 @@ def _clock_of(buffer: Any) -> int | None:
         return None
 
 
-class _GenApiFeature:
+class _GenApiFeature(NodeWithValue):
     """A node of GenApi."""
 
     def __init__(self, node: Any) -> None:
-        self._node = node
-        self.kind = Kind(int(node.node.principal_interface_type))
+        super().__init__(node, Kind(int(node.node.principal_interface_type)))
 
     def is_readable(self) -> bool:
         return bool(genapi.is_readable(self._node))
 
     def is_writable(self) -> bool:
         return bool(genapi.is_writable(self._node))
-
-    def get(self) -> Any:
-        return self._node.value
-
-    def set(self, value: Any) -> None:
-        if self.kind is Kind.COMMAND:
-            self._node.execute()
-        else:
-            self._node.value = value
-
-    def limits(self) -> tuple[float, float, float]:
-        return self._node.min, self._node.max, self._node.inc if self.kind is Kind.INTEGER else 0
 
     def choices(self) -> list[str]:
         return [entry.symbolic for entry in self._node.entries if genapi.is_available(entry)]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp, FrameStatus
 from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
-from openhsi_shared.drivers.features import Feature, Kind, value_of
+from openhsi_shared.drivers.features import Feature, Kind, NodeWithValue, value_of
 from openhsi_shared.drivers.packed import bytes_behind
 from openhsi_shared.errors import CameraError, CameraNotFound
 from openhsi_shared.settings import nearest_name
@@ -139,30 +139,17 @@ class LucidConnection:
             return True
 
 
-class _ArenaFeature:
+class _ArenaFeature(NodeWithValue):
     """A node of arena_api."""
 
     def __init__(self, node: Any) -> None:
-        self._node = node
-        self.kind = Kind(int(node.interface_type.value))
+        super().__init__(node, Kind(int(node.interface_type.value)))
 
     def is_readable(self) -> bool:
         return bool(self._node.is_readable)
 
     def is_writable(self) -> bool:
         return bool(self._node.is_writable)
-
-    def get(self) -> Any:
-        return self._node.value
-
-    def set(self, value: Any) -> None:
-        if self.kind is Kind.COMMAND:
-            self._node.execute()
-        else:
-            self._node.value = value
-
-    def limits(self) -> tuple[float, float, float]:
-        return self._node.min, self._node.max, self._node.inc if self.kind is Kind.INTEGER else 0
 
     def choices(self) -> list[str]:
         entries = self._node.enumentry_nodes
