@@ -6,12 +6,13 @@ says so.
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.buffers.losses import FrameLedger
+from openhsi_shared.buffers.losses import FrameLedger, ranges_in_words
 from openhsi_shared.buffers.slots import SlotRegister, SlotState, Word, check_label
 from openhsi_shared.buffers.times import Clock
 from openhsi_shared.errors import ArgumentError, NoFreeSlot, OpenHSIError
@@ -62,7 +63,10 @@ class Intake:
         self._rate = 0.0
         self._lost_at_swap = 0
         self._lost_told = 0
-        self._warned_of_loss = 0.0
+        self._n_lost_known = 0
+        """Lost lines of which it is known why; what comes on top of that, the camera skipped."""
+        self._n_lost_logged = 0
+        self._logged_loss_at: dict[str, float] = {}
 
     @property
     def label(self) -> bytes:
@@ -105,9 +109,12 @@ class Intake:
         time_ns = self.clock.wall_ns(monotonic_ns)
         if not self.times_are_recorded:
             self._last_ns = time_ns = max(time_ns, self._last_ns)
-        n_lost = ledger.n_lost_before_last + ledger.lost_if_committed() - self._lost_at_swap
+        gap = ledger.lost_if_committed()
+        n_lost = ledger.n_lost_before_last + gap - self._lost_at_swap
         self.register.commit(slot, time_ns, frame_id, -1 if camera_ns is None else camera_ns, temperature, n_lost)
         ledger.commit()
+        if gap:
+            self._note_gap(frame_id)
         n_put = self.register.word(slot, Word.N_PUT)
         if n_put in self._warn_at:
             self._warn_before_loss(n_put)
@@ -118,10 +125,7 @@ class Intake:
     def lose(self, frame_id: int) -> None:
         """Count a frame that was offered and cannot be kept."""
         self.ledger.offer(frame_id)
-        now = time.monotonic()
-        if now - self._warned_of_loss > 1.0:  # at the first loss, then at most once a second
-            self._warned_of_loss = now
-            logger.warning("%d lines lost so far: %s", self.ledger.n_lost, self._why_full())
+        self._log_loss("given up", self._why_full)
 
     def skip(self, frame_id: int) -> None:
         """Note a frame that somebody took to look at it.
@@ -130,6 +134,9 @@ class Intake:
         """
         if self.n_lines() or not self.ledger.skip(frame_id):
             self.ledger.offer(frame_id)
+            self._log_loss(
+                "looked at", lambda: f"somebody looked at frame {frame_id} within a cube, or behind lost ones"
+            )
         elif self.slot is not None:
             self.register.expect(self.slot, self.ledger.expected)
 
@@ -184,6 +191,28 @@ class Intake:
             held[0].result(0)  # raises what failed
 
     # ---- what is told ----
+
+    def _note_gap(self, frame_id: int) -> None:
+        """Log what the camera skipped before `frame_id`; what we gave up ourselves was known before."""
+        if self.ledger.n_lost > self._n_lost_known:
+            self._log_loss("skipped", lambda: f"the camera skipped frames before frame {frame_id}")
+
+    def _log_loss(self, cause: str, why: Callable[[], str]) -> None:
+        """Warn of what is lost by now: at the first loss of each cause, then at most once a second."""
+        self._n_lost_known = self.ledger.n_lost
+        now = time.monotonic()
+        if now - self._logged_loss_at.get(cause, float("-inf")) > 1.0:
+            self._logged_loss_at[cause], self._n_lost_logged = now, self._n_lost_known
+            logger.warning("%d lines lost so far: %s", self._n_lost_known, why())
+
+    def log_rest_of_loss(self) -> None:
+        """Warn at the end of what was lost too soon after a warning to get one of its own; twice is once."""
+        n_lost = self.ledger.n_lost
+        if n_lost > self._n_lost_logged:
+            self._n_lost_logged = n_lost
+            gaps = self.ledger.lost_ids()
+            more = f" and {len(gaps) - 5} more gaps" if len(gaps) > 5 else ""
+            logger.warning("%d lines were lost in all: frames %s%s", n_lost, ranges_in_words(gaps[:5]), more)
 
     def _why_full(self) -> str:
         states = [self.register.state(slot).name for slot in range(self.register.layout.n_slots)]

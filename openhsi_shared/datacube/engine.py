@@ -214,6 +214,7 @@ class CubeEngine:
         if self.is_closed or os.getpid() != self._owner:
             return
         self._closer = threading.get_ident()  # else a thread that goes on saving would keep us waiting for ever
+        self.intake.log_rest_of_loss()
         try:
             self._settle_unsaved(rescue)
             self.finish()
@@ -250,6 +251,7 @@ class CubeEngine:
         if self.is_closed or os.getpid() != self._owner:
             return []
         self._closer = threading.get_ident()
+        self.intake.log_rest_of_loss()
         if not crashed:
             self._settle_unsaved(None)
         self.finish()

@@ -347,6 +347,39 @@ def test_loss_is_warned_about_at_once_and_then_at_most_once_a_second(caplog):
     assert len(warnings_of(caplog)) <= 3
 
 
+def test_first_gap_of_the_camera_s_own_is_warned_about_at_once_and_the_rest_at_the_end(caplog):
+    bench = Bench(n_lines=100)
+    for frame_id in (3, 4, 6, 7, 10, 12):
+        bench.take(frame_id)
+    assert warnings_of(caplog) == ["1 lines lost so far: the camera skipped frames before frame 6"]
+    for _ in range(2):
+        bench.intake.log_rest_of_loss()
+    assert warnings_of(caplog)[1:] == ["4 lines were lost in all: frames 5 8-9 11"]
+
+
+def test_frame_that_has_no_slot_is_not_blamed_on_the_camera_when_there_is_one_again(caplog):
+    bench = Bench(n_lines=1)
+    for frame_id in (0, 1):
+        bench.take(frame_id)
+        bench.save()
+    bench.take(2)
+    bench.keeper.answer()
+    bench.take(3)
+    assert warnings_of(caplog) == ["1 lines lost so far: no slot is free (SAVING, SAVING)"]
+    bench.save()
+    bench.keeper.answer()
+    bench.take(5)
+    assert warnings_of(caplog)[1:] == ["2 lines lost so far: the camera skipped frames before frame 5"]
+
+
+def test_frame_that_was_looked_at_within_a_cube_is_no_gap_of_the_camera_s(caplog):
+    bench = Bench()
+    bench.take(0)
+    bench.intake.skip(1)
+    bench.take(2)
+    assert [text[:56] for text in warnings_of(caplog)] == ["1 lines lost so far: somebody looked at frame 1 within a"]
+
+
 def test_rate_is_that_of_the_lines():
     bench = Bench(n_lines=4)
     assert bench.intake.rate() == 0.0

@@ -184,13 +184,15 @@ def test_a_failure_that_nobody_waited_for_is_raised_when_the_block_is_left(tmp_p
         wait_for(lambda: not run.is_running)
 
 
-def test_lost_frames_are_told_by_summary_status_and_files(tmp_path):
+def test_lost_frames_are_told_by_summary_status_files_and_log(tmp_path, caplog):
     script = {5: "gap", 6: "gap", 20: "incomplete"}
     with record(SharedSimulatedCamera, tmp_path, n_cubes=4, script=script, **KEYWORDS) as run:
         summary = run.wait()
     assert (summary.lines, summary.lines_lost, summary.lost_ids) == (31, 3, ((5, 6), (20, 20)))
     assert run.status().lines_lost == 3
     assert account(tmp_path)[1] == [5, 6, 20]
+    assert "2 lines lost so far: the camera skipped frames before frame 7" in caplog.text
+    assert "3 lines lost so far" in caplog.text or "3 lines were lost in all: frames 5-6 20" in caplog.text
 
 
 def test_the_stop_policy_ends_a_recording_whose_disk_is_too_slow(tmp_path, monkeypatch):
