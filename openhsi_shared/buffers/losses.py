@@ -1,8 +1,9 @@
 """Which frames were lost, exactly: what was offered and never committed."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["FrameLedger", "IdRange", "gaps_between", "ranges_in_words"]
+__all__ = ["FrameLedger", "IdRange", "gaps_between", "merged", "ranges_in_words"]
 
 MOST_RANGES = 10_000
 """So many gaps are kept one by one; of the rest only the count is kept, which stays exact."""
@@ -105,6 +106,21 @@ def gaps_between(expected: int, frame_ids: list[int]) -> list[IdRange]:
             gaps.append(IdRange(expected, frame_id - 1))
         expected = frame_id + 1
     return gaps
+
+
+def merged(ranges: Iterable[IdRange]) -> tuple[IdRange, ...]:
+    """The same ids in order, in as few ranges as there can be.
+
+    >>> merged([IdRange(7, 9), IdRange(1, 3), IdRange(4, 5), IdRange(8, 8)])
+    (IdRange(first=1, last=5), IdRange(first=7, last=9))
+    """
+    found: list[IdRange] = []
+    for ids in sorted(ranges):
+        if found and ids.first <= found[-1].last + 1:
+            found[-1] = IdRange(found[-1].first, max(found[-1].last, ids.last))
+        else:
+            found.append(ids)
+    return tuple(found)
 
 
 def ranges_in_words(ranges: list[IdRange] | tuple[IdRange, ...]) -> str:

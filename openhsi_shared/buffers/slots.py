@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.buffers.arrays import SharedCircArrayBuffer
+from openhsi_shared.buffers.given_up import N_NUMBERS, GivenUp, GivenUpCubes
+from openhsi_shared.buffers.losses import IdRange
 from openhsi_shared.buffers.memory import PAGE, aligned_bytes, require_memory, shared_array
 from openhsi_shared.errors import ArgumentError
 
@@ -75,9 +77,13 @@ class Word(IntEnum):
     """Lines lost from `EXPECTED_ID` to the last line of the cube."""
     LABEL_LENGTH = 6
     """Bytes of the label; 0 while it is written."""
+    DECLARES_FROM = 7
+    """Of the cubes that were given up, the first one that this cube's file must tell of."""
+    DECLARES_TO = 8
+    """And the one behind the last; -1 while the cube is being filled: all there are."""
 
 
-N_WORDS = 8
+N_WORDS = len(Word)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +127,7 @@ class SlotLayout:
     def total_bytes(self) -> int:
         """Bytes of shared memory in all."""
         columns = sum(np.dtype(code).itemsize for code in COLUMNS.values()) * int(self.n_lines)
-        return int(self.n_slots) * (self.slot_bytes + columns + LABEL_BYTES)
+        return int(self.n_slots) * (self.slot_bytes + columns + LABEL_BYTES) + 8 * N_NUMBERS
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,7 @@ class SlotMemory:
     columns: Mapping[str, Any]
     words: Any
     labels: Any
+    given_up: Any
 
     @classmethod
     def make(cls, layout: SlotLayout) -> "SlotMemory":
@@ -146,6 +153,7 @@ class SlotMemory:
             {name: shared_array("B", n_all * np.dtype(code).itemsize, name) for name, code in COLUMNS.items()},
             shared_array("q", layout.n_slots * N_WORDS, "control words"),
             shared_array("B", layout.n_slots * LABEL_BYTES, "labels"),
+            shared_array("q", N_NUMBERS, "cubes given up"),
         )
 
 
@@ -161,6 +169,7 @@ class SlotRegister:
     _columns: dict[str, NDArray[Any]] = field(init=False, repr=False)
     _words: memoryview = field(init=False, repr=False)
     _n_cubes: int = field(default=0, init=False, repr=False)
+    _n_declared: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
         layout = self.layout
@@ -180,6 +189,7 @@ class SlotRegister:
         }
         self._words = memoryview(self.memory.words).cast("B").cast("q")
         self._labels = np.frombuffer(self.memory.labels, np.uint8).reshape(layout.n_slots, LABEL_BYTES)
+        self._given_up = GivenUpCubes(self.memory.given_up)
         self._written: list[bytes | None] = [None] * layout.n_slots
 
     def __reduce__(self) -> Any:
@@ -195,7 +205,8 @@ class SlotRegister:
         """Give the memory back, as far as nobody else holds a view of it. Nothing can be asked any more."""
         self._lines, self._columns, self._flat_columns = [], {}, {}
         self._words, self._labels = memoryview(b""), np.empty((0, 0), np.uint8)
-        self.memory = dataclasses.replace(self.memory, lines=None, columns={}, words=None, labels=None)
+        self._given_up.release()
+        self.memory = dataclasses.replace(self.memory, lines=None, columns={}, words=None, labels=None, given_up=None)
 
     # ---- what reads ----
 
@@ -243,6 +254,15 @@ class SlotRegister:
         """The label of a slot, or nothing while it is written."""
         return self._labels[slot, : self.word(slot, Word.LABEL_LENGTH)].tobytes()
 
+    def given_up_before(self, slot: int) -> GivenUp:
+        """What was given up since the cube before was closed: the file of this one must tell of it."""
+        end = self.word(slot, Word.DECLARES_TO)
+        return self._given_up.between(self.word(slot, Word.DECLARES_FROM), self._given_up.n_noted if end < 0 else end)
+
+    def is_given_up(self, slot: int) -> bool:
+        """Whether the cube was given up: nobody must save it any more, although its slot may not be free yet."""
+        return self._given_up.has(self.word(slot, Word.CUBE))
+
     # ---- what changes: the acquiring process alone ----
 
     def _set(self, slot: int, word: Word, value: int) -> None:
@@ -265,11 +285,33 @@ class SlotRegister:
             (Word.CUBE, self._n_cubes),
             (Word.EXPECTED_ID, expected_id),
             (Word.N_LOST, 0),
+            (Word.DECLARES_FROM, self._n_declared),
+            (Word.DECLARES_TO, -1),
         ):
             self._set(slot, word, value)
         self.write_label(slot, label)
         self.mark(slot, SlotState.FILLING)  # last: from here on the writer would save it, should we die
         return slot
+
+    def close(self, slot: int) -> None:
+        """End the cube being filled: it is FULL. What is given up from now on, the next one tells of."""
+        self._n_declared = self._given_up.n_noted
+        self._set(slot, Word.DECLARES_TO, self._n_declared)
+        self.mark(slot, SlotState.FULL)
+
+    def give_up(self, slot: int) -> IdRange:
+        """Note that a cube gets no file, for the next one to tell. Returns its frames, lost ones among them.
+
+        With its lines go the frames lost before and within it, and what was given up before it. Overwritten lines are
+        not among them, since they are counted apart.
+        """
+        ids, n_overwritten = self.column(slot, "frame_id"), self.n_overwritten(slot)
+        first = int(ids[0]) if n_overwritten else self.word(slot, Word.EXPECTED_ID)
+        own = IdRange(first, int(ids[-1]))
+        n_nameless = self.word(slot, Word.N_LOST) + len(ids) - len(own)
+        before = self.given_up_before(slot)
+        self._given_up.note(self.word(slot, Word.CUBE), before + GivenUp((own,), n_nameless))
+        return own
 
     def expect(self, slot: int, frame_id: int) -> None:
         """Say which id should be the first of a cube that has no lines yet."""

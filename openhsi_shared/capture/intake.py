@@ -163,7 +163,7 @@ class Intake:
         # one more than was counted at each commit, if a line was begun over the oldest one and never became any
         n_counted = max(0, self.register.word(slot, Word.N_PUT) - self.register.layout.n_lines)
         self.n_overwritten += self.register.n_overwritten(slot) - n_counted
-        self.register.mark(slot, SlotState.FULL)
+        self.register.close(slot)
         self.slot = self.register.take_free(self.ledger.expected, self.label)
         return slot, n, lost
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from openhsi_shared.buffers.losses import merged
 from openhsi_shared.buffers.slots import SlotLayout, SlotMemory, SlotRegister, SlotState
 from openhsi_shared.buffers.times import Clock
 from openhsi_shared.capture.intake import Intake, WhenFull
@@ -168,11 +169,11 @@ class CubeEngine:
         intake, tally = self.intake, self.writer.tally
         n_slots = range(self.register.layout.n_slots)
         states = [self.register.state(slot) for slot in n_slots]
-        rates = list(tally.rates)
+        rates, gaps = list(tally.rates), intake.ledger.lost_ids()
         return Status(
             lines=intake.ledger.n_committed,
             lines_lost=intake.ledger.n_lost + tally.n_lines_discarded,
-            lost_ids=intake.ledger.lost_ids(),
+            lost_ids=merged((*gaps, *tally.discarded)) if tally.discarded else gaps,
             lines_overwritten=intake.n_overwritten,
             rate=intake.rate(),
             slots={state.name: states.count(state) for state in SlotState},

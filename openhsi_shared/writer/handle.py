@@ -88,7 +88,7 @@ class SaveHandle:
         return self
 
     def discard(self) -> None:
-        """Give up a cube that failed: its lines count as lost, its slot is free again."""
+        """Give up a cube that failed: its lines count as lost, and the next file says so. Its slot is free again."""
         self._keeper_of_failed("discard").discard(self)
 
     def _keeper_of_failed(self, verb: str) -> _Keeper:

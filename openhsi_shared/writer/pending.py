@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from openhsi_shared.buffers.losses import IdRange, merged
 from openhsi_shared.errors import SaveError
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.orders import Failed, Label
@@ -43,8 +44,15 @@ class Tally:
     n_bytes: int = 0
     n_restarts: int = 0
     n_lines_discarded: int = 0
+    discarded: tuple[IdRange, ...] = ()
+    """Frame ids of discarded cubes, with those of frames that were lost before."""
     rates: deque[float] = field(default_factory=lambda: deque(maxlen=8))
     """MB/s of the last cubes."""
+
+    def discard(self, n_lines: int, ids: IdRange) -> None:
+        """Count the lines of a cube that was discarded; `ids` are its frames, with those lost before and within."""
+        self.n_lines_discarded += n_lines
+        self.discarded = merged((*self.discarded, ids))
 
 
 def save_error(answer: Failed, handle: SaveHandle) -> SaveError:

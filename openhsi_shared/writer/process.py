@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from openhsi_shared.buffers.losses import gaps_between, ranges_in_words
+from openhsi_shared.buffers.losses import gaps_between, merged, ranges_in_words
 from openhsi_shared.buffers.slots import SlotMemory, SlotRegister, SlotState, Word
 from openhsi_shared.buffers.times import Clock
 from openhsi_shared.dataset import Cube
@@ -135,7 +135,7 @@ class _Scribe:
         """The parent is gone: save every cube that is still in memory, trying one directory after the other."""
         for slot in self._register.slots_in(SlotState.FILLING, SlotState.FULL, SlotState.SAVING, SlotState.HELD):
             cube = self._register.word(slot, Word.CUBE)
-            if cube in self._done or self._register.extent(slot)[1] == 0:
+            if cube in self._done or self._register.extent(slot)[1] == 0 or self._register.is_given_up(slot):
                 continue
             label = Label.from_bytes(self._register.label(slot))
             directories = [d for d in (label.directory, *self._kind.fallback_dirs, self._kind.rescue_dir) if d]
@@ -197,14 +197,15 @@ class _Scribe:
         within = int(frame_ids[-1] - frame_ids[0] + 1 - len(frame_ids))
         # where lines went round, the ids before the oldest one left are overwritten ones and lost ones, mixed
         gaps = gaps_between(int(frame_ids[0]) if n_overwritten else expected, frame_ids.tolist())
+        given_up = register.given_up_before(slot)
         return {
             "run_id": self._kind.run_id,
             "camera": self._kind.camera,
             "cube_number": register.word(slot, Word.CUBE),
-            "lines_lost": n_lost,
-            "lines_lost_before": n_lost - within,
+            "lines_lost": given_up.n_lost + n_lost,
+            "lines_lost_before": given_up.n_lost + n_lost - within,
             "lines_lost_within": within,
-            "lost_frame_ids": ranges_in_words(gaps),
+            "lost_frame_ids": ranges_in_words(merged([*given_up.ranges, *gaps])),
             "lines_overwritten": n_overwritten,
             "clock_anchor_wall_ns": self._kind.clock_anchor.wall_ns,
             "clock_anchor_monotonic_ns": self._kind.clock_anchor.monotonic_ns,

@@ -149,7 +149,9 @@ class WriterSupervisor:
             del self._held[pending.cube]
             handle._discarded = True
             n_lost = 0 if pending.is_safe else handle.n_lines
-            self.tally.n_lines_discarded += n_lost
+            if n_lost:
+                self.tally.discard(n_lost, self._register.give_up(pending.slot))
+                handle.lines_lost += n_lost
             self._free(pending.slot)
             self.changed.notify_all()
         logger.warning(
