@@ -258,7 +258,7 @@ class CubeEngine:
         self.finish()
         failures = self.writer.unasked_failures()
         if self.writer.held() or self.intake.n_lines():
-            self.writer.abandon()
+            failures += self.writer.abandon()
         else:
             self._give_back()
         return failures

@@ -11,7 +11,7 @@ from typing import Any, Self
 from openhsi_shared.buffers.slots import SlotRegister
 from openhsi_shared.errors import WriterFailed
 from openhsi_shared.processes.spawning import SPAWN, spawn
-from openhsi_shared.writer.orders import CubeKind, Ready
+from openhsi_shared.writer.orders import CubeKind, Ready, Stop
 from openhsi_shared.writer.process import run_writer
 
 __all__ = ["START_PATIENCE_S", "WriterLink"]
@@ -88,6 +88,20 @@ class WriterLink:
         self.process.kill()
         self.process.join(END_PATIENCE_S)
         return self.process.exitcode is not None
+
+    def ask_to_end(self) -> None:
+        """Let it end when it is done with what it has."""
+        try:
+            self.connection.send(Stop())
+        except OSError:
+            logger.debug("the writer was gone already")
+
+    def end(self) -> None:
+        """Kill it, and do not wait for it if it is stuck in the kernel."""
+        if self.kill():
+            self.put_away()
+        else:
+            self.forget()
 
     def forget(self) -> None:
         """Do not wait for this process when the interpreter ends: nobody knows when the kernel lets it go."""

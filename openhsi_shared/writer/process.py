@@ -13,12 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from openhsi_shared.buffers.losses import gaps_between, merged, ranges_in_words
-from openhsi_shared.buffers.slots import SlotMemory, SlotRegister, SlotState, Word
-from openhsi_shared.buffers.times import Clock
-from openhsi_shared.dataset import Cube
+from openhsi_shared.buffers.slots import SlotMemory, SlotRegister, Word
 from openhsi_shared.files.preview import write_preview
 from openhsi_shared.files.saving import Written
 from openhsi_shared.files.writing import CubeWriter
@@ -27,6 +22,7 @@ from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.writer.faults import fault_injector
 from openhsi_shared.writer.orders import CubeKind, Dumped, Failed, Label, Pictured, Ready, Save, Saved, Stop
+from openhsi_shared.writer.slot_cubes import cube_in, make_ready, rescue_directories, slots_to_rescue
 
 __all__ = ["run_writer"]
 
@@ -133,14 +129,13 @@ class _Scribe:
 
     def rescue(self) -> None:
         """The parent is gone: save every cube that is still in memory, trying one directory after the other."""
-        for slot in self._register.slots_in(SlotState.FILLING, SlotState.FULL, SlotState.SAVING, SlotState.HELD):
+        for slot in slots_to_rescue(self._register):
             cube = self._register.word(slot, Word.CUBE)
-            if cube in self._done or self._register.extent(slot)[1] == 0 or self._register.is_given_up(slot):
+            if cube in self._done:
                 continue
             label = Label.from_bytes(self._register.label(slot))
-            directories = [d for d in (label.directory, *self._kind.fallback_dirs, self._kind.rescue_dir) if d]
             try:
-                written = self._write(Save(slot, cube), label, directories, recovered=True)
+                written = self._write(Save(slot, cube), label, rescue_directories(label, self._kind), recovered=True)
             except Exception:  # noqa: BLE001 - nobody is left to hear it but the terminal; the next cube must be tried
                 traceback.print_exc()
                 continue
@@ -149,8 +144,8 @@ class _Scribe:
     def _write(self, order: Save, label: Label, directories: list[str], recovered: bool) -> Written:
         self._old_style = label.old_style
         return self._files.write(
-            self._cube_in(order, label, recovered),
-            _all_ready(directories, label),
+            cube_in(self._register, self._kind, order.slot, label, recovered),
+            make_ready(directories, label),
             prefix=label.prefix,
             suffix=label.suffix,
             old_style=label.old_style,
@@ -163,54 +158,14 @@ class _Scribe:
         from openhsi_shared.files.dumping import write_dump
 
         return write_dump(
-            self._cube_in(order, label, recovered=False),
-            _all_ready(directories, label),
+            cube_in(self._register, self._kind, order.slot, label, recovered=False),
+            make_ready(directories, label),
             prefix=label.prefix,
             suffix=label.suffix,
             old_style=label.old_style,
             durability=self._kind.durability,
             passed=self._passed,
         )
-
-    def _cube_in(self, order: Save, label: Label, recovered: bool) -> Cube:
-        register, slot = self._register, order.slot
-        first, n = register.extent(slot)
-        columns = {
-            name: register.column(slot, name) for name in ("time_ns", "frame_id", "camera_time_ns", "temperature")
-        }
-        return Cube(
-            memory=register.lines(slot),
-            first=first,
-            n_lines=n,
-            columns=columns,
-            wavelengths_nm=self._kind.wavelengths_nm,
-            level=self._kind.level,
-            metadata=label.metadata,
-            attributes={**label.attributes, **self._provenance(slot, columns["frame_id"]), "recovered": int(recovered)},
-            uuid=self._kind.uuid_of(order.cube),
-        )
-
-    def _provenance(self, slot: int, frame_ids: np.ndarray[Any, Any]) -> dict[str, Any]:
-        register = self._register
-        expected, n_lost = register.word(slot, Word.EXPECTED_ID), register.word(slot, Word.N_LOST)
-        n_overwritten = register.word(slot, Word.N_PUT) - len(frame_ids)
-        within = int(frame_ids[-1] - frame_ids[0] + 1 - len(frame_ids))
-        # where lines went round, the ids before the oldest one left are overwritten ones and lost ones, mixed
-        gaps = gaps_between(int(frame_ids[0]) if n_overwritten else expected, frame_ids.tolist())
-        given_up = register.given_up_before(slot)
-        return {
-            "run_id": self._kind.run_id,
-            "camera": self._kind.camera,
-            "cube_number": register.word(slot, Word.CUBE),
-            "lines_lost": given_up.n_lost + n_lost,
-            "lines_lost_before": given_up.n_lost + n_lost - within,
-            "lines_lost_within": within,
-            "lost_frame_ids": ranges_in_words(merged([*given_up.ranges, *gaps])),
-            "lines_overwritten": n_overwritten,
-            "clock_anchor_wall_ns": self._kind.clock_anchor.wall_ns,
-            "clock_anchor_monotonic_ns": self._kind.clock_anchor.monotonic_ns,
-            "clock_step_ns": Clock(self._kind.clock_anchor).step_ns(),
-        }
 
     def _draw(self, cube: int, written: Written) -> Pictured:
         path = written.path.with_suffix(".png")
@@ -230,15 +185,3 @@ def _failure(cube: int, error: Exception) -> Failed:
             cube, error.errno, error.strerror or str(error), error.filename and os.fspath(error.filename), text
         )
     return Failed(cube, None, f"{type(error).__name__}: {error}", None, text)
-
-
-def _all_ready(directories: list[str], label: Label) -> list[Path]:
-    """Make the directories that were named for the first time.
-
-    One that was there before and is gone stays gone: that is an error.
-    """
-    for directory in directories:
-        if label.make_directory or directory != label.directory:
-            with suppress(OSError):  # told by the writing, with its errno
-                Path(directory).mkdir(parents=True, exist_ok=True)
-    return [Path(directory) for directory in directories]

@@ -19,8 +19,9 @@ from openhsi_shared.errors import ArgumentError, OpenHSIError, SaveError, Writer
 from openhsi_shared.processes.logs import Log
 from openhsi_shared.processes.spawning import SPAWN
 from openhsi_shared.writer.handle import SaveHandle
+from openhsi_shared.writer.last_resort import hang_up, rescue
 from openhsi_shared.writer.link import START_PATIENCE_S, WriterLink
-from openhsi_shared.writer.orders import CubeKind, Dumped, Failed, Label, Pictured, Ready, Save, Saved, Stop
+from openhsi_shared.writer.orders import CubeKind, Dumped, Failed, Label, Pictured, Ready, Save, Saved
 from openhsi_shared.writer.pending import KEPT, Pending, Tally, save_error
 from openhsi_shared.writer.stuck import StuckWriters
 
@@ -194,10 +195,7 @@ class WriterSupervisor:
         """Let the writer end, when it is done with what it has; it may be called twice. Held cubes are given up."""
         self._stop_listening()
         for link in self._links:
-            try:
-                link.connection.send(Stop())
-            except OSError:
-                logger.debug("the writer was gone already")
+            link.ask_to_end()
         for link in self._links:
             link.process.join(10)
         self.kill()
@@ -210,22 +208,25 @@ class WriterSupervisor:
             self._watch.join()
             self._watch = None
 
-    def abandon(self) -> None:
-        """Hang up, as if this process had died: the writer rescues every cube that is still in memory, then ends."""
+    def abandon(self) -> list[OpenHSIError]:
+        """Hang up, as if this process had died: the writer rescues every cube that is still in memory, then ends.
+
+        Where none does, see `last_resort`. Returns why, for each cube that is gone even so; twice is once.
+        """
+        if not self.is_started:
+            return []
         self._stop_listening()
-        for link in self._links:
-            link.connection.close()
-        for link in self._links:
-            link.process.join()
+        failures: list[OpenHSIError] = []
+        if not hang_up(self._links):
+            are_safe = {pending.slot for pending in self._held.values() if pending.is_safe}
+            failures = rescue(self._register, self._kind, are_safe, self._stuck.directories())
         self._stuck.forget()
+        return failures
 
     def kill(self) -> None:
         """End every writer at once."""
         for link in self._links:
-            if link.kill():
-                link.put_away()
-            else:
-                link.forget()
+            link.end()
         self._links.clear()
 
     # ---- the thread that hears the answers ----

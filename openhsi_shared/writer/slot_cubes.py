@@ -1,0 +1,82 @@
+"""Cubes as they lie in slots, with what their files say of how they came about."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openhsi_shared.buffers.losses import gaps_between, merged, ranges_in_words
+from openhsi_shared.buffers.slots import SlotRegister, SlotState, Word
+from openhsi_shared.buffers.times import Clock
+from openhsi_shared.dataset import Cube
+from openhsi_shared.writer.orders import CubeKind, Label
+
+__all__ = ["cube_in", "make_ready", "rescue_directories", "slots_to_rescue"]
+
+
+def cube_in(register: SlotRegister, kind: CubeKind, slot: int, label: Label, recovered: bool) -> Cube:
+    """The cube in `slot`; its lines are a view. `recovered`: whoever collected it does not save it any more."""
+    first, n = register.extent(slot)
+    columns = {name: register.column(slot, name) for name in ("time_ns", "frame_id", "camera_time_ns", "temperature")}
+    return Cube(
+        memory=register.lines(slot),
+        first=first,
+        n_lines=n,
+        columns=columns,
+        wavelengths_nm=kind.wavelengths_nm,
+        level=kind.level,
+        metadata=label.metadata,
+        attributes={
+            **label.attributes,
+            **_provenance(register, kind, slot, columns["frame_id"]),
+            "recovered": int(recovered),
+        },
+        uuid=kind.uuid_of(register.word(slot, Word.CUBE)),
+    )
+
+
+def _provenance(register: SlotRegister, kind: CubeKind, slot: int, frame_ids: np.ndarray[Any, Any]) -> dict[str, Any]:
+    expected, n_lost = register.word(slot, Word.EXPECTED_ID), register.word(slot, Word.N_LOST)
+    n_overwritten = register.word(slot, Word.N_PUT) - len(frame_ids)
+    within = int(frame_ids[-1] - frame_ids[0] + 1 - len(frame_ids))
+    # where lines went round, the ids before the oldest one left are overwritten ones and lost ones, mixed
+    gaps = gaps_between(int(frame_ids[0]) if n_overwritten else expected, frame_ids.tolist())
+    given_up = register.given_up_before(slot)
+    return {
+        "run_id": kind.run_id,
+        "camera": kind.camera,
+        "cube_number": register.word(slot, Word.CUBE),
+        "lines_lost": given_up.n_lost + n_lost,
+        "lines_lost_before": given_up.n_lost + n_lost - within,
+        "lines_lost_within": within,
+        "lost_frame_ids": ranges_in_words(merged([*given_up.ranges, *gaps])),
+        "lines_overwritten": n_overwritten,
+        "clock_anchor_wall_ns": kind.clock_anchor.wall_ns,
+        "clock_anchor_monotonic_ns": kind.clock_anchor.monotonic_ns,
+        "clock_step_ns": Clock(kind.clock_anchor).step_ns(),
+    }
+
+
+def slots_to_rescue(register: SlotRegister) -> list[int]:
+    """Slots with lines that nobody is going to ask for any more, that of the oldest cube first."""
+    states = (SlotState.FILLING, SlotState.FULL, SlotState.SAVING, SlotState.HELD)
+    return [slot for slot in register.slots_in(*states) if register.extent(slot)[1] and not register.is_given_up(slot)]
+
+
+def rescue_directories(label: Label, kind: CubeKind) -> list[str]:
+    """Where a cube may go whose process ends, in the order in which they are tried."""
+    return [directory for directory in (label.directory, *kind.fallback_dirs, kind.rescue_dir) if directory]
+
+
+def make_ready(directories: Sequence[str], label: Label) -> list[Path]:
+    """Make the directories that were named for the first time.
+
+    One that was there before and is gone stays gone: that is an error.
+    """
+    for directory in directories:
+        if label.make_directory or directory != label.directory:
+            with suppress(OSError):  # told by the writing, with its errno
+                Path(directory).mkdir(parents=True, exist_ok=True)
+    return [Path(directory) for directory in directories]
