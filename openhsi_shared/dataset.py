@@ -20,6 +20,7 @@ from openhsi_shared.errors import ArgumentError
 
 __all__ = [
     "ATTRIBUTE_CHECKSUMS",
+    "FORMAT",
     "TIME_UNITS",
     "Cube",
     "Variable",

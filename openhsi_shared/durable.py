@@ -11,6 +11,7 @@ import errno
 import itertools
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,12 +22,15 @@ from openhsi_shared.errors import SaveError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["PAGE", "Durability", "PartFile", "make_folder", "save_error"]
+__all__ = ["PAGE", "PART", "Durability", "PartFile", "make_folder", "save_error"]
 
 logger = logging.getLogger(__name__)
 
 PAGE = 4096
 """Where direct writes begin and end, in memory and in the file."""
+
+PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(-\d+)?\.part")
+"""A temporary name: what the file shall be called, and the process that writes it."""
 
 LARGEST_WRITE = 64 << 20
 AT_FDCWD = -100

@@ -19,7 +19,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, decode_times
+from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, FORMAT, decode_times
+from openhsi_shared.durable import PART
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, IncompleteFileError
 from openhsi_shared.files.axes import axes_of
 from openhsi_shared.files.columns import read_column
@@ -85,12 +86,13 @@ class OpenCube:
             )
         # copies made by other programs keep our attributes, but hold other lines: netCDF's library marks what it writes
         is_rewritten = "_NCProperties" in file.attrs
-        marks = ("line_crc32" in file, "complete" in file.attrs and file.attrs["complete"] != 1)
-        self.is_ours = "complete" in file.attrs and any(marks) and not is_rewritten
+        is_complete = "complete" in file.attrs and file.attrs["complete"] == 1
+        is_begun = "complete" in file.attrs or _plain(file.attrs.get("format")) == FORMAT
+        self.is_ours = not is_rewritten and ("line_crc32" in file or (is_begun and not is_complete))
         if not self.is_ours:
             self.lines = PlainLines(self.path, datacube, self.dims)
             return
-        if file.attrs["complete"] != 1:
+        if not is_complete:
             raise IncompleteFileError(f"{self.path} is incomplete: its writer did not finish it; look for another copy")
         with damaged(self.path, "line_crc32"):
             checksums = read_column(self.path, file["line_crc32"])
@@ -235,9 +237,20 @@ def _opened(path: Path) -> Any:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.EPERM, errno.ENAMETOOLONG):
             raise FileError(error.errno, os.strerror(error.errno), str(path)) from error
-        raise FileError(f"{path} is no NetCDF-4 file, or a damaged one: {error}") from error
+        raise _unreadable(path, error) from error
     except (RuntimeError, ValueError) as error:
-        raise FileError(f"{path} is no NetCDF-4 file, or a damaged one: {error}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> FileError:
+    """What to say of a file that HDF5 cannot open: a writer may be at work on it."""
+    part = PART.fullmatch(path.name)
+    if part is None:
+        return FileError(f"{path} is no NetCDF-4 file, or a damaged one: {error}")
+    return IncompleteFileError(
+        f"{path} is incomplete: its writer has not finished it; wait until it is called {part['name']}, or, if its "
+        f"writer is dead, call openhsi_shared.recover({str(path.parent)!r})"
+    )
 
 
 @contextlib.contextmanager

@@ -9,18 +9,18 @@
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from openhsi_shared.dataset import Cube, day_folder
-from openhsi_shared.durable import PartFile
-from openhsi_shared.errors import FileError, OpenHSIError
+from openhsi_shared.durable import PART, PartFile
+from openhsi_shared.errors import FileError, IncompleteFileError, OpenHSIError
 from openhsi_shared.files.dumping import SIDECAR, read_dump
 from openhsi_shared.files.marking import mark
 from openhsi_shared.files.preview import preview_of
+from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.saving import uuid_of
 from openhsi_shared.files.verifying import verify
 from openhsi_shared.files.writing import CubeWriter
@@ -28,8 +28,6 @@ from openhsi_shared.files.writing import CubeWriter
 __all__ = ["Recovery", "leftovers", "recover"]
 
 logger = logging.getLogger(__name__)
-
-PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(-\d+)?\.part")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +130,8 @@ class _Rescuer:
             if not name.endswith(".nc"):
                 self._damaged[path] = f"it was to become {name}, and was not finished"
                 return
-            report = verify(path)
-            if not report.ok:
-                more = f" (and {len(report.problems) - 1} more problems)" if len(report.problems) > 1 else ""
-                self._damaged[path] = report.problems[0] + more
+            if problem := _problem_of(path):
+                self._damaged[path] = problem
                 return
             self._publish(part, path, name.removesuffix(".nc"))
 
@@ -200,6 +196,24 @@ class _Rescuer:
             preview_of(path)
         except (OpenHSIError, OSError) as error:
             logger.warning("%s is recovered, but its preview is not: %s", path, error)
+
+
+def _problem_of(part: Path) -> str:
+    """What keeps the leftover of a dead writer from being published; "" if nothing does."""
+    report = verify(part)
+    if report.ok:
+        return ""
+    try:
+        open_cube(part).close()
+    except IncompleteFileError:  # whose way out is to wait, or to come here
+        return (
+            f"{part} was not finished when its writer died, and cannot be read as a cube: nothing tells which of its "
+            f"lines are there; remove it if it is of no use"
+        )
+    except FileError:
+        pass  # one of the problems
+    more = f" (and {len(report.problems) - 1} more problems)" if len(report.problems) > 1 else ""
+    return report.problems[0] + more
 
 
 def _name_of(part: Path) -> str:

@@ -276,6 +276,39 @@ def test_what_its_writer_did_not_finish_is_incomplete(cube_of, tmp_path):
     assert "incomplete" in verify(path).problems[0]
 
 
+@pytest.mark.parametrize("others", [[], ["line_crc32"], ["format"]], ids=["", "nor checksums", "nor format"])
+@pytest.mark.parametrize("check", [True, False])
+def test_a_file_of_ours_that_does_not_say_that_it_is_complete_is_incomplete(cube_of, tmp_path, check, others):
+    path = save(cube_of(), tmp_path)
+    flip(path, offset_of_line(path, 4) + 50)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["complete"]
+        for name in others:
+            del (file if name in file else file.attrs)[name]
+    with pytest.raises(IncompleteFileError, match="incomplete"):
+        open_cube(path, check)
+    assert "incomplete" in verify(path).problems[0]
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_what_a_writer_is_at_work_on_is_incomplete(cube_of, tmp_path, compression):
+    seen = []
+
+    def look(point):
+        if point in ("created", "half"):
+            (part,) = tmp_path.rglob("*.part")
+            with pytest.raises(IncompleteFileError, match=r"wait until it is called .*\.nc, or, .* call .*recover\("):
+                open_cube(part)
+            seen.append(point)
+
+    with CubeWriter(6, (5, 7), np.uint16, compression=compression) as writer:
+        writer.write(cube_of(), [tmp_path], passed=look)
+    assert seen == ["created", "half"]
+    with pytest.raises(FileError, match="No such file") as caught:
+        open_cube(tmp_path / ".cube.nc.17.part")
+    assert type(caught.value) is FileError
+
+
 def test_missing_and_foreign_files_are_errors_that_say_so(tmp_path):
     with pytest.raises(FileError) as caught:
         open_cube(tmp_path / "missing.nc")

@@ -14,7 +14,7 @@ from cubes import make_cube
 from helpers import child, receive, run_python
 
 from openhsi_shared import open_cube, recover, verify
-from openhsi_shared.errors import ChecksumError, FileError, SaveError
+from openhsi_shared.errors import ChecksumError, FileError, IncompleteFileError, SaveError
 from openhsi_shared.files.dumping import read_dump, write_dump
 from openhsi_shared.files.recovering import leftovers
 from openhsi_shared.files.writing import CubeWriter
@@ -86,7 +86,9 @@ def test_a_leftover_that_is_not_whole_is_reported_and_kept(tmp_path, point, comp
         found = recover(tmp_path)
         assert (found.ok, found.published) == (False, ())
         assert list(found.damaged) == [left]
-        assert found.damaged[left]
+        assert "was not finished when its writer died" in found.damaged[left]
+    with pytest.raises(IncompleteFileError, match=r"if its writer is dead, call openhsi_shared\.recover\("):
+        open_cube(left)
     assert left.read_bytes() == before
 
 
