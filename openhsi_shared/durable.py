@@ -8,7 +8,6 @@ would make the camera's process wait for memory. What fails is told with its tru
 import contextlib
 import ctypes
 import errno
-import itertools
 import logging
 import os
 import re
@@ -18,9 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from openhsi_shared.errors import SaveError
-
-if sys.platform != "win32":
-    import fcntl
+from openhsi_shared.locking import is_open_in, let_readers_in, lock
 
 __all__ = ["PAGE", "PART", "Durability", "PartFile", "make_folder", "save_error"]
 
@@ -32,6 +29,8 @@ PAGE = 4096
 PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(-\d+)?\.part")
 """A temporary name: what the file shall be called, and the process that writes it."""
 
+MOST_NAMES = 1000
+"""Temporary names that are tried for a file."""
 LARGEST_WRITE = 64 << 20
 AT_FDCWD = -100
 RENAME_NOREPLACE = 1
@@ -50,12 +49,15 @@ class PartFile:
     path: Path
     """The temporary name, `.{name}.{pid}.part`; after `publish` the final one."""
 
+    _direct_fd: int | None = None
+    _is_published = _is_synced = _is_closed = _is_adopted = False
+
     @classmethod
     def adopt(cls, path: Path) -> Self | None:
         """Take over the leftover of a writer that is dead; None if it lives, or somebody else has taken it over.
 
         Who lives is known by the lock on the file, not by the process id in its name, which another process may have by
-        now. A leftover that is not published stays where it is.
+        now; but an empty one may be about to be locked. A leftover that is not published stays where it is.
         """
         part = cls.__new__(cls)
         part.path = Path(path)
@@ -63,57 +65,54 @@ class PartFile:
             part._fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise save_error(error, path) from error
-        part._direct_fd = None
-        part._is_published = part._is_synced = part._is_closed = False
         part._is_adopted = True
         try:
-            part._lock()
+            is_left = lock(part._fd, path) and not part._is_new()
         except OSError as error:
             os.close(part._fd)
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                return None
             raise save_error(error, path) from error
-        part._let_readers_in()  # whoever checks it opens it, too
+        if not is_left:
+            os.close(part._fd)
+            return None
+        let_readers_in(part._fd)  # whoever checks it opens it, too
         return part
 
     def __init__(self, directory: Path, name: str) -> None:
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        for attempt in itertools.count():
+        for attempt in range(MOST_NAMES):
             again = f"-{attempt}" if attempt else ""  # a dead process may have had our id
             self.path = Path(directory) / f".{name}.{os.getpid()}{again}.part"
             try:
                 self._fd = os.open(self.path, flags, 0o666)
-                break
             except FileExistsError:
                 continue
             except OSError as error:
                 raise save_error(error, self.path) from error
-        self._direct_fd: int | None = None
-        self._is_published = self._is_synced = self._is_closed = False
-        self._is_adopted = False
-        try:
-            self._lock()
-        except OSError as error:
-            self.close()
-            raise save_error(error, self.path) from error
+            try:
+                if lock(self._fd, self.path):
+                    break
+            except OSError as error:
+                self.close()
+                raise save_error(error, self.path) from error
+            self._remove()  # whoever looks for leftovers was faster: another name is nobody's yet
+            _close(self._fd)
+        else:
+            raise save_error(OSError(errno.EBUSY, f"all of {MOST_NAMES} temporary names are taken"), self.path)
         with contextlib.suppress(OSError):  # many file systems have no direct writes: then the page cache takes all
             self._direct_fd = os.open(self.path, os.O_WRONLY | os.O_DIRECT) if hasattr(os, "O_DIRECT") else None
 
-    def _lock(self) -> None:
-        """Hold the lock by which others see that the writer of this file lives; it ends with the process."""
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
-                    raise
-                logger.warning("%s: the file system knows no locks (%s)", self.path, error)
+    def _is_new(self) -> bool:
+        """Whether its writer has just made it, and comes too late to lock it."""
+        match = PART.fullmatch(self.path.name)
+        return match is not None and os.fstat(self._fd).st_size == 0 and is_open_in(int(match["process"]), self.path)
 
-    def _let_readers_in(self) -> None:
-        """Share the lock: whoever finds the new name at once and reads takes a shared one, and must not be refused."""
-        if sys.platform != "win32":
-            with contextlib.suppress(OSError):
-                fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    @property
+    def has_name(self) -> bool:
+        """Whether `path` is its name, and not gone, or another file's by now."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), self.path.stat())
+        except OSError:
+            return False
 
     @property
     def is_direct(self) -> bool:
@@ -181,7 +180,7 @@ class PartFile:
         """
         if durability == "fsync":
             self.sync()
-        self._let_readers_in()
+        let_readers_in(self._fd)
         directory = self.path.parent
         count = -1
         while True:

@@ -15,6 +15,7 @@ from openhsi_shared import durable
 from openhsi_shared.durable import PAGE, PartFile, make_folder
 from openhsi_shared.errors import SaveError
 from openhsi_shared.files.blocks import BlockWriter
+from openhsi_shared.locking import lock
 
 RANDOM = np.random.default_rng(0).integers(0, 256, 1 << 20, dtype=np.uint8)
 
@@ -199,6 +200,63 @@ def test_the_lock_says_that_the_writer_lives(tmp_path):
     assert left.name.startswith(".b.")
     assert left.suffix == ".part"
     assert state(left) == "dead"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of this kind are POSIX")
+def test_whoever_looks_for_leftovers_between_making_and_locking_takes_nothing_away(tmp_path, monkeypatch):
+    """As if the writer had been held up there: each of the first lookers has the lock before it."""
+    looks = []
+
+    def look_first(fd, path):
+        looker = os.open(path, os.O_RDWR)
+        assert lock(looker, path)
+        try:
+            looks.append(path.name)
+            return lock(fd, path) if len(looks) < 3 else True
+        finally:
+            os.close(looker)
+
+    before = n_open_files()
+    monkeypatch.setattr(durable, "lock", look_first)
+    assert published(tmp_path).read_bytes() == b"whole"
+    process_id = os.getpid()
+    assert looks == [f".a.nc.{process_id}.part", f".a.nc.{process_id}-1.part", f".a.nc.{process_id}-2.part"]
+    assert names_in(tmp_path) == ["a.nc"]
+    monkeypatch.setattr(durable, "lock", lambda fd, path: False)
+    monkeypatch.setattr(durable, "MOST_NAMES", 5)
+    with pytest.raises(SaveError, match="all of 5 temporary names are taken") as caught:
+        PartFile(tmp_path, "b.nc")
+    assert caught.value.errno == errno.EBUSY
+    assert names_in(tmp_path) == ["a.nc"]
+    assert n_open_files() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of this kind are POSIX")
+def test_a_file_that_is_about_to_be_locked_is_no_leftover(tmp_path, monkeypatch):
+    looks = []
+
+    def look_first(fd, path):
+        if not looks:
+            looks.append(None)
+            looks[0] = PartFile.adopt(path)
+        return lock(fd, path)
+
+    monkeypatch.setattr(durable, "lock", look_first)
+    with PartFile(tmp_path, "a.nc") as part:
+        assert looks == [None]
+        assert names_in(tmp_path) == [part.path.name]
+        assert part.has_name
+
+
+@pytest.mark.parametrize("process_id", [1, os.getpid(), 1 << 31, 10**30])
+def test_an_empty_leftover_is_one_although_a_process_has_its_id_by_now(tmp_path, process_id):
+    path = tmp_path / f".a.nc.{process_id}.part"
+    path.touch()
+    with PartFile.adopt(path) as part:
+        assert part.has_name
+        path.unlink()
+        path.touch()
+        assert not part.has_name
 
 
 def test_a_leftover_with_our_process_id_is_not_touched(tmp_path):

@@ -7,6 +7,7 @@
 ========================  ==========================================================================================
 """
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from openhsi_shared.dataset import Cube, day_folder
 from openhsi_shared.durable import PART, PartFile
-from openhsi_shared.errors import FileError, IncompleteFileError, OpenHSIError
+from openhsi_shared.errors import FileError, IncompleteFileError, OpenHSIError, SaveError
 from openhsi_shared.files.dumping import SIDECAR, read_dump
 from openhsi_shared.files.marking import mark
 from openhsi_shared.files.preview import preview_of
@@ -92,8 +93,6 @@ class _Rescuer:
     def run(self, each: Callable[[list[Path]], Iterator[Path]]) -> Recovery:
         found = leftovers(self._directory)
         for path in each(found):
-            if not path.exists():
-                continue  # went with its sidecar, or its writer has just finished it
             with self._told(path):
                 if path.name.endswith(SIDECAR):
                     self._make_of_dump(path)
@@ -116,16 +115,28 @@ class _Rescuer:
             logger.debug("%s could not be recovered", path, exc_info=True)
             self._damaged[path] = str(error)
 
+    def _adopted(self, path: Path) -> PartFile | None:
+        """Take a leftover over; None if its writer is at work on it, or somebody published it since we looked."""
+        try:
+            part = PartFile.adopt(path)
+        except SaveError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        if part is None:
+            self._live.append(path)
+        elif not part.has_name:
+            part.close()
+            return None
+        return part
+
     # ---- files that were not finished ----
 
     def _take_part(self, path: Path) -> None:
-        part = PartFile.adopt(path)
+        part = self._adopted(path)
         if part is None:
-            self._live.append(path)
             return
         with part:
-            if not path.exists():  # somebody else published it between our look and our lock
-                return
             name = _name_of(path)
             if not name.endswith(".nc"):
                 self._damaged[path] = f"it was to become {name}, and was not finished"
@@ -150,13 +161,10 @@ class _Rescuer:
     # ---- dumps ----
 
     def _make_of_dump(self, path: Path) -> None:
-        lock = PartFile.adopt(path)
+        lock = self._adopted(path)
         if lock is None:
-            self._live.append(path)
             return
         with lock:
-            if not path.exists():
-                return
             dump = read_dump(path)
             if self._home_of(dump.cube.uuid) is not None:
                 self._removed.append(path)
@@ -176,7 +184,8 @@ class _Rescuer:
             dump.raw_path.unlink()
 
     def _look_for_sidecar(self, path: Path, found: list[Path]) -> None:
-        if path.with_name(path.name + ".json") not in found:
+        sidecar = path.with_name(path.name + ".json")
+        if path.exists() and sidecar not in found and not sidecar.exists():  # else it went, or will go, with that
             self._damaged[path] = f"{path} has no sidecar {path.name}.json: whoever wrote it was interrupted"
 
     # ---- where cubes are ----

@@ -14,6 +14,7 @@ from cubes import make_cube
 from helpers import child, receive, run_python
 
 from openhsi_shared import open_cube, recover, verify
+from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import ChecksumError, FileError, IncompleteFileError, SaveError
 from openhsi_shared.files.dumping import read_dump, write_dump
 from openhsi_shared.files.recovering import leftovers
@@ -144,6 +145,56 @@ def test_a_process_id_that_came_round_does_not_count(tmp_path):
     left = _leave(tmp_path, "fsynced")
     ours = left.with_name(left.name.rsplit(".", 2)[0] + f".{os.getpid()}.part")
     left.rename(ours)
+    assert len(recover(tmp_path).published) == 1
+
+
+def test_what_its_writer_finished_since_we_looked_is_no_leftover(tmp_path, monkeypatch):
+    left = _leave(tmp_path, "fsynced")
+    name = left.with_name(left.name[1:].rsplit(".", 2)[0])
+    (tmp_path / "dumps").mkdir()
+    dump = _dump(tmp_path / "dumps")
+    adopt = PartFile.adopt
+
+    def finish_first(path):
+        if path == left:
+            left.rename(name)
+        else:
+            for part_of_dump in (dump, dump.with_suffix("")):
+                part_of_dump.unlink()
+        return adopt(path)
+
+    monkeypatch.setattr(PartFile, "adopt", finish_first)
+    found = recover(tmp_path)
+    assert (str(found), found.damaged) == ("nothing was left behind", {})
+    assert verify(name).ok
+
+
+def test_a_name_that_is_of_another_file_since_we_looked_is_left_alone(tmp_path, monkeypatch):
+    left = _leave(tmp_path, "half")
+    adopt = PartFile.adopt
+
+    def begin_anew(path):
+        part = adopt(path)
+        left.unlink()
+        left.write_bytes(b"of a writer that lives")
+        return part
+
+    monkeypatch.setattr(PartFile, "adopt", begin_anew)
+    assert str(recover(tmp_path)) == "nothing was left behind"
+    assert left.read_bytes() == b"of a writer that lives"
+
+
+def test_bytes_whose_sidecar_comes_after_we_looked_are_no_leftover(tmp_path):
+    dump = _dump(tmp_path)
+    text = dump.read_bytes()
+    dump.unlink()
+
+    def finish_first(found):
+        assert found == [dump.with_suffix("")]
+        dump.write_bytes(text)
+        return iter(found)
+
+    assert str(recover(tmp_path, each=finish_first)) == "nothing was left behind"
     assert len(recover(tmp_path).published) == 1
 
 
