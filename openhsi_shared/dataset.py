@@ -146,8 +146,14 @@ class Cube:
         for name, column in self.columns.items():
             if np.shape(column) != (self.n_lines,):
                 raise ArgumentError(f"column {name} has the shape {np.shape(column)}, expected ({self.n_lines},)")
-        if self.wavelengths_nm is not None and np.shape(self.wavelengths_nm) != self.memory.shape[2:]:
-            raise ArgumentError(f"{np.shape(self.wavelengths_nm)} wavelengths do not fit {self.memory.shape[2]} bands")
+            if np.asarray(column).dtype.kind not in "biuf":
+                raise ArgumentError(f"column {name} is of {np.asarray(column).dtype}, expected numbers")
+        if self.wavelengths_nm is not None:
+            if np.shape(self.wavelengths_nm) != self.memory.shape[2:]:
+                shape = np.shape(self.wavelengths_nm)
+                raise ArgumentError(f"{shape} wavelengths do not fit {self.memory.shape[2]} bands")
+            if np.asarray(self.wavelengths_nm).dtype.kind not in "iuf":
+                raise ArgumentError(f"wavelengths are {np.asarray(self.wavelengths_nm)!r:.60}, expected numbers")
 
     @property
     def line_shape(self) -> tuple[int, int]:

@@ -42,7 +42,9 @@ def test_a_cube_gives_its_lines_in_the_order_of_time():
         ({"first": 4}, "from line 4"),
         ({"columns": {}}, "lack time_ns"),
         ({"columns": {"time_ns": np.arange(2)}}, r"time_ns has the shape \(2,\), expected \(3,\)"),
+        ({"columns": {"time_ns": list("abc")}}, "column time_ns is of <U1, expected numbers"),
         ({"wavelengths_nm": [1, 2]}, "do not fit 3 bands"),
+        ({"wavelengths_nm": ["a", "b", "c"]}, "wavelengths are .*, expected numbers"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(changes, words):

@@ -8,6 +8,7 @@ is published last, so a dump with a sidecar is whole::
 """
 
 import json
+import math
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openhsi_shared import dataset
 from openhsi_shared.dataset import Cube
@@ -26,6 +28,16 @@ __all__ = ["SIDECAR", "Dump", "read_dump", "write_dump"]
 
 SIDECAR = ".raw.json"
 FORMAT = "openhsi_shared dump 1"
+
+KINDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(("raw", "dtype", "uuid", "prefix", "suffix"), (str, "text")),
+    **dict.fromkeys(("shape", "line_crc32"), (list, "a list of numbers")),
+    **dict.fromkeys(("columns", "attributes", "metadata"), (dict, "names and values")),
+    "wavelengths_nm": (list | None, "a list of numbers, or null"),
+    "level": (int | float, "a number"),
+    "old_style": (bool, "true or false"),
+}
+"""What stands in a sidecar besides the format: its type, and that in words."""
 
 
 class Dump(NamedTuple):
@@ -57,7 +69,7 @@ def write_dump(
         raise ArgumentError("there is no directory to dump the cube in: give at least one")
     moment = int(cube.columns["time_ns"][0])
     stem, day = dataset.cube_stem(moment, prefix, suffix), dataset.day_folder(moment)
-    how = {"prefix": prefix, "suffix": suffix, "old_style": old_style}
+    how = {"prefix": prefix, "suffix": suffix, "old_style": bool(old_style)}
     errors: list[SaveError] = []
     for directory in directories:
         try:
@@ -127,34 +139,68 @@ def read_dump(sidecar: str | os.PathLike[str]) -> Dump:
     """
     path = Path(sidecar)
     try:
-        text, _, mark = path.read_bytes().partition(b"\n")
-        if mark.strip() != b"%08x" % zlib.crc32(text):
-            raise ChecksumError(f"{path} is damaged: its checksum is {zlib.crc32(text):08x}, expected {mark[:20]!r}")
-        told = json.loads(text)
-        if not isinstance(told, dict) or told.get("format") != FORMAT:
-            raise FileError(f"{path} is no sidecar of a dump: expected the format {FORMAT!r}")
-        raw = path.with_name(Path(told["raw"]).name)
-        shape, dtype = tuple(told["shape"]), np.dtype(told["dtype"])
-        n_bytes = int(np.prod(shape)) * dtype.itemsize
-        if raw.stat().st_size != n_bytes:
-            raise FileError(f"{raw} has {raw.stat().st_size} bytes, expected {n_bytes}: it is not what was dumped")
-        cube = Cube(
-            memory=np.memmap(raw, dtype, "r", shape=shape),
-            n_lines=shape[0],
-            columns={name: np.array(c["values"], c["dtype"]) for name, c in told["columns"].items()},
-            wavelengths_nm=told["wavelengths_nm"],
-            level=told["level"],
-            attributes=told["attributes"],
-            metadata=told["metadata"],
-            uuid=told["uuid"],
-        )
-        dump = Dump(cube, raw, str(told["prefix"]), str(told["suffix"]), bool(told["old_style"]))
-        crcs = told["line_crc32"]
+        told = _told(path)
+        dump = _dump(path, told)
     except FileError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileError(f"{path} is no dump that can be read: {type(error).__name__}: {error}") from error
-    for number, line in enumerate(cube.memory):
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError, MemoryError) as error:
+        why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise FileError(f"{path} is no dump that can be read: {why}") from error
+    crcs = told["line_crc32"]
+    for number, line in enumerate(dump.cube.memory):
         if zlib.crc32(line) != crcs[number]:
-            raise ChecksumError(f"{raw}: line {number} is damaged: its checksum is not {crcs[number]:#010x}")
+            raise ChecksumError(f"{dump.raw_path}: line {number} is damaged: its checksum is not {crcs[number]:#010x}")
     return dump
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What stands in a sidecar: all that there must be, and of the kind that it must be of."""
+    text, _, mark = path.read_bytes().partition(b"\n")
+    if mark.strip() != b"%08x" % zlib.crc32(text):
+        raise ChecksumError(f"{path} is damaged: its checksum is {zlib.crc32(text):08x}, expected {mark[:20]!r}")
+    told = json.loads(text)
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise FileError(f"{path} is no sidecar of a dump: expected the format {FORMAT!r}")
+    for name, (kind, expected) in KINDS.items():
+        if name not in told or not isinstance(told[name], kind):
+            raise FileError(
+                f"{path} is no dump that can be read: {name} is {told.get(name)!r:.60}, expected {expected}"
+            )
+    shape, crcs = told["shape"], told["line_crc32"]
+    if len(shape) != 3 or not all(type(n) is int and n > 0 for n in shape):
+        raise FileError(f"{path} is no dump that can be read: shape is {shape!r:.60}, expected three positive numbers")
+    if len(crcs) != shape[0] or not all(type(crc) is int for crc in crcs):
+        raise FileError(f"{path} is no dump that can be read: line_crc32 must be {shape[0]} numbers, one for each line")
+    return told
+
+
+def _dump(path: Path, told: dict[str, Any]) -> Dump:
+    raw = path.with_name(Path(told["raw"]).name)
+    shape, dtype = tuple(told["shape"]), _dtype("the pixels", told["dtype"])
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if raw.stat().st_size != n_bytes:
+        raise FileError(f"{raw} has {raw.stat().st_size} bytes, expected {n_bytes}: it is not what was dumped")
+    cube = Cube(
+        memory=np.memmap(raw, dtype, "r", shape=shape),
+        n_lines=shape[0],
+        columns={name: _column(name, column) for name, column in told["columns"].items()},
+        wavelengths_nm=told["wavelengths_nm"],
+        level=int(np.int64(told["level"])),  # as a file can hold it
+        attributes=told["attributes"],
+        metadata=told["metadata"],
+        uuid=told["uuid"],
+    )
+    return Dump(cube, raw, told["prefix"], told["suffix"], told["old_style"])
+
+
+def _column(name: str, told: Any) -> NDArray[Any]:
+    if "/" in name or not isinstance(told, dict):
+        raise ValueError(f"column {name!r} is {told!r:.60}, expected a name without / and what is in the column")
+    return np.array(told["values"], _dtype(f"column {name!r}", told["dtype"]))
+
+
+def _dtype(what: str, told: Any) -> np.dtype[Any]:
+    """The type of numbers of that name, and no other: some would take all memory."""
+    if not isinstance(told, str) or np.dtype(told).kind not in "biuf":
+        raise ValueError(f"the type of {what} is {told!r:.60}, expected one of numbers")
+    return np.dtype(told)

@@ -111,9 +111,10 @@ class _Rescuer:
     def _told(self, path: Path) -> Iterator[None]:
         try:
             yield
-        except (OpenHSIError, OSError, ValueError, RuntimeError) as error:  # the last: HDF5, when a disk fails
+        except Exception as error:  # not swallowed: it is told, and the other leftovers are looked at
             logger.debug("%s could not be recovered", path, exc_info=True)
-            self._damaged[path] = str(error)
+            is_told = isinstance(error, OpenHSIError | OSError)
+            self._damaged[path] = str(error) if is_told else f"{path}: {type(error).__name__}: {error}"
 
     def _adopted(self, path: Path) -> PartFile | None:
         """Take a leftover over; None if its writer is at work on it, or somebody published it since we looked."""

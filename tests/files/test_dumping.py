@@ -1,0 +1,79 @@
+"""What a sidecar may hold that nobody of us wrote, although its checksum is right."""
+
+import json
+import zlib
+
+import pytest
+from cubes import make_cube
+
+from openhsi_shared import recover, verify
+from openhsi_shared.errors import FileError
+from openhsi_shared.files.dumping import read_dump, write_dump
+
+
+@pytest.fixture
+def sidecar(tmp_path):
+    return write_dump(make_cube(3), [tmp_path])
+
+
+def rewrite(sidecar, text):
+    sidecar.write_bytes(text + b"\n%08x\n" % zlib.crc32(text))
+
+
+def column(dtype, value, name="more"):
+    return {
+        "columns": {"time_ns": {"dtype": "<i8", "values": [1, 2, 3]}, name: {"dtype": dtype, "values": [value] * 3}}
+    }
+
+
+WRONG = {
+    "too few checksums": ({"line_crc32": [1, 2]}, "line_crc32 must be 3 numbers, one for each line"),
+    "no checksums": ({"line_crc32": None}, "line_crc32 is None, expected a list of numbers"),
+    "one checksum": ({"line_crc32": 5}, "line_crc32 is 5, expected a list of numbers"),
+    "checksums of text": ({"line_crc32": ["a"] * 3}, "line_crc32 must be 3 numbers"),
+    "a list of columns": ({"columns": [1]}, r"columns is \[1\], expected names and values"),
+    "a column of one number": ({"columns": {"time_ns": 1}}, "column 'time_ns' is 1, expected"),
+    "a column without values": ({"columns": {"time_ns": {"dtype": "<i8"}}}, "KeyError: 'values'"),
+    "a column of objects": (column("O", 0), "the type of column 'more' is 'O', expected one of numbers"),
+    "a column of much": (column("(9999,9999)f8", 0), "expected one of numbers"),
+    "a column of text": (column("<i8", "a"), "invalid literal"),
+    "a column that overflows": (column("<i8", 1 << 80), "OverflowError"),
+    "a column in a group": (column("<i8", 0, "a/b"), "a name without /"),
+    "times without date": ({"columns": {"time_ns": {"dtype": "<f8", "values": [1e300] * 3}}}, None),
+    "a list of attributes": ({"attributes": [1]}, r"attributes is \[1\], expected names and values"),
+    "a number of metadata": ({"metadata": 7}, "metadata is 7, expected names and values"),
+    "wavelengths of text": ({"wavelengths_nm": ["a"] * 7}, "wavelengths are .*, expected numbers"),
+    "wavelengths in a table": ({"wavelengths_nm": [[1]]}, r"\(1, 1\) wavelengths do not fit 7 bands"),
+    "one wavelength": ({"wavelengths_nm": 5}, "wavelengths_nm is 5, expected a list of numbers, or null"),
+    "a level of text": ({"level": "x"}, "level is 'x', expected a number"),
+    "a level beyond all": ({"level": 1 << 80}, "OverflowError"),
+    "a number for its name": ({"uuid": 7}, "uuid is 7, expected text"),
+    "pixels of objects": ({"dtype": "O"}, "the type of the pixels is 'O', expected one of numbers"),
+    "pixels of no type": ({"dtype": "much"}, "is no dump that can be read"),
+    "a shape of text": ({"shape": "abc"}, "shape is 'abc', expected a list of numbers"),
+    "a shape of nothing": ({"shape": [3, 0, 7]}, r"shape is \[3, 0, 7\], expected three positive numbers"),
+    "a large shape": ({"shape": [3, 1 << 40, 1 << 40]}, "expected 7253"),
+    "another directory": ({"prefix": "../"}, None),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_sidecar_is_told_and_the_other_leftovers_are_looked_at(sidecar, tmp_path, wrong):
+    changes, words = WRONG[wrong]
+    good = write_dump(make_cube(3), [tmp_path])
+    assert good != sidecar
+    rewrite(sidecar, json.dumps(json.loads(sidecar.read_bytes().splitlines()[0]) | changes).encode())
+    if words is not None:  # else it is the cube that cannot be saved
+        with pytest.raises(FileError, match=rf"\.raw.* {words}"):
+            read_dump(sidecar)
+    found = recover(tmp_path)
+    assert list(found.damaged) == [sidecar]
+    assert verify(*found.published).ok
+    assert sidecar.with_suffix("").exists()
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"format": "openhsi_shared dump 1"}', b"[1]", b"nothing"])
+def test_a_sidecar_of_something_else_is_no_dump(sidecar, text):
+    rewrite(sidecar, text)
+    with pytest.raises(FileError, match=r"\.raw\.json is no "):
+        read_dump(sidecar)
