@@ -7,6 +7,7 @@ A row of numbers `key` lies on the axis `key_dim`, a picture on `key_dim_x` and 
 import hashlib
 import io
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,9 @@ _KNOWN = frozenset(
 _ROWS = ("wavelengths", "wavelengths_linear", "smile_shifts")
 _COMPRESSION = {"zlib": True, "complevel": 4}
 _REFERENCE_DIMS = ("cross_track", "wavelength_index", "exposure", "luminance")
+_ONE_AT_A_TIME = threading.Lock()
+"""The library of netCDF is for one thread at a time, whatever the files, but netCDF4 lets others run while it is in
+there: good files would seem broken, or the process would end."""
 
 
 # ---- reading ---------------------------------------------------------------------------------
@@ -74,7 +78,8 @@ def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], dict[str, tuple[
     coordinates: dict[str, NDArray[Any]] = {}
     try:
         refuse_endless_heaps(io.BytesIO(content))
-        with netCDF4.Dataset("calibration", memory=content) as file:  # from memory: the file may be replaced meanwhile
+        # from memory: the file may be replaced meanwhile
+        with _ONE_AT_A_TIME, netCDF4.Dataset("calibration", memory=content) as file:
             values |= {key: _plain(file.getncattr(key)) for key in file.ncattrs()}
             for key, variable in file.variables.items():
                 array = np.asarray(variable[...])  # without the mask: what looks like netCDF's fill value is a number
@@ -143,11 +148,12 @@ def _compose(calibration: Calibration) -> bytes:
     """The bytes of the file."""
     import netCDF4
 
-    file = netCDF4.Dataset("calibration", "w", memory=1 << 20)
-    try:
-        _fill(file, calibration)
-    finally:
-        content = file.close()
+    with _ONE_AT_A_TIME:
+        file = netCDF4.Dataset("calibration", "w", memory=1 << 20)
+        try:
+            _fill(file, calibration)
+        finally:
+            content = file.close()
     return bytes(content)
 
 

@@ -1,10 +1,13 @@
 """Calibration files: what stands in them is what one gets, and what is none is refused by name."""
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import netCDF4
 import numpy as np
 import pytest
+from helpers import in_child
 
 from openhsi_shared.calibration import Calibration, read_calibration, write_calibration
 from openhsi_shared.drivers.simulated import CALIBRATION_PATH
@@ -122,6 +125,25 @@ def test_a_calibration_travels_to_another_process_whole(path):
     assert len(arrived.sha256) == 64
     with pytest.raises(ValueError, match="read-only"):
         arrived["wavelengths"][0] = 1
+
+
+def read_and_write_at_once(path, directory):
+    """In a child, which would die of it."""
+    barrier = threading.Barrier(4)
+
+    def read_and_write(number):
+        barrier.wait(60)
+        return [
+            read_calibration(write_calibration(read_calibration(path), directory / f"{number}.nc")).sha256
+            for _ in range(3)
+        ]
+
+    with ThreadPoolExecutor(4) as pool:
+        return [len(read) for read in pool.map(read_and_write, range(4))]
+
+
+def test_several_threads_read_and_write_at_once(tmp_path):
+    assert in_child(read_and_write_at_once, CALIBRATION_PATH, tmp_path) == [3] * 4
 
 
 def test_a_missing_file_is_named(tmp_path):
