@@ -316,7 +316,7 @@ class VendorContract(CameraContract):
 
     def test_a_camera_that_is_open_elsewhere_is_refused(self, make: Make, bench: Any) -> None:
         make()
-        with pytest.raises(CameraError, match=r"cannot be opened.*is it open in another program"):
+        with pytest.raises(CameraError, match=r"cannot be opened.*is it open already, here or in another program"):
             make()
         bench.sensors[1].is_open = False
         make(serial_num="10000002")

@@ -1,7 +1,9 @@
 """A camera that has a driver: what `SharedXimeaCamera` and its sisters are."""
 
 import inspect
+import logging
 import math
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -9,11 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.capture.temperature import TemperatureWatch
+from openhsi_shared.datacube.leaving import close_at_exit
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
-from openhsi_shared.drivers import Driver, HasTemperature, MayNotKnowExposure, driver_class, needed_options
+from openhsi_shared.drivers import (
+    Driver,
+    HasProvenance,
+    HasTemperature,
+    MayNotKnowExposure,
+    driver_class,
+    needed_options,
+)
 from openhsi_shared.errors import ArgumentError, OpenHSIError, SettingsError
+from openhsi_shared.writer.handle import SaveHandle
 
 __all__ = ["DriverCamera"]
+
+logger = logging.getLogger(__name__)
 
 
 class DriverCamera(SharedOpenHSI):
@@ -41,6 +54,10 @@ class DriverCamera(SharedOpenHSI):
         driver = make(self.settings.model, **options, **extra)
         driver.open()
         self._driver = driver
+        self._watch = TemperatureWatch(driver.temperature_celsius) if isinstance(driver, HasTemperature) else None
+        self._giver = weakref.finalize(self, _give_back, driver, self._watch)
+        self._giver.atexit = False  # then it is `close_at_exit` that does it
+        close_at_exit(self._close_source)
         try:
             self.settings.note(**self._reported(driver))
         except BaseException:
@@ -48,7 +65,6 @@ class DriverCamera(SharedOpenHSI):
             raise
         if isinstance(driver, MayNotKnowExposure) and not driver.exposure_is_known:
             self.settings.not_known = frozenset({"exposure_ms"})
-        self._watch = TemperatureWatch(driver.temperature_celsius) if isinstance(driver, HasTemperature) else None
         return driver.frame_shape, driver.frame_dtype
 
     def _reported(self, driver: Driver) -> dict[str, Any]:
@@ -73,6 +89,7 @@ class DriverCamera(SharedOpenHSI):
             finally:
                 self._driver.close()
                 self._driver = None
+                self._giver.detach()
 
     def _temperature(self) -> float:
         return self._watch.celsius if self._watch is not None else float("nan")
@@ -80,6 +97,11 @@ class DriverCamera(SharedOpenHSI):
     def _apply_setting(self, key: str, value: Any) -> None:
         if key == "exposure_ms":
             self.set_exposure(value)
+
+    def save_with(self, attributes: Mapping[str, Any], *where: Any, **how: Any) -> SaveHandle:
+        """`save`, with what the driver tells of the camera."""
+        told: Mapping[str, Any] = self._driver.provenance() if isinstance(self._driver, HasProvenance) else {}
+        return super().save_with({**told, **attributes}, *where, **how)
 
     # ---- what users of openhsi call ----
 
@@ -128,3 +150,13 @@ class DriverCamera(SharedOpenHSI):
         except OpenHSIError:
             self.settings.note(exposure_ms=self.driver.set_exposure(self._plan.exposure_ms))
             raise
+
+
+def _give_back(driver: Driver, watch: TemperatureWatch | None) -> None:
+    """Nobody holds the camera any more, and nobody closed it: else it could not be opened again."""
+    try:
+        if watch is not None:
+            watch.stop()
+        driver.close()
+    except Exception as error:  # noqa: BLE001 - there is nobody left to raise it to
+        logger.warning("a camera that was dropped could not be given back in good order: %s", error)

@@ -255,7 +255,11 @@ class CubeEngine:
         self.intake.log_rest_of_loss()
         if not crashed:
             self._settle_unsaved(None)
-        self.finish()
+        try:
+            self.finish()
+        except KeyboardInterrupt:
+            self.writer.abandon()  # it finishes without us
+            raise
         failures = self.writer.unasked_failures()
         if self.writer.held() or self.intake.n_lines():
             failures += self.writer.abandon()

@@ -1,22 +1,31 @@
-"""When the interpreter ends with saves pending, they are finished first, and a failure shows in the exit status.
+"""When the interpreter ends, cameras are given back, pending saves are finished, and failures show in the exit status.
 
 Registered after `multiprocessing`'s own hook, so it runs before that one, which would wait for the writer without
-telling it that nothing more comes. A child of `multiprocessing` ends without `atexit`, but asks the finalizers of that
-package, so we are one of them, too. An exception in either leaves status 0, so a failure that nobody asked for ends in
-`os._exit(1)` after everything else has been done.
+telling it that nothing more comes; and once more with each camera, so that it runs before the hook of the vendor's
+package. A child of `multiprocessing` ends without `atexit`, but asks the finalizers of that package, so we are one of
+them, too. An exception in either leaves status 0, so a failure that nobody asked for ends in `os._exit(1)`, and a
+Ctrl-C in what Ctrl-C usually ends in, after everything else has been done.
 """
 
 import atexit
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
-from collections.abc import Sequence
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from multiprocessing import util
-from typing import Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
-__all__ = ["finish_at_exit", "forget"]
+if TYPE_CHECKING:
+    from openhsi_shared.datacube.engine import CubeEngine
+
+__all__ = ["close_at_exit", "finish_at_exit", "finish_when_dropped", "forget"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +38,8 @@ class _Unfinished(Protocol):
 
 _open: dict[_Unfinished, int] = {}
 """With the process that each belongs to: a forked child inherits them, and must leave them alone."""
+_cameras: dict[weakref.WeakMethod[Callable[[], None]], int] = {}
+"""How to give them back, and the process that each belongs to."""
 _hooked: set[int] = set()
 _lock = threading.Lock()
 
@@ -37,9 +48,35 @@ def finish_at_exit(unfinished: _Unfinished) -> None:
     """Remember somebody who has to finish before this process ends."""
     with _lock:
         _open[unfinished] = os.getpid()
+    _hook()
+
+
+def close_at_exit(close: Callable[[], None]) -> None:
+    """Let this method of a camera be called when this process ends, if somebody holds the camera then."""
+    _cameras[weakref.WeakMethod(close, lambda gone: _cameras.pop(gone, None))] = os.getpid()
+    _hook()
+
+
+def _hook() -> None:
+    with _lock:
+        atexit.unregister(_finish_all)
+        atexit.register(_finish_all)  # the last that was registered is the first to be called
         if os.getpid() not in _hooked and multiprocessing.parent_process() is not None:
             _hooked.add(os.getpid())
             util.Finalize(None, _finish_all, exitpriority=100)
+
+
+def finish_when_dropped(cube: object, engine: "CubeEngine") -> "weakref.finalize[..., object]":
+    """Let the saves of a cube be finished, too, that nobody holds any more and nobody closed."""
+    finalizer = weakref.finalize(cube, _dropped, engine, type(cube).__name__)
+    finalizer.atexit = False  # then it is `_finish_all` that does it
+    return finalizer
+
+
+def _dropped(engine: "CubeEngine", name: str) -> None:
+    if engine.writer.is_started:
+        warnings.warn(f"a {name} was dropped and not closed: use it in a `with` block", ResourceWarning, stacklevel=1)
+    engine.close()
 
 
 def forget(unfinished: _Unfinished) -> None:
@@ -52,17 +89,44 @@ def _finish_all() -> None:
     with _lock:
         mine = [unfinished for unfinished, owner in _open.items() if owner == os.getpid()]
         _open.clear()
-    failures = [failure for unfinished in mine for failure in unfinished.leave(_has_crashed())]
+    failures: list[BaseException] = []
+    was_interrupted = False
+    steps: list[Callable[[], Sequence[BaseException]]] = [_close_cameras]
+    steps += [partial(unfinished.leave, _has_crashed()) for unfinished in mine]
+    for step in steps:
+        try:
+            failures += step()
+        except KeyboardInterrupt:
+            was_interrupted = True
     for failure in failures:
         logger.error("a cube was not saved, and nobody asked for it", exc_info=failure)
-    if failures:
-        if multiprocessing.parent_process() is None:  # a child has the hooks of its parent, and does not call them
+    if failures or was_interrupted:
+        _end(was_interrupted)
+
+
+def _close_cameras() -> Sequence[BaseException]:
+    for method, owner in list(_cameras.items()):
+        close = method()
+        if close is not None and owner == os.getpid():
+            try:
+                close()
+            except Exception as error:  # noqa: BLE001 - whatever a camera raises, the others want to be closed
+                logger.warning("a camera could not be given back in good order: %s", error)
+    return ()
+
+
+def _end(was_interrupted: bool) -> NoReturn:
+    if multiprocessing.parent_process() is None:  # a child has the hooks of its parent, and does not call them
+        with suppress(KeyboardInterrupt):
             atexit._run_exitfuncs()  # what others registered; ours has nothing left to do
-        logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-        os._exit(1)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    if was_interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+    os._exit(1)
 
 
 def _has_crashed() -> bool:

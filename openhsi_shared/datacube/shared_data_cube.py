@@ -3,8 +3,6 @@
 import logging
 import threading
 import time
-import warnings
-import weakref
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +19,7 @@ from openhsi_shared.calibration import Calibration
 from openhsi_shared.datacube.engine import CubeEngine, SaveOptions
 from openhsi_shared.datacube.keywords import read_keywords
 from openhsi_shared.datacube.labelling import Labeller
+from openhsi_shared.datacube.leaving import finish_when_dropped
 from openhsi_shared.datacube.status import Status
 from openhsi_shared.datacube.transforming import Functions, Transforming
 from openhsi_shared.errors import ArgumentError, SettingsError
@@ -104,8 +103,7 @@ class SharedDataCube(Transforming):
         if self._calibration_sha256:
             about["calibration_sha256"] = self._calibration_sha256
         self._labeller = Labeller(about, self._source_metadata())
-        self._finalizer = weakref.finalize(self, _dropped, self._engine, type(self).__name__)
-        self._finalizer.atexit = False  # then `leaving` does it
+        self._finalizer = finish_when_dropped(self, self._engine)
 
     def _source_keywords(self) -> set[str]:
         """Keywords that are neither settings nor ours, but the source's."""
@@ -388,10 +386,3 @@ class SharedDataCube(Transforming):
         rows, n_lines, bands = self.dc_shape
         cube = f"{rows} x {n_lines} lines x {bands} {self.dtype_out}, level {self.processing_lvl}"
         return f"{type(self).__name__}({cube}, {self.n_collected} collected)"
-
-
-def _dropped(engine: CubeEngine, name: str) -> None:
-    """Nobody holds the cube any more, and nobody closed it: its saves are finished all the same."""
-    if engine.writer.is_started:
-        warnings.warn(f"a {name} was dropped and not closed: use it in a `with` block", ResourceWarning, stacklevel=1)
-    engine.close()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.buffers.arrays import CircArrayBuffer
 from openhsi_shared.capture.loop import FrameLoop
+from openhsi_shared.datacube.leaving import close_at_exit
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.drivers import FrameSource, FrameStamp
@@ -154,6 +155,8 @@ def _once(method: Callable[..., Any], streaming: bool) -> Callable[..., Any]:
                 self._is_streaming = False  # given up; one that could not start may try again
             raise
         self._is_streaming = streaming
+        if streaming:
+            close_at_exit(self._close_source)
         return answer
 
     idempotent._is_idempotent = True  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ add theirs by an entry point in the group `openhsi_shared.drivers`; their author
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from importlib import metadata
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -23,6 +23,7 @@ __all__ = [
     "FrameSource",
     "FrameStamp",
     "FrameStatus",
+    "HasProvenance",
     "HasTemperature",
     "driver_class",
     "driver_names",
@@ -127,6 +128,14 @@ class HasTemperature(Protocol):
 
     def temperature_celsius(self) -> float:
         """Return the temperature now, or NaN; called from a thread of its own, about once a second."""
+
+
+@runtime_checkable
+class HasProvenance(Protocol):
+    """A camera that has more to tell in the attributes of its files."""
+
+    def provenance(self) -> Mapping[str, Any]:
+        """Return attributes; asked at every save, between two lines, so it must not ask the camera."""
 
 
 def _entry_points() -> dict[str, metadata.EntryPoint]:

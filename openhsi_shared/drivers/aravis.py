@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp, FrameStatus
-from openhsi_shared.drivers.connected import GIGE_PERIOD, Unpack
+from openhsi_shared.drivers.connected import GIGE_PERIOD, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, Kind
 from openhsi_shared.errors import CameraError, CameraNotFound
 from openhsi_shared.settings import nearest_name
@@ -58,7 +58,7 @@ def connect(serial_num: str | None) -> "AravisConnection":
     try:
         camera = Aravis.Camera.new(Aravis.get_device_id(index))
     except GLib.Error as error:
-        raise CameraError(f"the camera {name} cannot be opened: {error}; is it open in another program?") from error
+        raise cannot_be_opened(f"the camera {name}", error) from error
     is_local = str(Aravis.get_device_address(index)).startswith("127.")
     return AravisConnection(camera, name, is_local=is_local)
 

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp, FrameStatus
-from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
-from openhsi_shared.drivers.features import Feature, Kind, reason, value_of
-from openhsi_shared.errors import CameraError, CameraNotFound
+from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack, cannot_be_opened
+from openhsi_shared.drivers.features import Feature, Kind, value_of
+from openhsi_shared.errors import CameraNotFound
 from openhsi_shared.settings import nearest_name
 
 with warnings.catch_warnings():  # where DeprecationWarning is an error, importing pypylon kills the interpreter
@@ -64,7 +64,7 @@ class BaslerDriver(ConnectedDriver):
             camera = pylon.InstantCamera(factory.CreateDevice(found[serial]))
             camera.Open()
         except genicam.GenericException as error:
-            raise CameraError(f"{name} cannot be opened: {reason(error)}; is it open in another program?") from error
+            raise cannot_be_opened(name, error) from error
         return BaslerConnection(camera, name)
 
     def _exposure(self, connection: Connection) -> Feature | None:

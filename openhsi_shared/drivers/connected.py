@@ -40,7 +40,7 @@ from openhsi_shared.errors import (
 )
 from openhsi_shared.settings import CameraSettings
 
-__all__ = ["GIGE_PERIOD", "ConnectedDriver", "Connection"]
+__all__ = ["GIGE_PERIOD", "ConnectedDriver", "Connection", "cannot_be_opened"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,11 @@ class Connection(FeatureTree, Protocol):
 
     def is_gone(self) -> bool:
         """Whether the camera can no longer be reached. Raises nothing."""
+
+
+def cannot_be_opened(which: str, error: Exception) -> CameraError:
+    """What is told when a package refuses to open a camera that is there."""
+    return CameraError(f"{which} cannot be opened: {reason(error)}; is it open already, here or in another program?")
 
 
 class ConnectedDriver:
@@ -267,6 +272,10 @@ class ConnectedDriver:
                 raise CameraError(f"{self._name} does not tell its temperature: {reason(error)}") from error
         return math.nan if celsius is None else float(celsius)
 
+    def provenance(self) -> dict[str, Any]:
+        """See `HasProvenance`."""
+        return {"camera_name": self._name}
+
     def stop(self) -> None:
         """Stop streaming; what waits in the queue is gone."""
         if self._is_streaming and self._connection is not None:
@@ -275,11 +284,13 @@ class ConnectedDriver:
 
     def close(self) -> None:
         """Stop, and give the camera back."""
-        self.stop()
-        with self._closing:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                self._quietly(connection.close, connection)
+        try:
+            self.stop()
+        finally:
+            with self._closing:
+                connection, self._connection = self._connection, None
+                if connection is not None:
+                    self._quietly(connection.close, connection)
 
     # ---- what is told ----
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp, FrameStatus
-from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
+from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, Kind, value_of
-from openhsi_shared.errors import CameraError, CameraNotFound
+from openhsi_shared.errors import CameraNotFound
 from openhsi_shared.settings import nearest_name
 
 try:
@@ -66,9 +66,7 @@ class FlirDriver(ConnectedDriver):
             try:
                 camera.Init()
             except PySpin.SpinnakerException as error:
-                raise CameraError(
-                    f"the FLIR camera {serial} cannot be opened: {error}; is it open in another program?"
-                ) from error
+                raise cannot_be_opened(f"the FLIR camera {serial}", error) from error
             return FlirConnection(system, cameras, camera, str(serial))
         except BaseException:
             camera = None

@@ -93,7 +93,7 @@ class GenICamDriver(ConnectedDriver):
             harvester.reset()
             raise CameraError(
                 f"the GenICam camera cannot be opened: {reason(error)}; "
-                "is it open in another program, or its file .cti broken?"
+                "is it open already, here or in another program, or its file .cti broken?"
             ) from error
         except BaseException:
             harvester.reset()

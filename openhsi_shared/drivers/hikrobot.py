@@ -22,11 +22,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp, FrameStatus
-from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
+from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, value_of
 from openhsi_shared.drivers.hikrobot_features import MvsError, MvsFeature, checked
 from openhsi_shared.drivers.packed import bytes_behind
-from openhsi_shared.errors import CameraError, CameraNotFound
+from openhsi_shared.errors import CameraNotFound
 from openhsi_shared.settings import nearest_name
 
 FOLDERS = (
@@ -87,9 +87,7 @@ class HikrobotDriver(ConnectedDriver):
                 camera.MV_CC_DestroyHandle()
                 raise
         except MvsError as error:
-            raise CameraError(
-                f"the Hikrobot camera {serial} cannot be opened: {error}; is it open in another program?"
-            ) from error
+            raise cannot_be_opened(f"the Hikrobot camera {serial}", error) from error
         name = f"Hikrobot {_texts_of(found[serial])[0]} {serial}"
         return HikrobotConnection(camera, name, is_gige=found[serial].nTLayerType == GIGE)
 

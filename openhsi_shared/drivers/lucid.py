@@ -16,10 +16,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp, FrameStatus
-from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
+from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, Kind, NodeWithValue, value_of
 from openhsi_shared.drivers.packed import bytes_behind
-from openhsi_shared.errors import CameraError, CameraNotFound
+from openhsi_shared.errors import CameraNotFound
 from openhsi_shared.settings import nearest_name
 
 try:
@@ -56,9 +56,7 @@ class LucidDriver(ConnectedDriver):
         try:
             (device,) = system.create_device(found[serial])
         except ARENA_ERRORS as error:
-            raise CameraError(
-                f"the Lucid camera {serial} cannot be opened: {error}; is it open in another program?"
-            ) from error
+            raise cannot_be_opened(f"the Lucid camera {serial}", error) from error
         return LucidConnection(device, f"Lucid {found[serial].get('model', '')} {serial}".replace("  ", " "))
 
     def _binning(self) -> tuple[int, int]:

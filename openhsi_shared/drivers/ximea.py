@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp
-from openhsi_shared.drivers.connected import ConnectedDriver, Connection, Unpack
+from openhsi_shared.drivers.connected import ConnectedDriver, Connection, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, set_window
 from openhsi_shared.drivers.packed import PIXEL_FORMATS, PixelFormat
 from openhsi_shared.drivers.ximea_features import Exposure, WindowNumber
-from openhsi_shared.errors import ArgumentError, CameraError, CameraNotFound, SettingsError
+from openhsi_shared.errors import ArgumentError, CameraNotFound, SettingsError
 from openhsi_shared.settings import CameraSettings, nearest_name
 
 try:
@@ -47,6 +47,8 @@ __all__ = ["XimeaDriver"]
 
 logger = logging.getLogger(__name__)
 
+XIMEA_ERRORS: tuple[type[Exception], ...] = (xiapi.Xi_error, RuntimeError)
+"""RuntimeError: what the package itself says of a camera that is open already, or not open."""
 TIMEOUT, NO_DEVICE = 10, 56
 NOT_THERE = {12, 26, 100, 106, 107}
 """A parameter that this camera or this version does not know."""
@@ -77,7 +79,7 @@ class XimeaDriver(ConnectedDriver):
         self.skipped_at_start: Mapping[str, int] = MappingProxyType({})
         """What the camera had skipped when it was started, by "api" and "transport"."""
         self.skipped_at_end: Mapping[str, int] = MappingProxyType({})
-        """The same when it was stopped: what was added is in the gaps of the frame ids as well."""
+        """The same a second ago, or when it was stopped: what was added is in the gaps of the frame ids as well."""
 
     def _connect(self) -> Connection:
         camera = xiapi.Camera()
@@ -86,16 +88,14 @@ class XimeaDriver(ConnectedDriver):
                 camera.open_device()
             else:
                 camera.open_device_by_SN(self._serial_num)
-        except xiapi.Xi_error as error:
+        except XIMEA_ERRORS as error:
             which = "" if self._serial_num is None else f" with the serial number {self._serial_num!r}"
-            if error.status == NO_DEVICE:
+            if getattr(error, "status", None) == NO_DEVICE:
                 raise CameraNotFound(
                     f"no XIMEA camera{which} was found: check power and cable, and see in XIMEA's xiCamTool which "
                     "there are; a camera whose program crashed may have to be replugged"
                 ) from error
-            raise CameraError(
-                f"the XIMEA camera{which} cannot be opened: {error}; is it open in another program?"
-            ) from error
+            raise cannot_be_opened(f"the XIMEA camera{which}", error) from error
         return XimeaConnection(camera, self._images_per_buffer)
 
     def _prepare(self, connection: Any) -> PixelFormat:
@@ -154,6 +154,8 @@ class XimeaDriver(ConnectedDriver):
         return Exposure(connection)
 
     def _temperature(self, connection: Any) -> float:
+        if self._is_streaming:  # asked once a second, in a thread of its own: just the place for it
+            self.skipped_at_end = connection.skipped()
         return float(connection.camera.get_temp())
 
     def _learn(self, connection: Any) -> None:
@@ -167,7 +169,12 @@ class XimeaDriver(ConnectedDriver):
         was_streaming = self._is_streaming
         super().start()
         if not was_streaming and isinstance(self._connection, XimeaConnection):
-            self.skipped_at_start = self._connection.skipped()
+            self.skipped_at_start = self.skipped_at_end = self._connection.skipped()
+
+    def provenance(self) -> dict[str, Any]:
+        """See `HasProvenance`: with what the API and the transport have skipped since the camera was switched on."""
+        at_start = {f"skipped_by_{name}_at_start": n for name, n in self.skipped_at_start.items()}
+        return super().provenance() | at_start | {f"skipped_by_{name}": n for name, n in self.skipped_at_end.items()}
 
     def stop(self) -> None:
         """Stop streaming; what waits in the queue is gone."""
@@ -180,7 +187,7 @@ class XimeaDriver(ConnectedDriver):
 class XimeaConnection:
     """An open XIMEA camera."""
 
-    errors: tuple[type[Exception], ...] = (xiapi.Xi_error,)
+    errors = XIMEA_ERRORS
 
     def __init__(self, camera: Any, images_per_buffer: int) -> None:
         self.camera = camera
@@ -304,7 +311,7 @@ class XimeaConnection:
             for name, selector in COUNTERS.items():
                 self.camera.set_counter_selector(selector)
                 found[name] = int(self.camera.get_counter_value())
-        except xiapi.Xi_error as error:
+        except (xiapi.Xi_error, RuntimeError, AttributeError) as error:
             logger.info("%s does not count what it skips: %s", self.name, error)
         return MappingProxyType(found)
 

@@ -46,6 +46,77 @@ def test_what_others_registered_with_atexit_runs_as_well(tmp_path):
     assert (code, output) == (0, "others\n")
 
 
+@pytest.mark.parametrize("how", ["", "cam.close()"])
+def test_ctrl_c_while_the_last_saves_are_waited_for_ends_the_program_and_loses_nothing(tmp_path, how):
+    interrupt = """
+wait = cam._engine.writer.wait_until_settled
+def interrupted(patience_s=None):
+    os.kill(os.getpid(), signal.SIGINT)
+    return wait(patience_s)
+cam._engine.writer.wait_until_settled = interrupted
+"""
+    code, output, _ = run(f"import atexit\natexit.register(print, 'others')\n{PENDING}{interrupt}{how}", tmp_path)
+    assert (code, output) == (-signal.SIGINT, "others\n")
+    wait_for(lambda: not processes_in(tmp_path))
+    assert account(tmp_path / "out") == (list(range(48)), [])
+    assert len(list(tmp_path.rglob("*.png"))) == 6
+
+
+TOLD = (
+    CAMERA
+    + """
+import gc, os, sys, threading
+from openhsi_shared.drivers.simulated import SimulatedDriver
+class Told(SimulatedDriver):
+    def close(self):
+        print("given back", flush=True)
+        super().close()
+class ToldCamera(SharedSimulatedCamera):
+    def _driver_class(self):
+        return Told
+cam = ToldCamera(mode="counting", resolution=(16, 32), row_slice=None, cal_path="", n_lines=8)
+"""
+)
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+@pytest.mark.parametrize(
+    ("end", "exit_code"),
+    [
+        ("", 0),
+        ("sys.exit(3)", 3),
+        ("1 / 0", 1),
+        ("del cam; gc.collect(); print('still here', flush=True); os._exit(4)", 4),
+        ("(lambda held: None)(cam); threading.Thread(target=lambda: cam.n_lines).start()", 0),
+        ("cam.close()", 0),
+        ("cam.reinitialise(n_lines=5); cam.close(); os._exit(5)", 5),
+    ],
+)
+def test_a_camera_is_given_back_in_whatever_way_the_program_ends(tmp_path, end, exit_code, has_begun):
+    collect = "cam.collect(progress=False)" if has_begun else ""
+    code, output, _ = run(f"{TOLD}\n{collect}\n{end}\n", tmp_path)
+    assert code == exit_code
+    told = ["given back"] * (2 if "reinitialise" in end else 1)
+    assert output.split("\n")[:-1] == ([*told, "still here"] if "still" in end else told)
+
+
+def test_a_camera_of_the_users_is_stopped_at_the_end(tmp_path):
+    program = """
+from openhsi_shared import SharedOpenHSI
+import numpy as np
+class Mine(SharedOpenHSI):
+    def start_cam(self):
+        print("started")
+    def stop_cam(self):
+        print("stopped")
+    def get_img(self):
+        return np.zeros((3, 4), np.uint16)
+cam = Mine(n_lines=2, resolution=(3, 4))
+cam.collect(progress=False)
+"""
+    assert run(program, tmp_path)[:2] == (0, "started\nstopped\n")
+
+
 FAILED = (
     CAMERA
     + """

@@ -8,6 +8,7 @@ import sys
 import netCDF4
 import numpy as np
 import pytest
+from helpers import wait_for
 
 pytest.register_assert_rewrite("vendor_contract")
 from vendor_contract import COLUMNS, ROWS, STAND_INS, scene  # noqa: E402 - after the line above
@@ -73,6 +74,24 @@ def test_what_the_camera_lost_is_in_the_status_and_in_the_file(bench, tmp_path):
         assert cam.status().lines_lost == sensor.n_skipped == 5
     assert columns_of(saving.result().path)[1] == [0, 1, 2, 3, 9, 10]
     assert saving.result().lines_lost == 5
+
+
+def test_the_file_names_the_camera_and_what_its_api_and_transport_skipped(bench, tmp_path):
+    sensor = bench.sensors[0]
+    with cameras.SharedXimeaCamera(n_lines=2, exposure_ms=1) as cam:
+        cam.collect(progress=False)
+        sensor.n_skipped, sensor.n_lost_on_the_way = 3, 1
+        wait_for(lambda: cam.driver.skipped_at_end["transport"] == 1)  # it is asked beside the loop, now and then
+        saving = cam.save(tmp_path)
+    with netCDF4.Dataset(saving.result().path) as file:
+        assert file.camera_name == f"XIMEA {sensor.model} {sensor.serial}"
+        told = {name: int(file.getncattr(name)) for name in file.ncattrs() if name.startswith("skipped_by")}
+    assert told == {
+        "skipped_by_api_at_start": 0,
+        "skipped_by_transport_at_start": 0,
+        "skipped_by_api": 3,
+        "skipped_by_transport": 1,
+    }
 
 
 @pytest.mark.parametrize(("name", "rounding_us"), OTHERS)

@@ -113,6 +113,26 @@ class TestXimeaDriver(VendorContract):
         assert driver.skipped_at_end == {"api": 4, "transport": 1}
         assert "skipped" in caplog.text
 
+    def test_a_version_that_counts_nothing_records_all_the_same(self, make, bench, monkeypatch):
+        from ximea import xiapi
+
+        monkeypatch.delattr(xiapi.Camera, "set_counter_selector")
+        driver = make()
+        driver.start()
+        assert [stamp.frame_id for stamp in read(driver, 3)[1]] == [0, 1, 2]
+        driver.stop()
+        assert driver.skipped_at_end == {}
+
+    def test_a_version_that_says_in_its_own_words_that_it_is_open_is_understood(self, make, bench, monkeypatch):
+        from ximea import xiapi
+
+        def refuse(self):
+            raise RuntimeError("Device already opened")
+
+        monkeypatch.setattr(xiapi.Camera, "open_device", refuse)
+        with pytest.raises(CameraError, match=r"cannot be opened: Device already opened; is it open already, here or"):
+            make()
+
     def test_many_frames_in_one_buffer_are_no_loss(self, make, bench):
         driver = make(images_per_buffer=3)
         assert ("output_bit_packing", 0) in bench.sensors[0].calls
