@@ -43,6 +43,8 @@ class SharedSimulatedCamera(DriverCamera):
         """As `SharedDataCube`; the files that come with the package are used where none is given."""
         if cal_path is None and "pkl_path" not in keywords:
             cal_path = CALIBRATION_PATH
+        if not json_path and "resolution" in keywords:
+            keywords = {"row_slice": None} | keywords  # the file's are rows of its own resolution
         super().__init__(n_lines, processing_lvl, json_path or SETTINGS_PATH, cal_path, print_settings, **keywords)
 
     def mode_change(self, mode: str | None) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "RingNotFound",
     "SaveError",
     "SettingsError",
+    "SettingsNotFound",
     "SourceEnded",
     "UnknownKeyword",
     "ViewerError",
@@ -55,6 +56,10 @@ class PackageMissing(OpenHSIError, ImportError):
 
 class SettingsError(OpenHSIError, ValueError):
     """A settings file, or one of its values, cannot be used."""
+
+
+class SettingsNotFound(SettingsError, FileNotFoundError):
+    """There is no such settings file."""
 
 
 class CalibrationError(OpenHSIError, ValueError):

@@ -11,7 +11,7 @@ import math
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from pydantic import (
@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from openhsi_shared.errors import SettingsError
+from openhsi_shared.errors import SettingsError, SettingsNotFound
 
 __all__ = ["CHANGEABLE", "CameraSettings", "SettingsMapping", "nearest_name", "read_json", "read_settings"]
 
@@ -80,13 +80,15 @@ class CameraSettings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_bool_for_a_number(cls, values: Any) -> Any:
-        """Python counts true as 1; a settings file that says `true` for a number is a mistake."""
+    def _numbers_are_numbers(cls, values: Any) -> Any:
+        """Python counts true as 1, and pydantic reads "5" as 5: in a settings file, both are mistakes."""
         if isinstance(values, Mapping):
             for key, value in values.items():
                 for part in value if isinstance(value, list | tuple) else [value]:
                     if isinstance(part, bool) and key in cls.model_fields:
                         raise ValueError(f"{key} must not be true or false, got {value}")
+                    if isinstance(part, str) and key in NUMBERS:
+                        raise ValueError(f"{key}: must be a number and no text, got {_SHORT.repr(value)}")
         return values
 
     @model_validator(mode="after")
@@ -124,6 +126,9 @@ class CameraSettings(BaseModel):
         return slice(first, end)
 
 
+NUMBERS = {"resolution", "row_slice", "fwhm_nm", "exposure_ms", "luminance", "longitude", "latitude", "altitude"} | {
+    *("binxy", "win_offset", "win_resolution")
+}
 OF_THE_SCENE = {"longitude", "latitude", "altitude", "datetime_str"} | {"radiosonde_station_num", "radiosonde_region"}
 CHANGEABLE = frozenset({"exposure_ms", "camera_id", "sixs_path", *OF_THE_SCENE})
 """Settings of an open camera that may change: it does so at once, or they describe something else than the camera."""
@@ -142,7 +147,7 @@ class SettingsMapping(MutableMapping[str, Any]):
         self.model = model
         self.not_known: frozenset[str] = frozenset()
         """Keys whose true value nobody knows, such as the exposure of a camera that does not tell it: shown as None."""
-        self._when_set = when_set
+        self._when_set, self._first = when_set, model
 
     def _shown(self) -> dict[str, Any]:
         return self.model.model_dump() | dict.fromkeys(self.not_known)
@@ -192,6 +197,15 @@ class SettingsMapping(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return repr(self._shown())
 
+    def begin(self) -> None:
+        """What is set from now on, or noted, has changed."""
+        self._first = self.model
+
+    def changed(self) -> dict[str, Any]:
+        """What was set or noted since `begin`."""
+        first, now = self._first.model_dump(), self.model.model_dump()
+        return {key: value for key, value in now.items() if key not in first or value != first[key]}
+
     def note(self, **values: Any) -> None:
         """Record what the camera really does, without asking it to do so."""
         self.model = make_settings(self.model.model_dump(exclude_unset=True) | values, "what the camera reports")
@@ -238,10 +252,12 @@ def read_json(path: str | Path, what: str = "settings file") -> dict[str, Any]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise SettingsNotFound(f"{what} {path} cannot be read: {error}; expected a JSON file") from error
     except (OSError, ValueError, TypeError) as error:
         raise SettingsError(f"{what} {path} cannot be read: {error}; expected a JSON file") from error
     try:
-        values = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_doubles)
+        values = json.loads(text, parse_constant=_NoNumber, object_pairs_hook=_checked_object)
         _refuse_depth(values)
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{what} {path} is broken: {error}") from error
@@ -250,8 +266,16 @@ def read_json(path: str | Path, what: str = "settings file") -> dict[str, Any]:
     return values
 
 
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
+class _NoNumber(str):
+    """NaN or Infinity, which Python's reader takes, and JSON has not."""
+
+
+def _no_numbers_in(value: Any) -> Iterator[_NoNumber]:
+    if isinstance(value, list):
+        for part in value:
+            yield from _no_numbers_in(part)
+    elif isinstance(value, _NoNumber):
+        yield value
 
 
 def _refuse_depth(values: Any) -> None:
@@ -268,11 +292,14 @@ def _refuse_depth(values: Any) -> None:
     raise ValueError(f"it is nested deeper than {MOST_LEVELS} levels")
 
 
-def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands in it twice")
+    for key, value in pairs:
+        for constant in _no_numbers_in(value):
+            raise ValueError(f"{key}: {constant} is no number of JSON")
     return values
 
 

@@ -53,6 +53,8 @@ def test_keyword_arguments_go_before_the_file(file):
     [
         ({"exposure_ms": 0}, "exposure_ms: .*greater than 0, got 0"),
         ({"exposure_ms": "fast"}, "exposure_ms: .*number.*got 'fast'"),
+        ({"exposure_ms": "5"}, "exposure_ms: must be a number and no text, got '5'"),
+        ({"resolution": ["64", 128]}, r"resolution: must be a number and no text, got \['64', 128\]"),
         ({"exposure_ms": True}, "exposure_ms must not be true or false"),
         ({"resolution": [644, True]}, "resolution must not be true or false"),
         ({"resolution": [644]}, r"resolution"),
@@ -84,8 +86,9 @@ def test_a_wrong_keyword_argument_is_named_as_one(file):
         (b"{", "is broken"),
         (b"", "is broken"),
         (b"[1, 2]", "holds a list, expected one JSON object"),
-        (b'{"exposure_ms": NaN}', "is broken: NaN is no number"),
-        (b'{"luminance": -Infinity}', "is broken: -Infinity is no number"),
+        (b'{"exposure_ms": NaN}', "is broken: exposure_ms: NaN is no number"),
+        (b'{"nodes": {"Gain": [1, [NaN]]}}', "is broken: Gain: NaN is no number"),
+        (b'{"luminance": -Infinity}', "is broken: luminance: -Infinity is no number"),
         (b'{"exposure_ms": 1e999}', "exposure_ms: .*finite"),
         (b'{"exposure_ms": 1, "exposure_ms": 2}', "is broken: the key 'exposure_ms' stands in it twice"),
         (b'{"camera_id": "\xff"}', "cannot be read"),
@@ -98,6 +101,8 @@ def test_a_broken_file_is_an_error_that_names_it(file, content, said):
 
 
 def test_a_missing_file_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_settings(tmp_path / "nowhere.json")
     with pytest.raises(SettingsError, match=r"nowhere\.json cannot be read.*expected a JSON file"):
         read_settings(tmp_path / "nowhere.json")
     with pytest.raises(SettingsError, match="cannot be read"):
@@ -230,7 +235,7 @@ def test_every_known_setting_is_either_fixed_or_free():
 def test_a_camera_is_told_the_checked_value():
     told = []
     mapping = SettingsMapping(CameraSettings(), lambda *what: told.append(what))
-    mapping["exposure_ms"] = "5"
+    mapping["exposure_ms"] = 5
     assert told == [("exposure_ms", 5.0)]
 
 

@@ -57,7 +57,7 @@ class DriverCamera(SharedOpenHSI):
         self._watch = TemperatureWatch(driver.temperature_celsius) if isinstance(driver, HasTemperature) else None
         self._giver = weakref.finalize(self, _give_back, driver, self._watch)
         self._giver.atexit = False  # then it is `close_at_exit` that does it
-        close_at_exit(self._close_source)
+        close_at_exit(self)
         try:
             self.settings.note(**self._reported(driver))
         except BaseException:
@@ -102,6 +102,9 @@ class DriverCamera(SharedOpenHSI):
         """`save`, with what the driver tells of the camera."""
         told: Mapping[str, Any] = self._driver.provenance() if isinstance(self._driver, HasProvenance) else {}
         return super().save_with({**told, **attributes}, *where, **how)
+
+    def _tell_exposure(self) -> None:
+        """Nothing: the driver was opened with it."""
 
     # ---- what users of openhsi call ----
 
@@ -150,6 +153,8 @@ class DriverCamera(SharedOpenHSI):
         except OpenHSIError:
             self.settings.note(exposure_ms=self.driver.set_exposure(self._plan.exposure_ms))
             raise
+
+    set_exposure._is_noted = True  # type: ignore[attr-defined] # it is what the camera took
 
 
 def _give_back(driver: Driver, watch: TemperatureWatch | None) -> None:

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from openhsi_shared.buffers.memory import require_memory
@@ -55,9 +56,12 @@ class Wanted:
     """Of the file as it was when it was read: it may change or vanish while the camera runs."""
 
 
-def read_keywords(keywords: Mapping[str, Any], source_names: set[str], camera: str) -> Wanted:
+def read_keywords(
+    keywords: Mapping[str, Any], source_names: set[str], camera: str, changed: Mapping[str, Any] = MappingProxyType({})
+) -> Wanted:
     """Sort `keywords` of a `camera` whose source takes `source_names`, and read the files that they name.
 
+    Settings that were `changed` since go before those of file and keywords.
     Raises UnknownKeyword with the nearest name, ArgumentError, LevelError, SettingsError or CalibrationError.
     """
     of_the_cube = {name: value for name, value in keywords.items() if name in OF_THE_CUBE}
@@ -81,7 +85,7 @@ def read_keywords(keywords: Mapping[str, Any], source_names: set[str], camera: s
     check_level(of_the_cube["processing_lvl"])
     if of_the_cube.get("custom_tfms") is not None:
         check_functions(of_the_cube["custom_tfms"])
-    settings = read_settings(of_the_cube["json_path"], of_settings)
+    settings = read_settings(of_the_cube["json_path"], {**of_settings, **changed})
     _check_frame(settings)
     return Wanted(
         **of_the_cube,

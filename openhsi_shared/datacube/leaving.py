@@ -36,10 +36,14 @@ class _Unfinished(Protocol):
     def leave(self, crashed: bool) -> Sequence[BaseException]: ...
 
 
+class _Camera(Protocol):
+    def _close_source(self) -> None: ...
+
+
 _open: dict[_Unfinished, int] = {}
 """With the process that each belongs to: a forked child inherits them, and must leave them alone."""
-_cameras: dict[weakref.WeakMethod[Callable[[], None]], int] = {}
-"""How to give them back, and the process that each belongs to."""
+_cameras: "list[tuple[weakref.ref[_Camera], int]]" = []
+"""With the process that each belongs to."""
 _hooked: set[int] = set()
 _lock = threading.Lock()
 
@@ -51,9 +55,10 @@ def finish_at_exit(unfinished: _Unfinished) -> None:
     _hook()
 
 
-def close_at_exit(close: Callable[[], None]) -> None:
-    """Let this method of a camera be called when this process ends, if somebody holds the camera then."""
-    _cameras[weakref.WeakMethod(close, lambda gone: _cameras.pop(gone, None))] = os.getpid()
+def close_at_exit(camera: _Camera) -> None:
+    """Let a camera be given back when this process ends, if somebody holds it then."""
+    _cameras[:] = [(held, owner) for held, owner in _cameras if held() not in (None, camera)]
+    _cameras.append((weakref.ref(camera), os.getpid()))
     _hook()
 
 
@@ -105,11 +110,11 @@ def _finish_all() -> None:
 
 
 def _close_cameras() -> Sequence[BaseException]:
-    for method, owner in list(_cameras.items()):
-        close = method()
-        if close is not None and owner == os.getpid():
+    for held, owner in _cameras:
+        camera = held()
+        if camera is not None and owner == os.getpid():
             try:
-                close()
+                camera._close_source()
             except Exception as error:  # noqa: BLE001 - whatever a camera raises, the others want to be closed
                 logger.warning("a camera could not be given back in good order: %s", error)
     return ()

@@ -70,6 +70,7 @@ class SharedDataCube(Transforming):
             "print_settings": print_settings,
             **keywords,
         }
+        self._changed_settings: dict[str, Any] = {}
         self._put_lock = threading.RLock()
         self._swap_waits = False
         self._configure()
@@ -78,7 +79,7 @@ class SharedDataCube(Transforming):
 
     def _configure(self) -> None:
         """Make everything that the keywords ask for; they are kept, for `reinitialise`."""
-        wanted = read_keywords(self._keywords, self._source_keywords(), type(self).__name__)
+        wanted = read_keywords(self._keywords, self._source_keywords(), type(self).__name__, self._changed_settings)
         self.n_lines, self.processing_lvl = wanted.n_lines, wanted.processing_lvl
         self.compat, self.custom_tfms = wanted.compat, wanted.custom_tfms
         self.json_path, self.cal_path = wanted.json_path, wanted.cal_path
@@ -91,6 +92,7 @@ class SharedDataCube(Transforming):
         except BaseException:
             self._close_source()
             raise
+        self.settings.begin()
         if wanted.print_settings:
             logger.info("settings: %s", self.settings)
 
@@ -315,20 +317,23 @@ class SharedDataCube(Transforming):
     def reinitialise(self, **keywords: Any) -> None:
         """Make slots and settings anew with these keywords changed. Blocks until pending saves are done.
 
-        A camera stops, and `status` counts anew. Lines that were collected and not saved are given up, unless the
+        Settings that were changed since stay so, unless `keywords` name them, or another `json_path`. A camera stops,
+        and `status` counts anew. Lines that were collected and not saved are given up, unless the
         keywords are refused. Raises a SaveError that nobody asked for with `result`; then nothing has changed.
         """
-        before = self._keywords
-        read_keywords(before | keywords, self._source_keywords(), type(self).__name__)
+        before = self._keywords, self._changed_settings
+        changed = {} if "json_path" in keywords else before[1] | self.settings.changed()
+        after = before[0] | keywords, {key: value for key, value in changed.items() if key not in keywords}
+        read_keywords(after[0], self._source_keywords(), type(self).__name__, after[1])
         self._engine.settle()
         self._close_source()
         self._engine.close()
         self._finalizer.detach()
-        self._keywords = before | keywords
+        self._keywords, self._changed_settings = after
         try:
             self._configure()
         except BaseException:
-            self._keywords = before
+            self._keywords, self._changed_settings = before
             self._configure()
             raise
 

@@ -33,15 +33,22 @@ class SharedOpenHSI(SharedDataCube):
     """A datacube in shared memory that collects from a camera, cube after cube, without stopping it in between."""
 
     _is_streaming = False
+    _is_setting_exposure = False
     _loop: FrameLoop | None = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        """Make `start_cam` and `stop_cam` idempotent: `collect` calls them, and users do so by hand, too."""
+        """Make `start_cam` and `stop_cam` idempotent: `collect` calls them, and users do so by hand, too.
+
+        `set_exposure` is called when `settings["exposure_ms"]` is set, and may set it in turn, to what it got.
+        """
         super().__init_subclass__(**keywords)
         for name, streaming in (("start_cam", True), ("stop_cam", False)):
             method = getattr(cls, name, None)
             if method is not None and not getattr(method, "_is_idempotent", False):
                 setattr(cls, name, _once(method, streaming))
+        method = getattr(cls, "set_exposure", None)
+        if method is not None and not getattr(method, "_is_noted", False):
+            cls.set_exposure = _noted(method)  # type: ignore[attr-defined]
 
     # ---- the camera ----
 
@@ -129,6 +136,24 @@ class SharedOpenHSI(SharedDataCube):
         self._loop = None
         super()._configure()
 
+    def _apply_setting(self, key: str, value: Any) -> None:
+        if key == "exposure_ms" and not self._is_setting_exposure and hasattr(self, "set_exposure"):
+            self.set_exposure(value)
+        else:
+            super()._apply_setting(key, value)
+
+    def reinitialise(self, **keywords: Any) -> None:
+        """See `SharedDataCube`. A camera of yours is told its exposure, where that has changed."""
+        before = self._known_exposure_ms
+        super().reinitialise(**keywords)
+        if self._known_exposure_ms != before:
+            self._tell_exposure()
+
+    def _tell_exposure(self) -> None:
+        """Let the hardware do what `settings` say since they were made anew."""
+        if hasattr(self, "set_exposure"):
+            self.set_exposure(self._known_exposure_ms)
+
     def _use_exposure(self) -> None:
         super()._use_exposure()
         if self._loop is not None:
@@ -156,11 +181,31 @@ def _once(method: Callable[..., Any], streaming: bool) -> Callable[..., Any]:
             raise
         self._is_streaming = streaming
         if streaming:
-            close_at_exit(self._close_source)
+            close_at_exit(self)
         return answer
 
     idempotent._is_idempotent = True  # type: ignore[attr-defined]
     return idempotent
+
+
+def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the settings hold the exposure that `method` was told, unless it puts there what the camera really took."""
+
+    @functools.wraps(method)
+    def noted(self: SharedOpenHSI, exposure_ms: float, *args: Any, **keywords: Any) -> Any:
+        was_setting, before = self._is_setting_exposure, self.settings.model
+        self._is_setting_exposure = True
+        try:
+            answer = method(self, exposure_ms, *args, **keywords)
+        finally:
+            self._is_setting_exposure = was_setting
+        if self.settings.model is before:
+            self.settings.note(exposure_ms=exposure_ms)
+            self._use_exposure()
+        return answer
+
+    noted._is_noted = True  # type: ignore[attr-defined]
+    return noted
 
 
 class _Methods:

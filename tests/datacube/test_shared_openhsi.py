@@ -263,6 +263,35 @@ def test_reinitialise_makes_slots_and_settings_anew(tmp_path):
         assert len(read(cam.save(tmp_path).result(20).path).numbers) == 4
 
 
+def test_settings_that_were_changed_stay_so_when_slots_are_made_anew(tmp_path):
+    (tmp_path / "other.json").write_text('{"resolution": [16, 32], "exposure_ms": 9}')
+    with _camera(exposure_ms=2, longitude=1) as cam:
+        cam.set_exposure(5)
+        cam.settings["longitude"] = 12.5
+        cam.settings["pilot"] = "Ada"
+        cam.settings["altitude"] = 3
+        del cam.settings["altitude"]
+        for change in ({"n_lines": 4}, {"processing_lvl": 0}, {"longitude": 13.5}):
+            cam.reinitialise(**change)
+        assert [cam.settings[key] for key in ("exposure_ms", "longitude", "pilot")] == [5, 13.5, "Ada"]
+        assert cam.settings["altitude"] is None
+        with pytest.raises(SettingsError):
+            cam.reinitialise(exposure_ms=-1)
+        cam.set_processing_lvl(-1)
+        assert cam.driver.set_exposure(cam.settings["exposure_ms"]) == cam.settings["exposure_ms"] == 5
+        cam.reinitialise(exposure_ms=3)
+        assert cam.settings["exposure_ms"] == 3
+        cam.reinitialise(json_path=tmp_path / "other.json", exposure_ms=4)
+        assert (cam.settings["exposure_ms"], cam.settings["longitude"]) == (4, 13.5)  # keywords go before any file
+        assert "pilot" not in cam.settings
+
+
+def test_the_simulated_camera_takes_any_resolution():
+    with SharedSimulatedCamera(n_lines=2, resolution=(200, 400)) as cam:
+        cam.collect()
+        assert cam.dc.data.shape == (200, 2, 400)
+
+
 def test_a_refused_reinitialise_costs_no_line(tmp_path):
     with _camera() as cam:
         cam.collect()

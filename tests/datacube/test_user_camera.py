@@ -293,3 +293,45 @@ def test_a_program_without_a_guard_works_whatever_the_start_method(tmp_path, how
     assert (code, output, errors) == (0, "main\nstart True\nstop\n", "")
     lines = np.concatenate([saved.lines for saved in cubes_in(tmp_path / "out")])
     assert lines[:, 0, 0].tolist() == list(range(1, 25))
+
+
+# ---- its exposure ----
+
+
+class Rounding(MyBase):
+    def set_exposure(self, exposure_ms):
+        super().set_exposure(exposure_ms)
+        self.settings["exposure_ms"] = round(exposure_ms)
+
+
+class SharedRounding(Rounding, SharedOpenHSI):
+    pass
+
+
+@pytest.mark.parametrize(("camera", "taken"), [(SharedMine, 4.7), (SharedRounding, 5.0)])
+@pytest.mark.parametrize("how", ["settings", "set_exposure", "reinitialise"])
+def test_its_hardware_does_the_exposure_that_settings_and_files_tell(tmp_path, camera, taken, how):
+    with _mine(camera, exposure_ms=2) as cam:
+        assert cam.told == []  # the hardware is not there while settings are read
+        if how == "settings":
+            cam.settings["exposure_ms"] = 4.7
+        elif how == "set_exposure":
+            cam.set_exposure(4.7)
+        else:
+            cam.reinitialise(exposure_ms=4.7)
+        assert (cam.told, cam.settings["exposure_ms"]) == ([4.7], taken)
+        cam.reinitialise(n_lines=2)
+        assert (cam.told, cam.settings["exposure_ms"]) == ([4.7], taken)
+        cam.collect()
+        assert read(cam.save(tmp_path).result(20).path).attributes["exposure_ms"] == taken
+
+
+def test_an_exposure_that_its_hardware_refuses_is_not_told_as_if_it_were_true():
+    class Strict(MyBase, SharedOpenHSI):
+        def set_exposure(self, exposure_ms):
+            raise ValueError(f"{exposure_ms} ms is too long")
+
+    with _mine(Strict, exposure_ms=2) as cam:
+        with pytest.raises(ValueError, match=r"9\.0 ms is too long"):
+            cam.settings["exposure_ms"] = 9
+        assert cam.settings["exposure_ms"] == 2
