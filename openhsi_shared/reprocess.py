@@ -366,9 +366,10 @@ class ProcessDatacube(ProcessRawDatacube):
             step.endswith("_bin") for step in rest if wanted.index(step) > wanted.index("dn2rad")
         )
         if wanted[: len(done)] != done or (radiance_is_binned and self.compat is None):
+            way = "give it to ProcessRawDatacube" if before == -1 else "begin with the raw cube"
             raise LevelError(
-                f"level {after} cannot be made of lines of level {before} ({self.source_path}): "
-                "begin with the raw cube, or say what is to be done with custom_tfms or load_next_tfms"
+                f"level {after} cannot be made of lines of level {before} ({self.source_path}) from step to step: "
+                f"{way}, or say what is to be done with custom_tfms or load_next_tfms"
             )
         return rest
 

@@ -336,6 +336,8 @@ def test_what_cannot_be_undone_is_refused(saved, cal_path):
         ProcessDatacube(path, 2, cal_path=cal_path)
     with pytest.raises(LevelError, match="level 8 cannot be made of lines of level 4"):
         ProcessDatacube(path, 8, cal_path=cal_path)
+    with pytest.raises(LevelError, match=r"level 8 cannot .* of level -1 .*: give it to ProcessRawDatacube"):
+        ProcessDatacube(saved(-1), 8, cal_path=cal_path)
     with pytest.raises(LevelError, match="level 5 cannot be made of lines of level 1"):
         ProcessDatacube(saved(1), 5, cal_path=cal_path)
 

@@ -241,6 +241,8 @@ class Intake:
         if now - then > 500_000_000:
             self._rate = 1e9 * (n - n_then) / (now - then)
             self._rate_from = (now, n)
+        elif n_then == 0 and now > then:  # it has just begun
+            return 1e9 * n / (now - then)
         return self._rate
 
     def peek_free(self) -> int | None:

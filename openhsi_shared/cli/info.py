@@ -41,7 +41,7 @@ def info(files: tuple[Path, ...]) -> None:
             rows += [(key, _short(value)) for key, value in cube.attributes.items() if key not in TOLD_APART]
         click.echo(f"{file}")
         for name, words in rows:
-            click.echo(f"{name:28}{words}")
+            click.echo(f"{name:27} {words}")
 
 
 def _about_lines(cube: "OpenCube") -> Iterator[tuple[str, str]]:

@@ -31,7 +31,7 @@ def verify(context: click.Context, /, paths: tuple[Path, ...]) -> None:
         report = verify_cube(cube)
         n_bad += not report.ok
         for problem in report.problems:
-            tqdm.write(f"{cube}: {problem}")
+            tqdm.write(problem if problem.startswith(f"{cube}: ") else f"{cube}: {problem}")
             n_problems += 1
     click.echo(f"{len(cubes) - n_bad} of {len(cubes)} cubes are whole")
     if n_bad or n_problems:

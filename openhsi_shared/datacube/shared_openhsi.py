@@ -72,11 +72,14 @@ class SharedOpenHSI(SharedDataCube):
 
     @property
     def cam_temperatures(self) -> CircArrayBuffer:
-        """Temperatures of the lines of the cube being filled, in degrees Celsius: a copy, `data` in time order."""
+        """Temperatures of the lines of the cube being filled, in degrees Celsius: a copy, `data` in time order.
+
+        Before the first line it is one NaN.
+        """
         self._engine.check_usable()
         values = self._engine.intake.column("temperature")
         buffer = CircArrayBuffer((max(1, len(values)),), 0, np.float32)
-        for value in values:
+        for value in values if len(values) else [float("nan")]:
             buffer.put(value)
         return buffer
 

@@ -333,9 +333,10 @@ class Recording:
 
     @staticmethod
     def _show(bar: Any, status: RecordingStatus) -> None:
+        speed = f"{status.writer_mb_per_s:.0f} MB/s, " if status.cubes_saved else ""
         bar.set_postfix_str(
             f"{status.rate:.0f} lines/s, {status.lines_lost} lost, {status.slots['FREE']} slots free, "
-            f"{status.writer_mb_per_s:.0f} MB/s, {status.disk_minutes_left:.0f} min of disk left",
+            f"{speed}{status.disk_minutes_left:.0f} min of disk left",
             refresh=False,
         )
         bar.update(status.lines + status.lines_lost - bar.n)

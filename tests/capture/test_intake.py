@@ -382,9 +382,10 @@ def test_frame_that_was_looked_at_within_a_cube_is_no_gap_of_the_camera_s(caplog
 
 def test_rate_is_that_of_the_lines():
     bench = Bench(n_lines=4)
-    assert bench.intake.rate() == 0.0
+    assert bench.intake.rate() == 0.0  # before the first
     for frame_id in range(100):
         bench.take(frame_id)
+    assert bench.intake.rate() > 0  # at once
     then, _ = bench.intake._rate_from
     bench.intake._rate_from = (then - 1_000_000_000, 0)  # a second ago
     assert 80 < bench.intake.rate() <= 100

@@ -196,7 +196,7 @@ def test_one_frame_and_a_restart_is_no_doubled_frame(tmp_path):
 
 def test_temperatures_belong_to_lines_and_swap_with_the_cube(tmp_path):
     with _camera() as cam:
-        assert cam.cam_temperatures.data.shape[0] <= 1
+        assert np.isnan(cam.cam_temperatures.data).tolist() == [True]
         cam.collect()
         assert cam.cam_temperatures.data.tolist() == [20.0] * 8
         assert cam.status().temperature == 20.0
