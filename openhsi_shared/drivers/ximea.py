@@ -117,7 +117,7 @@ class XimeaDriver(ConnectedDriver):
                 "enable_output_bit_packing" if self._images_per_buffer == 1 else "disable_output_bit_packing"
             )
         camera.set_gain_direct(0)
-        camera.disable_recent_frame()
+        connection.ask("disable_recent_frame")
         self._set_window(connection)
         if self._images_per_buffer > 1:
             camera.set_imgdataformat("XI_FRM_TRANSPORT_DATA")
@@ -233,7 +233,7 @@ class XimeaConnection:
 
     def begin(self, queue: int) -> None:
         """Begin to stream, oldest frame first."""
-        self.camera.set_buffers_queue_size(queue)
+        self.ask("set_buffers_queue_size", queue)
         self.ask("set_buffer_policy", "XI_BP_SAFE")
         self._rest.clear()
         self._image = xiapi.Image()
