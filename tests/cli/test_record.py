@@ -249,7 +249,7 @@ def test_the_traceback_comes_with_v(run: Run) -> None:
     ended = run("-v", "record", "--settings", "nowhere.json")
     assert ended.code == 1
     assert "Traceback" in ended.err
-    assert "SettingsError: settings file nowhere.json" in ended.err
+    assert "SettingsNotFound: settings file nowhere.json" in ended.err
 
 
 def test_a_flight_goes_to_the_fallback_when_its_directory_vanishes(start: Run, tmp_path: Path) -> None:
