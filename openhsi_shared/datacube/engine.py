@@ -261,7 +261,7 @@ class CubeEngine:
             self.writer.abandon()  # it finishes without us
             raise
         failures = self.writer.unasked_failures()
-        if self.writer.held() or self.intake.n_lines():
+        if self.writer.held() or (crashed and self.intake.n_lines()):
             failures += self.writer.abandon()
         else:
             self._give_back()

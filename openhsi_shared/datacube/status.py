@@ -37,7 +37,9 @@ class Status:
     fill: float
     """How full the cube being filled is, 0 to 1."""
     cubes_saved: int
+    """Those that have their file."""
     cubes_pending: int
+    """Those of which the file, or the picture, is not there yet."""
     writer_mb_per_s: float
     """How fast the last cubes were written, in MB/s; NaN before the first."""
     writer_restarts: int
