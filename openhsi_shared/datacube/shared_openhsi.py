@@ -195,15 +195,16 @@ def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
     """Let the settings hold the exposure that `method` was told, unless it puts there what the camera really took."""
 
     @functools.wraps(method)
-    def noted(self: SharedOpenHSI, exposure_ms: float, *args: Any, **keywords: Any) -> Any:
+    def noted(self: SharedOpenHSI, *args: Any, **keywords: Any) -> Any:
         was_setting, before = self._is_setting_exposure, self.settings.model
         self._is_setting_exposure = True
         try:
-            answer = method(self, exposure_ms, *args, **keywords)
+            answer = method(self, *args, **keywords)
         finally:
             self._is_setting_exposure = was_setting
-        if self.settings.model is before:
-            self.settings.note(exposure_ms=exposure_ms)
+        told = [*args, *keywords.values()]
+        if told and self.settings.model is before:
+            self.settings.note(exposure_ms=told[0])
             self._use_exposure()
         return answer
 

@@ -304,11 +304,20 @@ class Rounding(MyBase):
         self.settings["exposure_ms"] = round(exposure_ms)
 
 
+class Renamed(MyBase):
+    def set_exposure(self, milliseconds):
+        super().set_exposure(milliseconds)
+
+
+class SharedRenamed(Renamed, SharedOpenHSI):
+    pass
+
+
 class SharedRounding(Rounding, SharedOpenHSI):
     pass
 
 
-@pytest.mark.parametrize(("camera", "taken"), [(SharedMine, 4.7), (SharedRounding, 5.0)])
+@pytest.mark.parametrize(("camera", "taken"), [(SharedMine, 4.7), (SharedRounding, 5.0), (SharedRenamed, 4.7)])
 @pytest.mark.parametrize("how", ["settings", "set_exposure", "reinitialise"])
 def test_its_hardware_does_the_exposure_that_settings_and_files_tell(tmp_path, camera, taken, how):
     with _mine(camera, exposure_ms=2) as cam:
@@ -316,7 +325,7 @@ def test_its_hardware_does_the_exposure_that_settings_and_files_tell(tmp_path, c
         if how == "settings":
             cam.settings["exposure_ms"] = 4.7
         elif how == "set_exposure":
-            cam.set_exposure(4.7)
+            cam.set_exposure(**{"milliseconds" if camera is SharedRenamed else "exposure_ms": 4.7})
         else:
             cam.reinitialise(exposure_ms=4.7)
         assert (cam.told, cam.settings["exposure_ms"]) == ([4.7], taken)
