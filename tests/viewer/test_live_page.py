@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="slots are handed out on Linux only"),
 ]
 
-SMALL = {**COUNTING, "rate": 200, "n_lines": 50, "queue": 9999, "progress": False}
+SMALL = {**COUNTING, "rate": 200, "n_lines": 50, "queue": 9999, "when_full": "block", "progress": False}
 
 
 def waterfall(tab):
@@ -50,7 +50,8 @@ def number_of(tab, tile):
 def test_the_page_shows_the_colours_of_the_scene_and_counts_and_asks_nobody_else(tmp_path, look, capfd):
     bands = np.repeat(np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250]], np.uint8), 8, axis=0)
     Image.fromarray(np.repeat(bands[:, None], 10, axis=1)).save(tmp_path / "picture.png")
-    keywords = {"img_path": tmp_path / "picture.png", "rate": 100, "n_lines": 40, "queue": 9999, "progress": False}
+    keywords = {"img_path": tmp_path / "picture.png", "rate": 100, "n_lines": 40, "queue": 9999}
+    keywords |= {"when_full": "block", "progress": False}
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run, run.view() as page:
         tab = look(page.url)
         tab.await_text(".badge", "RECORDING")
