@@ -204,11 +204,18 @@ class SettingsMapping(MutableMapping[str, Any]):
     def changed(self) -> dict[str, Any]:
         """What was set or noted since `begin`."""
         first, now = self._first.model_dump(), self.model.model_dump()
-        return {key: value for key, value in now.items() if key not in first or value != first[key]}
+        return {key: value for key, value in now.items() if key not in first or _differ(value, first[key])}
 
     def note(self, **values: Any) -> None:
         """Record what the camera really does, without asking it to do so."""
         self.model = make_settings(self.model.model_dump(exclude_unset=True) | values, "what the camera reports")
+
+
+def _differ(value: Any, before: Any) -> bool:
+    try:
+        return bool(value != before)
+    except ValueError:  # arrays, which differ in some places
+        return value is not before
 
 
 def make_settings(values: Mapping[str, Any], origin: str) -> CameraSettings:

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import math
+import os
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -55,7 +56,8 @@ class DriverCamera(SharedOpenHSI):
         driver.open()
         self._driver = driver
         self._watch = TemperatureWatch(driver.temperature_celsius) if isinstance(driver, HasTemperature) else None
-        self._giver = weakref.finalize(self, _give_back, driver, self._watch)
+        self._owner = os.getpid()
+        self._giver = weakref.finalize(self, _give_back, driver, self._watch, self._owner)
         self._giver.atexit = False  # then it is `close_at_exit` that does it
         close_at_exit(self)
         try:
@@ -83,7 +85,7 @@ class DriverCamera(SharedOpenHSI):
         return self._driver
 
     def _close_source(self) -> None:
-        if self._driver is not None:
+        if self._driver is not None and os.getpid() == self._owner:  # a forked child has only a copy
             try:
                 self.stop_cam()
             finally:
@@ -93,10 +95,6 @@ class DriverCamera(SharedOpenHSI):
 
     def _temperature(self) -> float:
         return self._watch.celsius if self._watch is not None else float("nan")
-
-    def _apply_setting(self, key: str, value: Any) -> None:
-        if key == "exposure_ms":
-            self.set_exposure(value)
 
     def save_with(self, attributes: Mapping[str, Any], *where: Any, **how: Any) -> SaveHandle:
         """`save`, with what the driver tells of the camera."""
@@ -157,8 +155,10 @@ class DriverCamera(SharedOpenHSI):
     set_exposure._is_noted = True  # type: ignore[attr-defined] # it is what the camera took
 
 
-def _give_back(driver: Driver, watch: TemperatureWatch | None) -> None:
+def _give_back(driver: Driver, watch: TemperatureWatch | None, owner: int) -> None:
     """Nobody holds the camera any more, and nobody closed it: else it could not be opened again."""
+    if os.getpid() != owner:
+        return
     try:
         if watch is not None:
             watch.stop()

@@ -257,7 +257,7 @@ class CubeEngine:
             self._settle_unsaved(None)
         try:
             self.finish()
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or `sys.exit` of a signal's handler
             self.writer.abandon()  # it finishes without us
             raise
         failures = self.writer.unasked_failures()

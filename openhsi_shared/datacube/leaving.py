@@ -1,10 +1,10 @@
 """When the interpreter ends, cameras are given back, pending saves are finished, and failures show in the exit status.
 
 Registered after `multiprocessing`'s own hook, so it runs before that one, which would wait for the writer without
-telling it that nothing more comes; and once more with each camera, so that it runs before the hook of the vendor's
-package. A child of `multiprocessing` ends without `atexit`, but asks the finalizers of that package, so we are one of
-them, too. An exception in either leaves status 0, so a failure that nobody asked for ends in `os._exit(1)`, and a
-Ctrl-C in what Ctrl-C usually ends in, after everything else has been done.
+telling it that nothing more comes; and once more when packages were imported, so that it runs before the hooks of a
+vendor's. A child of `multiprocessing` ends without `atexit`, but asks the finalizers of that package, so we are one of
+them, too. An exception in either leaves status 0, so a failure that nobody asked for ends in `os._exit(1)`, and Ctrl-C
+or `sys.exit` in what they usually end in, after everything else has been done.
 """
 
 import atexit
@@ -45,6 +45,8 @@ _open: dict[_Unfinished, int] = {}
 _cameras: "list[tuple[weakref.ref[_Camera], int]]" = []
 """With the process that each belongs to."""
 _hooked: set[int] = set()
+_hooked_with: set[int] = set()
+"""How many modules there were each time."""
 _lock = threading.Lock()
 
 
@@ -64,8 +66,9 @@ def close_at_exit(camera: _Camera) -> None:
 
 def _hook() -> None:
     with _lock:
-        atexit.unregister(_finish_all)
-        atexit.register(_finish_all)  # the last that was registered is the first to be called
+        if len(sys.modules) not in _hooked_with:
+            _hooked_with.add(len(sys.modules))
+            atexit.register(_finish_all)  # the last that was registered is the first to be called; twice is once
         if os.getpid() not in _hooked and multiprocessing.parent_process() is not None:
             _hooked.add(os.getpid())
             util.Finalize(None, _finish_all, exitpriority=100)
@@ -95,43 +98,42 @@ def _finish_all() -> None:
         mine = [unfinished for unfinished, owner in _open.items() if owner == os.getpid()]
         _open.clear()
     failures: list[BaseException] = []
-    was_interrupted = False
-    steps: list[Callable[[], Sequence[BaseException]]] = [_close_cameras]
+    ended_by: BaseException | None = None
+    cameras = [held() for held, owner in _cameras if owner == os.getpid()]
+    steps: list[Callable[[], Sequence[BaseException]]] = [partial(_close, camera) for camera in cameras if camera]
     steps += [partial(unfinished.leave, _has_crashed()) for unfinished in mine]
     for step in steps:
         try:
             failures += step()
-        except KeyboardInterrupt:
-            was_interrupted = True
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C, or `sys.exit` of a handler: the others want to end, too
+            ended_by = error
     for failure in failures:
         logger.error("a cube was not saved, and nobody asked for it", exc_info=failure)
-    if failures or was_interrupted:
-        _end(was_interrupted)
+    if failures or ended_by is not None:
+        _end(ended_by)
 
 
-def _close_cameras() -> Sequence[BaseException]:
-    for held, owner in _cameras:
-        camera = held()
-        if camera is not None and owner == os.getpid():
-            try:
-                camera._close_source()
-            except Exception as error:  # noqa: BLE001 - whatever a camera raises, the others want to be closed
-                logger.warning("a camera could not be given back in good order: %s", error)
+def _close(camera: _Camera) -> Sequence[BaseException]:
+    try:
+        camera._close_source()
+    except Exception as error:  # noqa: BLE001 - whatever a camera raises, lines want to be saved
+        logger.warning("a camera could not be given back in good order: %s", error)
     return ()
 
 
-def _end(was_interrupted: bool) -> NoReturn:
+def _end(ended_by: BaseException | None) -> NoReturn:
     if multiprocessing.parent_process() is None:  # a child has the hooks of its parent, and does not call them
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt, SystemExit):
             atexit._run_exitfuncs()  # what others registered; ours has nothing left to do
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    if was_interrupted:
+    if isinstance(ended_by, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
-    os._exit(1)
+    code = ended_by.code if isinstance(ended_by, SystemExit) else 1
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 
 def _has_crashed() -> bool:

@@ -321,8 +321,9 @@ class SharedDataCube(Transforming):
         and `status` counts anew. Lines that were collected and not saved are given up, unless the
         keywords are refused. Raises a SaveError that nobody asked for with `result`; then nothing has changed.
         """
-        before = self._keywords, self._changed_settings
-        changed = {} if "json_path" in keywords else before[1] | self.settings.changed()
+        changed = {key: value for key, value in self._changed_settings.items() if key in self.settings}
+        before = self._keywords, changed | self.settings.changed()
+        changed = {} if "json_path" in keywords else before[1]
         after = before[0] | keywords, {key: value for key, value in changed.items() if key not in keywords}
         read_keywords(after[0], self._source_keywords(), type(self).__name__, after[1])
         self._engine.settle()

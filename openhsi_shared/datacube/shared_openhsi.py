@@ -7,6 +7,7 @@ where MyBase calls `super().__init__(**keywords)` first, then opens its hardware
 """
 
 import functools
+import inspect
 import logging
 import time
 from collections.abc import Callable
@@ -46,8 +47,8 @@ class SharedOpenHSI(SharedDataCube):
             method = getattr(cls, name, None)
             if method is not None and not getattr(method, "_is_idempotent", False):
                 setattr(cls, name, _once(method, streaming))
-        method = getattr(cls, "set_exposure", None)
-        if method is not None and not getattr(method, "_is_noted", False):
+        method = inspect.getattr_static(cls, "set_exposure", None)
+        if inspect.isfunction(method) and not getattr(method, "_is_noted", False):
             cls.set_exposure = _noted(method)  # type: ignore[attr-defined]
 
     # ---- the camera ----
@@ -140,10 +141,16 @@ class SharedOpenHSI(SharedDataCube):
         super()._configure()
 
     def _apply_setting(self, key: str, value: Any) -> None:
-        if key == "exposure_ms" and not self._is_setting_exposure and hasattr(self, "set_exposure"):
-            self.set_exposure(value)
-        else:
-            super()._apply_setting(key, value)
+        if key == "exposure_ms" and not self._is_setting_exposure and self._has_exposure():
+            self._is_setting_exposure = True
+            try:
+                self.set_exposure(value)  # type: ignore[attr-defined]
+            finally:
+                self._is_setting_exposure = False
+        super()._apply_setting(key, value)
+
+    def _has_exposure(self) -> bool:
+        return callable(getattr(type(self), "set_exposure", None))
 
     def reinitialise(self, **keywords: Any) -> None:
         """See `SharedDataCube`. A camera of yours is told its exposure, where that has changed."""
@@ -154,8 +161,8 @@ class SharedOpenHSI(SharedDataCube):
 
     def _tell_exposure(self) -> None:
         """Let the hardware do what `settings` say since they were made anew."""
-        if hasattr(self, "set_exposure"):
-            self.set_exposure(self._known_exposure_ms)
+        if self._has_exposure():
+            self.set_exposure(self._known_exposure_ms)  # type: ignore[attr-defined]
 
     def _use_exposure(self) -> None:
         super()._use_exposure()
@@ -203,7 +210,7 @@ def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             self._is_setting_exposure = was_setting
         told = [*args, *keywords.values()]
-        if told and self.settings.model is before:
+        if told and isinstance(told[0], int | float | np.number) and self.settings.model is before:
             self.settings.note(exposure_ms=told[0])
             self._use_exposure()
         return answer

@@ -100,6 +100,52 @@ def test_a_camera_is_given_back_in_whatever_way_the_program_ends(tmp_path, end, 
     assert output.split("\n")[:-1] == ([*told, "still here"] if "still" in end else told)
 
 
+@pytest.mark.parametrize(("made", "begun"), [("before", False), ("inside", False), ("before", True)])
+def test_a_handler_of_atexit_may_still_record(tmp_path, made, begun):
+    program = f"""{CAMERA}
+import atexit
+cam = camera() if {made == "before"} else None
+def last():
+    late = cam or camera()
+    late.collect(progress=False)
+    late.save("out")
+if {begun}:
+    cam.collect(progress=False)
+    cam.save("out")
+atexit.register(last)
+"""
+    assert run(program, tmp_path)[:2] == (0, "")
+    assert len(cubes_in(tmp_path / "out")) == 1 + begun
+
+
+def test_sys_exit_of_a_signal_handler_at_the_very_end_is_obeyed_when_everything_is_saved(tmp_path):
+    terminated = """
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+wait = cam._engine.writer.wait_until_settled
+def terminated(patience_s=None):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return wait(patience_s)
+cam._engine.writer.wait_until_settled = terminated
+"""
+    assert run(f"{PENDING}{terminated}", tmp_path)[:2] == (7, "")
+    wait_for(lambda: not processes_in(tmp_path))
+    assert account(tmp_path / "out") == (list(range(48)), [])
+
+
+@pytest.mark.parametrize("how", ["del cam; gc.collect()", "cam.close()"])
+def test_a_forked_child_leaves_the_camera_of_its_parent_alone(tmp_path, how):
+    forked = f"""
+if os.fork() == 0:
+    {how}
+    os._exit(0)
+os.wait()
+cam.collect(progress=False)
+print("still there", flush=True)
+"""
+    code, output, _ = run(f"{TOLD}{forked}", tmp_path)
+    assert (code, output) == (0, "still there\ngiven back\n")
+
+
 def test_a_camera_of_the_users_is_stopped_at_the_end(tmp_path):
     program = """
 from openhsi_shared import SharedOpenHSI

@@ -14,6 +14,7 @@ from openhsi_shared.errors import (
     ClosedError,
     FrameError,
     FrameTimeout,
+    MemoryShortage,
     NothingToSave,
     SaveError,
     SettingsError,
@@ -271,10 +272,17 @@ def test_settings_that_were_changed_stay_so_when_slots_are_made_anew(tmp_path):
         cam.settings["pilot"] = "Ada"
         cam.settings["altitude"] = 3
         del cam.settings["altitude"]
+        cam.settings["dark"] = np.zeros(3)
+        cam.settings["gone"] = 1
+        cam.reinitialise(n_lines=3)
+        del cam.settings["gone"]
+        with pytest.raises(MemoryShortage):
+            cam.reinitialise(n_lines=10**9)
         for change in ({"n_lines": 4}, {"processing_lvl": 0}, {"longitude": 13.5}):
             cam.reinitialise(**change)
         assert [cam.settings[key] for key in ("exposure_ms", "longitude", "pilot")] == [5, 13.5, "Ada"]
         assert cam.settings["altitude"] is None
+        assert "gone" not in cam.settings
         with pytest.raises(SettingsError):
             cam.reinitialise(exposure_ms=-1)
         cam.set_processing_lvl(-1)

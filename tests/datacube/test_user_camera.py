@@ -1,13 +1,14 @@
 """A user's own camera class, mixed with `SharedOpenHSI` as openhsi documents it."""
 
 import re
+from typing import ClassVar
 
 import numpy as np
 import psutil
 import pytest
 from flow import CAMERA, SHAPE, account, cubes_in, frame, read, run
 
-from openhsi_shared import SharedOpenHSI
+from openhsi_shared import SharedOpenHSI, SharedSimulatedCamera
 from openhsi_shared.errors import CameraError, FrameError, NothingToSave, UnknownKeyword
 
 
@@ -260,7 +261,7 @@ def test_the_exposure_and_the_mean_work_as_the_camera_does_them(tmp_path):
 SCRIPT = (
     CAMERA
     + """
-from openhsi_shared import SharedOpenHSI
+from openhsi_shared import SharedOpenHSI, SharedSimulatedCamera
 import numpy as np, sys
 class MyBase:
     def __init__(self, **keywords):
@@ -344,3 +345,35 @@ def test_an_exposure_that_its_hardware_refuses_is_not_told_as_if_it_were_true():
         with pytest.raises(ValueError, match=r"9\.0 ms is too long"):
             cam.settings["exposure_ms"] = 9
         assert cam.settings["exposure_ms"] == 2
+
+
+class OfNoObject(MyBase):
+    told_of_all: ClassVar[list[float]] = []
+
+    @staticmethod
+    def set_exposure(exposure_ms):
+        OfNoObject.told_of_all.append(exposure_ms)
+
+
+class SharedOfNoObject(OfNoObject, SharedOpenHSI):
+    pass
+
+
+def test_set_exposure_may_be_static():
+    with _mine(SharedOfNoObject) as cam:
+        cam.settings["exposure_ms"] = 3
+        cam.reinitialise(exposure_ms=4)
+        assert OfNoObject.told_of_all == [3, 4]
+
+
+class Chatty(SharedSimulatedCamera):
+    def set_exposure(self, exposure_ms):
+        super().set_exposure(exposure_ms)
+        self.settings["exposure_ms"] = exposure_ms
+
+
+def test_a_camera_with_a_driver_may_be_told_twice():
+    with Chatty(n_lines=2, resolution=SHAPE) as cam:
+        cam.set_exposure(3)
+        cam.settings["exposure_ms"] = 4
+        assert cam.settings["exposure_ms"] == cam._plan.exposure_ms == 4
