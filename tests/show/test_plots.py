@@ -189,7 +189,8 @@ def test_quick_imshow_needs_no_screen_and_nothing_heavy():
     assert done.stdout.split("\n")[:2] == ["[]", "False False"]
 
 
-def test_a_notebook_shows_the_figure_of_quick_imshow(lines):
+def test_a_notebook_shows_the_figure_of_quick_imshow(lines, monkeypatch):
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # IPython warns where another one is active
     interactive = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell
     shell = interactive.instance()
     try:
