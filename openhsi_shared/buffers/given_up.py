@@ -58,9 +58,9 @@ class GivenUpCubes:
         self._numbers[0] = n + len(given_up.ranges)  # last, so that a cube is given up as a whole or not at all
 
     def between(self, begin: int, end: int) -> GivenUp:
-        """What the entries from `begin` to before `end` come to."""
+        """What the entries from `begin` to before `end` come to, as far as they are kept."""
         found = GivenUp()
-        for number in range(max(begin, end - MOST_KEPT), end):
+        for number in range(max(begin, self.n_noted - MOST_KEPT), end):
             at = self._place_of(number)
             _, first, last, nameless = self._numbers[at : at + N_COLUMNS].tolist()
             found += GivenUp((IdRange(first, last),), nameless)

@@ -30,10 +30,11 @@ class TemperatureWatch:
 
     def stop(self) -> None:
         """End; blocks until a reading that is under way is done."""
-        if self._thread is not None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
             self._stop.set()
-            self._thread.join()
-            self._thread = None
+            if thread is not threading.current_thread():  # there the garbage collector may have dropped the camera
+                thread.join()
 
     def _run(self) -> None:
         while not self._stop.wait(self._period_s):

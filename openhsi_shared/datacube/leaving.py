@@ -22,6 +22,8 @@ from functools import partial
 from multiprocessing import util
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+from openhsi_shared.errors import OpenHSIError
+
 if TYPE_CHECKING:
     from openhsi_shared.datacube.engine import CubeEngine
 
@@ -47,7 +49,7 @@ _cameras: "list[tuple[weakref.ref[_Camera], int]]" = []
 _hooked: set[int] = set()
 _hooked_with: set[int] = set()
 """How many modules there were each time."""
-_lock = threading.Lock()
+_lock = threading.RLock()  # the garbage collector may drop a camera while we hold it
 
 
 def finish_at_exit(unfinished: _Unfinished) -> None:
@@ -95,7 +97,7 @@ def forget(unfinished: _Unfinished) -> None:
 
 def _finish_all() -> None:
     with _lock:
-        mine = [unfinished for unfinished, owner in _open.items() if owner == os.getpid()]
+        mine = [unfinished for unfinished, owner in list(_open.items()) if owner == os.getpid()]
         _open.clear()
     failures: list[BaseException] = []
     ended_by: BaseException | None = None
@@ -105,10 +107,13 @@ def _finish_all() -> None:
     for step in steps:
         try:
             failures += step()
-        except BaseException as error:  # noqa: BLE001 - Ctrl-C, or `sys.exit` of a handler: the others want to end, too
+        except Exception as error:  # noqa: BLE001 - told below; the others want to end, too
+            failures.append(error)
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C, or `sys.exit` of a handler: obeyed below
             ended_by = error
     for failure in failures:
-        logger.error("a cube was not saved, and nobody asked for it", exc_info=failure)
+        what = "a cube was not saved, and nobody asked for it" if isinstance(failure, OpenHSIError) else "at the end"
+        logger.error("%s", what, exc_info=failure)
     if failures or ended_by is not None:
         _end(ended_by)
 

@@ -117,7 +117,7 @@ class ConnectedDriver:
         self._name = f"the {self.kind}"
         self._connection: Connection | None = None
         self._is_streaming = False
-        self._closing = threading.Lock()  # temperatures are read from a thread of their own
+        self._closing = threading.RLock()  # temperatures are read from a thread of their own, which may also drop us
         self._told: set[str] = set()
 
     # ---- what a vendor's driver says ----

@@ -34,6 +34,7 @@ def test_old_ones_make_room(cubes):
     last = 3 * MOST_KEPT - 1
     assert cubes.between(last, last + 1) == GivenUp((IdRange(10 * last, 10 * last + 4),))
     assert len(cubes.between(0, last + 1).ranges) == MOST_KEPT
+    assert cubes.between(0, MOST_KEPT) == GivenUp()  # never those that lie there now
     assert cubes.has(last)
     assert not cubes.has(last - MOST_KEPT)
 

@@ -97,3 +97,19 @@ def test_what_is_no_number_counts_as_a_failure(watch_of):
     watch.start()
     assert math.isnan(watch.celsius)
     assert watch.n_failed == 1
+
+
+def test_it_may_be_stopped_by_what_it_reads(watch_of):
+    """The garbage collector may drop a camera in any thread."""
+    ended = threading.Event()
+
+    def read():
+        if threading.current_thread() is not threading.main_thread():
+            watch.stop()
+            ended.set()
+        return 20.0
+
+    watch = watch_of(read)
+    watch.start()
+    assert ended.wait(10)
+    assert watch.n_failed == 0

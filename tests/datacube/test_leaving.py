@@ -146,6 +146,45 @@ print("still there", flush=True)
     assert (code, output) == (0, "still there\ngiven back\n")
 
 
+def test_a_camera_is_given_back_before_its_package_ends(tmp_path):
+    (tmp_path / "vendor.py").write_text("import atexit\natexit.register(print, 'the package ends')\n")
+    program = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+{TOLD}
+class OfVendor(ToldCamera):
+    def _driver_class(self):
+        import vendor
+        return Told
+other = OfVendor(mode="counting", resolution=(16, 32), row_slice=None, cal_path="", n_lines=8)
+"""
+    assert run(program, tmp_path)[1].split("\n")[:-1] == ["given back", "given back", "the package ends"]
+
+
+def test_whatever_goes_wrong_at_the_end_is_told(tmp_path):
+    code, _, errors = run(f"{PENDING}cam._engine.finish = lambda: 1 / 0\n", tmp_path)
+    assert code == 1
+    assert "ZeroDivisionError" in errors
+    wait_for(lambda: not processes_in(tmp_path))
+    assert account(tmp_path / "out") == (list(range(48)), [])
+
+
+def test_a_line_that_a_thread_adds_at_the_end_makes_no_cube(tmp_path):
+    late = """
+finish = cam._engine.finish
+def finish_late():
+    finish()
+    cam._line_lock = threading.Lock
+    cam.take_line()
+cam.start_streaming()
+cam._close_source = lambda: None
+cam._engine.finish = finish_late
+"""
+    assert run(f"{PENDING}{late}", tmp_path)[0] == 0
+    assert account(tmp_path / "out") == (list(range(48)), [])
+    assert not (tmp_path / "temporary").exists() or not cubes_in(tmp_path / "temporary")
+
+
 def test_a_camera_of_the_users_is_stopped_at_the_end(tmp_path):
     program = """
 from openhsi_shared import SharedOpenHSI

@@ -123,6 +123,19 @@ class TestXimeaDriver(VendorContract):
         driver.stop()
         assert driver.skipped_at_end == {}
 
+    def test_it_is_given_back_whatever_stopping_raises(self, make, bench, monkeypatch):
+        from ximea import xiapi
+
+        def fail(self):
+            raise KeyError("stop")
+
+        driver = make()
+        driver.start()
+        monkeypatch.setattr(xiapi.Camera, "stop_acquisition", fail)
+        with pytest.raises(KeyError):
+            driver.close()
+        assert not bench.sensors[0].is_open
+
     def test_a_version_that_says_in_its_own_words_that_it_is_open_is_understood(self, make, bench, monkeypatch):
         from ximea import xiapi
 
