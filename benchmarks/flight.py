@@ -12,11 +12,11 @@ from typing import Any
 
 import psutil
 
-from benchmarks.account import Account, Verdict
-from benchmarks.witness import WITNESS, Witness, WitnessedCamera
+from benchmarks.commit_log import WITNESS, Witness, WitnessedCamera
 from openhsi_shared import record
 from openhsi_shared.errors import OpenHSIError, RecordingError
-from openhsi_shared.processes.door import find_doors
+from openhsi_shared.processes.control_socket import find_sockets
+from tests.support.account import Account, Verdict
 
 __all__ = ["Flight", "wait_for"]
 
@@ -25,9 +25,9 @@ KEPT = 3
 LOOKER = """
 import os, sys
 from pathlib import Path
-from openhsi_shared.processes.door import knock
+from openhsi_shared.processes.control_socket import request
 while True:
-    for descriptor in knock(Path(sys.argv[1]), "slots")[1]:
+    for descriptor in request(Path(sys.argv[1]), "slots")[1]:
         os.close(descriptor)
 """
 
@@ -82,7 +82,7 @@ class Flight:
 
     def looker(self) -> subprocess.Popen[bytes] | None:
         """Somebody who looks at the slots as often as possible."""
-        doors = find_doors()
+        doors = find_sockets()
         if not doors:
             return None
         return subprocess.Popen([sys.executable, "-c", LOOKER, doors[0]], stderr=subprocess.DEVNULL)

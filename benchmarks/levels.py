@@ -22,7 +22,7 @@ from openhsi_shared.buffers.memory import PAGE, aligned_bytes, shared_array
 from openhsi_shared.calibration import Calibration, read_calibration, write_calibration
 from openhsi_shared.drivers.simulated import CALIBRATION_PATH
 from openhsi_shared.levels import LEVELS, LevelPlan
-from openhsi_shared.levels.stepwise import CHAINS, Transforms
+from openhsi_shared.levels.transforms import CHAINS, Transforms
 
 __all__ = ["run"]
 

@@ -25,7 +25,7 @@ from openhsi_shared.errors import CameraError
 
 __all__ = ["run"]
 
-STAND_INS = Path(__file__).parents[1] / "tests" / "stand_ins"
+STAND_INS = Path(__file__).parents[1] / "tests" / "support" / "stand_ins"
 VENDORS = ("SharedXimeaCamera", "SharedFlirCamera", "SharedLucidCamera", "SharedHikrobotCamera")
 
 

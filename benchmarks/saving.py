@@ -97,7 +97,7 @@ def writer_id() -> int:
 def writer_imports_bytes() -> int:
     """Private memory of a process that has imported what a writer imports, and done nothing."""
     code = (
-        "import os, openhsi_shared.writer.process\n"
+        "import os, openhsi_shared.writer.loop\n"
         "from benchmarks.measuring import private_bytes\n"
         "print(private_bytes(os.getpid()))"
     )

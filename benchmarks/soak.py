@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.account import Account
+from benchmarks.commit_log import WITNESS
 from benchmarks.measuring import Plan, machine
-from benchmarks.witness import WITNESS
 from openhsi_shared import SharedSimulatedCamera, record
+from tests.support.account import Account
 
 __all__ = ["soak"]
 

@@ -223,8 +223,8 @@ class ProcessRawDatacube(DriverCamera):
     def _frame_source(self) -> Driver:
         driver = self.driver
         if isinstance(driver, _AsRecorded):
-            driver.anchor = self._engine.intake.clock.anchor
-            self._engine.intake.times_are_recorded = True
+            driver.anchor = self._engine.filler.clock.anchor
+            self._engine.filler.times_are_recorded = True
         return driver
 
     def _temperature(self) -> float:

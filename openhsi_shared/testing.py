@@ -29,8 +29,8 @@ import pytest
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import Driver, FrameStamp, FrameStatus, HasTemperature
-from openhsi_shared.drivers.frame_ids import FrameIds
 from openhsi_shared.errors import CameraError, FrameError, FrameTimeout
+from openhsi_shared.frames.ids import FrameIds
 
 __all__ = ["CameraContract"]
 

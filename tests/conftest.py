@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,3 +60,13 @@ def _nothing_is_left_behind() -> Iterator[None]:
     while (left_files := _shared_files() - shared_before) and time.monotonic() < end:
         time.sleep(0.01)  # another program's, which runs beside us, does not stay
     assert not left_files, f"files were left in /dev/shm: {left_files}"
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give a runtime directory of its own, with a path short enough for a socket, and no screen."""
+    with tempfile.TemporaryDirectory(prefix="ohs") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        monkeypatch.delenv("DISPLAY", raising=False)
+        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+        yield Path(folder)

@@ -5,12 +5,12 @@ import json
 import netCDF4
 import numpy as np
 import pytest
-from flow import COUNTING, cubes_in
-from level_oracle import FWHM_NM, ROWS, SHAPE, Formulas, line_of, make_calibration, make_frame, make_plan
 
 from openhsi_shared import ProcessDatacube, ProcessRawDatacube, SharedDataCube, SharedSimulatedCamera, open_cube, verify
 from openhsi_shared.calibration import write_calibration
 from openhsi_shared.errors import ArgumentError, FileError, LevelError, SourceEnded, UnknownKeyword
+from tests.support.flow import COUNTING, cubes_in
+from tests.support.level_oracle import FWHM_NM, ROWS, SHAPE, Formulas, line_of, make_calibration, make_frame, make_plan
 
 N_LINES = 5
 KEPT = ("time", "temperature", "frame_id", "camera_time_ns")

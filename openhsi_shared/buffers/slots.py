@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.buffers.arrays import SharedCircArrayBuffer
-from openhsi_shared.buffers.given_up import N_NUMBERS, GivenUp, GivenUpCubes
-from openhsi_shared.buffers.losses import IdRange
+from openhsi_shared.buffers.discarded_cubes import N_NUMBERS, Discarded, DiscardedCubes
 from openhsi_shared.buffers.memory import PAGE, aligned_bytes, require_memory, shared_array
+from openhsi_shared.columns import COLUMNS
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.frames.losses import IdRange
 
 __all__ = [
-    "COLUMNS",
     "LABEL_BYTES",
     "SlotArray",
     "SlotLayout",
@@ -35,9 +35,6 @@ __all__ = [
     "Word",
     "check_label",
 ]
-
-COLUMNS: dict[str, str] = {"time_ns": "q", "frame_id": "q", "camera_time_ns": "q", "temperature": "f"}
-"""What is noted for each line: UTC in ns, the unwrapped id, the camera's own clock (-1 = unknown), degrees Celsius."""
 
 LABEL_BYTES = 2 << 20
 """Room in each slot for its label: where and how its cube is to be saved, as JSON."""
@@ -126,7 +123,7 @@ class SlotLayout:
     @property
     def total_bytes(self) -> int:
         """Bytes of shared memory in all."""
-        columns = sum(np.dtype(code).itemsize for code in COLUMNS.values()) * int(self.n_lines)
+        columns = sum(np.dtype(column.dtype).itemsize for column in COLUMNS) * int(self.n_lines)
         return int(self.n_slots) * (self.slot_bytes + columns + LABEL_BYTES) + 8 * N_NUMBERS
 
 
@@ -139,7 +136,7 @@ class SlotMemory:
     columns: Mapping[str, Any]
     words: Any
     labels: Any
-    given_up: Any
+    discarded: Any
 
     @classmethod
     def make(cls, layout: SlotLayout) -> "SlotMemory":
@@ -150,7 +147,10 @@ class SlotMemory:
         return cls(
             layout,
             shared_array("B", layout.n_slots * layout.slot_bytes + PAGE, what),
-            {name: shared_array("B", n_all * np.dtype(code).itemsize, name) for name, code in COLUMNS.items()},
+            {
+                column.name: shared_array("B", n_all * np.dtype(column.dtype).itemsize, column.name)
+                for column in COLUMNS
+            },
             shared_array("q", layout.n_slots * N_WORDS, "control words"),
             shared_array("B", layout.n_slots * LABEL_BYTES, "labels"),
             shared_array("q", N_NUMBERS, "cubes given up"),
@@ -181,15 +181,17 @@ class SlotRegister:
             for slot in range(layout.n_slots)
         ]
         self._columns = {
-            name: np.frombuffer(self.memory.columns[name], code).reshape(layout.n_slots, layout.n_lines)
-            for name, code in COLUMNS.items()
+            column.name: np.frombuffer(self.memory.columns[column.name], column.dtype).reshape(
+                layout.n_slots, layout.n_lines
+            )
+            for column in COLUMNS
         }
         self._flat_columns: dict[str, Any] = {
             name: memoryview(column.reshape(-1).data) for name, column in self._columns.items()
         }
         self._words = memoryview(self.memory.words).cast("B").cast("q")
         self._labels = np.frombuffer(self.memory.labels, np.uint8).reshape(layout.n_slots, LABEL_BYTES)
-        self._given_up = GivenUpCubes(self.memory.given_up)
+        self._discarded_cubes = DiscardedCubes(self.memory.discarded)
         self._written: list[bytes | None] = [None] * layout.n_slots
 
     def __reduce__(self) -> Any:
@@ -205,8 +207,8 @@ class SlotRegister:
         """Give the memory back, as far as nobody else holds a view of it. Nothing can be asked any more."""
         self._lines, self._columns, self._flat_columns = [], {}, {}
         self._words, self._labels = memoryview(b""), np.empty((0, 0), np.uint8)
-        self._given_up.release()
-        self.memory = dataclasses.replace(self.memory, lines=None, columns={}, words=None, labels=None, given_up=None)
+        self._discarded_cubes.release()
+        self.memory = dataclasses.replace(self.memory, lines=None, columns={}, words=None, labels=None, discarded=None)
 
     # ---- what reads ----
 
@@ -254,14 +256,16 @@ class SlotRegister:
         """The label of a slot, or nothing while it is written."""
         return self._labels[slot, : self.word(slot, Word.LABEL_LENGTH)].tobytes()
 
-    def given_up_before(self, slot: int) -> GivenUp:
+    def discarded_before(self, slot: int) -> Discarded:
         """What was given up since the cube before was closed: the file of this one must tell of it."""
         end = self.word(slot, Word.DECLARES_TO)
-        return self._given_up.between(self.word(slot, Word.DECLARES_FROM), self._given_up.n_noted if end < 0 else end)
+        return self._discarded_cubes.between(
+            self.word(slot, Word.DECLARES_FROM), self._discarded_cubes.n_noted if end < 0 else end
+        )
 
-    def is_given_up(self, slot: int) -> bool:
+    def is_discarded(self, slot: int) -> bool:
         """Whether the cube was given up: nobody must save it any more, although its slot may not be free yet."""
-        return self._given_up.has(self.word(slot, Word.CUBE))
+        return self._discarded_cubes.has(self.word(slot, Word.CUBE))
 
     # ---- what changes: the acquiring process alone ----
 
@@ -295,11 +299,11 @@ class SlotRegister:
 
     def close(self, slot: int) -> None:
         """End the cube being filled: it is FULL. What is given up from now on, the next one tells of."""
-        self._n_declared = self._given_up.n_noted
+        self._n_declared = self._discarded_cubes.n_noted
         self._set(slot, Word.DECLARES_TO, self._n_declared)
         self.mark(slot, SlotState.FULL)
 
-    def give_up(self, slot: int) -> IdRange:
+    def discard(self, slot: int) -> IdRange:
         """Note that a cube gets no file, for the next one to tell. Returns its frames, lost ones among them.
 
         With its lines go the frames lost before and within it, and what was given up before it. Overwritten lines are
@@ -309,8 +313,8 @@ class SlotRegister:
         first = int(ids[0]) if n_overwritten else self.word(slot, Word.EXPECTED_ID)
         own = IdRange(first, int(ids[-1]))
         n_nameless = self.word(slot, Word.N_LOST) + len(ids) - len(own)
-        before = self.given_up_before(slot)
-        self._given_up.note(self.word(slot, Word.CUBE), before + GivenUp((own,), n_nameless))
+        before = self.discarded_before(slot)
+        self._discarded_cubes.note(self.word(slot, Word.CUBE), before + Discarded((own,), n_nameless))
         return own
 
     def expect(self, slot: int, frame_id: int) -> None:

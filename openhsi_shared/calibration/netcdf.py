@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.calibration.heaps import refuse_endless_heaps
 from openhsi_shared.calibration.pickles import is_pickle, values_of_pickle
 from openhsi_shared.calibration.values import Calibration
 from openhsi_shared.errors import CalibrationError
+from openhsi_shared.hdf5_guard import refuse_endless_heaps
 
 __all__ = ["read_calibration", "write_calibration"]
 

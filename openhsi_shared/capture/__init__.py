@@ -1,4 +1,4 @@
 """How frames become lines in slots: the hot loop, and what it does when there is no room.
 
-`intake` owns the slot being filled, `loop` takes frames from a driver, `temperature` reads the sensor's beside it.
+`filler` owns the slot being filled, `loop` takes frames from a driver, `temperature` reads the sensor's beside it.
 """

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from openhsi_shared.cli.parallel import Died, in_processes
 from openhsi_shared.errors import ArgumentError, OpenHSIError
 from openhsi_shared.files.preview import preview_path, read_picture, write_preview
 from openhsi_shared.files.sheet import NARROWEST, Tile, contact_sheet, tile_height, tile_of
+from openhsi_shared.processes.pool import Died, in_processes
 from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, preview_bands, stretch
 
 __all__ = ["preview"]

@@ -185,7 +185,7 @@ def _terminated_is_interrupted() -> Iterator[None]:
 
 def _table(summary: "RecordingSummary", n_lines: int, directory: Path) -> str:
     """What a recording came to, for people."""
-    from openhsi_shared.buffers.losses import ranges_in_words
+    from openhsi_shared.frames.losses import ranges_in_words
 
     lost = f"{summary.lines_lost}"
     if summary.lost_ids:

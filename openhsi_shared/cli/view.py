@@ -35,12 +35,12 @@ def view(name: str | None, port: int, browser: bool) -> None:
 
 def _choose(name: str | None) -> Path:
     """The one door there is, or that of `name`. RecordingError if there is none; several are listed, exit code 1."""
-    from openhsi_shared.processes.door import find_doors, knock
+    from openhsi_shared.processes.control_socket import find_sockets, request
 
     found: dict[Path, dict[str, Any]] = {}
-    for door in find_doors():
+    for door in find_sockets():
         try:
-            words, _ = knock(door, "glance")
+            words, _ = request(door, "glance")
         except (OSError, ValueError):
             words = {"error": "it does not answer"}
         if name is None or name in (door.stem, door.stem.split("-")[1], str(words.get("program_id"))):

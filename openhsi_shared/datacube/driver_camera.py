@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.capture.temperature import TemperatureWatch
-from openhsi_shared.datacube.leaving import close_at_exit
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.drivers import (
     Driver,
@@ -23,6 +22,7 @@ from openhsi_shared.drivers import (
     needed_options,
 )
 from openhsi_shared.errors import ArgumentError, OpenHSIError, SettingsError
+from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.writer.handle import SaveHandle
 
 __all__ = ["DriverCamera"]

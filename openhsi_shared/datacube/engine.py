@@ -1,4 +1,4 @@
-"""Slots, intake and writer of one cube, kept together from the first line to the last file."""
+"""Slots, filler and writer of one cube, kept together from the first line to the last file."""
 
 import dataclasses
 import logging
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from openhsi_shared.buffers.losses import merged
 from openhsi_shared.buffers.slots import SlotLayout, SlotMemory, SlotRegister, SlotState
 from openhsi_shared.buffers.times import Clock
-from openhsi_shared.capture.intake import Intake, WhenFull
+from openhsi_shared.capture.slot_filler import SlotFiller, WhenFull
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.status import Status
 from openhsi_shared.errors import ArgumentError, ClosedError, NothingToSave, OpenHSIError
+from openhsi_shared.frames.losses import merged
 from openhsi_shared.levels import LevelPlan
 from openhsi_shared.writer.handle import SaveHandle
-from openhsi_shared.writer.orders import CubeKind, Label
+from openhsi_shared.writer.messages import CubeKind, Label
 from openhsi_shared.writer.supervisor import WriterSupervisor
 
 __all__ = ["CubeEngine", "SaveOptions"]
@@ -100,7 +100,7 @@ class CubeEngine:
         )
         self.register = SlotRegister(SlotMemory.make(layout))
         self.writer = WriterSupervisor(self.register, self.kind, options.writers, options.writer_patience_s)
-        self.intake = Intake(self.register, self.writer, options.when_full, clock)
+        self.filler = SlotFiller(self.register, self.writer, options.when_full, clock)
         self.last_directory = ""
         self.is_closed = False
         self.door: Path | None = None
@@ -120,7 +120,7 @@ class CubeEngine:
         self.check_usable()
         if self.writer.is_started:
             return
-        from openhsi_shared.datacube.leaving import finish_at_exit
+        from openhsi_shared.processes.at_exit import finish_at_exit
 
         self.writer.start()
         finish_at_exit(self)
@@ -136,9 +136,9 @@ class CubeEngine:
         """Say where cubes are to be saved if this process dies before it calls `save`."""
         self.last_directory = label.directory
         is_new = label.directory not in self._directories
-        self.intake.label = (dataclasses.replace(label, make_directory=True) if is_new else label).as_bytes
-        if self.intake.slot is not None:
-            self.register.write_label(self.intake.slot, self.intake.label)
+        self.filler.label = (dataclasses.replace(label, make_directory=True) if is_new else label).as_bytes
+        if self.filler.slot is not None:
+            self.register.write_label(self.filler.slot, self.filler.label)
 
     def save(self, label: Label) -> SaveHandle:
         """Close the cube being filled and hand it to the writer. Never blocks, once the writer is up.
@@ -147,14 +147,14 @@ class CubeEngine:
         """
         self.check_usable()
         self.start()
-        if self.intake.n_lines() == 0 and self.intake.nothing_lost_since_swap():
+        if self.filler.n_lines() == 0 and self.filler.nothing_lost_since_swap():
             raise NothingToSave("save: nothing was collected since the last save; call collect() or put() first")
         if label.directory not in self._directories:
             label = dataclasses.replace(label, make_directory=True)
-        self.intake.label = told = label.as_bytes  # refused if it is too large: before anything has changed
+        self.filler.label = told = label.as_bytes  # refused if it is too large: before anything has changed
         self._directories.add(label.directory)
         self.last_directory = label.directory
-        slot, n_lines, n_lost = self.intake.swap()
+        slot, n_lines, n_lost = self.filler.swap()
         if slot is None:
             handle = SaveHandle("cube without lines", 0, n_lost)
             handle._settle()
@@ -166,18 +166,18 @@ class CubeEngine:
         """Snapshot, after `close` the last one; never blocks for long."""
         if self._last_status is not None:
             return self._last_status
-        intake, tally = self.intake, self.writer.tally
+        filler, tally = self.filler, self.writer.tally
         n_slots = range(self.register.layout.n_slots)
         states = [self.register.state(slot) for slot in n_slots]
-        rates, gaps = list(tally.rates), intake.ledger.lost_ids()
+        rates, gaps = list(tally.rates), filler.ledger.lost_ids()
         return Status(
-            lines=intake.ledger.n_committed,
-            lines_lost=intake.ledger.n_lost + tally.n_lines_discarded,
+            lines=filler.ledger.n_committed,
+            lines_lost=filler.ledger.n_lost + tally.n_lines_discarded,
             lost_ids=merged((*gaps, *tally.discarded)) if tally.discarded else gaps,
-            lines_overwritten=intake.n_overwritten,
-            rate=intake.rate(),
+            lines_overwritten=filler.n_overwritten,
+            rate=filler.rate(),
             slots={state.name: states.count(state) for state in SlotState},
-            fill=min(1.0, intake.n_lines() / self.register.layout.n_lines),
+            fill=min(1.0, filler.n_lines() / self.register.layout.n_lines),
             cubes_saved=tally.n_saved,
             cubes_pending=self.writer.n_pending(),
             writer_mb_per_s=sum(rates) / len(rates) if rates else float("nan"),
@@ -215,7 +215,7 @@ class CubeEngine:
         if self.is_closed or os.getpid() != self._owner:
             return
         self._closer = threading.get_ident()  # else a thread that goes on saving would keep us waiting for ever
-        self.intake.log_rest_of_loss()
+        self.filler.log_rest_of_loss()
         try:
             self._settle_unsaved(rescue)
             self.finish()
@@ -228,12 +228,12 @@ class CubeEngine:
             raise failures[0]
 
     def _settle_unsaved(self, rescue: BaseException | None) -> None:
-        n = self.intake.n_lines()
+        n = self.filler.n_lines()
         if n == 0:
             return
-        slot = self.intake.slot
+        slot = self.filler.slot
         if rescue is not None and self.writer.is_started:
-            base = Label.from_bytes(self.intake.label)
+            base = Label.from_bytes(self.filler.label)
             directory = self.last_directory or self.kind.rescue_dir
             why = f"{type(rescue).__name__}: {rescue}"
             handle = self.save(
@@ -244,7 +244,7 @@ class CubeEngine:
             )
         elif slot is not None:
             self.register.mark(slot, SlotState.FREE)
-            self.intake.slot = None
+            self.filler.slot = None
             logger.warning("%d lines were collected and never saved", n)
 
     def leave(self, crashed: bool) -> list[OpenHSIError]:
@@ -252,7 +252,7 @@ class CubeEngine:
         if self.is_closed or os.getpid() != self._owner:
             return []
         self._closer = threading.get_ident()
-        self.intake.log_rest_of_loss()
+        self.filler.log_rest_of_loss()
         if not crashed:
             self._settle_unsaved(None)
         try:
@@ -261,7 +261,7 @@ class CubeEngine:
             self.writer.abandon()  # it finishes without us
             raise
         failures = self.writer.unasked_failures()
-        if self.writer.held() or (crashed and self.intake.n_lines()):
+        if self.writer.held() or (crashed and self.filler.n_lines()):
             failures += self.writer.abandon()
         else:
             self._give_back()
@@ -273,7 +273,7 @@ class CubeEngine:
         self.at_close.close()
         self.writer.stop()
         self.register.release()
-        from openhsi_shared.datacube.leaving import forget
+        from openhsi_shared.processes.at_exit import forget
 
         forget(self)
 

@@ -9,7 +9,7 @@ from typing import Any
 from openhsi_shared.dataset import cube_stem
 from openhsi_shared.errors import ArgumentError, SettingsError
 from openhsi_shared.settings import CameraSettings, read_json
-from openhsi_shared.writer.orders import Label
+from openhsi_shared.writer.messages import Label
 
 __all__ = ["Labeller"]
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.datacube.control_server import ControlServer
 from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.datacube.status import Status
-from openhsi_shared.datacube.visitors import Visitors
 from openhsi_shared.errors import ClosedError, RecordingError
 from openhsi_shared.show import table, thumbnail
 from openhsi_shared.viewer.notebook import Glance, LiveCell
@@ -26,7 +26,7 @@ class LinesSoFar:
         """See the lines that there are now. ClosedError after `close`."""
         engine = camera._engine
         engine.check_usable()
-        slot, register = engine.intake.slot, engine.register
+        slot, register = engine.filler.slot, engine.register
         self._first, n_lines = (0, 0) if slot is None else register.extent(slot)
         self._lines = register.lines(slot or 0)
         self.shape = (n_lines, *register.layout.line_shape)
@@ -61,7 +61,7 @@ def live_cell_of(camera: SharedDataCube) -> LiveCell:
     """
     engine = camera._engine
     engine.check_usable()
-    visitors = Visitors(camera, "camera", lambda seen: seen._engine.last_directory, lambda seen: seen.status())
+    visitors = ControlServer(camera, "camera", lambda seen: seen._engine.last_directory, lambda seen: seen.status())
     try:
         words, descriptors = visitors.answer("slots")
     except (OSError, AttributeError) as error:

@@ -19,10 +19,10 @@ from openhsi_shared.calibration import Calibration
 from openhsi_shared.datacube.engine import CubeEngine, SaveOptions
 from openhsi_shared.datacube.keywords import read_keywords
 from openhsi_shared.datacube.labelling import Labeller
-from openhsi_shared.datacube.leaving import finish_when_dropped
 from openhsi_shared.datacube.status import Status
 from openhsi_shared.datacube.transforming import Functions, Transforming
 from openhsi_shared.errors import ArgumentError, SettingsError
+from openhsi_shared.processes.at_exit import finish_when_dropped
 from openhsi_shared.processes.spawning import interrupt_deferred
 from openhsi_shared.settings import SettingsMapping
 from openhsi_shared.writer.handle import SaveHandle
@@ -147,9 +147,9 @@ class SharedDataCube(Transforming):
         While no slot is free, an array of one line without data.
         """
         self._engine.check_usable()
-        slot = self._engine.intake.slot
+        slot = self._engine.filler.slot
         if slot is None:
-            slot = self._engine.intake.peek_free()
+            slot = self._engine.filler.peek_free()
         if slot is None:
             rows, bands = self._plan.line_shape
             return CircArrayBuffer((rows, 1, bands), 1, self._plan.line_dtype)
@@ -180,18 +180,18 @@ class SharedDataCube(Transforming):
     def timestamps(self) -> LineTimes:
         """Times of the lines of the cube being filled; `timestamps.data` is datetime64[ns] in UTC."""
         self._engine.check_usable()
-        return LineTimes(self.n_lines, lambda: self._engine.intake.column("time_ns"))
+        return LineTimes(self.n_lines, lambda: self._engine.filler.column("time_ns"))
 
     @property
     def n_collected(self) -> int:
         """How many lines the cube being filled has."""
-        return 0 if self._engine.is_closed else self._engine.intake.n_lines()
+        return 0 if self._engine.is_closed else self._engine.filler.n_lines()
 
     @property
     def lines(self) -> NDArray[Any]:
         """Copy of the lines of the cube being filled, (along-track, cross-track, wavelength), in time order."""
         self._engine.check_usable()
-        return self._engine.intake.lines()
+        return self._engine.filler.lines()
 
     @property
     def slot_memory(self) -> SlotMemory:
@@ -217,14 +217,14 @@ class SharedDataCube(Transforming):
         engine = self._engine
         engine.start()
         with self._line_lock():
-            intake = engine.intake
-            line = intake.next_line()
-            frame_id = intake.ledger.next_id
+            filler = engine.filler
+            line = filler.next_line()
+            frame_id = filler.ledger.next_id
             if line is None:
-                intake.lose(frame_id)
+                filler.lose(frame_id)
                 return
             self._plan.apply(frame, line)
-            intake.commit(frame_id, time.monotonic_ns(), None, self._temperature())
+            filler.commit(frame_id, time.monotonic_ns(), None, self._temperature())
 
     def _line_lock(self) -> AbstractContextManager[Any]:
         """Held for one line, so that `save` may be called from another thread."""
@@ -300,7 +300,7 @@ class SharedDataCube(Transforming):
         when the camera is closed and nobody looks any more. `port` 0 is any that is free. Raises ArgumentError for a
         port that is taken, RecordingError where the system lets nobody look.
         """
-        from openhsi_shared.datacube.visitors import page_of
+        from openhsi_shared.datacube.control_server import page_of
 
         return page_of(self, open_browser, port)
 

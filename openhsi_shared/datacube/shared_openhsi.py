@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from openhsi_shared.buffers.arrays import CircArrayBuffer
 from openhsi_shared.capture.loop import FrameLoop
-from openhsi_shared.datacube.leaving import close_at_exit
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.drivers import FrameSource, FrameStamp
 from openhsi_shared.errors import ArgumentError, CameraError, SourceEnded
 from openhsi_shared.levels import copy_pixels
+from openhsi_shared.processes.at_exit import close_at_exit
 
 __all__ = ["SharedOpenHSI"]
 
@@ -64,7 +64,7 @@ class SharedOpenHSI(SharedDataCube):
 
     def _frame_loop(self) -> FrameLoop:
         if self._loop is None:
-            self._loop = FrameLoop(self._frame_source(), self._engine.intake, self._plan, self._temperature)
+            self._loop = FrameLoop(self._frame_source(), self._engine.filler, self._plan, self._temperature)
         return self._loop
 
     def _temperature(self) -> float:
@@ -78,7 +78,7 @@ class SharedOpenHSI(SharedDataCube):
         Before the first line it is one NaN.
         """
         self._engine.check_usable()
-        values = self._engine.intake.column("temperature")
+        values = self._engine.filler.column("temperature")
         buffer = CircArrayBuffer((max(1, len(values)),), 0, np.float32)
         for value in values if len(values) else [float("nan")]:
             buffer.put(value)

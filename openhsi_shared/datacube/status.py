@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from openhsi_shared.buffers.losses import IdRange, ranges_in_words
+from openhsi_shared.frames.losses import IdRange, ranges_in_words
 
 __all__ = ["Status"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp, FrameStatus
-from openhsi_shared.drivers.connected import GIGE_PERIOD, Unpack, cannot_be_opened
+from openhsi_shared.drivers.base_driver import GIGE_PERIOD, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, Kind
 from openhsi_shared.errors import CameraError, CameraNotFound
 from openhsi_shared.settings import nearest_name

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp
-from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
+from openhsi_shared.drivers.base_driver import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
 from openhsi_shared.drivers.features import Feature, Kind, NodeWithValue, reason, value_of
 from openhsi_shared.errors import CameraError, CameraNotFound, DriverMissing, SettingsError
 from openhsi_shared.processes.spawning import interrupt_deferred

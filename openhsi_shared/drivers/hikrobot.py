@@ -22,7 +22,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp, FrameStatus
-from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack, cannot_be_opened
+from openhsi_shared.drivers.base_driver import GIGE_PERIOD, ConnectedDriver, Connection, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, value_of
 from openhsi_shared.drivers.hikrobot_features import MvsError, MvsFeature, checked
 from openhsi_shared.drivers.packed import bytes_behind

@@ -16,7 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp, FrameStatus
-from openhsi_shared.drivers.connected import GIGE_PERIOD, ConnectedDriver, Connection, Unpack, cannot_be_opened
+from openhsi_shared.drivers.base_driver import GIGE_PERIOD, ConnectedDriver, Connection, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, Kind, NodeWithValue, value_of
 from openhsi_shared.drivers.packed import bytes_behind
 from openhsi_shared.errors import CameraNotFound

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import FrameStamp
-from openhsi_shared.drivers.connected import ConnectedDriver, Connection, Unpack, cannot_be_opened
+from openhsi_shared.drivers.base_driver import ConnectedDriver, Connection, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, set_window
 from openhsi_shared.drivers.packed import PIXEL_FORMATS, PixelFormat
 from openhsi_shared.drivers.ximea_features import Exposure, WindowNumber

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, Variable
 from openhsi_shared.durable import PAGE
-from openhsi_shared.files.sparse import SparseFile
+from openhsi_shared.files.memory_file import SparseFile
 
 __all__ = [
     "COLUMN_CHECKSUM",

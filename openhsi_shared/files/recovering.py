@@ -18,8 +18,8 @@ from pathlib import Path
 from openhsi_shared.dataset import Cube, day_folder
 from openhsi_shared.durable import PART, PartFile
 from openhsi_shared.errors import FileError, IncompleteFileError, OpenHSIError, SaveError
+from openhsi_shared.files.attribute_patch import mark
 from openhsi_shared.files.dumping import SIDECAR, read_dump
-from openhsi_shared.files.marking import mark
 from openhsi_shared.files.preview import preview_of
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.saving import uuid_of

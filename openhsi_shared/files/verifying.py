@@ -7,11 +7,11 @@ from pathlib import Path
 
 import h5py
 
-from openhsi_shared.calibration.heaps import refuse_endless_heaps
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.image import COLUMN_CHECKSUM
 from openhsi_shared.files.lines import CheckedLines
 from openhsi_shared.files.reading import OpenCube, broken_file, open_cube, path_of
+from openhsi_shared.hdf5_guard import refuse_endless_heaps
 
 __all__ = ["Report", "verify"]
 

@@ -16,7 +16,7 @@
 from openhsi_shared.levels.copying import copy_pixels
 from openhsi_shared.levels.plan import LEVELS, LevelPlan, check_functions, check_level
 from openhsi_shared.levels.recognising import quantity_of, recognise_level
-from openhsi_shared.levels.stepwise import CHAINS, Transforms
+from openhsi_shared.levels.transforms import CHAINS, Transforms
 
 __all__ = [
     "CHAINS",

@@ -13,7 +13,7 @@ from openhsi_shared.errors import ArgumentError, FrameError, LevelError
 from openhsi_shared.levels.copying import copy_pixels
 from openhsi_shared.levels.fused import FusedLevel
 from openhsi_shared.levels.geometry import geometry_of
-from openhsi_shared.levels.stepwise import CHAINS, StepwiseLevel, Transforms
+from openhsi_shared.levels.transforms import CHAINS, StepwiseLevel, Transforms
 
 __all__ = ["LEVELS", "LevelPlan", "check_functions", "check_level"]
 

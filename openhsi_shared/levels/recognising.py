@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import CalibrationError, LevelError
-from openhsi_shared.levels.stepwise import Transforms
+from openhsi_shared.levels.transforms import Transforms
 
 __all__ = ["Quantity", "quantity_of", "recognise_level"]
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from openhsi_shared.datacube.looking import glance_of
 from openhsi_shared.errors import RecordingError
-from openhsi_shared.processes.door import knock, runtime_directory
+from openhsi_shared.processes.control_socket import request, runtime_directory
 from openhsi_shared.viewer.notebook import Glance, LiveCell
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def live_cell_of_recording(run: "Recording") -> LiveCell:
     """
     door = runtime_directory() / f"recording-{run.process_id}.sock"
     try:
-        words, descriptors = knock(door, "slots")
+        words, descriptors = request(door, "slots")
     except (OSError, ValueError) as error:
         why = "its door did not open" if run.is_running else "it has ended"
         raise RecordingError(f"this recording cannot be looked at: {why} ({error})") from error

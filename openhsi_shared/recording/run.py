@@ -12,12 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from openhsi_shared.datacube.leaving import finish_at_exit, forget
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.errors import ArgumentError, ClosedError, RecordingError
-from openhsi_shared.processes.door import runtime_directory
+from openhsi_shared.processes.at_exit import finish_at_exit, forget
+from openhsi_shared.processes.control_socket import runtime_directory
 from openhsi_shared.processes.logs import Log
 from openhsi_shared.processes.spawning import SPAWN, pack, spawn
+from openhsi_shared.recording.loop import run_recording
 from openhsi_shared.recording.messages import (
     Ask,
     Ended,
@@ -27,7 +28,6 @@ from openhsi_shared.recording.messages import (
     Started,
     StopNow,
 )
-from openhsi_shared.recording.process import run_recording
 
 if TYPE_CHECKING:
     from openhsi_shared.viewer.live_page import LivePage

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.buffers.tap import LineName, Tap
 from openhsi_shared.errors import RecordingError
-from openhsi_shared.processes.door import knock
+from openhsi_shared.processes.control_socket import request
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.viewer.history import History, colours_of
-from openhsi_shared.viewer.tap import LineName, Tap
 
 __all__ = ["Feed", "LineFacts", "Moment"]
 
@@ -67,7 +67,7 @@ class Feed:
         self.begun_s = time.time()
         """Since 1970, UTC"""
         try:
-            words, descriptors = knock(door, "slots")
+            words, descriptors = request(door, "slots")
         except (OSError, ValueError) as error:
             raise RecordingError(f"nobody answers at {door}: {error}; has the recording ended?") from error
         self._tap = Tap(words, descriptors)
@@ -134,7 +134,7 @@ class Feed:
 
     def _ask_to_stop(self) -> None:
         try:
-            words, _ = knock(self.door, "stop")
+            words, _ = request(self.door, "stop")
         except (OSError, ValueError) as error:
             logger.warning("the recording was asked to stop, and does not answer: %s", error)
             return
@@ -151,7 +151,7 @@ class Feed:
 
     def _ask(self) -> None:
         try:
-            words, _ = knock(self.door, "glance")
+            words, _ = request(self.door, "glance")
         except (OSError, ValueError) as error:
             if not self.door.exists():  # the owner takes it away before he shuts it
                 self.state = "ended"

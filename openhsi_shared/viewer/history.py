@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.buffers.tap import LineName
 from openhsi_shared.rgb import Band
-from openhsi_shared.viewer.tap import LineName
 
 __all__ = ["History", "Strip", "colours_of", "to_pixels"]
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.buffers.tap import LineName, Tap
 from openhsi_shared.errors import OpenHSIError, PackageMissing
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.viewer.curve import curve_picture
 from openhsi_shared.viewer.history import History, colours_of
-from openhsi_shared.viewer.tap import LineName, Tap
 
 __all__ = ["Glance", "LiveCell"]
 

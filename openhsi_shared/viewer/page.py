@@ -5,9 +5,9 @@ from collections import deque
 from html import escape
 from typing import Any
 
+from openhsi_shared.buffers.tap import LineName
 from openhsi_shared.viewer.feed import Feed
 from openhsi_shared.viewer.spectrum import Histogram, Spectrum
-from openhsi_shared.viewer.tap import LineName
 from openhsi_shared.viewer.theme import css, page_css, plot_theme
 from openhsi_shared.viewer.tiles import Numbers, head, losses, tiles
 from openhsi_shared.viewer.trends import Trends

@@ -43,7 +43,7 @@ window.addEventListener("keydown", (event) => {{
 
 def serve_page(looker: Looker, listening: PageSocket, ready: Callable[[], Any], is_over: Callable[[], bool]) -> None:
     """Serve the page until `is_over()`, or until the last browser has left for good."""
-    nobody = _Nobody()
+    nobody = IdleMonitor()
     serve(
         lambda document: RingPage(looker, document).fill(),
         listening,
@@ -52,7 +52,7 @@ def serve_page(looker: Looker, listening: PageSocket, ready: Callable[[], Any], 
     )
 
 
-class _Nobody:
+class IdleMonitor:
     """Knows whether those who came have gone."""
 
     def __init__(self) -> None:

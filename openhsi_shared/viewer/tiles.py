@@ -6,7 +6,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from openhsi_shared.buffers.slots import SlotState
-from openhsi_shared.viewer.tap import SlotView
+from openhsi_shared.buffers.tap import SlotView
 from openhsi_shared.viewer.theme import BAD, GOOD, GREY, STATES, WARN
 
 __all__ = ["Numbers", "head", "losses", "minutes", "tiles"]

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from openhsi_shared.buffers.tap import LineName
 from openhsi_shared.viewer.feed import Feed
 from openhsi_shared.viewer.history import Strip
-from openhsi_shared.viewer.tap import LineName
 from openhsi_shared.viewer.theme import GOOD, INK, LOOK
 
 __all__ = ["N_ROWS", "Waterfall"]

@@ -4,10 +4,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from openhsi_shared.buffers.losses import IdRange, merged
 from openhsi_shared.errors import SaveError
+from openhsi_shared.frames.losses import IdRange, merged
 from openhsi_shared.writer.handle import SaveHandle
-from openhsi_shared.writer.orders import Failed, Label
+from openhsi_shared.writer.messages import Failed, Label
 
 __all__ = ["KEPT", "Pending", "Tally", "save_error"]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from openhsi_shared.buffers.losses import gaps_between, merged, ranges_in_words
 from openhsi_shared.buffers.slots import SlotRegister, SlotState, Word
 from openhsi_shared.buffers.times import Clock
 from openhsi_shared.dataset import Cube
-from openhsi_shared.writer.orders import CubeKind, Label
+from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
+from openhsi_shared.writer.messages import CubeKind, Label
 
 __all__ = ["cube_in", "make_ready", "rescue_directories", "slots_to_rescue"]
 
@@ -43,15 +43,15 @@ def _provenance(register: SlotRegister, kind: CubeKind, slot: int, frame_ids: np
     within = int(frame_ids[-1] - frame_ids[0] + 1 - len(frame_ids))
     # where lines went round, the ids before the oldest one left are overwritten ones and lost ones, mixed
     gaps = gaps_between(int(frame_ids[0]) if n_overwritten else expected, frame_ids.tolist())
-    given_up = register.given_up_before(slot)
+    discarded = register.discarded_before(slot)
     return {
         "run_id": kind.run_id,
         "camera": kind.camera,
         "cube_number": register.word(slot, Word.CUBE),
-        "lines_lost": given_up.n_lost + n_lost,
-        "lines_lost_before": given_up.n_lost + n_lost - within,
+        "lines_lost": discarded.n_lost + n_lost,
+        "lines_lost_before": discarded.n_lost + n_lost - within,
         "lines_lost_within": within,
-        "lost_frame_ids": ranges_in_words(merged([*given_up.ranges, *gaps])),
+        "lost_frame_ids": ranges_in_words(merged([*discarded.ranges, *gaps])),
         "lines_overwritten": n_overwritten,
         "clock_anchor_wall_ns": kind.clock_anchor.wall_ns,
         "clock_anchor_monotonic_ns": kind.clock_anchor.monotonic_ns,
@@ -62,7 +62,7 @@ def _provenance(register: SlotRegister, kind: CubeKind, slot: int, frame_ids: np
 def slots_to_rescue(register: SlotRegister) -> list[int]:
     """Slots with lines that nobody is going to ask for any more, that of the oldest cube first."""
     states = (SlotState.FILLING, SlotState.FULL, SlotState.SAVING, SlotState.HELD)
-    return [slot for slot in register.slots_in(*states) if register.extent(slot)[1] and not register.is_given_up(slot)]
+    return [slot for slot in register.slots_in(*states) if register.extent(slot)[1] and not register.is_discarded(slot)]
 
 
 def rescue_directories(label: Label, kind: CubeKind) -> list[str]:

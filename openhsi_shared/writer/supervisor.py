@@ -18,12 +18,12 @@ from openhsi_shared.buffers.slots import SlotRegister, SlotState, Word
 from openhsi_shared.errors import ArgumentError, OpenHSIError, SaveError, WriterFailed
 from openhsi_shared.processes.logs import Log
 from openhsi_shared.processes.spawning import SPAWN
+from openhsi_shared.writer.final_rescue import hang_up, rescue
 from openhsi_shared.writer.handle import SaveHandle
-from openhsi_shared.writer.last_resort import hang_up, rescue
-from openhsi_shared.writer.link import START_PATIENCE_S, WriterLink
-from openhsi_shared.writer.orders import CubeKind, Dumped, Failed, Label, Pictured, Ready, Save, Saved
+from openhsi_shared.writer.hung_writers import HungWriters
+from openhsi_shared.writer.messages import CubeKind, Dumped, Failed, Label, Pictured, Ready, Save, Saved
 from openhsi_shared.writer.pending import KEPT, Pending, Tally, save_error
-from openhsi_shared.writer.stuck import StuckWriters
+from openhsi_shared.writer.writer_process import START_PATIENCE_S, WriterProcess
 
 __all__ = ["WriterSupervisor"]
 
@@ -51,8 +51,8 @@ class WriterSupervisor:
         self.tally = Tally()
         self._register, self._kind, self._n_writers = register, kind, n_writers
         self._patience_s = 30.0 + register.layout.slot_bytes / SLOWEST_DISK if patience_s is None else patience_s
-        self._links: list[WriterLink] = []
-        self._stuck = StuckWriters()
+        self._links: list[WriterProcess] = []
+        self._stuck = HungWriters()
         self._pending: dict[int, Pending] = {}
         self._held: dict[int, Pending] = {}
         self._drawing: dict[int, Pending] = {}
@@ -87,8 +87,8 @@ class WriterSupervisor:
         self._watch = threading.Thread(target=self._listen, name="openhsi_shared writer's answers", daemon=True)
         self._watch.start()
 
-    def _new_link(self) -> WriterLink:
-        return WriterLink.start(self._register, self._kind, self._links[0] if self._links else None)
+    def _new_link(self) -> WriterProcess:
+        return WriterProcess.start(self._register, self._kind, self._links[0] if self._links else None)
 
     # ---- orders ----
 
@@ -151,7 +151,7 @@ class WriterSupervisor:
             handle._discarded = True
             n_lost = 0 if pending.is_safe else handle.n_lines
             if n_lost:
-                self.tally.discard(n_lost, self._register.give_up(pending.slot))
+                self.tally.discard(n_lost, self._register.discard(pending.slot))
                 handle.lines_lost += n_lost
             self._free(pending.slot)
             self.changed.notify_all()
@@ -245,7 +245,7 @@ class WriterSupervisor:
             self._bury_stuck()
             self._look_whether_it_gets_on()
 
-    def _hear(self, link: WriterLink) -> bool:
+    def _hear(self, link: WriterProcess) -> bool:
         """Take in all answers that are there; False if the process has died."""
         died = link.process.exitcode is not None
         try:
@@ -255,7 +255,7 @@ class WriterSupervisor:
             died = True
         return not died
 
-    def _take_in(self, link: WriterLink, answer: Any) -> None:
+    def _take_in(self, link: WriterProcess, answer: Any) -> None:
         link.begin_work()
         with self.changed:
             match answer:
@@ -311,7 +311,7 @@ class WriterSupervisor:
         self._unasked.append(pending.handle)
         pending.handle._settle(error=error)
 
-    def _replace(self, link: WriterLink) -> None:
+    def _replace(self, link: WriterProcess) -> None:
         """A writer died: let another one save what it was at."""
         link.process.join()
         code = link.process.exitcode
@@ -376,7 +376,7 @@ class WriterSupervisor:
             if not link.kill():  # else its end is seen as any other
                 self._set_aside(link)
 
-    def _set_aside(self, link: WriterLink) -> None:
+    def _set_aside(self, link: WriterProcess) -> None:
         """The writer is stuck in the kernel and cannot even be killed: go on without it, elsewhere if possible."""
         with self.changed:
             self._links.remove(link)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import child, get_all, in_child, put_all, put_then_wait, receive, wait_for
 
 from openhsi_shared.buffers import arrays
 from openhsi_shared.buffers.arrays import CircArrayBuffer, SharedCircArrayBuffer, copy_without_wrapping
 from openhsi_shared.errors import ArgumentError, FrameError, MemoryShortage
+from tests.support.helpers import child, get_all, in_child, put_all, put_then_wait, receive, wait_for
 
 C_TYPES = {"uint8": ctypes.c_uint8, "uint16": ctypes.c_uint16, "int32": ctypes.c_int32, "float32": ctypes.c_float}
 

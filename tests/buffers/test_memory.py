@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import PATIENCE_S, environment
 
 from openhsi_shared.buffers import memory
 from openhsi_shared.buffers.memory import PAGE, aligned_bytes, arena_of, require_memory, shared_array
 from openhsi_shared.errors import ArgumentError, MemoryShortage
+from tests.support.helpers import PATIENCE_S, environment
 
 MB = 1 << 20
 

@@ -4,8 +4,6 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import child, receive
-from rings import follow_from, put_constants
 
 from openhsi_shared import SharedRing
 from openhsi_shared.buffers.ring_memory import BEGUN, MOST_ROWS
@@ -18,6 +16,8 @@ from openhsi_shared.errors import (
     RingExists,
     RingNotFound,
 )
+from tests.support.helpers import child, receive
+from tests.support.rings import follow_from, put_constants
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="locks that say who lives, /dev/shm")
 

@@ -7,14 +7,14 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import child, in_child, receive, run_python, wait_for
-from rings import look, make_and_wait, path_of
 
 from openhsi_shared import SharedRing
 from openhsi_shared.errors import (
     ClosedError,
     RingNotFound,
 )
+from tests.support.helpers import child, in_child, receive, run_python, wait_for
+from tests.support.rings import look, make_and_wait, path_of
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="locks that say who lives, /dev/shm")
 

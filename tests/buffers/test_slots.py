@@ -7,11 +7,9 @@ import weakref
 
 import numpy as np
 import pytest
-from helpers import child, in_child, look_at_register
 
 from openhsi_shared.buffers.memory import PAGE
 from openhsi_shared.buffers.slots import (
-    COLUMNS,
     LABEL_BYTES,
     SlotArray,
     SlotLayout,
@@ -21,7 +19,11 @@ from openhsi_shared.buffers.slots import (
     Word,
     check_label,
 )
+from openhsi_shared.columns import COLUMNS
 from openhsi_shared.errors import ArgumentError, FrameError, MemoryShortage
+from tests.support.helpers import child, in_child, look_at_register
+
+NAMES = [column.name for column in COLUMNS]
 
 
 def register_of(n_slots=2, n_lines=4, line_shape=(2, 3), dtype="uint16"):
@@ -177,7 +179,12 @@ def test_line_exists_when_it_is_committed_and_not_before():
     assert register.column(slot, "frame_id").tolist() == []
     register.commit(slot, 1, 2, 3, 4.5, 6)
     assert register.extent(slot) == (0, 1)
-    assert [register.column(slot, name).tolist() for name in COLUMNS] == [[1], [2], [3], [4.5]]
+    assert [register.column(slot, name).tolist() for name in NAMES] == [
+        [1],
+        [2],
+        [3],
+        [4.5],
+    ]
     assert register.word(slot, Word.N_LOST) == 6
 
 

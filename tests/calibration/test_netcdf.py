@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import netCDF4
 import numpy as np
 import pytest
-from helpers import in_child
 
 from openhsi_shared.calibration import Calibration, read_calibration, write_calibration
 from openhsi_shared.drivers.simulated import CALIBRATION_PATH
 from openhsi_shared.errors import CalibrationError
+from tests.support.helpers import in_child
 
 
 def write(path, variables, **attributes):

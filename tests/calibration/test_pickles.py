@@ -8,11 +8,11 @@ import numpy as np
 import pandas
 import pytest
 import xarray
-from level_oracle import CALIBRATION
 from scipy.interpolate import interp1d
 
 from openhsi_shared.calibration import read_calibration, write_calibration
 from openhsi_shared.errors import CalibrationError
+from tests.support.level_oracle import CALIBRATION
 
 
 def as_openhsi_has_it(dims=("cross_track", "wavelength_index", "exposure", "luminance")):

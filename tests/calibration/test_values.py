@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from level_oracle import CALIBRATION, make_calibration
 from scipy.interpolate import interp1d
 
 from openhsi_shared.calibration import KEYS_OF_LEVEL, Calibration, read_calibration, wavelengths_of_columns
 from openhsi_shared.drivers.simulated import CALIBRATION_PATH
 from openhsi_shared.errors import CalibrationError
+from tests.support.level_oracle import CALIBRATION, make_calibration
 
 
 def test_it_says_which_levels_it_serves_and_what_the_others_miss():

@@ -4,13 +4,13 @@ import time
 
 import numpy as np
 import pytest
-from intake_bench import Bench, ScriptedDriver
 
-from openhsi_shared.buffers.losses import IdRange
 from openhsi_shared.capture.loop import FrameLoop
 from openhsi_shared.drivers import FrameStamp, FrameStatus
 from openhsi_shared.errors import CameraLost, FrameTimeout, SourceEnded
+from openhsi_shared.frames.losses import IdRange
 from openhsi_shared.levels import LevelPlan
+from tests.support.filler_bench import Bench, ScriptedDriver
 
 WHOLE = slice(0, 4)
 CROPPED = slice(1, 3)
@@ -21,7 +21,7 @@ def loop_of(script, level=-1, rows=CROPPED, period=None, **bench):
     driver = ScriptedDriver(script, period)
     plan = LevelPlan(level=level, frame_shape=driver.frame_shape, frame_dtype=driver.frame_dtype, rows=rows)
     bench = Bench(**bench, line_shape=plan.line_shape)
-    return FrameLoop(driver, bench.intake, plan, lambda: 21.5), bench, driver
+    return FrameLoop(driver, bench.filler, plan, lambda: 21.5), bench, driver
 
 
 def stamps(*frame_ids):
@@ -34,7 +34,7 @@ def test_frame_that_stays_as_it_is_is_read_straight_into_the_slot():
     assert loop.take()
     for k, out in enumerate(driver.out):
         assert out.ctypes.data == bench.register.lines(0)[k].ctypes.data
-    assert bench.intake.lines()[:, 0, 0].tolist() == [0, 1]
+    assert bench.filler.lines()[:, 0, 0].tolist() == [0, 1]
 
 
 def test_frame_that_is_cropped_is_read_beside_the_slot_and_copied():
@@ -42,8 +42,8 @@ def test_frame_that_is_cropped_is_read_beside_the_slot_and_copied():
     loop.take()
     loop.take()
     assert not np.shares_memory(driver.out[0], bench.register.lines(0))
-    assert bench.intake.lines().shape == (2, 2, 3)
-    assert bench.intake.lines()[:, 1, 2].tolist() == [0, 1]
+    assert bench.filler.lines().shape == (2, 2, 3)
+    assert bench.filler.lines()[:, 1, 2].tolist() == [0, 1]
 
 
 def test_cropping_that_keeps_all_rows_costs_no_copy():
@@ -56,10 +56,10 @@ def test_what_the_camera_knows_of_a_line_lies_beside_it():
     loop, bench, _ = loop_of(stamps(8, 9))
     loop.take()
     loop.take()
-    assert bench.intake.column("frame_id").tolist() == [8, 9]
-    assert bench.intake.column("camera_time_ns").tolist() == [0, 7]
-    assert bench.intake.column("temperature").tolist() == [21.5, 21.5]
-    assert np.diff(bench.intake.column("time_ns")).tolist() == [1000]
+    assert bench.filler.column("frame_id").tolist() == [8, 9]
+    assert bench.filler.column("camera_time_ns").tolist() == [0, 7]
+    assert bench.filler.column("temperature").tolist() == [21.5, 21.5]
+    assert np.diff(bench.filler.column("time_ns")).tolist() == [1000]
 
 
 def test_camera_without_clock_and_counter_gets_ours():
@@ -68,8 +68,8 @@ def test_camera_without_clock_and_counter_gets_ours():
     before = time.time_ns()
     loop.take()
     loop.take()
-    assert bench.intake.column("frame_id").tolist() == [0, 1]
-    middle = bench.intake.column("time_ns")[0]
+    assert bench.filler.column("frame_id").tolist() == [0, 1]
+    middle = bench.filler.column("time_ns")[0]
     assert abs(middle - before + 20_000_000_000) < 5_000_000_000, "half an exposure before it came"
 
 
@@ -77,22 +77,22 @@ def test_counter_that_wraps_goes_on():
     loop, bench, _ = loop_of(stamps(65534, 65535, 1, 3), period=65535)
     for _ in range(4):
         loop.take()
-    assert bench.intake.column("frame_id").tolist() == [65534, 65535, 65536, 65538]
-    assert bench.intake.ledger.lost_ids() == (IdRange(65537, 65537),)
+    assert bench.filler.column("frame_id").tolist() == [65534, 65535, 65536, 65538]
+    assert bench.filler.ledger.lost_ids() == (IdRange(65537, 65537),)
 
 
 def test_doubled_frame_is_no_line():
     loop, bench, _ = loop_of(stamps(0, 1, 1, 2))
     assert [loop.take() for _ in range(4)] == [True, True, False, True]
-    assert bench.intake.lines()[:, 0, 0].tolist() == [0, 1, 2]
-    assert bench.intake.ledger.n_lost == 0
+    assert bench.filler.lines()[:, 0, 0].tolist() == [0, 1, 2]
+    assert bench.filler.ledger.n_lost == 0
 
 
 def test_frame_that_did_not_arrive_whole_is_lost():
     loop, bench, _ = loop_of([FrameStamp(0, 0), FrameStamp(1, 1, None, FrameStatus.INCOMPLETE), FrameStamp(2, 2)])
     assert [loop.take() for _ in range(3)] == [True, False, True]
-    assert bench.intake.lines()[:, 0, 0].tolist() == [0, 2]
-    assert bench.intake.ledger.lost_ids() == (IdRange(1, 1),)
+    assert bench.filler.lines()[:, 0, 0].tolist() == [0, 2]
+    assert bench.filler.ledger.lost_ids() == (IdRange(1, 1),)
 
 
 def test_rest_of_a_frame_that_comes_late_does_not_disturb_the_account():
@@ -101,8 +101,8 @@ def test_rest_of_a_frame_that_comes_late_does_not_disturb_the_account():
     script = [*stamps(65533), *broken[:1], *stamps(1, 2), *broken[1:], *stamps(3)]
     loop, bench, _ = loop_of(script, period=65535)
     assert [loop.take() for _ in script] == [True, False, True, True, False, False, True]
-    assert bench.intake.column("frame_id").tolist() == [65533, 65536, 65537, 65538]
-    assert bench.intake.ledger.lost_ids() == (IdRange(65534, 65535),)
+    assert bench.filler.column("frame_id").tolist() == [65533, 65536, 65537, 65538]
+    assert bench.filler.ledger.lost_ids() == (IdRange(65534, 65535),)
 
 
 @pytest.mark.parametrize("period", [None, 65535])
@@ -113,8 +113,8 @@ def test_broken_frame_whose_number_was_lost_too_is_told_by_the_gap(period):
         script.insert(0, nameless)
     loop, bench, _ = loop_of(script, period=period)
     assert [loop.take() for _ in script].count(True) == 4
-    assert bench.intake.column("frame_id").tolist() == [7, 9, 10, 11]
-    assert bench.intake.ledger.lost_ids() == (IdRange(8, 8),)
+    assert bench.filler.column("frame_id").tolist() == [7, 9, 10, 11]
+    assert bench.filler.ledger.lost_ids() == (IdRange(8, 8),)
 
 
 def test_frames_are_taken_and_counted_while_there_is_no_slot():
@@ -149,7 +149,7 @@ def test_failure_of_the_camera_is_raised_and_what_was_collected_is_kept(error):
     loop.take()
     with pytest.raises(type(error), match=str(error)):
         loop.take()
-    assert bench.intake.lines()[:, 0, 0].tolist() == [0, 1]
+    assert bench.filler.lines()[:, 0, 0].tolist() == [0, 1]
     with pytest.raises(SourceEnded):
         loop.take()
 
@@ -174,11 +174,11 @@ def test_a_full_cube_keeps_its_oldest_line_until_there_is_one_to_take_its_place(
     else:
         with pytest.raises(type(frame)):
             loop.take()
-    assert bench.intake.lines()[:, 0, 0].tolist() == [0, 1, 2, 3]
-    assert bench.intake.ledger.n_lost == lost
+    assert bench.filler.lines()[:, 0, 0].tolist() == [0, 1, 2, 3]
+    assert bench.filler.ledger.n_lost == lost
     assert loop.take()
-    assert bench.intake.lines()[:, 0, 0].tolist() == [1, 2, 3, 5]
-    assert bench.intake.n_overwritten == 1
+    assert bench.filler.lines()[:, 0, 0].tolist() == [1, 2, 3, 5]
+    assert bench.filler.n_overwritten == 1
 
 
 def test_patience_grows_with_the_exposure():

@@ -6,9 +6,9 @@ import math
 import threading
 
 import pytest
-from helpers import wait_for
 
 from openhsi_shared.capture.temperature import TemperatureWatch
+from tests.support.helpers import wait_for
 
 
 @pytest.fixture

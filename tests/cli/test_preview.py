@@ -8,11 +8,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from cubes import TIME_NS, make_cube
-from helpers import wait_for
 from PIL import Image
 
 from openhsi_shared.files import CubeWriter
+from tests.support.cubes import TIME_NS, make_cube
+from tests.support.helpers import wait_for
 
 Run = Callable[..., Any]
 COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)], np.uint8)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from helpers import wait_for
 
 from openhsi_shared import open_cube
 from openhsi_shared.drivers.simulated import check_frame, frame_number
+from tests.support.helpers import wait_for
 
 Run = Callable[..., Any]
 

@@ -8,9 +8,9 @@ import urllib.request
 from contextlib import contextmanager, suppress
 
 import pytest
-from helpers import wait_for
 
-from openhsi_shared.processes.door import find_doors, knock
+from openhsi_shared.processes.control_socket import find_sockets, request
+from tests.support.helpers import wait_for
 
 ENDLESS = (
     *("record", "--option", "resolution=[16,48]", "--option", "row_slice=null", "--option", "mode=counting"),
@@ -34,7 +34,7 @@ def running(start, quiet, *arguments, n=1):
     """A command that runs, until there are `n` recordings; ended by Ctrl-C."""
     with start(*arguments, **quiet) as process:
         try:
-            wait_for(lambda: len(find_doors()) == n, 60)
+            wait_for(lambda: len(find_sockets()) == n, 60)
             yield process
         finally:
             if process.poll() is None:
@@ -88,7 +88,7 @@ def test_several_recordings_are_listed_and_one_can_be_named(start, run, quiet):
         listed = re.findall(
             r"  (recording-\d+)  SharedSimulatedCamera, recording for \d+ s, [\d,]+ lines, into", ended.err
         )
-        assert sorted(listed) == [door.stem for door in find_doors()]
+        assert sorted(listed) == [door.stem for door in find_sockets()]
         ended = run("view", "recording-1", **quiet)
         assert (ended.code, "no recording has the name 'recording-1'" in ended.err) == (1, True)
         for name in (listed[0].split("-")[1], first.pid):
@@ -100,12 +100,12 @@ def test_several_recordings_are_listed_and_one_can_be_named(start, run, quiet):
 
 def test_who_looks_is_told_that_the_program_which_recorded_was_killed(start, quiet):
     with running(start, quiet, *ENDLESS) as recording:
-        (door,) = find_doors()
+        (door,) = find_sockets()
         said = []
 
         def ended():
             with suppress(OSError, ValueError):
-                said.append(knock(door, "glance")[0])
+                said.append(request(door, "glance")[0])
             return said[-1]["phase"] == "ended"
 
         ended()

@@ -4,11 +4,20 @@ import dataclasses
 
 import numpy as np
 import pytest
-from level_oracle import FWHM_NM, N_COLUMNS, ROWS, SHAPE, Formulas, make_calibration, make_frame, make_plan
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera, open_cube
 from openhsi_shared.calibration import write_calibration
 from openhsi_shared.errors import LevelError
+from tests.support.level_oracle import (
+    FWHM_NM,
+    N_COLUMNS,
+    ROWS,
+    SHAPE,
+    Formulas,
+    make_calibration,
+    make_frame,
+    make_plan,
+)
 
 
 @pytest.fixture

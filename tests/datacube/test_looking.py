@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera
-from openhsi_shared.buffers.losses import IdRange
 from openhsi_shared.datacube.looking import LinesSoFar
 from openhsi_shared.datacube.status import Status
 from openhsi_shared.errors import ArgumentError, ClosedError
+from openhsi_shared.frames.losses import IdRange
 from openhsi_shared.recording.messages import RecordingStatus
 
 

@@ -5,15 +5,15 @@ import logging
 import netCDF4
 import numpy as np
 import pytest
-from flow import COUNTING, SHAPE, frame
-from level_oracle import SHAPE as SMALL
-from level_oracle import make_calibration, make_frame
 
 from openhsi_shared import ProcessRawDatacube, SharedDataCube, SharedSimulatedCamera
 from openhsi_shared.calibration import write_calibration
 from openhsi_shared.drivers import FrameStamp
 from openhsi_shared.drivers.simulated import SimulatedDriver
 from openhsi_shared.errors import CalibrationError, LevelError, SettingsError
+from tests.support.flow import COUNTING, SHAPE, frame
+from tests.support.level_oracle import SHAPE as SMALL
+from tests.support.level_oracle import make_calibration, make_frame
 
 
 class WithoutExposure(SimulatedDriver):

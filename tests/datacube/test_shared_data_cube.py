@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import pytest
-from flow import SHAPE, account, cubes_in, frame, read
 
 from openhsi_shared import SharedDataCube
 from openhsi_shared.errors import (
@@ -21,6 +20,7 @@ from openhsi_shared.errors import (
     SettingsError,
     UnknownKeyword,
 )
+from tests.support.flow import SHAPE, account, cubes_in, frame, read
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import logging
 
 import numpy as np
 import pytest
-from flow import COUNTING, SHAPE, account, cubes_in, frame, read
-from helpers import wait_for
 
 from openhsi_shared import SharedSimulatedCamera
 from openhsi_shared.errors import (
@@ -21,6 +19,8 @@ from openhsi_shared.errors import (
     SourceEnded,
     UnknownKeyword,
 )
+from tests.support.flow import COUNTING, SHAPE, account, cubes_in, frame, read
+from tests.support.helpers import wait_for
 
 
 def _camera(**keywords):

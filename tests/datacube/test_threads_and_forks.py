@@ -6,11 +6,11 @@ import os
 import threading
 
 import pytest
-from flow import CAMERA, COUNTING, SHAPE, account, cubes_in, frame, processes_in, read, run
-from helpers import wait_for
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera
 from openhsi_shared.errors import ClosedError, NothingToSave, WriterFailed
+from tests.support.flow import CAMERA, COUNTING, SHAPE, account, cubes_in, frame, processes_in, read, run
+from tests.support.helpers import wait_for
 
 
 def _camera(**keywords):

@@ -6,10 +6,10 @@ from typing import ClassVar
 import numpy as np
 import psutil
 import pytest
-from flow import CAMERA, SHAPE, account, cubes_in, frame, read, run
 
 from openhsi_shared import SharedOpenHSI, SharedSimulatedCamera
 from openhsi_shared.errors import CameraError, FrameError, NothingToSave, UnknownKeyword
+from tests.support.flow import CAMERA, SHAPE, account, cubes_in, frame, read, run
 
 
 class MyBase:

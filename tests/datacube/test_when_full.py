@@ -5,11 +5,11 @@ import threading
 
 import psutil
 import pytest
-from flow import COUNTING, SHAPE, account, cubes_in, frame
-from helpers import wait_for
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera
 from openhsi_shared.errors import NoFreeSlot, NothingToSave
+from tests.support.flow import COUNTING, SHAPE, account, cubes_in, frame
+from tests.support.helpers import wait_for
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from PIL import Image
 from openhsi_shared.drivers import FrameStatus, HasTemperature
 from openhsi_shared.drivers.basler import BaslerDriver, frame_id_of
 from openhsi_shared.drivers.features import set_window, value_of
-from openhsi_shared.drivers.frame_ids import FrameIds
 from openhsi_shared.errors import (
     ArgumentError,
     CameraError,
@@ -22,6 +21,7 @@ from openhsi_shared.errors import (
     FrameTimeout,
     SettingsError,
 )
+from openhsi_shared.frames.ids import FrameIds
 from openhsi_shared.settings import CameraSettings
 from openhsi_shared.testing import CameraContract
 

@@ -7,7 +7,7 @@ import numpy as np
 from openhsi_shared.drivers import FrameStatus
 from openhsi_shared.drivers.basler import BaslerDriver, pylon  # which knows how to import it without harm
 from openhsi_shared.drivers.features import value_of
-from openhsi_shared.drivers.frame_ids import FrameIds
+from openhsi_shared.frames.ids import FrameIds
 from openhsi_shared.settings import CameraSettings
 
 FAST = {"AcquisitionFrameRateEnable": True, "AcquisitionFrameRateAbs": 500.0}

@@ -4,10 +4,10 @@ import zlib
 
 import numpy as np
 import pytest
-from simulating import ids_of, read, settings, started
 
 from openhsi_shared.drivers.simulated import check_frame, frame_number
 from openhsi_shared.errors import ArgumentError
+from tests.support.simulating import ids_of, read, settings, started
 
 
 @pytest.mark.parametrize("pixel_format", ["Mono8", "Mono12"])

@@ -2,11 +2,11 @@
 
 import pytest
 
-from openhsi_shared.drivers.frame_ids import FrameIds
 from openhsi_shared.errors import SettingsError
+from openhsi_shared.frames.ids import FrameIds
 
 pytest.register_assert_rewrite("vendor_contract")
-from vendor_contract import VendorContract, read  # noqa: E402 - after the line above
+from tests.support.vendor_contract import VendorContract, read  # noqa: E402 - after the line above
 
 
 class TestFlirDriver(VendorContract):

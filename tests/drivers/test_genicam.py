@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from openhsi_shared.drivers import FrameStatus
-from openhsi_shared.drivers.frame_ids import FrameIds
 from openhsi_shared.errors import (
     CameraError,
     CameraLost,
@@ -21,6 +20,7 @@ from openhsi_shared.errors import (
     FrameTimeout,
     SettingsError,
 )
+from openhsi_shared.frames.ids import FrameIds
 from openhsi_shared.settings import CameraSettings
 from openhsi_shared.testing import CameraContract
 

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from openhsi_shared.drivers import driver_class
-from openhsi_shared.drivers.frame_ids import FrameIds
+from openhsi_shared.frames.ids import FrameIds
 from openhsi_shared.settings import read_settings
 from openhsi_shared.testing import CameraContract, streaming
 

@@ -8,7 +8,7 @@ import pytest
 from openhsi_shared.errors import CameraError, SettingsError
 
 pytest.register_assert_rewrite("vendor_contract")
-from vendor_contract import STAND_INS, VendorContract, read  # noqa: E402 - after the line above
+from tests.support.vendor_contract import STAND_INS, VendorContract, read  # noqa: E402 - after the line above
 
 
 class TestHikrobotDriver(VendorContract):

@@ -5,7 +5,7 @@ import pytest
 from openhsi_shared.errors import FrameError
 
 pytest.register_assert_rewrite("vendor_contract")
-from vendor_contract import VendorContract, read  # noqa: E402 - after the line above
+from tests.support.vendor_contract import VendorContract, read  # noqa: E402 - after the line above
 
 
 class TestLucidDriver(VendorContract):

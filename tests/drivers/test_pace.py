@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from simulating import ids_of, read, settings, started
 
 from openhsi_shared.drivers.simulated.free_run import FreeRun
 from openhsi_shared.errors import FrameTimeout, SourceEnded
+from tests.support.simulating import ids_of, read, settings, started
 
 
 def test_a_source_without_a_rate_loses_nothing():

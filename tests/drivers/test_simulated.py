@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
-from simulating import ids_of, read, settings, started
 
 from openhsi_shared.calibration import Calibration, read_calibration, wavelengths_of_columns
 from openhsi_shared.drivers import FrameStatus, driver_class
@@ -38,6 +37,7 @@ from openhsi_shared.errors import (
 )
 from openhsi_shared.settings import CameraSettings, read_settings
 from openhsi_shared.testing import CameraContract
+from tests.support.simulating import ids_of, read, settings, started
 
 RGB_NM = ((640, 670), (530, 590), (450, 510))
 

@@ -8,13 +8,13 @@ import sys
 import netCDF4
 import numpy as np
 import pytest
-from helpers import wait_for
+
+from tests.support.helpers import wait_for
 
 pytest.register_assert_rewrite("vendor_contract")
-from vendor_contract import COLUMNS, ROWS, STAND_INS, scene  # noqa: E402 - after the line above
-
 from openhsi_shared import cameras  # noqa: E402 - as above
 from openhsi_shared.errors import SettingsError, UnknownKeyword  # noqa: E402 - as above
+from tests.support.vendor_contract import COLUMNS, ROWS, STAND_INS, scene  # noqa: E402 - after the line above
 
 OTHERS = [("SharedFlirCamera", 10), ("SharedLucidCamera", 10), ("SharedHikrobotCamera", 10)]
 
@@ -126,7 +126,7 @@ print(run.status().lines, run.status().lines_lost)
 
 
 def test_a_recording_has_its_camera_in_a_process_of_its_own(bench, tmp_path):
-    root = str(STAND_INS.parents[1])
+    root = str(STAND_INS.parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(STAND_INS), root]), "STAND_IN_PERIOD_MS": "4"}
     script = tmp_path / "flight.py"  # without a guard
     script.write_text(RECORDING)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from air import BAD, Flight
-from injuring import Faults
+
+from tests.support.disk_faults import BAD, Flight
+from tests.support.process_faults import Faults
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,14 +4,14 @@ import threading
 
 import numpy as np
 import pytest
-from flow import COUNTING, SHAPE, account, cubes_in, frame, read
-from helpers import wait_for
-from injuring import camera, frozen, newest_writer
-from oracle import count, prove, prove_summary
 
 from openhsi_shared import SharedOpenHSI, SharedSimulatedCamera, record
 from openhsi_shared.capture.temperature import TemperatureWatch
 from openhsi_shared.errors import ArgumentError, CameraLost, FrameError, FrameTimeout, NothingToSave
+from tests.support.flow import COUNTING, SHAPE, account, cubes_in, frame, read
+from tests.support.helpers import wait_for
+from tests.support.oracle import count, prove, prove_summary
+from tests.support.process_faults import camera, frozen, newest_writer
 
 
 class Counter:

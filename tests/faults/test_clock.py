@@ -12,12 +12,12 @@ from itertools import pairwise
 import numpy as np
 import psutil
 import pytest
-from flow import CAMERA, COUNTING, cubes_in, run
-from helpers import wait_for
-from oracle import prove, prove_summary
 
 from benchmarks.clock_shim import SteppedClock
 from openhsi_shared import SharedSimulatedCamera, record
+from tests.support.flow import CAMERA, COUNTING, cubes_in, run
+from tests.support.helpers import wait_for
+from tests.support.oracle import prove, prove_summary
 
 
 @pytest.fixture

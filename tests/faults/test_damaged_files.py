@@ -7,18 +7,18 @@ import pickle
 import shutil
 
 import h5py
-import mutants
 import numpy as np
 import pytest
-from cubes import make_cube
-from helpers import in_child
-from level_oracle import CALIBRATION
-from mutants import Original, everything_in, judge_calibration, judge_cube, mutant, read_all
 
 from openhsi_shared import open_cube, verify
 from openhsi_shared.calibration import read_calibration, write_calibration
 from openhsi_shared.errors import CalibrationError, ChecksumError, FileError, IncompleteFileError
 from openhsi_shared.files import CubeWriter
+from tests.support import file_corruption
+from tests.support.cubes import make_cube
+from tests.support.file_corruption import Original, everything_in, judge_calibration, judge_cube, mutant, read_all
+from tests.support.helpers import in_child
+from tests.support.level_oracle import CALIBRATION
 
 LONG_STORY = "".join(f"{number}-{number + 3} " for number in range(0, 6000, 7))
 """Like the list of very many gaps: more than HDF5 keeps where it has checksums."""
@@ -80,7 +80,7 @@ def test_the_judge_of_damaged_files_sees_wrong_data(originals, tmp_path):
 
 def test_a_mutant_is_what_its_number_says(originals):
     """I3: so that each can be looked at again."""
-    for number in range(len(mutants.WAYS) * 2):
+    for number in range(len(file_corruption.WAYS) * 2):
         original = originals[number % len(originals)]
         words, content = mutant(original, number)
         assert content != original.content

@@ -10,11 +10,11 @@ import shutil
 import subprocess
 
 import pytest
-from air import files_in
-from disks import make_image, mounted, needs_disks, unmount
 
 from openhsi_shared import recover, verify
 from openhsi_shared.errors import ArgumentError, SaveError
+from tests.support.disk_faults import files_in
+from tests.support.disks import make_image, mounted, needs_disks, unmount
 
 # ---- directories that go -----------------------------------------------------------------------
 

@@ -10,15 +10,15 @@ import subprocess
 import sys
 
 import pytest
-from air import BAD, LARGE, LINES, Flight, files_in
-from disks import break_down, free_bytes, make_image, mounted, needs_disks, pull_out
-from faulty_calls import FaultyCalls
-from flow import CAMERA, COUNTING, run
-from injuring import camera
-from oracle import prove, prove_summary
 
 from openhsi_shared import SharedSimulatedCamera, record, recover, verify
 from openhsi_shared.errors import SaveError
+from tests.support.disk_faults import BAD, LARGE, LINES, Flight, files_in
+from tests.support.disks import break_down, free_bytes, make_image, mounted, needs_disks, pull_out
+from tests.support.faulty_calls import FaultyCalls
+from tests.support.flow import CAMERA, COUNTING, run
+from tests.support.oracle import prove, prove_summary
+from tests.support.process_faults import camera
 
 # ---- full ------------------------------------------------------------------------------------
 

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from flow import cubes_in, environment, processes_in, program
-from helpers import wait_for
-from injuring import COLLECTING, RECORDING, camera, interrupted_when
-from oracle import prove, prove_after_death
+
+from tests.support.flow import cubes_in, environment, processes_in, program
+from tests.support.helpers import wait_for
+from tests.support.oracle import prove, prove_after_death
+from tests.support.process_faults import COLLECTING, RECORDING, camera, interrupted_when
 
 
 def test_ctrl_c_while_closing_is_raised_and_the_next_close_finishes(faults, tmp_path):

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from air import BAD, Flight, files_in
-from failing_calls import ONLY_TOLD, TASKS
-from failing_calls import __file__ as program
-from faulty_calls import HALF, KILL, FaultyCalls
-from helpers import PATIENCE_S, environment
 
 from openhsi_shared import recover, verify
+from tests.support.disk_faults import BAD, Flight, files_in
+from tests.support.failing_calls import ONLY_TOLD, TASKS
+from tests.support.failing_calls import __file__ as program
+from tests.support.faulty_calls import HALF, KILL, FaultyCalls
+from tests.support.helpers import PATIENCE_S, environment
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,24 @@ import sys
 import threading
 
 import pytest
-from flow import CAMERA, SHAPE, account, cubes_in, environment, frame, parts_in, processes_in, program, run
-from helpers import wait_for
-from injuring import camera
-from oracle import prove
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera
 from openhsi_shared.errors import ArgumentError, ClosedError, NothingToSave, UnknownKeyword
+from tests.support.flow import (
+    CAMERA,
+    SHAPE,
+    account,
+    cubes_in,
+    environment,
+    frame,
+    parts_in,
+    processes_in,
+    program,
+    run,
+)
+from tests.support.helpers import wait_for
+from tests.support.oracle import prove
+from tests.support.process_faults import camera
 
 PENDING = f"""{CAMERA}
 import os, signal, sys, threading

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from flow import CAMERA, COUNTING, SHAPE, environment
-from helpers import wait_for
-from injuring import camera
-from oracle import prove
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera, record
 from openhsi_shared.errors import ArgumentError, MemoryShortage
+from tests.support.flow import CAMERA, COUNTING, SHAPE, environment
+from tests.support.helpers import wait_for
+from tests.support.oracle import prove
+from tests.support.process_faults import camera
 
 is_root = hasattr(os, "geteuid") and os.geteuid() == 0
 needs_mounts = pytest.mark.skipif(

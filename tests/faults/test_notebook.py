@@ -4,12 +4,13 @@ import queue
 from pathlib import Path
 
 import pytest
-from flow import environment, parts_in, processes_in
-from helpers import wait_for
-from oracle import prove, prove_after_death
+
+from tests.support.flow import environment, parts_in, processes_in
+from tests.support.helpers import wait_for
+from tests.support.oracle import prove, prove_after_death
 
 BEGIN = """
-from benchmarks.witness import WITNESS, WitnessedCamera
+from benchmarks.commit_log import WITNESS, WitnessedCamera
 from openhsi_shared import record
 keywords = dict(**WITNESS, resolution=(16, 32), n_lines=25, witness="witness")
 """

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import h5py
 import pytest
-from injuring import camera
-from oracle import count, prove
 
-from benchmarks.account import Account
+from tests.support.account import Account
+from tests.support.oracle import count, prove
+from tests.support.process_faults import camera
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,11 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from air import BAD, Flight, files_in
-from disks import make_image, mount, needs_disks, pull_out, unmount
 
 from openhsi_shared import recover, verify
 from openhsi_shared.errors import SaveError
+from tests.support.disk_faults import BAD, Flight, files_in
+from tests.support.disks import make_image, mount, needs_disks, pull_out, unmount
 
 pytestmark = [pytest.mark.root, needs_disks]
 OUTER_MB, INNER_MB = 96, 48

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from flow import COUNTING, SHAPE, cubes_in, read
-from helpers import environment, wait_for
-from oracle import prove
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera, record
 from openhsi_shared.files.preview import write_preview
-from openhsi_shared.processes.door import find_doors, knock
+from openhsi_shared.processes.control_socket import find_sockets, request
 from openhsi_shared.rgb import picture
+from tests.support.flow import COUNTING, SHAPE, cubes_in, read
+from tests.support.helpers import environment, wait_for
+from tests.support.oracle import prove
 
 # ---- R1: pictures ----
 
@@ -79,13 +79,13 @@ KEYWORDS = {**COUNTING, "n_lines": 20, "rate": 400, "queue": 9999, "when_full": 
 LOOKER = """
 import os, sys
 from pathlib import Path
-from openhsi_shared.processes.door import knock
+from openhsi_shared.processes.control_socket import request
 door = Path(sys.argv[1])
 while True:
-    words, descriptors = knock(door, "slots")
+    words, descriptors = request(door, "slots")
     for descriptor in descriptors:
         os.close(descriptor)
-    knock(door, "status")
+    request(door, "status")
     print("looked", flush=True)
 """
 
@@ -115,7 +115,7 @@ def test_lookers_that_are_killed_stopped_or_greedy_change_nothing(tmp_path, door
         "progress": False,
     }
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run_:
-        (door,) = find_doors()
+        (door,) = find_sockets()
         lookers = [
             subprocess.Popen(
                 [sys.executable, "-c", LOOKER, str(door)],
@@ -132,7 +132,7 @@ def test_lookers_that_are_killed_stopped_or_greedy_change_nothing(tmp_path, door
                 for looker in lookers:
                     looker.send_signal(fate)
             _wait_for_more(run_)
-            assert knock(door, "status")[0]["lines_lost"] == run_.status().lines_lost
+            assert request(door, "status")[0]["lines_lost"] == run_.status().lines_lost
         finally:
             for looker in lookers:
                 looker.kill()
@@ -154,7 +154,7 @@ def test_lookers_that_never_read_their_answers_cost_neither_lines_nor_descriptor
         "progress": False,
     }
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run_:
-        (door,) = find_doors()
+        (door,) = find_sockets()
         recording = psutil.Process(run_.process_id)
         before = recording.num_fds()
         visitors = [socket.socket(socket.AF_UNIX) for _ in range(50)]
@@ -175,8 +175,8 @@ def test_a_looker_cannot_change_what_it_sees(tmp_path, door_folder):
     import mmap
 
     with record(SharedSimulatedCamera, tmp_path / "out", **KEYWORDS) as run_:
-        (door,) = find_doors()
-        words, descriptors = knock(door, "slots")
+        (door,) = find_sockets()
+        words, descriptors = request(door, "slots")
         for descriptor, about in zip(descriptors, words["arrays"].values(), strict=True):
             with pytest.raises(PermissionError):
                 mmap.mmap(descriptor, about["size"], access=mmap.ACCESS_WRITE)

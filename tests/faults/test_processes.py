@@ -12,13 +12,22 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from flow import CAMERA, SHAPE, account, cubes_in, frame, parts_in, processes_in, program, run
-from helpers import wait_for
-from injuring import COLLECTING, RECORDING, WITNESSED, camera, frozen, newest_writer, witnessed, writers_of
-from oracle import prove, prove_after_death, prove_summary
 
 from openhsi_shared import SharedDataCube, SharedOpenHSI, SharedSimulatedCamera, record
 from openhsi_shared.errors import SaveError, WriterFailed
+from tests.support.flow import CAMERA, SHAPE, account, cubes_in, frame, parts_in, processes_in, program, run
+from tests.support.helpers import wait_for
+from tests.support.oracle import prove, prove_after_death, prove_summary
+from tests.support.process_faults import (
+    COLLECTING,
+    RECORDING,
+    WITNESSED,
+    camera,
+    frozen,
+    newest_writer,
+    witnessed,
+    writers_of,
+)
 
 SOME = [pytest.param(seed, marks=[] if seed < 3 else pytest.mark.campaign) for seed in range(50)]
 """Seeds of random runs: a few in the suite, all of them in a campaign."""

@@ -8,22 +8,22 @@ import re
 import uuid
 from pathlib import Path
 
-import mutants
 import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
-from flow import COUNTING
-from helpers import in_child
-from injuring import writers_of
-from level_oracle import CALIBRATION
-from mutants import Original, judge_calibration, read_all
 
 from openhsi_shared import SharedSimulatedCamera, open_cube, verify
 from openhsi_shared.calibration import read_calibration
 from openhsi_shared.dataset import user_attributes
 from openhsi_shared.errors import CalibrationError, SettingsError
 from openhsi_shared.settings import CameraSettings, read_settings
+from tests.support import file_corruption
+from tests.support.file_corruption import Original, judge_calibration, read_all
+from tests.support.flow import COUNTING
+from tests.support.helpers import in_child
+from tests.support.level_oracle import CALIBRATION
+from tests.support.process_faults import writers_of
 
 # ---- I1: pickles ----
 
@@ -61,7 +61,7 @@ BOMBS = {
 
 def read_bombs(directory):
     """What is said of each bomb; with little memory."""
-    mutants.limit_memory()
+    file_corruption.limit_memory()
     said = {}
     for name in BOMBS:
         try:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from cubes import make_cube
 
 from openhsi_shared.dataset import Cube
+from tests.support.cubes import make_cube
 
 
 @pytest.fixture

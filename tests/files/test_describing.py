@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 import pytest
-from cubes import make_cube
 from PIL import Image
 
 from openhsi_shared.files import CubeWriter, open_cube
+from tests.support.cubes import make_cube
 
 WAVELENGTHS_NM = np.linspace(400.0, 1000.0, 61)
 

@@ -4,11 +4,11 @@ import json
 import zlib
 
 import pytest
-from cubes import make_cube
 
 from openhsi_shared import recover, verify
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.dumping import read_dump, write_dump
+from tests.support.cubes import make_cube
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cubes import make_cube
-from helpers import child, receive, run_python
 
 from openhsi_shared import open_cube, recover, verify
 from openhsi_shared.durable import PartFile
@@ -19,6 +17,8 @@ from openhsi_shared.errors import ChecksumError, FileError, IncompleteFileError,
 from openhsi_shared.files.dumping import read_dump, write_dump
 from openhsi_shared.files.recovering import leftovers
 from openhsi_shared.files.writing import CubeWriter
+from tests.support.cubes import make_cube
+from tests.support.helpers import child, receive, run_python
 
 DAY = "2023_11_14"
 UUID = "00000000-0000-5000-8000-000000000001"

@@ -6,10 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import environment
 
 from openhsi_shared.levels import kernels
 from openhsi_shared.levels.compiled import compiled
+from tests.support.helpers import environment
 
 SHIFTS = np.array([0, 2, 1], np.int64)
 EDGES = np.array([0, 2, 5, 7, 9], np.uint64)
@@ -71,7 +71,7 @@ def test_a_kernel_that_cannot_be_kept_still_runs(caplog):
 PROGRAM = """
 import sys, time
 import numpy as np
-from level_oracle import Formulas, line_of, make_frame, make_plan
+from tests.support.level_oracle import Formulas, line_of, make_frame, make_plan
 assert "numba" not in sys.modules
 plan = make_plan({level})
 for level in (-1, 0):

@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
-from level_oracle import (
+
+from openhsi_shared.calibration import Calibration
+from openhsi_shared.errors import CalibrationError, FrameError, LevelError
+from openhsi_shared.levels import LEVELS, LevelPlan, check_level
+from tests.support.level_oracle import (
     CALIBRATION,
     FWHM_NM,
     N_COLUMNS,
@@ -15,10 +19,6 @@ from level_oracle import (
     make_frame,
     make_plan,
 )
-
-from openhsi_shared.calibration import Calibration
-from openhsi_shared.errors import CalibrationError, FrameError, LevelError
-from openhsi_shared.levels import LEVELS, LevelPlan, check_level
 
 FLOATS = {"rtol": 2e-6, "atol": 1e-6}
 

@@ -8,11 +8,12 @@ import time
 
 import psutil
 import pytest
-from helpers import PATIENCE_S, child, environment, receive, receive_for, wait_for, watch_parent
+
+from tests.support.helpers import PATIENCE_S, child, environment, receive, receive_for, wait_for, watch_parent
 
 WATCHED = """
 import os, signal, sys
-from helpers import receive, watch_parent
+from tests.support.helpers import receive, watch_parent
 from openhsi_shared.processes.spawning import SPAWN, spawn
 ours, theirs = SPAWN.Pipe()
 process = SPAWN.Process(target=watch_parent, args=(theirs, os.getpid(), sys.argv[1]))

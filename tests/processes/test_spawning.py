@@ -7,16 +7,16 @@ import threading
 from multiprocessing import resource_tracker
 
 import pytest
-from helpers import child, in_child, put_all, receive, run_python, serve_deaf, shielding
 
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.processes.spawning import SPAWN, pack, spawn, unpack
+from tests.support.helpers import child, in_child, put_all, receive, run_python, serve_deaf, shielding
 
 PROGRAM = """
 import sys
 print("the program runs")
 main_before = dict(file=globals().get("__file__", "none"), spec=repr(__spec__))
-from helpers import in_child, shielding
+from tests.support.helpers import in_child, shielding
 print(in_child(shielding))
 assert dict(file=globals().get("__file__", "none"), spec=repr(__spec__)) == main_before, "main was not restored"
 """
@@ -72,7 +72,7 @@ def test_child_can_be_started_from_a_thread():
 
 def test_worker_of_a_pool_is_told_that_it_must_have_no_children():
     program = """
-from helpers import try_to_spawn
+from tests.support.helpers import try_to_spawn
 from openhsi_shared.processes.spawning import SPAWN
 with SPAWN.Pool(1) as pool:
     print(pool.apply(try_to_spawn))
@@ -124,7 +124,7 @@ def test_ctrl_c_to_the_group_does_not_hit_the_first_child_while_it_comes_up():
     # the first child brings up the resource tracker, which unblocks SIGINT behind our back
     program = """
 import signal
-from helpers import PATIENCE_S, SignalsWhenUnpickled, child, receive, say_up, wait_for
+from tests.support.helpers import PATIENCE_S, SignalsWhenUnpickled, child, receive, say_up, wait_for
 came = []
 signal.signal(signal.SIGINT, lambda *_: came.append(1))
 with child(say_up, SignalsWhenUnpickled()) as (process, connection):
@@ -141,7 +141,7 @@ print("parent", came)
 def test_ctrl_c_waits_until_the_child_has_all_that_it_is_given():
     program = """
 import signal, threading
-from helpers import SignalsWhenPickled, receive, say_up
+from tests.support.helpers import SignalsWhenPickled, receive, say_up
 from openhsi_shared.processes.spawning import SPAWN, spawn
 end = threading.Event()
 threading.Thread(target=end.wait).start()  # some thread that takes the signal in our place, as numpy's do
@@ -162,7 +162,7 @@ end.set()
 def test_ctrl_c_during_a_start_is_raised_and_leaves_no_child():
     program = """
 import signal, threading, psutil
-from helpers import SignalsWhenPickled, say_up
+from tests.support.helpers import SignalsWhenPickled, say_up
 from openhsi_shared.processes.spawning import SPAWN, spawn
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 end = threading.Event()
@@ -203,7 +203,7 @@ def test_class_of_the_program_itself_travels_to_a_child():
     program = """
 class Mine:
     answer = 42
-from helpers import answer_of, in_child
+from tests.support.helpers import answer_of, in_child
 from openhsi_shared.processes.spawning import pack
 print(in_child(answer_of, pack(Mine)))
 """

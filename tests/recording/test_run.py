@@ -6,8 +6,6 @@ import time
 
 import numpy as np
 import pytest
-from flow import COUNTING, SHAPE, account, cubes_in, frame, processes_in
-from helpers import wait_for
 
 import openhsi_shared
 from openhsi_shared import SharedOpenHSI, SharedSimulatedCamera, record, switched_camera
@@ -21,6 +19,8 @@ from openhsi_shared.errors import (
     SettingsError,
     UnknownKeyword,
 )
+from tests.support.flow import COUNTING, SHAPE, account, cubes_in, frame, processes_in
+from tests.support.helpers import wait_for
 
 KEYWORDS = {**COUNTING, "n_lines": 8, "progress": False, "queue": 9999, "when_full": "block"}
 

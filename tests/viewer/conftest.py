@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,6 @@ FLAGS = [
     "--disable-features=SpareRendererForSitePerProcess",
 ]
 PATIENCE_MS = 60_000
-
-
-@pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give a runtime directory of its own, with a path short enough for a socket, and no screen."""
-    with tempfile.TemporaryDirectory(prefix="ohs") as folder:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
-        monkeypatch.delenv("DISPLAY", raising=False)
-        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-        yield Path(folder)
 
 
 @pytest.fixture

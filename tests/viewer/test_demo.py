@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from helpers import environment, run_python
 
 from openhsi_shared.viewer.demo import simulated_frames
+from tests.support.helpers import environment, run_python
 
 
 def test_cells_drift_and_come_round():

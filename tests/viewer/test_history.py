@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from openhsi_shared.buffers.tap import LineName
 from openhsi_shared.viewer.history import History, colours_of, to_pixels
-from openhsi_shared.viewer.tap import LineName
 
 
 def filled(n, n_lines, value=lambda k: k):

@@ -9,14 +9,14 @@ import sys
 import numpy as np
 import psutil
 import pytest
-from flow import COUNTING, account, cubes_in
-from helpers import environment, wait_for
 from PIL import Image
 
 from openhsi_shared import SharedSimulatedCamera, record
 from openhsi_shared.errors import ArgumentError, RecordingError, ViewerError
-from openhsi_shared.processes.door import find_doors
+from openhsi_shared.processes.control_socket import find_sockets
 from openhsi_shared.viewer.live_page import LivePage
+from tests.support.flow import COUNTING, account, cubes_in
+from tests.support.helpers import environment, wait_for
 
 pytestmark = [
     pytest.mark.usefixtures("runtime"),
@@ -179,7 +179,7 @@ def test_a_camera_in_this_program_has_a_page_too_but_no_stop_button(tmp_path, lo
         tab.await_text(".tile.lines .value", "100")
         cam.save(tmp_path / "out")
         cam.close()
-        assert find_doors() == []
+        assert find_sockets() == []
         tab.await_text(".badge", "ENDED")
     assert account(tmp_path / "out")[0] == list(range(100))
 
@@ -269,7 +269,7 @@ print(page.process_id, flush=True)
 
 def test_no_page_outlives_its_owner(tmp_path):
     with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run:
-        command = [sys.executable, "-c", VIEWER + "input()", str(find_doors()[0])]
+        command = [sys.executable, "-c", VIEWER + "input()", str(find_sockets()[0])]
         with subprocess.Popen(
             command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as owner:
@@ -288,7 +288,7 @@ def _is_gone(process):
 
 def test_a_program_ends_though_its_page_is_open(tmp_path):
     with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run:
-        command = [sys.executable, "-c", VIEWER, str(find_doors()[0])]
+        command = [sys.executable, "-c", VIEWER, str(find_sockets()[0])]
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
         assert done.stderr == ""
         assert _is_gone(int(done.stdout))

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rings import quadrants
 
 from openhsi_shared import SharedRing
 from openhsi_shared.errors import ViewerError
 from openhsi_shared.viewer.matplotlib_window import OUTSIDE, Window, show_window
 from openhsi_shared.viewer.ring_frames import Looker
 from openhsi_shared.viewer.ring_messages import Initialize, Saved
+from tests.support.rings import quadrants
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flow import COUNTING, account, parts_in, processes_in
-from helpers import environment, wait_for
 from PIL import Image
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera, record
 from openhsi_shared.errors import ClosedError, PackageMissing, RecordingError
 from openhsi_shared.viewer.notebook import WINDOW
+from tests.support.flow import COUNTING, account, parts_in, processes_in
+from tests.support.helpers import environment, wait_for
 
 widgets = pytest.importorskip("ipywidgets", reason="ipywidgets is missing: pip install 'openhsi_shared[notebook]'")
 
@@ -211,7 +211,7 @@ class Kernel:
 
 
 LOOP = """
-from flow import COUNTING
+from tests.support.flow import COUNTING
 from openhsi_shared import SharedSimulatedCamera
 counting = SharedSimulatedCamera(n_lines=25, n_buffers=4, **COUNTING)
 counting.will_save_to("out")

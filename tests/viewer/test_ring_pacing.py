@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from rings import quadrants
 
 from openhsi_shared import SharedRing
 from openhsi_shared.viewer.ring_frames import Looker
 from openhsi_shared.viewer.ring_messages import Initialize, Saved
 from openhsi_shared.viewer.ring_page import RingPage
+from tests.support.rings import quadrants
 
 
 @pytest.fixture

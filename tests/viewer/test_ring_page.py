@@ -6,9 +6,9 @@ import threading
 import numpy as np
 import pytest
 from PIL import Image
-from rings import quadrants
 
 from openhsi_shared import SharedRing, Viewer
+from tests.support.rings import quadrants
 
 pytestmark = [pytest.mark.usefixtures("runtime"), pytest.mark.browser]
 

@@ -10,12 +10,12 @@ import sys
 import numpy as np
 import psutil
 import pytest
-from helpers import child, receive, wait_for
-from rings import make_and_wait, quadrants, view_and_wait
 
 from openhsi_shared import SharedRing, Viewer
 from openhsi_shared.errors import ArgumentError, ClosedError, ViewerError
 from openhsi_shared.viewer import ring_viewer
+from tests.support.helpers import child, receive, wait_for
+from tests.support.rings import make_and_wait, quadrants, view_and_wait
 
 SHAPE = (64, 96)
 PATIENCE_S = 60.0

@@ -9,10 +9,10 @@ from http.client import HTTPConnection
 from urllib.parse import urljoin, urlsplit
 
 import pytest
-from helpers import wait_for
 
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.viewer.server import PageSocket, serve
+from tests.support.helpers import wait_for
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from openhsi_shared.buffers.slots import SlotState
+from openhsi_shared.buffers.tap import SlotView
 from openhsi_shared.viewer.feed import facts_of
-from openhsi_shared.viewer.tap import SlotView
 from openhsi_shared.viewer.tiles import Numbers, head, losses, minutes, tiles
 
 WORDS = {"rate": 498.6, "lines": 12345, "lines_lost": 0, "disk_minutes_left": 61.0, "writer_mb_per_s": 812.4}

@@ -6,12 +6,12 @@ import signal
 
 import psutil
 import pytest
-from flow import COUNTING, SHAPE, account, cubes_in, frame, read
-from helpers import wait_for
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera
 from openhsi_shared.errors import NoFreeSlot, SaveError, WriterFailed
 from openhsi_shared.files.dumping import read_dump
+from tests.support.flow import COUNTING, SHAPE, account, cubes_in, frame, read
+from tests.support.helpers import wait_for
 
 POINTS = ["created", "half", "written", "fsynced", "published", "before_answer"]
 

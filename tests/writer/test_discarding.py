@@ -1,11 +1,11 @@
 """Cubes that are discarded: their frames are declared lost, once, in the status and in the next file."""
 
 import pytest
-from flow import CAMERA, COUNTING, account, cubes_in, processes_in, run
-from helpers import wait_for
 
 from openhsi_shared import SharedSimulatedCamera
 from openhsi_shared.files.recovering import recover
+from tests.support.flow import CAMERA, COUNTING, account, cubes_in, processes_in, run
+from tests.support.helpers import wait_for
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import errno
 import logging
 
 import pytest
-from flow import COUNTING, account, read
 
 from openhsi_shared import OpenHSIError, SharedSimulatedCamera
 from openhsi_shared.errors import ArgumentError, SaveError
+from tests.support.flow import COUNTING, account, read
 
 
 @pytest.fixture

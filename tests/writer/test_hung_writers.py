@@ -9,11 +9,11 @@ import sys
 
 import psutil
 import pytest
-from flow import COUNTING, account, cubes_in
-from helpers import wait_for
 
 from openhsi_shared import SharedSimulatedCamera
 from openhsi_shared.errors import ArgumentError, SaveError
+from tests.support.flow import COUNTING, account, cubes_in
+from tests.support.helpers import wait_for
 
 
 def _camera(**keywords):

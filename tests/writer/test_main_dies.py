@@ -5,8 +5,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from flow import CAMERA, ENDLESS, account, cubes_in, processes_in, program, run
-from helpers import wait_for
+
+from tests.support.flow import CAMERA, ENDLESS, account, cubes_in, processes_in, program, run
+from tests.support.helpers import wait_for
 
 DYING = (
     CAMERA

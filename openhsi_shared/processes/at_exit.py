@@ -1,0 +1,155 @@
+"""When the interpreter ends, cameras are given back, pending saves are finished, and failures show in the exit status.
+
+Registered after `multiprocessing`'s own hook, so it runs before that one, which would wait for the writer without
+telling it that nothing more comes; and once more when packages were imported, so that it runs before the hooks of a
+vendor's. A child of `multiprocessing` ends without `atexit`, but asks the finalizers of that package, so we are one of
+them, too. An exception in either leaves status 0, so a failure that nobody asked for ends in `os._exit(1)`, and Ctrl-C
+or `sys.exit` in what they usually end in, after everything else has been done.
+"""
+
+import atexit
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from multiprocessing import util
+from typing import Any, NoReturn, Protocol
+
+from openhsi_shared.errors import OpenHSIError
+
+__all__ = ["close_at_exit", "finish_at_exit", "finish_when_dropped", "forget"]
+
+logger = logging.getLogger(__name__)
+
+
+class _Unfinished(Protocol):
+    """Who has something pending: an engine, or a recording."""
+
+    def leave(self, crashed: bool) -> Sequence[BaseException]: ...
+
+
+class _Engine(Protocol):
+    """What keeps the saves of a cube that nobody closed."""
+
+    writer: Any
+
+    def close(self) -> None: ...
+
+
+class _Camera(Protocol):
+    def _close_source(self) -> None: ...
+
+
+_open: dict[_Unfinished, int] = {}
+"""With the process that each belongs to: a forked child inherits them, and must leave them alone."""
+_cameras: "list[tuple[weakref.ref[_Camera], int]]" = []
+"""With the process that each belongs to."""
+_hooked: set[int] = set()
+_hooked_with: set[int] = set()
+"""How many modules there were each time."""
+_lock = threading.RLock()  # the garbage collector may drop a camera while we hold it
+
+
+def finish_at_exit(unfinished: _Unfinished) -> None:
+    """Remember somebody who has to finish before this process ends."""
+    with _lock:
+        _open[unfinished] = os.getpid()
+    _hook()
+
+
+def close_at_exit(camera: _Camera) -> None:
+    """Let a camera be given back when this process ends, if somebody holds it then."""
+    _cameras[:] = [(held, owner) for held, owner in _cameras if held() not in (None, camera)]
+    _cameras.append((weakref.ref(camera), os.getpid()))
+    _hook()
+
+
+def _hook() -> None:
+    with _lock:
+        if len(sys.modules) not in _hooked_with:
+            _hooked_with.add(len(sys.modules))
+            atexit.register(_finish_all)  # the last that was registered is the first to be called; twice is once
+        if os.getpid() not in _hooked and multiprocessing.parent_process() is not None:
+            _hooked.add(os.getpid())
+            util.Finalize(None, _finish_all, exitpriority=100)
+
+
+def finish_when_dropped(cube: object, engine: _Engine) -> "weakref.finalize[..., object]":
+    """Let the saves of a cube be finished, too, that nobody holds any more and nobody closed."""
+    finalizer = weakref.finalize(cube, _dropped, engine, type(cube).__name__)
+    finalizer.atexit = False  # then it is `_finish_all` that does it
+    return finalizer
+
+
+def _dropped(engine: _Engine, name: str) -> None:
+    if engine.writer.is_started:
+        warnings.warn(f"a {name} was dropped and not closed: use it in a `with` block", ResourceWarning, stacklevel=1)
+    engine.close()
+
+
+def forget(unfinished: _Unfinished) -> None:
+    """It was closed in good order."""
+    with _lock:
+        _open.pop(unfinished, None)
+
+
+def _finish_all() -> None:
+    with _lock:
+        mine = [unfinished for unfinished, owner in list(_open.items()) if owner == os.getpid()]
+        _open.clear()
+    failures: list[BaseException] = []
+    ended_by: BaseException | None = None
+    cameras = [held() for held, owner in _cameras if owner == os.getpid()]
+    steps: list[Callable[[], Sequence[BaseException]]] = [partial(_close, camera) for camera in cameras if camera]
+    steps += [partial(unfinished.leave, _has_crashed()) for unfinished in mine]
+    for step in steps:
+        try:
+            failures += step()
+        except Exception as error:  # noqa: BLE001 - told below; the others want to end, too
+            failures.append(error)
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C, or `sys.exit` of a handler: obeyed below
+            ended_by = error
+    for failure in failures:
+        what = "a cube was not saved, and nobody asked for it" if isinstance(failure, OpenHSIError) else "at the end"
+        logger.error("%s", what, exc_info=failure)
+    if failures or ended_by is not None:
+        _end(ended_by)
+
+
+def _close(camera: _Camera) -> Sequence[BaseException]:
+    try:
+        camera._close_source()
+    except Exception as error:  # noqa: BLE001 - whatever a camera raises, lines want to be saved
+        logger.warning("a camera could not be given back in good order: %s", error)
+    return ()
+
+
+def _end(ended_by: BaseException | None) -> NoReturn:
+    if multiprocessing.parent_process() is None:  # a child has the hooks of its parent, and does not call them
+        with suppress(KeyboardInterrupt, SystemExit):
+            atexit._run_exitfuncs()  # what others registered; ours has nothing left to do
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    if isinstance(ended_by, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+    code = ended_by.code if isinstance(ended_by, SystemExit) else 1
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def _has_crashed() -> bool:
+    """Whether an exception ends the program; in a child of `multiprocessing` it is still on its way up."""
+    error = sys.exc_info()[1]
+    return hasattr(sys, "last_value") or (error is not None and not isinstance(error, SystemExit))
+
+
+atexit.register(_finish_all)

@@ -1,0 +1,244 @@
+"""The recording's own process: camera, slots and writer live here, and end in good order whoever else dies."""
+
+import gc
+import itertools
+import logging
+import os
+import shutil
+import signal
+import threading
+import time
+import traceback
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openhsi_shared.datacube.control_server import ControlServer
+from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
+from openhsi_shared.errors import NoFreeSlot, OpenHSIError, RecordingError, SaveError, SourceEnded
+from openhsi_shared.processes.control_socket import ControlSocket
+from openhsi_shared.processes.liveness import GONE, Parent
+from openhsi_shared.processes.logs import forward_logs
+from openhsi_shared.processes.spawning import become_service, unpack
+from openhsi_shared.recording.messages import (
+    Ask,
+    Ended,
+    RecordingPlan,
+    RecordingStatus,
+    RecordingSummary,
+    Started,
+    StopNow,
+)
+from openhsi_shared.recording.space import check_space, minutes_left
+from openhsi_shared.writer.handle import SaveHandle
+from openhsi_shared.writer.pending import KEPT
+
+__all__ = ["run_recording"]
+
+logger = logging.getLogger(__name__)
+
+
+def run_recording(payload: bytes, plan: RecordingPlan, connection: Connection, parent_id: int) -> None:
+    """Record until the plan is fulfilled, the source ends, somebody says stop, or the parent dies: a child's life."""
+    become_service(plan.niceness)
+    if plan.cpus and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, plan.cpus)
+    recorder = _RecordingLoop(plan, Parent(connection, parent_id))
+    forward_logs(connection, recorder.tell)
+    signal.signal(signal.SIGTERM, lambda *_: recorder.stop.set())
+    try:
+        recorder.tell(recorder.record(payload))
+    except BaseException as error:  # noqa: BLE001 - not swallowed: the parent raises it
+        recorder.tell(Ended(None, _that_travels(error), traceback.format_exc()))
+
+
+class _RecordingLoop:
+    """The main thread drives the camera; a second one listens to the parent."""
+
+    def __init__(self, plan: RecordingPlan, parent: Parent) -> None:
+        self.plan, self.parent = plan, parent
+        self.stop = threading.Event()
+        self.camera: SharedOpenHSI | None = None
+        self.visitors: ControlServer | None = None
+        self.cubes: list[SaveHandle] = []
+        self.begun = time.monotonic()
+        self.orphaned_by = ""
+        self._telling = threading.Lock()
+
+    def tell(self, message: Any) -> None:
+        with self._telling:
+            self.parent.tell(message)
+
+    # ---- the main thread ----
+
+    def record(self, payload: bytes) -> Ended:
+        make_camera, keywords = unpack(payload)
+        camera: SharedOpenHSI = make_camera(**keywords)
+        if not isinstance(camera, SharedOpenHSI):
+            raise RecordingError(f"record() needs a camera class such as SharedSimulatedCamera, got {make_camera!r}")
+        self.camera = camera
+        try:
+            self._check_space(camera)
+            camera.will_save_to(self.plan.save_dir, **self.plan.save_keywords)
+            self.visitors = ControlServer(
+                camera, "recording", lambda _: self.plan.save_dir, lambda _: self.status(), self.stop.set
+            )
+            with _open_door(self.visitors):
+                threading.Thread(target=self._listen, name="openhsi_shared parent", daemon=True).start()
+                failure = self._run(camera)
+                return self._end(camera, failure)
+        except BaseException as error:
+            camera.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def _check_space(self, camera: SharedOpenHSI) -> None:
+        rows, n_lines, bands = camera.dc_shape
+        line_bytes = rows * bands * np.dtype(camera.dtype_out).itemsize
+        at_most = 1000 / camera.settings.model.exposure_ms * line_bytes
+        check_space(Path(self.plan.save_dir), n_lines * line_bytes, self.plan.n_cubes, at_most)
+
+    def _run(self, camera: SharedOpenHSI) -> BaseException | None:
+        """The hot loop. Returns what ended it before its time, after saving the unfinished cube."""
+        failure: BaseException | None = None
+        gc.collect()
+        gc.freeze()  # what lives now is never looked at again: no pause in the loop grows with it
+        camera.start_streaming()  # last: from here on frames wait in the camera's queue
+        self.begun = time.monotonic()
+        self.tell(Started(type(camera).__name__, camera.dc_shape))
+        try:
+            for _ in itertools.count() if self.plan.n_cubes is None else range(self.plan.n_cubes):
+                if not self._fill_one(camera):
+                    break
+                self._save(camera)
+        except SourceEnded:
+            logger.info("the source has ended")
+        except NoFreeSlot as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - not swallowed: it is raised in the parent
+            failure = error
+        finally:
+            gc.unfreeze()
+        if camera.n_collected:
+            self._save(camera, failure)
+        return failure
+
+    def _fill_one(self, camera: SharedOpenHSI) -> bool:
+        """Take the frames of one cube; False if it is time to end."""
+        end = None if self.plan.seconds is None else self.begun + self.plan.seconds
+        stop, take_line = self.stop.is_set, camera.take_line
+        for _ in range(camera.n_lines):
+            if stop() or (end is not None and time.monotonic() >= end):
+                return False
+            take_line()
+        return True
+
+    def _save(self, camera: SharedOpenHSI, failure: BaseException | None = None) -> None:
+        why = {} if failure is None else {"ended_by": f"{type(failure).__name__}: {failure}"}
+        self.cubes.append(camera.save_with(why, self.plan.save_dir, **self.plan.save_keywords))
+
+    def _end(self, camera: SharedOpenHSI, failure: BaseException | None) -> Ended:
+        seconds = time.monotonic() - self.begun
+        visitors = self.visitors
+        if visitors is not None:
+            visitors.phase = "ending"
+        with suppress(OpenHSIError):
+            camera.stop_cam()  # type: ignore[attr-defined]
+        for cube in self.cubes:
+            cube.join()
+        status = self.status()
+        failed = [_for_another_process(cube.error) for cube in self.cubes if cube.error]
+        errors = tuple(map(str, failed))
+        if failed and failure is None:
+            failure = failed[0]
+        done = [cube.result() for cube in self.cubes if not cube.error]
+        summary = RecordingSummary(
+            paths=tuple(result.path for result in done if result.path),
+            lines=sum(result.n_lines for result in done),
+            lines_lost=status.lines_lost,
+            lost_ids=status.lost_ids,
+            seconds=seconds,
+            rate=(status.lines + status.lines_lost) / seconds if seconds else 0.0,
+            errors=errors,
+        )
+        if visitors is not None:
+            visitors.say_goodbye(f"{type(failure).__name__}: {failure}" if failure else self.orphaned_by)
+        if errors:
+            tried = camera.abandon()
+            if failure is not None:
+                failure.add_note(f"what could not be saved went to the first of these that took it: {', '.join(tried)}")
+        else:
+            camera.close()
+        return Ended(summary, failure and _that_travels(failure), "", status)
+
+    # ---- the thread that listens ----
+
+    def _listen(self) -> None:
+        while True:
+            message = self.parent.receive()
+            if isinstance(message, Ask):
+                self.tell(self.status())
+            elif isinstance(message, StopNow) or message is GONE:
+                self.stop.set()
+                if message is GONE:
+                    self.orphaned_by = "the program that recorded has died"
+                    return
+
+    def status(self) -> RecordingStatus:
+        camera = self.camera
+        if camera is None:
+            raise RecordingError("the camera is not there yet")
+        status = camera.status()
+        rows, _, bands = camera.dc_shape
+        rate = status.rate * rows * bands * np.dtype(camera.dtype_out).itemsize
+        try:
+            free = shutil.disk_usage(self.plan.save_dir).free
+        except OSError:  # it has vanished: that is told by the save that fails
+            free = 0
+        return RecordingStatus(
+            **status.__dict__,
+            seconds=time.monotonic() - self.begun,
+            cubes=len(self.cubes),
+            disk_minutes_left=minutes_left(free, rate),
+        )
+
+
+class _open_door:  # noqa: N801 - used like a function
+    """The recording's door, where the platform has one."""
+
+    def __init__(self, visitors: ControlServer) -> None:
+        self._visitors = visitors
+        self._door: ControlSocket | None = None
+
+    def __enter__(self) -> None:
+        try:
+            self._door = ControlSocket(f"recording-{os.getpid()}", self._visitors.answer)
+        except (OSError, AttributeError, RecordingError) as error:
+            logger.warning("nobody can look at this recording from outside: %s", error)
+
+    def __exit__(self, *_: object) -> None:
+        if self._door is not None:
+            self._door.close()
+
+
+def _for_another_process(error: OpenHSIError) -> OpenHSIError:
+    """The same error without its way out: who reads it has no handle to call `retry` of."""
+    if not isinstance(error, SaveError):
+        return error
+    said = SaveError(error.errno, str(error.strerror).replace(f"; {KEPT}", ""), error.filename)
+    for note in getattr(error, "__notes__", []):
+        said.add_note(note)
+    return said
+
+
+def _that_travels(error: BaseException) -> BaseException:
+    """The error itself, if it can be pickled, else one that says the same."""
+    import pickle
+
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - whatever a user's exception does when pickled
+        return RecordingError(f"{type(error).__name__}: {error}")
+    return error

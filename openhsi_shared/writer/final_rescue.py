@@ -1,0 +1,80 @@
+"""Cubes that are rescued at the end although no writer is left: by a new one, or else by this process itself."""
+
+import logging
+from collections.abc import Collection, Sequence
+
+from openhsi_shared.buffers.slots import SlotRegister, Word
+from openhsi_shared.errors import OpenHSIError, SaveError
+from openhsi_shared.writer.messages import CubeKind, Label
+from openhsi_shared.writer.slot_cubes import cube_in, make_ready, rescue_directories, slots_to_rescue
+from openhsi_shared.writer.writer_process import WriterProcess
+
+__all__ = ["hang_up", "rescue"]
+
+logger = logging.getLogger(__name__)
+
+
+def hang_up(links: Sequence[WriterProcess]) -> bool:
+    """Let writers believe that we have died, and wait until they have ended. Whether one has rescued what there is."""
+    for link in links:
+        link.connection.close()
+    for link in links:
+        link.process.join()
+    return any(link.process.exitcode == 0 for link in links)
+
+
+def rescue(
+    register: SlotRegister, kind: CubeKind, are_safe: Collection[int] = (), avoid: Collection[str] = ()
+) -> list[OpenHSIError]:
+    """Have one more writer rescue every cube that is still in memory; if that dies, too, write down their bytes here.
+
+    Then slots that `are_safe` are left out. Where there are directories to `avoid`, which do not answer, bytes are
+    written at once, and elsewhere: a writer would hang there. Blocks until it is done. Returns why, for each cube that
+    is gone even so.
+    """
+    if not slots_to_rescue(register) or (not avoid and _another_writer_does(register, kind)):
+        return []
+    failures = (_dump(register, kind, slot, avoid) for slot in slots_to_rescue(register) if slot not in are_safe)
+    return [failure for failure in failures if failure is not None]
+
+
+def _another_writer_does(register: SlotRegister, kind: CubeKind) -> bool:
+    logger.warning("no writer is left: another one is started, for the cubes that are still in memory")
+    link, has_done = None, False
+    try:
+        link = WriterProcess.start(register, kind, None)
+        link.wait_until_ready()
+        has_done = hang_up([link])
+        if not has_done:
+            logger.error("the new writer died, exit code %s", link.process.exitcode)
+    except (OpenHSIError, OSError, RuntimeError) as error:  # whatever the system says to one more process
+        logger.error("%s", error)
+    if link is not None:  # after Ctrl-C it is left alone: it goes on
+        link.end()
+    return has_done
+
+
+def _dump(register: SlotRegister, kind: CubeKind, slot: int, avoid: Collection[str]) -> OpenHSIError | None:
+    """Save only the bytes, with as little code as possible."""
+    from openhsi_shared.files.dumping import write_dump
+
+    name = f"cube {register.word(slot, Word.CUBE)}"
+    label = Label.from_bytes(register.label(slot))
+    directories = [directory for directory in rescue_directories(label, kind) if directory not in avoid]
+    try:
+        path = write_dump(
+            cube_in(register, kind, slot, label, recovered=True),
+            make_ready(directories, label),
+            prefix=label.prefix,
+            suffix=label.suffix,
+            old_style=label.old_style,
+            durability=kind.durability,
+        )
+    except Exception as error:  # noqa: BLE001 - not swallowed: it ends in the exit status; the next cube must be tried
+        number, words = (error.errno, error.strerror) if isinstance(error, OSError) else (None, str(error))
+        gone = SaveError(number, f"{words}: the lines of {name} are lost", label.directory)
+        gone.__cause__ = error
+        logger.error("%s", gone)
+        return gone
+    logger.warning("%s: its lines are safe in %s, of which `openhsi-shared recover` makes a file", name, path)
+    return None

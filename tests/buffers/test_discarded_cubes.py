@@ -1,0 +1,116 @@
+"""Cubes that were given up: each of their frames stands in one later file, whatever was lost before."""
+
+import random
+
+import pytest
+
+from openhsi_shared.buffers.discarded_cubes import MOST_KEPT, N_NUMBERS, Discarded, DiscardedCubes
+from openhsi_shared.buffers.memory import shared_array
+from openhsi_shared.buffers.slots import SlotState, Word
+from openhsi_shared.frames.losses import IdRange, gaps_between, merged
+from tests.support.filler_bench import Bench
+
+
+@pytest.fixture
+def cubes():
+    return DiscardedCubes(shared_array("q", N_NUMBERS, "a list"))
+
+
+def test_what_was_noted_is_told_in_stretches(cubes):
+    cubes.note(1, Discarded((IdRange(0, 4),), 2))
+    cubes.note(3, Discarded((IdRange(5, 9), IdRange(20, 24)), 1))
+    assert cubes.n_noted == 3
+    assert cubes.between(0, 1) == Discarded((IdRange(0, 4),), 2)
+    assert cubes.between(1, 3) == Discarded((IdRange(5, 9), IdRange(20, 24)), 1)
+    assert cubes.between(0, 3) == Discarded((IdRange(0, 9), IdRange(20, 24)), 3)
+    assert cubes.between(0, 3).n_lost == 18
+    assert cubes.between(3, 3) == Discarded()
+    assert [cube for cube in range(5) if cubes.has(cube)] == [1, 3]
+
+
+def test_old_ones_make_room(cubes):
+    for cube in range(3 * MOST_KEPT):
+        cubes.note(cube, Discarded((IdRange(10 * cube, 10 * cube + 4),)))
+    last = 3 * MOST_KEPT - 1
+    assert cubes.between(last, last + 1) == Discarded((IdRange(10 * last, 10 * last + 4),))
+    assert len(cubes.between(0, last + 1).ranges) == MOST_KEPT
+    assert cubes.between(0, MOST_KEPT) == Discarded()  # never those that lie there now
+    assert cubes.has(last)
+    assert not cubes.has(last - MOST_KEPT)
+
+
+class Books:
+    """Takes frames, saves cubes and gives some up, at random; notes what files and status come to tell."""
+
+    def __init__(self, seed, goes_round):
+        self.choose = random.Random(seed)
+        self.bench = Bench("drop", n_slots=self.choose.choice([2, 3, 4]), n_lines=4)
+        self.first = self.last = 9
+        self.bench.take(9)
+        self.saved, self.declared = [], []
+        self.n_declared = self.n_discarded = 0
+        self.discarded = ()
+        most = 7 if goes_round else 4
+        for _ in range(1500):
+            self.last += self.choose.choice([1, 1, 1, 1, 3])
+            self.bench.take(self.last)
+            if self.bench.filler.n_lines() and self.choose.random() < 1 / most:
+                self.bench.save()
+            if not goes_round and self.bench.filler.n_lines() == 4:
+                self.bench.save()
+            if self.bench.keeper.pending and self.choose.random() < 0.15:
+                self.settle(self.choose.choice([self.publish, self.discard]))
+        self.settle(self.discard)
+        while self.bench.keeper.pending:
+            self.settle(self.publish)
+        self.bench.take(self.last + 1)
+        self.bench.save()
+        self.settle(self.publish)
+        self.last += 1
+
+    def settle(self, how):
+        """End a cube that waits, be it the oldest or not, and free its slot."""
+        if self.bench.keeper.pending:
+            slot = self.choose.choice(self.bench.keeper.pending)
+            how(slot)
+            self.bench.keeper.pending.remove(slot)
+            self.bench.register.mark(slot, SlotState.FREE)
+
+    def publish(self, slot):
+        """As the writer does: the next file has the lines, and names what is missing."""
+        register = self.bench.register
+        ids = register.column(slot, "frame_id").tolist()
+        discarded = register.discarded_before(slot)
+        n_gone = register.n_overwritten(slot)
+        gaps = gaps_between(ids[0] if n_gone else register.word(slot, Word.EXPECTED_ID), ids)
+        self.saved += ids
+        self.declared += [*ids_of(discarded.ranges), *ids_of(gaps)]
+        self.n_declared += discarded.n_lost + register.word(slot, Word.N_LOST)
+
+    def discard(self, slot):
+        """As `discard` does."""
+        self.n_discarded += self.bench.register.extent(slot)[1]
+        self.discarded = merged((*self.discarded, self.bench.register.discard(slot)))
+        assert self.bench.register.is_discarded(slot)
+
+
+def ids_of(ranges):
+    return [frame_id for ids in ranges for frame_id in range(ids.first, ids.last + 1)]
+
+
+@pytest.mark.parametrize("goes_round", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_every_frame_is_saved_or_lost_once_whatever_is_given_up(seed, goes_round):
+    books = Books(seed, goes_round)
+    ledger = books.bench.filler.ledger
+    lost = ids_of(merged((*ledger.lost_ids(), *books.discarded)))
+    assert books.n_discarded > 100
+    assert len(lost) == ledger.n_lost + books.n_discarded == books.n_declared
+    assert len(set(books.saved)) == len(books.saved)
+    assert len(set(books.declared)) == len(books.declared)
+    assert set(lost).isdisjoint(books.saved)
+    assert set(lost).issuperset(books.declared)
+    n_offered = books.last - books.first + 1
+    assert len(books.saved) + len(lost) + books.bench.filler.n_overwritten == n_offered
+    if not goes_round:  # else the ids of some are not known, only how many they are
+        assert sorted([*books.saved, *books.declared]) == list(range(books.first, books.last + 1))

@@ -1,0 +1,58 @@
+"""Work in several processes, some of which die of it."""
+
+import os
+import signal
+from contextlib import closing
+
+import psutil
+
+from openhsi_shared.processes.pool import Died, in_processes
+from tests.support.helpers import wait_for
+
+
+def square_or_die(number: int) -> tuple[int, int]:
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number, os.getpid()
+
+
+def hang(number: int) -> int:
+    signal.pause()
+    return number
+
+
+def test_results_come_in_the_order_of_their_items() -> None:
+    results = list(in_processes(square_or_die, range(20), 3))
+    assert [result[0] for result in results if not isinstance(result, Died)] == [n * n for n in range(20)]
+    assert len({result[1] for result in results}) <= 3
+
+
+def test_a_process_that_dies_costs_its_own_item_only() -> None:
+    items = [1, -1, 2, -1, -1, 3, 4, -1]
+    results = [result if isinstance(result, Died) else result[0] for result in in_processes(square_or_die, items, 2)]
+    dead = Died(-signal.SIGKILL)
+    assert results == [1, dead, 4, dead, dead, 9, 16, dead]
+
+
+def test_one_at_a_time_needs_no_process() -> None:
+    assert {result[1] for result in in_processes(square_or_die, range(3), 1)} == {os.getpid()}
+    assert [result[1] for result in in_processes(square_or_die, [2], 4)] == [os.getpid()]
+    assert list(in_processes(square_or_die, [], 4)) == []
+
+
+def test_who_loses_interest_leaves_no_process(monkeypatch) -> None:
+    monkeypatch.setattr("openhsi_shared.processes.pool.PATIENCE_S", 0.1)
+    before = set(psutil.Process().children())
+    with closing(in_processes(square_or_die, [*range(8)], 2)) as results:
+        next(results)
+    with closing(in_processes(mixed, [0, 1, 1, 1], 2)) as others:
+        assert next(others) == 0
+    wait_for(lambda: not {child for child in psutil.Process().children() if child not in before and is_ours(child)})
+
+
+def is_ours(child: psutil.Process) -> bool:
+    return child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline())
+
+
+def mixed(number: int) -> int:
+    return hang(number) if number else number

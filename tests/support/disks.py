@@ -1,0 +1,85 @@
+"""Small disks of one's own, for tests that run as root: mounted, pulled out, broken."""
+
+import fcntl
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.helpers import wait_for
+
+is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+needs_disks = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not is_root or not all(map(shutil.which, ("mount", "umount", "mkfs.ext4"))),
+    reason="needs Linux, root, mount and mkfs.ext4, to mount small disks",
+)
+EXT4_IOC_SHUTDOWN = 0x8004587D
+WITHOUT_LOG = 2
+"""Of what is in memory, nothing is written any more."""
+
+
+def make_image(image: Path, size_mb: int, *options: str) -> Path:
+    """An empty ext4 file system in a sparse file."""
+    with image.open("wb") as file:
+        file.truncate(size_mb << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", *options, str(image)], check=True)
+    return image
+
+
+def mount(what: str | Path, place: Path, *options: str) -> None:
+    """Mount an image or a tmpfs at `place`, which is made; skip the test where that is not allowed."""
+    place.mkdir(exist_ok=True)
+    kind = ["-t", "tmpfs"] if what == "tmpfs" else ["-t", "ext4", "-o", "loop"]
+    arguments = [argument for option in options for argument in ("-o", option)]
+    done = subprocess.run(
+        ["mount", *kind, *arguments, str(what), str(place)], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+
+
+def unmount(place: Path) -> None:
+    """Unmount, as soon as nobody has a file open there any more; that nobody keeps one is part of the test."""
+    wait_for(lambda: subprocess.run(["umount", str(place)], check=False, capture_output=True).returncode == 0)
+
+
+@contextmanager
+def mounted(what: str | Path, place: Path, *options: str) -> Iterator[Path]:
+    """A disk for the length of a block."""
+    mount(what, place, *options)
+    try:
+        yield place
+    finally:
+        if place.is_mount():
+            unmount(place)
+
+
+def pull_out(place: Path) -> None:
+    """From now on the ext4 disk at `place` takes and gives nothing, and what it has not written is lost."""
+    folder = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.ioctl(folder, EXT4_IOC_SHUTDOWN, struct.pack("I", WITHOUT_LOG))
+    finally:
+        os.close(folder)
+
+
+def break_down(place: Path) -> None:
+    """Let the kernel find the ext4 disk at `place` damaged: mounted with errors=remount-ro, it is read-only then."""
+    device = place.stat().st_dev
+    name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+    trigger = Path("/sys/fs/ext4") / name / "trigger_fs_error"
+    if not trigger.exists():
+        pytest.skip("this kernel's ext4 cannot be told to break down")
+    trigger.write_text("broken by a test")
+
+
+def free_bytes(place: Path) -> int:
+    """What is free on the disk of `place`."""
+    stat = os.statvfs(place)
+    return stat.f_bfree * stat.f_frsize

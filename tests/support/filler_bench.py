@@ -1,0 +1,117 @@
+"""An filler with everything around it that is ours and simple: a fake keeper, a scripted driver."""
+
+import threading
+
+import numpy as np
+
+from openhsi_shared.buffers.slots import SlotLayout, SlotMemory, SlotRegister, SlotState, Word
+from openhsi_shared.capture.slot_filler import SlotFiller
+from openhsi_shared.errors import SaveError, SourceEnded
+from openhsi_shared.frames.losses import gaps_between
+
+
+class FakeHandle:
+    """A save that failed."""
+
+    def result(self, timeout=None):
+        raise SaveError(28, "No space left on device", "/data/cube.nc")
+
+
+class FakeKeeper:
+    """Stands for the supervisor of the writer: it keeps full slots until it is told to answer."""
+
+    def __init__(self, register):
+        self.register = register
+        self.changed = threading.Condition()
+        self.pending = []
+        self.failed = []
+
+    def held(self):
+        with self.changed:
+            return list(self.failed)
+
+    def n_pending(self):
+        with self.changed:
+            return len(self.pending)
+
+    def save(self, slot):
+        """Take a full slot."""
+        self.register.mark(slot, SlotState.SAVING)
+        self.pending.append(slot)
+
+    def answer(self):
+        """The oldest is on the disk."""
+        with self.changed:
+            self.register.mark(self.pending.pop(0), SlotState.FREE)
+            self.changed.notify_all()
+
+    def fail(self):
+        """The oldest could not be saved."""
+        with self.changed:
+            self.register.mark(self.pending.pop(0), SlotState.HELD)
+            self.failed.append(FakeHandle())
+            self.changed.notify_all()
+
+
+class Bench:
+    """An filler with a fake keeper, fed with frames whose pixels are their id."""
+
+    def __init__(self, when_full="drop", n_slots=2, n_lines=4, line_shape=(2, 3)):
+        layout = SlotLayout(n_slots=n_slots, n_lines=n_lines, line_shape=line_shape, dtype="int32")
+        self.register = SlotRegister(SlotMemory.make(layout))
+        self.keeper = FakeKeeper(self.register)
+        self.filler = SlotFiller(self.register, self.keeper, when_full)
+
+    def take(self, frame_id, monotonic_ns=0):
+        """As the loop does; whether the frame became a line."""
+        line = self.filler.next_line()
+        if line is None:
+            self.filler.lose(frame_id)
+            return False
+        line[...] = frame_id
+        return self.filler.commit(frame_id, monotonic_ns, None, 20.0)
+
+    def save(self):
+        """Swap and hand over. Returns (ids in the file, ids that the file says are missing, lines lost as told now)."""
+        slot, n, told = self.filler.swap()
+        if slot is None:
+            return [], [], told
+        register = self.register
+        ids = register.column(slot, "frame_id").tolist()
+        first, n_there = register.extent(slot)
+        pixels = [int(register.lines(slot)[(first + k) % register.layout.n_lines][0, 0]) for k in range(n_there)]
+        assert pixels == ids
+        assert n == len(ids)
+        gaps = gaps_between(register.word(slot, Word.EXPECTED_ID), ids)
+        missing = [k for gap in gaps for k in range(gap.first, gap.last + 1)]
+        if not register.n_overwritten(slot):  # else some are missing because they went round
+            assert register.word(slot, Word.N_LOST) == len(missing)
+        self.keeper.save(slot)
+        return ids, missing, told
+
+
+class ScriptedDriver:
+    """A camera that plays a list of stamps, or raises them; a pixel is the id, or how many frames came before."""
+
+    frame_shape = (4, 3)
+    frame_dtype = np.dtype("int32")
+
+    def __init__(self, script, frame_id_period=None):
+        self.frame_id_period = frame_id_period
+        self.patience_s = []
+        self.out = []
+        self._script = list(script)
+        self._n_read = 0
+
+    def read_into(self, out, timeout_s):
+        self.patience_s.append(timeout_s)
+        self.out.append(out)
+        if self._n_read == len(self._script):
+            raise SourceEnded("the script has ended")
+        stamp = self._script[self._n_read]
+        frame_id = getattr(stamp, "frame_id", None)
+        out[...] = self._n_read if frame_id is None else frame_id
+        self._n_read += 1
+        if isinstance(stamp, Exception):
+            raise stamp
+        return stamp
