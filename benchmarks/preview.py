@@ -19,7 +19,8 @@ from benchmarks.frames import frames_of_scene
 from benchmarks.measuring import MB, Plan, Row, Spread
 from benchmarks.saving import PeakMemory
 from openhsi_shared import SharedDataCube
-from openhsi_shared.buffers.slots import SlotMemory, SlotRegister
+from openhsi_shared.buffers.slot_memory import SlotMemory
+from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.processes.spawning import SPAWN, spawn
 
 __all__ = ["run"]
@@ -67,7 +68,7 @@ def _make(memory: SlotMemory, path: str, connection: Connection) -> None:
     from openhsi_shared.files.preview import write_preview
     from openhsi_shared.rgb import mean_of_bands, picture, preview_bands
 
-    lines = SlotRegister(memory).lines(0)
+    lines = SlotView.of(memory).lines(0)
     write_preview(np.zeros((9, 9), np.uint8), path)  # what is imported for it is there already in a writer
     connection.send("ready")
     try:

@@ -16,6 +16,7 @@ __all__ = [
     "FileError",
     "FrameError",
     "FrameTimeout",
+    "IllegalMove",
     "IncompleteFileError",
     "LevelError",
     "MemoryShortage",
@@ -100,6 +101,10 @@ class SourceEnded(CameraError, EOFError):
 
 class NoFreeSlot(OpenHSIError, RuntimeError):
     """Every slot is being saved or held, and the next line has no home."""
+
+
+class IllegalMove(OpenHSIError, RuntimeError):
+    """A slot was to be used in a way that its state does not allow: a fault of this library, or of a reader's."""
 
 
 class NothingToSave(OpenHSIError, ValueError):

@@ -1,4 +1,4 @@
-"""Cubes that were given up before they had a file, so that the next file can say which frames were in them.
+"""Discarded cubes: which frames were in them, so that the next file declares them lost.
 
 A list in shared memory that only grows; each cube declares a stretch of it. Only the acquiring process notes, one
 thread at a time; the writer of files reads.
@@ -11,29 +11,29 @@ from openhsi_shared.frames.losses import IdRange, merged
 
 __all__ = ["N_NUMBERS", "Discarded", "DiscardedCubes"]
 
-MOST_KEPT = 1024
-"""Older ones make room: no cube has to declare so many."""
-N_COLUMNS = 4
-N_NUMBERS = 1 + N_COLUMNS * MOST_KEPT
-"""64 bits each: how many were noted, then (cube, first id, last id, frames besides that have no name) of each."""
+MAX_KEPT = 1024
+"""Older ones are overwritten: no cube has to declare so many."""
+N_FIELDS = 4
+N_NUMBERS = 1 + N_FIELDS * MAX_KEPT
+"""64 bits each: how many were noted, then (cube, first id, last id, frames besides without an id) of each."""
 
 
 @dataclass(frozen=True)
 class Discarded:
-    """Frames that were lost with cubes that were given up."""
+    """Frames that were lost with discarded cubes."""
 
     ranges: tuple[IdRange, ...] = ()
-    n_nameless: int = 0
-    """Frames lost besides, of which nobody knows the ids: they lie among overwritten ones."""
+    n_without_id: int = 0
+    """Frames lost besides, whose ids are unknown: they are among overwritten ones."""
 
     @property
     def n_lost(self) -> int:
         """How many frames that are."""
-        return sum(map(len, self.ranges)) + self.n_nameless
+        return sum(map(len, self.ranges)) + self.n_without_id
 
     def __add__(self, other: Self) -> Self:
         """Both, where no frame is in both."""
-        return type(self)(merged(self.ranges + other.ranges), self.n_nameless + other.n_nameless)
+        return type(self)(merged(self.ranges + other.ranges), self.n_without_id + other.n_without_id)
 
 
 class DiscardedCubes:
@@ -51,30 +51,30 @@ class DiscardedCubes:
         """Add what was lost with `cube`."""
         n = self.n_noted
         for number, ids in enumerate(discarded.ranges):
-            nameless = 0 if number else discarded.n_nameless
+            without_id = 0 if number else discarded.n_without_id
             at = self._place_of(n + number)
-            for column, value in enumerate((cube, ids.first, ids.last, nameless)):
+            for column, value in enumerate((cube, ids.first, ids.last, without_id)):
                 self._numbers[at + column] = value
-        self._numbers[0] = n + len(discarded.ranges)  # last, so that a cube is given up as a whole or not at all
+        self._numbers[0] = n + len(discarded.ranges)  # last, so that a cube is noted as a whole or not at all
 
     def between(self, begin: int, end: int) -> Discarded:
         """What the entries from `begin` to before `end` come to, as far as they are kept."""
         found = Discarded()
-        for number in range(max(begin, self.n_noted - MOST_KEPT), end):
+        for number in range(max(begin, self.n_noted - MAX_KEPT), end):
             at = self._place_of(number)
-            _, first, last, nameless = self._numbers[at : at + N_COLUMNS].tolist()
-            found += Discarded((IdRange(first, last),), nameless)
+            _, first, last, without_id = self._numbers[at : at + N_FIELDS].tolist()
+            found += Discarded((IdRange(first, last),), without_id)
         return found
 
     def has(self, cube: int) -> bool:
         """Whether `cube` is one of them, and was lately."""
         n = self.n_noted
-        return any(self._numbers[self._place_of(number)] == cube for number in range(max(0, n - MOST_KEPT), n))
+        return any(self._numbers[self._place_of(number)] == cube for number in range(max(0, n - MAX_KEPT), n))
 
     def release(self) -> None:
-        """Let go of the memory."""
+        """Drop the view of the memory."""
         self._numbers = memoryview(b"")
 
     @staticmethod
     def _place_of(number: int) -> int:
-        return 1 + N_COLUMNS * (number % MOST_KEPT)
+        return 1 + N_FIELDS * (number % MAX_KEPT)

@@ -1,25 +1,27 @@
-"""A tap: reads lines out of the slots of a recording, which does not notice, whatever becomes of the reader.
+"""Reads lines of another process's slots without that process noticing, and exports its slots for that.
 
-The memory is mapped read-only, by the descriptors that a recording hands out at its door. Nothing is locked and nobody
-waits: what is read is believed only if its slot still holds the same cube afterwards, and the line was not begun anew.
-A tap may miss lines; it never sees half a one. (On ARM the last line may be seen before all of its bytes; it is only
-looked at.) The mapping outlives the recording, and holds its memory until it is closed.
+The memory is mapped read-only, by descriptors that its owner hands out. Nothing is locked and nothing waits: what is
+read is believed only if its slot still holds the same cube afterwards, and the line was not begun again. A tap may miss
+lines; it never sees half a line. (On ARM the last line may be seen before all of its bytes; it is only looked at.) The
+mapping outlives the recording, and holds its memory until it is closed.
 """
 
 import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.buffers.memory import PAGE
-from openhsi_shared.buffers.slots import N_WORDS, SlotLayout, SlotState, Word
-from openhsi_shared.columns import COLUMNS
+from openhsi_shared.buffers.memory import PAGE, arena_of
+from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState, Word
+from openhsi_shared.buffers.slot_view import SlotView
+from openhsi_shared.columns import Column
 from openhsi_shared.errors import ClosedError, RecordingError
 
-__all__ = ["LineName", "SlotView", "Tap"]
+__all__ = ["LineName", "SlotExport", "SlotStatus", "Tap", "export_slots"]
 
 Read = TypeVar("Read")
 
@@ -30,11 +32,11 @@ class LineName(NamedTuple):
     cube: int
     """Number of the cube, from 1 on."""
     line: int
-    """Lines put into the cube before it; beyond `n_lines` where the cube goes round."""
+    """Lines put into the cube before it; beyond `n_lines` where the cube wraps around."""
 
 
-class SlotView(NamedTuple):
-    """What a slot says of itself."""
+class SlotStatus(NamedTuple):
+    """What the words of a slot say."""
 
     slot: int
     state: SlotState
@@ -43,54 +45,73 @@ class SlotView(NamedTuple):
     n_lost: int
 
 
-class Tap:
-    """Read-only eyes on the slots of another process. `close` it, or use it in a `with` block."""
+# ---- in the process that owns the slots ----------------------------------------------
 
-    def __init__(self, words: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-        """Map what a door answered to "slots". The descriptors are closed. RecordingError if it handed out none."""
+
+@dataclass(frozen=True, kw_only=True)
+class SlotExport:
+    """What a tap needs besides the descriptors: the layout, and where each array begins in its mapping."""
+
+    layout: SlotLayout
+    starts: Mapping[str, int]
+    """Bytes from the begin of the mapped file, in the order of the descriptors."""
+
+    @classmethod
+    def from_json(cls, words: Mapping[str, Any]) -> Self:
+        """Make it of what `dataclasses.asdict` and JSON made of it; RecordingError if the answer is none."""
+        if "layout" not in words:
+            raise RecordingError(f"its slots cannot be read: {words.get('error', 'it handed out no memory')}")
+        layout = dict(words["layout"])
+        columns = tuple(Column(**column) for column in layout["columns"])
+        layout |= {"columns": columns, "line_shape": tuple(layout["line_shape"]), "side_buffers": ()}
+        return cls(layout=SlotLayout(**layout), starts=words["starts"])
+
+
+def export_slots(memory: SlotMemory) -> tuple[SlotExport, list[int]]:
+    """Open read-only descriptors of lines, words and columns; they are the caller's to close.
+
+    OSError or AttributeError where the system has no descriptors of shared memory.
+    """
+    descriptors, starts = [], {}
+    for name, array in memory.arrays.items():
+        if name not in ("labels", "discarded") and not name.startswith("side "):
+            arena, starts[name] = arena_of(array)
+            descriptors.append(os.open(f"/proc/self/fd/{arena.fd}", os.O_RDONLY))
+    return SlotExport(layout=memory.layout, starts=starts), descriptors
+
+
+# ---- in the process that looks -------------------------------------------------------
+
+
+class Tap:
+    """Reads the slots of another process. `close` it, or use it in a `with` block."""
+
+    def __init__(self, export: SlotExport, descriptors: Sequence[int]) -> None:
+        """Map the memory. The descriptors are closed. RecordingError if there are none."""
         try:
-            if "layout" not in words or not descriptors:
-                raise RecordingError(f"its slots cannot be looked at: {words.get('error', 'it handed out no memory')}")
-            layout = dict(words["layout"])
-            layout["line_shape"] = tuple(layout["line_shape"])
-            self.layout = SlotLayout(**layout)
-            self._maps = {
-                name: (mmap.mmap(descriptor, 0, prot=mmap.PROT_READ), int(place["start"]))
-                for (name, place), descriptor in zip(words["arrays"].items(), descriptors, strict=True)
-            }
+            if not descriptors:
+                raise RecordingError("its slots cannot be read: it handed out no memory")
+            self._maps = [mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) for descriptor in descriptors]
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        n_slots, n_lines = self.layout.n_slots, self.layout.n_lines
-        self._words = self._view("words", np.dtype(np.int64), n_slots * N_WORDS).reshape(n_slots, N_WORDS)
-        self._columns = {
-            column.name: self._view(column.name, np.dtype(column.dtype), n_slots * n_lines).reshape(n_slots, n_lines)
-            for column in COLUMNS
-        }
-        self._lines = [self._lines_of(slot) for slot in range(n_slots)]
-
-    def _view(self, name: str, dtype: np.dtype[Any], n: int) -> NDArray[Any]:
-        mapped, start = self._maps[name]
-        return np.frombuffer(mapped, dtype, n, start)
-
-    def _lines_of(self, slot: int) -> NDArray[Any]:
-        layout = self.layout
-        size = np.dtype(layout.dtype).itemsize
-        mapped, start = self._maps["lines"]
-        begin = -(-start // PAGE) * PAGE + slot * layout.slot_bytes
-        strides = (layout.stride, layout.line_shape[1] * size, size)
-        lines: NDArray[Any] = np.ndarray((layout.n_lines, *layout.line_shape), layout.dtype, mapped, begin, strides)
-        return lines
+        self.layout = export.layout
+        sizes = self.layout.array_bytes()
+        views = {}
+        for (name, start), mapped in zip(export.starts.items(), self._maps, strict=True):
+            begin = -(-start // PAGE) * PAGE if name == "lines" else start
+            views[name] = np.frombuffer(mapped, np.uint8, sizes[name], begin)
+        self._slots = SlotView(self.layout, views)
 
     def close(self) -> None:
-        """Give the memory back; nothing can be read any more. Twice is once."""
-        self._words, self._columns, self._lines = np.empty((0, N_WORDS), np.int64), {}, []
-        for mapped, _ in self._maps.values():
+        """Give the memory back; nothing can be read any more. Idempotent."""
+        self._slots.release()
+        maps, self._maps = self._maps, []
+        for mapped in maps:
             try:
                 mapped.close()
-            except BufferError:  # somebody reads just now, in another thread: it goes when he is done
+            except BufferError:  # another thread reads just now: it goes when that one is done
                 continue
-        self._maps = {}
 
     @property
     def is_closed(self) -> bool:
@@ -105,17 +126,16 @@ class Tap:
 
     # ---- what there is ----
 
-    def slots(self) -> list[SlotView]:
+    def slots(self) -> list[SlotStatus]:
         """What each slot says now, in their order; empty when closed."""
+        if self.is_closed:
+            return []
+        read = self._slots.word
         return [
-            SlotView(
-                slot,
-                SlotState(int(words[Word.STATE])),
-                int(words[Word.CUBE]),
-                int(words[Word.N_PUT]),
-                int(words[Word.N_LOST]),
+            SlotStatus(
+                slot, self._slots.state(slot), read(slot, Word.CUBE), read(slot, Word.N_PUT), read(slot, Word.N_LOST)
             )
-            for slot, words in enumerate(self._words)
+            for slot in range(self.layout.n_slots)
         ]
 
     def newest(self) -> LineName | None:
@@ -149,12 +169,12 @@ class Tap:
     def read(self, name: LineName, look: Callable[[NDArray[Any]], Read]) -> Read | None:
         """Return what `look` makes of a line, (cross-track, wavelength), which must be a copy; None if it is gone.
 
-        `look` sees the shared memory itself, and may see it change: what it returns is given up in this case.
+        `look` sees the shared memory itself, and may see it change: what it returns is dropped in this case.
         """
         slot = self._slot_of(name)
         if slot is None:
             return None
-        result = look(self._lines[slot][name.line % self.layout.n_lines])
+        result = look(self._slots.lines(slot)[name.line % self.layout.n_lines])
         return result if self._is_there(slot, name) else None
 
     def column(self, name: LineName, column: str) -> Any:
@@ -162,17 +182,17 @@ class Tap:
         slot = self._slot_of(name)
         if slot is None:
             return None
-        value = self._columns[column][slot, name.line % self.layout.n_lines].item()
+        value = self._slots.column_of_line(slot, name.line % self.layout.n_lines, column)
         return value if self._is_there(slot, name) else None
 
     def _slot_of(self, name: LineName) -> int | None:
         if self.is_closed:
             raise ClosedError("this tap is closed: make a new one")
-        (slots,) = np.nonzero(self._words[:, Word.CUBE] == name.cube)
-        return int(slots[0]) if slots.size and self._is_there(int(slots[0]), name) else None
+        slots = (slot for slot in range(self.layout.n_slots) if self._slots.word(slot, Word.CUBE) == name.cube)
+        slot = next(slots, None)
+        return slot if slot is not None and self._is_there(slot, name) else None
 
     def _is_there(self, slot: int, name: LineName) -> bool:
-        words = self._words[slot]
-        n_put, n_begun = int(words[Word.N_PUT]), int(words[Word.N_BEGUN])
-        is_whole = max(n_put, n_begun) - self.layout.n_lines <= name.line < n_put
-        return is_whole and int(words[Word.CUBE]) == name.cube  # the cube last: a slot that is taken says that last
+        first, n = self._slots.n_overwritten(slot), self._slots.word(slot, Word.N_PUT)
+        is_whole = first <= name.line < n
+        return is_whole and self._slots.word(slot, Word.CUBE) == name.cube  # last, as `begin` writes it last

@@ -35,7 +35,7 @@ class FrameLoop:
         line until there is a frame to take its place.
         """
         filler = self._filler
-        goes_round = filler.slot is not None and filler.register.would_overwrite(filler.slot)
+        goes_round = filler.slot is not None and filler.slots.would_overwrite(filler.slot)
         line = None if goes_round else filler.next_line()
         out = line if line is not None and self.plan.is_identity else self._scratch
         frame_id, monotonic_ns, camera_ns, status = self.source.read_into(out, 5.0 + 0.01 * self.exposure_ms)

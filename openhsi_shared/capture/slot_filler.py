@@ -12,7 +12,8 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.buffers.slots import SlotRegister, SlotState, Word, check_label
+from openhsi_shared.buffers.slot_memory import SlotState, Word, check_label
+from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.buffers.times import Clock
 from openhsi_shared.errors import ArgumentError, NoFreeSlot, OpenHSIError
 from openhsi_shared.frames.losses import FrameLedger, ranges_in_words
@@ -39,14 +40,14 @@ class Keeper(Protocol):
 
 
 class SlotFiller:
-    """Takes lines into the slots of a register."""
+    """Takes lines into the slots of a camera."""
 
     def __init__(
-        self, register: SlotRegister, keeper: Keeper, when_full: WhenFull = "block", clock: Clock | None = None
+        self, slots: SlotOwner, keeper: Keeper, when_full: WhenFull = "block", clock: Clock | None = None
     ) -> None:
         if when_full not in get_args(WhenFull):
             raise ArgumentError(f"when_full must be one of {get_args(WhenFull)}, got {when_full!r}")
-        self.register = register
+        self.slots = slots
         self.ledger = FrameLedger()
         self.clock = clock or Clock()
         self.when_full: WhenFull = when_full
@@ -94,7 +95,7 @@ class SlotFiller:
             slot = self._take_slot()
             if slot is None:
                 return None
-        return self.register.line_to_fill(slot)
+        return self.slots.line_to_fill(slot)
 
     def commit(self, frame_id: int, monotonic_ns: int, camera_ns: int | None, temperature: float) -> bool:
         """Make the filled line exist. False if the frame is one that was there before: then nothing happens."""
@@ -105,20 +106,20 @@ class SlotFiller:
         if slot is None:
             raise OpenHSIError("commit without next_line")
         if ledger.n_committed == 0:
-            self.register.expect(slot, ledger.expected)  # where a camera begins to count shows with its first frame
+            self.slots.expect(slot, ledger.expected)  # where a camera begins to count shows with its first frame
         time_ns = self.clock.wall_ns(monotonic_ns)
         if not self.times_are_recorded:
             self._last_ns = time_ns = max(time_ns, self._last_ns)
         gap = ledger.lost_if_committed()
         n_lost = ledger.n_lost_before_last + gap - self._lost_at_swap
-        self.register.commit(slot, time_ns, frame_id, -1 if camera_ns is None else camera_ns, temperature, n_lost)
+        self.slots.commit(slot, time_ns, frame_id, -1 if camera_ns is None else camera_ns, temperature, n_lost)
         ledger.commit()
         if gap:
             self._note_gap(frame_id)
-        n_put = self.register.word(slot, Word.N_PUT)
+        n_put = self.slots.word(slot, Word.N_PUT)
         if n_put in self._warn_at:
             self._warn_before_loss(n_put)
-        elif n_put > self.register.layout.n_lines:
+        elif n_put > self.slots.layout.n_lines:
             self.n_overwritten += 1
         return True
 
@@ -138,13 +139,13 @@ class SlotFiller:
                 "looked at", lambda: f"somebody looked at frame {frame_id} within a cube, or behind lost ones"
             )
         elif self.slot is not None:
-            self.register.expect(self.slot, self.ledger.expected)
+            self.slots.expect(self.slot, self.ledger.expected)
 
     # ---- swapping ----
 
     def n_lines(self) -> int:
         """Lines in the cube being filled."""
-        return 0 if self.slot is None else self.register.extent(self.slot)[1]
+        return 0 if self.slot is None else self.slots.extent(self.slot)[1]
 
     def swap(self) -> tuple[int | None, int, int]:
         """Close the cube being filled. Returns (slot to save or None, its lines, lines lost since the last swap).
@@ -157,14 +158,14 @@ class SlotFiller:
             lost = self.ledger.n_lost - max(self._lost_at_swap, self._lost_told)
             self._lost_told = self.ledger.n_lost
             return None, 0, lost
-        within = self.register.word(slot, Word.N_LOST)
+        within = self.slots.word(slot, Word.N_LOST)
         lost = self._lost_at_swap + within - max(self._lost_at_swap, self._lost_told)
         self._lost_at_swap += within
         # one more than was counted at each commit, if a line was begun over the oldest one and never became any
-        n_counted = max(0, self.register.word(slot, Word.N_PUT) - self.register.layout.n_lines)
-        self.n_overwritten += self.register.n_overwritten(slot) - n_counted
-        self.register.close(slot)
-        self.slot = self.register.take_free(self.ledger.expected, self.label)
+        n_counted = max(0, self.slots.word(slot, Word.N_PUT) - self.slots.layout.n_lines)
+        self.n_overwritten += self.slots.n_overwritten(slot) - n_counted
+        self.slots.close(slot)
+        self.slot = self.slots.begin(self.ledger.expected, self.label)
         return slot, n, lost
 
     def nothing_lost_since_swap(self) -> bool:
@@ -172,7 +173,7 @@ class SlotFiller:
         return self.ledger.n_lost == max(self._lost_at_swap, self._lost_told)
 
     def _take_slot(self) -> int | None:
-        self.slot = self.register.take_free(self.ledger.expected, self.label)
+        self.slot = self.slots.begin(self.ledger.expected, self.label)
         if self.slot is None and self.when_full == "stop":
             raise NoFreeSlot(
                 f"{self._why_full()}; when_full='stop' ends here: use more slots, larger cubes or a faster disk"
@@ -182,12 +183,12 @@ class SlotFiller:
                 while self.slot is None:
                     self._refuse_to_wait_for_ever()
                     self._keeper.changed.wait(0.5)
-                    self.slot = self.register.take_free(self.ledger.expected, self.label)
+                    self.slot = self.slots.begin(self.ledger.expected, self.label)
         return self.slot
 
     def _refuse_to_wait_for_ever(self) -> None:
         held = self._keeper.held()
-        if held and not self._keeper.n_pending() and not self.register.slots_in(SlotState.FREE):
+        if held and not self._keeper.n_pending() and not self.slots.slots_in(SlotState.FREE):
             held[0].result(0)  # raises what failed
 
     # ---- what is told ----
@@ -215,7 +216,7 @@ class SlotFiller:
             logger.warning("%d lines were lost in all: frames %s%s", n_lost, ranges_in_words(gaps[:5]), more)
 
     def _why_full(self) -> str:
-        states = [self.register.state(slot).name for slot in range(self.register.layout.n_slots)]
+        states = [self.slots.state(slot).name for slot in range(self.slots.layout.n_slots)]
         return (
             f"no slot is free ({', '.join(states)})"
             if "FREE" not in states and self.slot is None
@@ -223,15 +224,15 @@ class SlotFiller:
         )
 
     def _warnings(self) -> set[int]:
-        n = self.register.layout.n_lines
+        n = self.slots.layout.n_lines
         return {max(1, n // 2), max(1, n * 4 // 5)} if n >= 8 else set()
 
     def _warn_before_loss(self, n_put: int) -> None:
-        if self.when_full != "block" and not self.register.slots_in(SlotState.FREE):
+        if self.when_full != "block" and not self.slots.slots_in(SlotState.FREE):
             logger.warning(
                 "the cube being filled is %d %% full and no other slot is free: "
                 "lines will be lost if the disk does not catch up",
-                100 * n_put // self.register.layout.n_lines,
+                100 * n_put // self.slots.layout.n_lines,
             )
 
     def rate(self) -> float:
@@ -247,18 +248,18 @@ class SlotFiller:
 
     def peek_free(self) -> int | None:
         """The slot that the next line will go into, if one is free."""
-        free = self.register.slots_in(SlotState.FREE)
+        free = self.slots.slots_in(SlotState.FREE)
         return free[0] if free else None
 
     def lines(self) -> NDArray[Any]:
         """Copy of the lines of the cube being filled, (along-track, cross-track, wavelength), in time order."""
         slot = 0 if self.slot is None else self.slot
-        first, n = self.register.extent(slot) if self.slot is not None else (0, 0)
-        lines = self.register.lines(slot)
+        first, n = self.slots.extent(slot) if self.slot is not None else (0, 0)
+        lines = self.slots.lines(slot)
         return np.concatenate([lines[first : first + n], lines[: max(0, first + n - len(lines))]])
 
     def column(self, name: str) -> NDArray[Any]:
         """A column of the cube being filled, in time order."""
         if self.slot is None:
-            return np.zeros(0, self.register.column(0, name).dtype)
-        return self.register.column(self.slot, name)
+            return np.zeros(0, self.slots.column(0, name).dtype)
+        return self.slots.column(self.slot, name)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from openhsi_shared.buffers.memory import arena_of
+from openhsi_shared.buffers.tap import export_slots
 from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.datacube.status import Status
 from openhsi_shared.errors import RecordingError
@@ -133,14 +133,8 @@ def page_of(camera: SharedDataCube, open_browser: bool, port: int) -> LivePage:
 
 
 def _slots(camera: SharedDataCube, about: dict[str, Any]) -> Answer:
-    memory = camera.slot_memory
-    words: dict[str, Any] = {"layout": asdict(memory.layout), "arrays": {}, "about": about}
-    descriptors = []
-    for name, array in [("lines", memory.lines), ("words", memory.words), *memory.columns.items()]:
-        arena, start = arena_of(array)
-        descriptors.append(os.open(f"/proc/self/fd/{arena.fd}", os.O_RDONLY))
-        words["arrays"][name] = {"size": arena.size, "start": start}
-    return Answer(words, descriptors)
+    exported, descriptors = export_slots(camera.slot_memory)
+    return Answer(asdict(exported) | {"about": about}, descriptors)
 
 
 def _line_bytes(camera: SharedDataCube) -> int:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from openhsi_shared.buffers.slots import SlotLayout, SlotMemory, SlotRegister, SlotState
+from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState
+from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.buffers.times import Clock
 from openhsi_shared.capture.slot_filler import SlotFiller, WhenFull
 from openhsi_shared.datacube.progress import progress_bar
@@ -98,9 +99,9 @@ class CubeEngine:
             fallback_dirs=tuple(str(Path(directory).absolute()) for directory in options.fallback_dirs),
             rescue_dir=str(Path(tempfile.gettempdir()) / f"openhsi_shared-rescued-{_user()}"),
         )
-        self.register = SlotRegister(SlotMemory.make(layout))
-        self.writer = WriterSupervisor(self.register, self.kind, options.writers, options.writer_patience_s)
-        self.filler = SlotFiller(self.register, self.writer, options.when_full, clock)
+        self.slots = SlotOwner(SlotMemory.make(layout))
+        self.writer = WriterSupervisor(self.slots, self.kind, options.writers, options.writer_patience_s)
+        self.filler = SlotFiller(self.slots, self.writer, options.when_full, clock)
         self.last_directory = ""
         self.is_closed = False
         self.door: Path | None = None
@@ -138,7 +139,7 @@ class CubeEngine:
         is_new = label.directory not in self._directories
         self.filler.label = (dataclasses.replace(label, make_directory=True) if is_new else label).as_bytes
         if self.filler.slot is not None:
-            self.register.write_label(self.filler.slot, self.filler.label)
+            self.slots.write_label(self.filler.slot, self.filler.label)
 
     def save(self, label: Label) -> SaveHandle:
         """Close the cube being filled and hand it to the writer. Never blocks, once the writer is up.
@@ -167,8 +168,9 @@ class CubeEngine:
         if self._last_status is not None:
             return self._last_status
         filler, tally = self.filler, self.writer.tally
-        n_slots = range(self.register.layout.n_slots)
-        states = [self.register.state(slot) for slot in n_slots]
+        states = [self.slots.state(slot) for slot in range(self.slots.layout.n_slots)]
+        counts = {state.name: states.count(state) for state in SlotState}
+        counts["SAVING"] += counts.pop("LENT")
         rates, gaps = list(tally.rates), filler.ledger.lost_ids()
         return Status(
             lines=filler.ledger.n_committed,
@@ -176,14 +178,15 @@ class CubeEngine:
             lost_ids=merged((*gaps, *tally.discarded)) if tally.discarded else gaps,
             lines_overwritten=filler.n_overwritten,
             rate=filler.rate(),
-            slots={state.name: states.count(state) for state in SlotState},
-            fill=min(1.0, filler.n_lines() / self.register.layout.n_lines),
+            slots=counts,
+            fill=min(1.0, filler.n_lines() / self.slots.layout.n_lines),
             cubes_saved=tally.n_saved,
             cubes_pending=self.writer.n_pending(),
             writer_mb_per_s=sum(rates) / len(rates) if rates else float("nan"),
             writer_restarts=tally.n_restarts,
             temperature=temperature,
             errors=tuple(str(handle.error) for handle in self.writer.held()),
+            readers=tuple(str(lease) for lease in self.slots.leases() if not self.writer.is_at_work_by(lease)),
         )
 
     # ---- when it ends ----
@@ -243,7 +246,7 @@ class CubeEngine:
                 "%d lines had not been saved when %s came: they go to %s (%s)", n, why, directory, handle.name
             )
         elif slot is not None:
-            self.register.mark(slot, SlotState.FREE)
+            self.slots.free(slot)
             self.filler.slot = None
             logger.warning("%d lines were collected and never saved", n)
 
@@ -272,7 +275,7 @@ class CubeEngine:
         self.is_closed = True
         self.at_close.close()
         self.writer.stop()
-        self.register.release()
+        self.slots.release()
         from openhsi_shared.processes.at_exit import forget
 
         forget(self)

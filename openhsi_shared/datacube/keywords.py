@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from openhsi_shared.buffers.memory import require_memory
-from openhsi_shared.buffers.slots import SlotLayout
+from openhsi_shared.buffers.slot_memory import SlotLayout
 from openhsi_shared.calibration import Calibration, read_calibration
 from openhsi_shared.datacube.engine import SaveOptions
 from openhsi_shared.datacube.transforming import Functions

@@ -26,10 +26,10 @@ class LinesSoFar:
         """See the lines that there are now. ClosedError after `close`."""
         engine = camera._engine
         engine.check_usable()
-        slot, register = engine.filler.slot, engine.register
-        self._first, n_lines = (0, 0) if slot is None else register.extent(slot)
-        self._lines = register.lines(slot or 0)
-        self.shape = (n_lines, *register.layout.line_shape)
+        slot, slots = engine.filler.slot, engine.slots
+        self._first, n_lines = (0, 0) if slot is None else slots.extent(slot)
+        self._lines = slots.lines(slot or 0)
+        self.shape = (n_lines, *slots.layout.line_shape)
         self.dtype: np.dtype[Any] = self._lines.dtype
 
     def __getitem__(self, lines: Any, /) -> NDArray[Any]:

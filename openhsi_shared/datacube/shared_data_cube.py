@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.buffers.arrays import CircArrayBuffer
-from openhsi_shared.buffers.slots import SlotArray, SlotMemory
+from openhsi_shared.buffers.slot_array import SlotArray
+from openhsi_shared.buffers.slot_memory import SlotMemory
 from openhsi_shared.buffers.times import LineTimes
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.datacube.engine import CubeEngine, SaveOptions
@@ -153,7 +154,7 @@ class SharedDataCube(Transforming):
         if slot is None:
             rows, bands = self._plan.line_shape
             return CircArrayBuffer((rows, 1, bands), 1, self._plan.line_dtype)
-        return SlotArray(self._engine.register, slot, self.put)
+        return SlotArray(self._engine.slots, slot, self.put)
 
     @property
     def dc_shape(self) -> tuple[int, int, int]:
@@ -196,7 +197,7 @@ class SharedDataCube(Transforming):
     @property
     def slot_memory(self) -> SlotMemory:
         """The shared memory of all slots, to be looked at."""
-        return self._engine.register.memory
+        return self._engine.slots.memory
 
     def status(self) -> Status:
         """How it goes: a frozen snapshot."""

@@ -8,7 +8,7 @@ from openhsi_shared.frames.losses import IdRange, ranges_in_words
 
 __all__ = ["Status"]
 
-ONLY_IF_ANY = ("lines_overwritten", "writer_restarts")
+ONLY_IF_ANY = ("lines_overwritten", "readers", "writer_restarts")
 """Not worth a row of a table as long as there are none."""
 UNITS = {
     "rate": "lines per second",
@@ -33,7 +33,7 @@ class Status:
     rate: float
     """Lines per second, lately."""
     slots: Mapping[str, int]
-    """How many slots are in each state."""
+    """How many slots are in each state; SAVING also counts those that are saved and still lent to a reader."""
     fill: float
     """How full the cube being filled is, 0 to 1."""
     cubes_saved: int
@@ -47,6 +47,8 @@ class Status:
     """Of the sensor, in degrees Celsius; NaN if it is not known."""
     errors: tuple[str, ...]
     """Of saves that failed and whose cubes are still in memory."""
+    readers: tuple[str, ...] = ()
+    """Leases of slots besides that of the writer at work: which reader, which slot and cube, for how long."""
 
     def __str__(self) -> str:
         lost = f"{self.lines_lost} lost" + (f" ({ranges_in_words(self.lost_ids[:5])})" if self.lost_ids else "")
@@ -57,6 +59,7 @@ class Status:
             f"{self.cubes_saved} cubes saved, {self.cubes_pending} pending",
             f"slots: {slots}",
             f"writer {self.writer_mb_per_s:.0f} MB/s" if self.cubes_saved else "",
+            *self.readers,
             *self.errors,
         ]
         return "; ".join(part for part in parts if part)
@@ -77,8 +80,8 @@ def _in_words(name: str, value: Any) -> str:
     match name, value:
         case "lost_ids", ids:
             return ranges_in_words(ids[:5]) + (" ..." if len(ids) > 5 else "")
-        case "errors", errors:
-            return "; ".join(errors)
+        case "errors" | "readers", texts:
+            return "; ".join(texts)
         case "slots", slots:
             return ", ".join(f"{n} {state}" for state, n in slots.items() if n)
         case "fill", share:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.buffers.tap import LineName, Tap
+from openhsi_shared.buffers.tap import LineName, SlotExport, Tap
 from openhsi_shared.errors import RecordingError
 from openhsi_shared.processes.control_socket import request
 from openhsi_shared.rgb import preview_bands
@@ -70,7 +70,7 @@ class Feed:
             words, descriptors = request(door, "slots")
         except (OSError, ValueError) as error:
             raise RecordingError(f"nobody answers at {door}: {error}; has the recording ended?") from error
-        self._tap = Tap(words, descriptors)
+        self._tap = Tap(SlotExport.from_json(words), descriptors)
         self.about: Mapping[str, Any] = words["about"]
         self.layout = self._tap.layout
         n_cross, n_bands = self.layout.line_shape

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.buffers.tap import LineName, Tap
+from openhsi_shared.buffers.tap import LineName, SlotExport, Tap
 from openhsi_shared.errors import OpenHSIError, PackageMissing
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.viewer.curve import curve_picture
@@ -55,7 +55,7 @@ class LiveCell:
 
         PackageMissing without ipywidgets, RecordingError if there is nothing to look at.
         """
-        self._tap = Tap(words, descriptors)
+        self._tap = Tap(SlotExport.from_json(words), descriptors)
         try:
             self._make_widgets(_ipywidgets(), self._tap.layout.line_shape[0])
         except BaseException:

@@ -7,7 +7,7 @@ __all__ = ["BAD", "GOOD", "GREY", "INK", "LOOK", "PANEL", "PAPER", "STATES", "WA
 
 PAPER, PANEL, INK, GREY = "#05070a", "#10151c", "#ffffff", "#aab6c5"
 GOOD, WARN, BAD, LOOK = "#2fe07f", "#ffc233", "#ff3b3b", "#4db8ff"
-STATES = {"FREE": "#39444f", "FILLING": LOOK, "FULL": "#c78bff", "SAVING": WARN, "HELD": BAD}
+STATES = {"FREE": "#39444f", "FILLING": LOOK, "FULL": "#c78bff", "SAVING": WARN, "HELD": BAD, "LENT": "#5fb3a1"}
 """Of slots, by who has them."""
 
 _PLOT: dict[str, dict[str, Any]] = {

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from openhsi_shared.buffers.slots import SlotState
-from openhsi_shared.buffers.tap import SlotView
+from openhsi_shared.buffers.slot_memory import SlotState
+from openhsi_shared.buffers.tap import SlotStatus
 from openhsi_shared.viewer.theme import BAD, GOOD, GREY, STATES, WARN
 
 __all__ = ["Numbers", "head", "losses", "minutes", "tiles"]
@@ -37,7 +37,7 @@ class Numbers(NamedTuple):
     """Nothing comes any more."""
 
 
-def tiles(words: Mapping[str, Any], slots: Sequence[SlotView], n_lines: int, numbers: Numbers) -> str:
+def tiles(words: Mapping[str, Any], slots: Sequence[SlotStatus], n_lines: int, numbers: Numbers) -> str:
     """The row of large numbers. `words` is what the door said to "glance", or nothing yet; `n_lines` of a cube."""
     n_lost = int(words.get("lines_lost", 0))
     left = math.nan if numbers.is_over else float(words.get("disk_minutes_left", math.nan))
@@ -96,7 +96,7 @@ def _share(words: Mapping[str, Any]) -> str:
     return f"{told}, {overwritten:,} overwritten" if overwritten else told
 
 
-def _slots(slots: Sequence[SlotView], n_lines: int) -> str:
+def _slots(slots: Sequence[SlotStatus], n_lines: int) -> str:
     """One box a slot, filled as its cube is; many are only counted."""
     if len(slots) > 4:
         counts = {state.name: sum(slot.state == state for slot in slots) for state in SlotState}
@@ -104,7 +104,7 @@ def _slots(slots: Sequence[SlotView], n_lines: int) -> str:
     return "".join(_slot(slot, n_lines) for slot in slots) or "–"
 
 
-def _slot(slot: SlotView, n_lines: int) -> str:
+def _slot(slot: SlotStatus, n_lines: int) -> str:
     name = slot.state.name
     percent = min(100.0, 100 * slot.n_put / n_lines) if slot.state != SlotState.FREE else 0.0
     filled = f'<i style="height:{percent:.0f}%;background:{STATES[name]}"></i>'

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Collection, Sequence
 
-from openhsi_shared.buffers.slots import SlotRegister, Word
+from openhsi_shared.buffers.slot_memory import Word
+from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import OpenHSIError, SaveError
 from openhsi_shared.writer.messages import CubeKind, Label
 from openhsi_shared.writer.slot_cubes import cube_in, make_ready, rescue_directories, slots_to_rescue
@@ -24,7 +25,7 @@ def hang_up(links: Sequence[WriterProcess]) -> bool:
 
 
 def rescue(
-    register: SlotRegister, kind: CubeKind, are_safe: Collection[int] = (), avoid: Collection[str] = ()
+    slots: SlotOwner, kind: CubeKind, are_safe: Collection[int] = (), avoid: Collection[str] = ()
 ) -> list[OpenHSIError]:
     """Have one more writer rescue every cube that is still in memory; if that dies, too, write down their bytes here.
 
@@ -32,17 +33,17 @@ def rescue(
     written at once, and elsewhere: a writer would hang there. Blocks until it is done. Returns why, for each cube that
     is gone even so.
     """
-    if not slots_to_rescue(register) or (not avoid and _another_writer_does(register, kind)):
+    if not slots_to_rescue(slots) or (not avoid and _another_writer_does(slots, kind)):
         return []
-    failures = (_dump(register, kind, slot, avoid) for slot in slots_to_rescue(register) if slot not in are_safe)
+    failures = (_dump(slots, kind, slot, avoid) for slot in slots_to_rescue(slots) if slot not in are_safe)
     return [failure for failure in failures if failure is not None]
 
 
-def _another_writer_does(register: SlotRegister, kind: CubeKind) -> bool:
+def _another_writer_does(slots: SlotOwner, kind: CubeKind) -> bool:
     logger.warning("no writer is left: another one is started, for the cubes that are still in memory")
     link, has_done = None, False
     try:
-        link = WriterProcess.start(register, kind, None)
+        link = WriterProcess.start(slots, kind, None)
         link.wait_until_ready()
         has_done = hang_up([link])
         if not has_done:
@@ -54,16 +55,16 @@ def _another_writer_does(register: SlotRegister, kind: CubeKind) -> bool:
     return has_done
 
 
-def _dump(register: SlotRegister, kind: CubeKind, slot: int, avoid: Collection[str]) -> OpenHSIError | None:
+def _dump(slots: SlotOwner, kind: CubeKind, slot: int, avoid: Collection[str]) -> OpenHSIError | None:
     """Save only the bytes, with as little code as possible."""
     from openhsi_shared.files.dumping import write_dump
 
-    name = f"cube {register.word(slot, Word.CUBE)}"
-    label = Label.from_bytes(register.label(slot))
+    name = f"cube {slots.word(slot, Word.CUBE)}"
+    label = Label.from_bytes(slots.label(slot))
     directories = [directory for directory in rescue_directories(label, kind) if directory not in avoid]
     try:
         path = write_dump(
-            cube_in(register, kind, slot, label, recovered=True),
+            cube_in(slots, kind, slot, label, recovered=True),
             make_ready(directories, label),
             prefix=label.prefix,
             suffix=label.suffix,

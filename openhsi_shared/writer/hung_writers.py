@@ -1,7 +1,7 @@
 """Writers that hang in the kernel: they cannot be killed, and what they may still read must stay as it is."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from openhsi_shared.writer.writer_process import WriterProcess
 
@@ -13,12 +13,8 @@ logger = logging.getLogger(__name__)
 @dataclass
 class _Stuck:
     link: WriterProcess
-    slots: set[int]
-    """What it may still read."""
     directory: str
     """What did not answer."""
-    freed: set[int] = field(default_factory=set)
-    """Slots that nobody else needs any more."""
 
 
 class HungWriters:
@@ -27,9 +23,9 @@ class HungWriters:
     def __init__(self) -> None:
         self._all: list[_Stuck] = []
 
-    def add(self, link: WriterProcess, slots: set[int], directory: str) -> None:
-        """Set a writer aside, which was told to save `slots` and hangs in `directory`."""
-        self._all.append(_Stuck(link, slots, directory))
+    def add(self, link: WriterProcess, directory: str) -> None:
+        """Set a writer aside, which hangs in `directory` and keeps its leases."""
+        self._all.append(_Stuck(link, directory))
 
     def sentinels(self) -> list[int]:
         """Which become ready when one of them has ended."""
@@ -39,22 +35,13 @@ class HungWriters:
         """Directories that do not answer."""
         return tuple(sorted({stuck.directory for stuck in self._all}))
 
-    def keep(self, slot: int) -> bool:
-        """Whether one of them may still read this slot; then `bury` returns it later."""
-        readers = [stuck for stuck in self._all if slot in stuck.slots]
-        for stuck in readers:
-            stuck.freed.add(slot)
-        return bool(readers)
-
-    def bury(self) -> list[int]:
-        """Put away those that have ended. Returns the slots that nobody needs any more."""
+    def bury(self) -> list[WriterProcess]:
+        """Return those that have exited: their leases end."""
         ended = [stuck for stuck in self._all if stuck.link.process.exitcode is not None]
         self._all = [stuck for stuck in self._all if stuck not in ended]
         for stuck in ended:
-            logger.warning("%s answers again, or its writer was let go", stuck.directory)
-            stuck.link.put_away()
-        freed = {slot for stuck in ended for slot in stuck.freed}
-        return [slot for slot in freed if not any(slot in stuck.slots for stuck in self._all)]
+            logger.warning("hung writer for %s has exited", stuck.directory)
+        return [stuck.link for stuck in ended]
 
     def forget(self) -> None:
         """Do not wait for them when the interpreter ends."""

@@ -13,7 +13,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from openhsi_shared.buffers.slots import SlotMemory, SlotRegister, Word
+from openhsi_shared.buffers.slot_memory import SlotMemory, Word
+from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.files.preview import write_preview
 from openhsi_shared.files.saving import Written
 from openhsi_shared.files.writing import CubeWriter
@@ -48,7 +49,7 @@ def run_writer(
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the machine goes down: the parent dies first, then we finish
     parent = Parent(connection, parent_id)
     forward_logs(connection, parent.tell)
-    scribe = _WriterLoop(SlotRegister(memory), kind, parent, beats)
+    scribe = _WriterLoop(SlotView.of(memory), kind, parent, beats)
     parent.tell(Ready(os.getpid()))  # it may be dead already, with cubes behind it: go on all the same
     prepared = False
     while True:
@@ -82,12 +83,12 @@ def _finished(predecessor: Connection) -> bool:
 class _WriterLoop:
     """Saves slots and answers."""
 
-    def __init__(self, register: SlotRegister, kind: CubeKind, parent: Parent, beats: Any) -> None:
-        self._register, self._kind, self._parent, self._beats = register, kind, parent, beats
+    def __init__(self, slots: SlotView, kind: CubeKind, parent: Parent, beats: Any) -> None:
+        self._slots, self._kind, self._parent, self._beats = slots, kind, parent, beats
         self._fault = fault_injector()
         self._done: set[int] = set()
         self._old_style = True
-        layout = register.layout
+        layout = slots.layout
         self._files = CubeWriter(
             layout.n_lines,
             layout.line_shape,
@@ -109,7 +110,7 @@ class _WriterLoop:
 
     def save(self, order: Save) -> None:
         """Save one cube and answer, whatever happens."""
-        label = Label.from_bytes(self._register.label(order.slot))
+        label = Label.from_bytes(self._slots.label(order.slot))
         directories = [d for d in (label.directory, *self._kind.fallback_dirs) if d not in order.avoid]
         self._passed("begun")
         try:
@@ -129,11 +130,11 @@ class _WriterLoop:
 
     def rescue(self) -> None:
         """The parent is gone: save every cube that is still in memory, trying one directory after the other."""
-        for slot in slots_to_rescue(self._register):
-            cube = self._register.word(slot, Word.CUBE)
+        for slot in slots_to_rescue(self._slots):
+            cube = self._slots.word(slot, Word.CUBE)
             if cube in self._done:
                 continue
-            label = Label.from_bytes(self._register.label(slot))
+            label = Label.from_bytes(self._slots.label(slot))
             try:
                 written = self._write(Save(slot, cube), label, rescue_directories(label, self._kind), recovered=True)
             except Exception:  # noqa: BLE001 - nobody is left to hear it but the terminal; the next cube must be tried
@@ -144,7 +145,7 @@ class _WriterLoop:
     def _write(self, order: Save, label: Label, directories: list[str], recovered: bool) -> Written:
         self._old_style = label.old_style
         return self._files.write(
-            cube_in(self._register, self._kind, order.slot, label, recovered),
+            cube_in(self._slots, self._kind, order.slot, label, recovered),
             make_ready(directories, label),
             prefix=label.prefix,
             suffix=label.suffix,
@@ -158,7 +159,7 @@ class _WriterLoop:
         from openhsi_shared.files.dumping import write_dump
 
         return write_dump(
-            cube_in(self._register, self._kind, order.slot, label, recovered=False),
+            cube_in(self._slots, self._kind, order.slot, label, recovered=False),
             make_ready(directories, label),
             prefix=label.prefix,
             suffix=label.suffix,

@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from openhsi_shared.buffers.slot_owner import Lease
 from openhsi_shared.errors import SaveError
 from openhsi_shared.frames.losses import IdRange, merged
 from openhsi_shared.writer.handle import SaveHandle
@@ -28,6 +29,8 @@ class Pending:
     """Too many died of it: only its bytes are to be saved, in the plainest way."""
     is_safe: bool = False
     """Its lines lie in a dump: who discards it loses nothing."""
+    lease: Lease | None = None
+    """Of the writer that was told to save it."""
     path: Path | None = None
 
     def died_of_it(self, words: str) -> SaveError:

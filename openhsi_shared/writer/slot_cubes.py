@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from openhsi_shared.buffers.slots import SlotRegister, SlotState, Word
+from openhsi_shared.buffers.slot_memory import SlotState, Word
+from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import Clock
 from openhsi_shared.dataset import Cube
 from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
@@ -16,12 +17,12 @@ from openhsi_shared.writer.messages import CubeKind, Label
 __all__ = ["cube_in", "make_ready", "rescue_directories", "slots_to_rescue"]
 
 
-def cube_in(register: SlotRegister, kind: CubeKind, slot: int, label: Label, recovered: bool) -> Cube:
+def cube_in(slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered: bool) -> Cube:
     """The cube in `slot`; its lines are a view. `recovered`: whoever collected it does not save it any more."""
-    first, n = register.extent(slot)
-    columns = {name: register.column(slot, name) for name in ("time_ns", "frame_id", "camera_time_ns", "temperature")}
+    first, n = slots.extent(slot)
+    columns = {name: slots.column(slot, name) for name in ("time_ns", "frame_id", "camera_time_ns", "temperature")}
     return Cube(
-        memory=register.lines(slot),
+        memory=slots.lines(slot),
         first=first,
         n_lines=n,
         columns=columns,
@@ -30,24 +31,24 @@ def cube_in(register: SlotRegister, kind: CubeKind, slot: int, label: Label, rec
         metadata=label.metadata,
         attributes={
             **label.attributes,
-            **_provenance(register, kind, slot, columns["frame_id"]),
+            **_provenance(slots, kind, slot, columns["frame_id"]),
             "recovered": int(recovered),
         },
-        uuid=kind.uuid_of(register.word(slot, Word.CUBE)),
+        uuid=kind.uuid_of(slots.word(slot, Word.CUBE)),
     )
 
 
-def _provenance(register: SlotRegister, kind: CubeKind, slot: int, frame_ids: np.ndarray[Any, Any]) -> dict[str, Any]:
-    expected, n_lost = register.word(slot, Word.EXPECTED_ID), register.word(slot, Word.N_LOST)
-    n_overwritten = register.word(slot, Word.N_PUT) - len(frame_ids)
+def _provenance(slots: SlotView, kind: CubeKind, slot: int, frame_ids: np.ndarray[Any, Any]) -> dict[str, Any]:
+    expected, n_lost = slots.word(slot, Word.EXPECTED_ID), slots.word(slot, Word.N_LOST)
+    n_overwritten = slots.word(slot, Word.N_PUT) - len(frame_ids)
     within = int(frame_ids[-1] - frame_ids[0] + 1 - len(frame_ids))
     # where lines went round, the ids before the oldest one left are overwritten ones and lost ones, mixed
     gaps = gaps_between(int(frame_ids[0]) if n_overwritten else expected, frame_ids.tolist())
-    discarded = register.discarded_before(slot)
+    discarded = slots.discarded_before(slot)
     return {
         "run_id": kind.run_id,
         "camera": kind.camera,
-        "cube_number": register.word(slot, Word.CUBE),
+        "cube_number": slots.word(slot, Word.CUBE),
         "lines_lost": discarded.n_lost + n_lost,
         "lines_lost_before": discarded.n_lost + n_lost - within,
         "lines_lost_within": within,
@@ -59,10 +60,10 @@ def _provenance(register: SlotRegister, kind: CubeKind, slot: int, frame_ids: np
     }
 
 
-def slots_to_rescue(register: SlotRegister) -> list[int]:
+def slots_to_rescue(slots: SlotView) -> list[int]:
     """Slots with lines that nobody is going to ask for any more, that of the oldest cube first."""
     states = (SlotState.FILLING, SlotState.FULL, SlotState.SAVING, SlotState.HELD)
-    return [slot for slot in register.slots_in(*states) if register.extent(slot)[1] and not register.is_discarded(slot)]
+    return [slot for slot in slots.slots_in(*states) if slots.extent(slot)[1] and not slots.is_discarded(slot)]
 
 
 def rescue_directories(label: Label, kind: CubeKind) -> list[str]:

@@ -14,7 +14,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from openhsi_shared.buffers.slots import SlotRegister, SlotState, Word
+from openhsi_shared.buffers.slot_memory import Word
+from openhsi_shared.buffers.slot_owner import Lease, SlotOwner
 from openhsi_shared.errors import ArgumentError, OpenHSIError, SaveError, WriterFailed
 from openhsi_shared.processes.logs import Log
 from openhsi_shared.processes.spawning import SPAWN
@@ -40,17 +41,15 @@ LOOK_S = 1.0
 class WriterSupervisor:
     """The one writer of a register, and a second one standing by if `n_writers` is 2."""
 
-    def __init__(
-        self, register: SlotRegister, kind: CubeKind, n_writers: int = 1, patience_s: float | None = None
-    ) -> None:
+    def __init__(self, slots: SlotOwner, kind: CubeKind, n_writers: int = 1, patience_s: float | None = None) -> None:
         """A writer that does not get on for `patience_s` is replaced; None: 30 s and what a slow disk may take."""
         if n_writers not in (1, 2):
             raise ArgumentError(f"writers must be 1, or 2 for one that stands by, got {n_writers!r}")
-        self.changed = threading.Condition()
+        self.changed = slots.changed
         """Notified whenever a slot or a handle has changed."""
         self.tally = Tally()
-        self._register, self._kind, self._n_writers = register, kind, n_writers
-        self._patience_s = 30.0 + register.layout.slot_bytes / SLOWEST_DISK if patience_s is None else patience_s
+        self._slots, self._kind, self._n_writers = slots, kind, n_writers
+        self._patience_s = 30.0 + slots.layout.slot_bytes / SLOWEST_DISK if patience_s is None else patience_s
         self._links: list[WriterProcess] = []
         self._stuck = HungWriters()
         self._pending: dict[int, Pending] = {}
@@ -88,21 +87,21 @@ class WriterSupervisor:
         self._watch.start()
 
     def _new_link(self) -> WriterProcess:
-        return WriterProcess.start(self._register, self._kind, self._links[0] if self._links else None)
+        return WriterProcess.start(self._slots, self._kind, self._links[0] if self._links else None)
 
     # ---- orders ----
 
     def save(self, slot: int, label: Label, told: bytes, n_lines: int, lines_lost: int) -> SaveHandle:
         """Hand a slot that is FULL to the writer, with its label, also as bytes (`told`). Never blocks."""
-        cube = self._register.word(slot, Word.CUBE)
+        cube = self._slots.word(slot, Word.CUBE)
         handle = SaveHandle(f"cube {cube}", n_lines, lines_lost, self)
-        self._register.write_label(slot, told)
+        self._slots.write_label(slot, told)
         with self.changed:
             self._send(Pending(slot, cube, label, handle))
         return handle
 
     def _send(self, pending: Pending) -> None:
-        self._register.mark(pending.slot, SlotState.SAVING)
+        self._slots.save(pending.slot)
         self._pending[pending.cube] = pending
         if not self._links:  # none came up any more: try once again, else nobody would ever answer
             try:
@@ -121,6 +120,7 @@ class WriterSupervisor:
             self._failed(pending.cube, SaveError(errno.ETIMEDOUT, words, pending.label.directory))
             return
         link = self._links[0]
+        pending.lease = self._slots.lend(pending.slot, link.name)
         if len(self._pending) == 1:
             link.begin_work()
         try:
@@ -137,7 +137,7 @@ class WriterSupervisor:
                 raise ArgumentError(f"retry needs a directory, got {directory!r}")
             where = str(Path(directory).absolute())
             label = dataclasses.replace(pending.label, directory=where, make_directory=True)
-            self._register.write_label(pending.slot, label.as_bytes)  # may be refused: it is still held
+            self._slots.write_label(pending.slot, label.as_bytes)  # may be refused: it is still held
             pending.label, pending.crashes, pending.as_dump = label, 0, False
             del self._held[pending.cube]
             handle._begin_again()
@@ -151,9 +151,9 @@ class WriterSupervisor:
             handle._discarded = True
             n_lost = 0 if pending.is_safe else handle.n_lines
             if n_lost:
-                self.tally.discard(n_lost, self._register.discard(pending.slot))
+                self.tally.discard(n_lost, self._slots.note_discarded(pending.slot))
                 handle.lines_lost += n_lost
-            self._free(pending.slot)
+            self._slots.free(pending.slot)
             self.changed.notify_all()
         logger.warning(
             "%s was discarded: its %d lines are %s", handle.name, handle.n_lines, "lost" if n_lost else "in its dump"
@@ -171,6 +171,10 @@ class WriterSupervisor:
         """Handles of the cubes that failed and are still in memory."""
         with self.changed:
             return [pending.handle for pending in self._held.values()]
+
+    def is_at_work_by(self, lease: Lease) -> bool:
+        """Whether the writer at work saves a cube by this lease."""
+        return any(pending.lease is lease for pending in list(self._pending.values()))
 
     def n_pending(self) -> int:
         """How many cubes are being saved."""
@@ -219,7 +223,7 @@ class WriterSupervisor:
         failures: list[OpenHSIError] = []
         if not hang_up(self._links):
             are_safe = {pending.slot for pending in self._held.values() if pending.is_safe}
-            failures = rescue(self._register, self._kind, are_safe, self._stuck.directories())
+            failures = rescue(self._slots, self._kind, are_safe, self._stuck.directories())
         self._stuck.forget()
         return failures
 
@@ -280,7 +284,8 @@ class WriterSupervisor:
         self.tally.n_saved += 1
         self.tally.n_bytes += answer.n_bytes
         self.tally.rates.append(answer.n_bytes / max(answer.seconds, 1e-9) / 1e6)
-        self._free(pending.slot)
+        self._end_lease(pending)
+        self._slots.free(pending.slot)
         if answer.picture_follows:
             self._drawing[cube] = pending
         else:
@@ -292,10 +297,10 @@ class WriterSupervisor:
             logger.warning("%s is saved, but its preview is not: %s", pending.handle.name, trouble)
         pending.handle._settle(pending.path, path)
 
-    def _free(self, slot: int) -> None:
-        """Nobody needs the slot any more, but for a writer that is stuck: it may still read it."""
-        if not self._stuck.keep(slot):
-            self._register.mark(slot, SlotState.FREE)
+    def _end_lease(self, pending: Pending) -> None:
+        if pending.lease is not None:
+            self._slots.give_back(pending.lease)
+            pending.lease = None
 
     def _dumped(self, cube: int, path: Path) -> None:
         pending = self._pending[cube]
@@ -306,7 +311,8 @@ class WriterSupervisor:
     def _failed(self, cube: int, error: OpenHSIError) -> None:
         pending = self._pending.pop(cube)
         self._held[cube] = pending
-        self._register.mark(pending.slot, SlotState.HELD)
+        self._end_lease(pending)
+        self._slots.hold(pending.slot)
         logger.error("%s", error)
         self._unasked.append(pending.handle)
         pending.handle._settle(error=error)
@@ -318,6 +324,7 @@ class WriterSupervisor:
         was_first = link is self._links[0]
         with self.changed:
             self._links.remove(link)
+            self._return_leases(link)
             self._failed_starts += not link.is_ready
             if was_first:  # one that only stood by had nothing in hand
                 for cube in list(self._drawing):  # its file is there, only the picture is not
@@ -333,6 +340,13 @@ class WriterSupervisor:
             logger.warning("the writer died (exit code %s); another one took over in %.1f ms", code, took_ms)
         else:
             logger.error("the writer died (exit code %s), and no other one comes up", code)
+
+    def _return_leases(self, link: WriterProcess) -> None:
+        """End the leases of a writer that has died."""
+        self._slots.give_back_all(link.name)
+        for pending in self._pending.values():
+            if pending.lease is not None and pending.lease.reader == link.name:
+                pending.lease = None
 
     def _let_another_take_over(self, was_first: bool) -> float:
         """Start a new writer, and hand on what the one before had. Returns how long it kept the others out, in ms."""
@@ -384,7 +398,9 @@ class WriterSupervisor:
             first = min(pending, key=lambda p: p.cube)
             avoided = self._stuck.directories()
             directory = next((d for d in (first.label.directory, *self._kind.fallback_dirs) if d not in avoided), "")
-            self._stuck.add(link, {p.slot for p in pending}, directory)
+            self._stuck.add(link, directory)
+            for one in pending:
+                one.lease = None  # it stays with the writer that hangs, which may still read
             for cube in list(self._drawing):
                 self._pictured(cube, None, f"{directory} does not answer")
             self.tally.n_restarts += 1
@@ -395,6 +411,6 @@ class WriterSupervisor:
 
     def _bury_stuck(self) -> None:
         with self.changed:
-            for slot in self._stuck.bury():
-                self._register.mark(slot, SlotState.FREE)
-                self.changed.notify_all()
+            for link in self._stuck.bury():
+                self._slots.give_back_all(link.name)
+                link.put_away()

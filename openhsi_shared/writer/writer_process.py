@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
-from openhsi_shared.buffers.slots import SlotRegister
+from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import WriterFailed
 from openhsi_shared.processes.spawning import SPAWN, spawn
 from openhsi_shared.writer.loop import run_writer
@@ -31,11 +31,13 @@ class WriterProcess:
         self.alive = alive
         """Ends when the process does: a writer that stands by waits for it."""
         self.is_ready = False
+        self.name = f"writer {process.pid}"
+        """To whom slots are lent."""
         self._beats = beats
         self._last_beat, self._last_time = 0, time.monotonic()
 
     @classmethod
-    def start(cls, register: SlotRegister, kind: CubeKind, predecessor: Self | None) -> Self:
+    def start(cls, slots: SlotOwner, kind: CubeKind, predecessor: Self | None) -> Self:
         """Start a writer, to stand by for `predecessor` if there is one. Returns before it is up; WriterFailed."""
         ours, theirs = SPAWN.Pipe()
         alive, alive_theirs = SPAWN.Pipe(duplex=False)
@@ -43,7 +45,7 @@ class WriterProcess:
         awaited = predecessor.alive if predecessor is not None else None
         process = SPAWN.Process(
             target=run_writer,
-            args=(register.memory, kind, theirs, os.getpid(), beats, alive_theirs, awaited),
+            args=(slots.memory, kind, theirs, os.getpid(), beats, alive_theirs, awaited),
             name="openhsi_shared writer",
         )
         try:

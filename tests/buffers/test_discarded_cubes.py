@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from openhsi_shared.buffers.discarded_cubes import MOST_KEPT, N_NUMBERS, Discarded, DiscardedCubes
+from openhsi_shared.buffers.discarded_cubes import MAX_KEPT, N_NUMBERS, Discarded, DiscardedCubes
 from openhsi_shared.buffers.memory import shared_array
-from openhsi_shared.buffers.slots import SlotState, Word
+from openhsi_shared.buffers.slot_memory import Word
 from openhsi_shared.frames.losses import IdRange, gaps_between, merged
 from tests.support.filler_bench import Bench
 
@@ -29,14 +29,14 @@ def test_what_was_noted_is_told_in_stretches(cubes):
 
 
 def test_old_ones_make_room(cubes):
-    for cube in range(3 * MOST_KEPT):
+    for cube in range(3 * MAX_KEPT):
         cubes.note(cube, Discarded((IdRange(10 * cube, 10 * cube + 4),)))
-    last = 3 * MOST_KEPT - 1
+    last = 3 * MAX_KEPT - 1
     assert cubes.between(last, last + 1) == Discarded((IdRange(10 * last, 10 * last + 4),))
-    assert len(cubes.between(0, last + 1).ranges) == MOST_KEPT
-    assert cubes.between(0, MOST_KEPT) == Discarded()  # never those that lie there now
+    assert len(cubes.between(0, last + 1).ranges) == MAX_KEPT
+    assert cubes.between(0, MAX_KEPT) == Discarded()  # never those that lie there now
     assert cubes.has(last)
-    assert not cubes.has(last - MOST_KEPT)
+    assert not cubes.has(last - MAX_KEPT)
 
 
 class Books:
@@ -74,24 +74,24 @@ class Books:
             slot = self.choose.choice(self.bench.keeper.pending)
             how(slot)
             self.bench.keeper.pending.remove(slot)
-            self.bench.register.mark(slot, SlotState.FREE)
+            self.bench.slots.free(slot)
 
     def publish(self, slot):
         """As the writer does: the next file has the lines, and names what is missing."""
-        register = self.bench.register
-        ids = register.column(slot, "frame_id").tolist()
-        discarded = register.discarded_before(slot)
-        n_gone = register.n_overwritten(slot)
-        gaps = gaps_between(ids[0] if n_gone else register.word(slot, Word.EXPECTED_ID), ids)
+        slots = self.bench.slots
+        ids = slots.column(slot, "frame_id").tolist()
+        discarded = slots.discarded_before(slot)
+        n_gone = slots.n_overwritten(slot)
+        gaps = gaps_between(ids[0] if n_gone else slots.word(slot, Word.EXPECTED_ID), ids)
         self.saved += ids
         self.declared += [*ids_of(discarded.ranges), *ids_of(gaps)]
-        self.n_declared += discarded.n_lost + register.word(slot, Word.N_LOST)
+        self.n_declared += discarded.n_lost + slots.word(slot, Word.N_LOST)
 
     def discard(self, slot):
         """As `discard` does."""
-        self.n_discarded += self.bench.register.extent(slot)[1]
-        self.discarded = merged((*self.discarded, self.bench.register.discard(slot)))
-        assert self.bench.register.is_discarded(slot)
+        self.n_discarded += self.bench.slots.extent(slot)[1]
+        self.discarded = merged((*self.discarded, self.bench.slots.note_discarded(slot)))
+        assert self.bench.slots.is_discarded(slot)
 
 
 def ids_of(ranges):

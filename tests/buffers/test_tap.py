@@ -1,5 +1,6 @@
 """The tap: whole lines of another's slots, read-only, or none at all."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera, record
-from openhsi_shared.buffers.slots import SlotState
-from openhsi_shared.buffers.tap import LineName, Tap
+from openhsi_shared.buffers.slot_memory import SlotState
+from openhsi_shared.buffers.tap import LineName, SlotExport, Tap, export_slots
 from openhsi_shared.datacube.control_server import ControlServer
 from openhsi_shared.drivers.simulated import check_frame
 from openhsi_shared.errors import ClosedError, RecordingError
@@ -32,7 +33,7 @@ def cube() -> Iterator[SharedDataCube]:
 def tap_of(cube):
     visitors = ControlServer(cube, "camera", lambda _: "", lambda camera: camera.status())
     answer = visitors.answer("slots")
-    return Tap(answer.words, list(answer.descriptors))
+    return Tap(SlotExport.from_json(answer.words), list(answer.descriptors))
 
 
 def put(cube, *values):
@@ -41,6 +42,7 @@ def put(cube, *values):
 
 
 def n_open():
+    gc.collect()
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
@@ -118,8 +120,8 @@ def test_a_line_that_is_begun_anew_while_it_is_read_is_not_believed(cube):
 
     with tap_of(cube) as tap:
         assert tap.read(LineName(1, 0), look) is None
-        register, slot = cube._engine.register, cube._engine.filler.slot
-        register.line_to_fill(slot)  # begun, and not committed
+        slots, slot = cube._engine.slots, cube._engine.filler.slot
+        slots.line_to_fill(slot)  # begun, and not committed
         assert tap.read(LineName(1, 1), first_pixel) is None
         assert tap.read(LineName(1, 2), first_pixel) == 2
 
@@ -166,11 +168,17 @@ def test_no_descriptor_is_left_open(cube):
     before = n_open()
     tap_of(cube).close()
     assert n_open() == before
-    descriptor = os.open(os.devnull, os.O_RDONLY)
-    with pytest.raises(RecordingError, match="its slots cannot be looked at: the camera is closed"):
-        Tap({"error": "the camera is closed"}, [descriptor])
-    with pytest.raises(RecordingError, match="its slots cannot be looked at: it handed out no memory"):
-        Tap({"layout": {}}, [])
+    with pytest.raises(RecordingError, match="its slots cannot be read: the camera is closed"):
+        SlotExport.from_json({"error": "the camera is closed"})
+    exported, descriptors = export_slots(cube.slot_memory)
+    with pytest.raises(RecordingError, match="its slots cannot be read: it handed out no memory"):
+        Tap(exported, [])
+    os.close(descriptors[0])
+    descriptors[0] = os.open(os.devnull, os.O_RDONLY)
+    with pytest.raises(OSError, match=r"Invalid argument|No such device"):
+        Tap(exported, descriptors[:1])
+    for descriptor in descriptors[1:]:
+        os.close(descriptor)
     assert n_open() == before
 
 
@@ -179,7 +187,7 @@ def test_every_line_of_a_recording_in_another_process_is_whole(tmp_path):
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run:
         (door,) = find_sockets()
         words, descriptors = request(door, "slots")
-        with Tap(words, descriptors) as tap:
+        with Tap(SlotExport.from_json(words), descriptors) as tap:
             seen, newest = 0, None
 
             def look():

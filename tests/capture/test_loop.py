@@ -33,7 +33,7 @@ def test_frame_that_stays_as_it_is_is_read_straight_into_the_slot():
     assert loop.take()
     assert loop.take()
     for k, out in enumerate(driver.out):
-        assert out.ctypes.data == bench.register.lines(0)[k].ctypes.data
+        assert out.ctypes.data == bench.slots.lines(0)[k].ctypes.data
     assert bench.filler.lines()[:, 0, 0].tolist() == [0, 1]
 
 
@@ -41,7 +41,7 @@ def test_frame_that_is_cropped_is_read_beside_the_slot_and_copied():
     loop, bench, driver = loop_of(stamps(0, 1), level=0)
     loop.take()
     loop.take()
-    assert not np.shares_memory(driver.out[0], bench.register.lines(0))
+    assert not np.shares_memory(driver.out[0], bench.slots.lines(0))
     assert bench.filler.lines().shape == (2, 2, 3)
     assert bench.filler.lines()[:, 1, 2].tolist() == [0, 1]
 
@@ -49,7 +49,7 @@ def test_frame_that_is_cropped_is_read_beside_the_slot_and_copied():
 def test_cropping_that_keeps_all_rows_costs_no_copy():
     loop, bench, driver = loop_of(stamps(0), level=0, rows=WHOLE)
     loop.take()
-    assert np.shares_memory(driver.out[0], bench.register.lines(0))
+    assert np.shares_memory(driver.out[0], bench.slots.lines(0))
 
 
 def test_what_the_camera_knows_of_a_line_lies_beside_it():
@@ -124,7 +124,7 @@ def test_frames_are_taken_and_counted_while_there_is_no_slot():
     loop.take()
     bench.save()
     assert [loop.take() for _ in range(3)] == [False] * 3
-    assert not any(np.shares_memory(out, bench.register.lines(0)) for out in driver.out[2:])
+    assert not any(np.shares_memory(out, bench.slots.lines(0)) for out in driver.out[2:])
     bench.keeper.answer()
     assert loop.take()
     assert bench.save() == ([5], [2, 3, 4], 3)

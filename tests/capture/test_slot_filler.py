@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from openhsi_shared.buffers.slots import LABEL_BYTES, SlotState
+from openhsi_shared.buffers.slot_memory import LABEL_BYTES, SlotState
 from openhsi_shared.errors import ArgumentError, NoFreeSlot, OpenHSIError, SaveError
 from openhsi_shared.frames.losses import IdRange
 from tests.support.filler_bench import Bench
@@ -151,7 +151,7 @@ def test_files_and_losses_together_are_all_that_the_camera_counted(seed):
             told += n_lost
         elif bench.keeper.pending:
             bench.keeper.answer()
-        assert len(bench.register.slots_in(SlotState.FILLING)) <= 1
+        assert len(bench.slots.slots_in(SlotState.FILLING)) <= 1
     for _ in range(2):  # the second one tells what was lost since the last line
         ids, _, n_lost = bench.save()
         saved += ids
@@ -279,10 +279,10 @@ def test_label_goes_with_every_new_cube():
     bench = Bench()
     bench.filler.label = b"there"
     bench.take(0)
-    assert bench.register.label(bench.filler.slot) == b"there"
+    assert bench.slots.label(bench.filler.slot) == b"there"
     bench.save()
     bench.take(1)
-    assert bench.register.label(bench.filler.slot) == b"there"
+    assert bench.slots.label(bench.filler.slot) == b"there"
 
 
 def test_label_that_is_too_large_is_refused_before_a_swap_could_be_left_half_done():

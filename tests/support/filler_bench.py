@@ -1,10 +1,9 @@
-"""An filler with everything around it that is ours and simple: a fake keeper, a scripted driver."""
-
-import threading
+"""A filler with everything around it that is ours and simple: a fake keeper, a scripted driver."""
 
 import numpy as np
 
-from openhsi_shared.buffers.slots import SlotLayout, SlotMemory, SlotRegister, SlotState, Word
+from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, Word
+from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.capture.slot_filler import SlotFiller
 from openhsi_shared.errors import SaveError, SourceEnded
 from openhsi_shared.frames.losses import gaps_between
@@ -20,9 +19,9 @@ class FakeHandle:
 class FakeKeeper:
     """Stands for the supervisor of the writer: it keeps full slots until it is told to answer."""
 
-    def __init__(self, register):
-        self.register = register
-        self.changed = threading.Condition()
+    def __init__(self, slots):
+        self.slots = slots
+        self.changed = slots.changed
         self.pending = []
         self.failed = []
 
@@ -36,31 +35,31 @@ class FakeKeeper:
 
     def save(self, slot):
         """Take a full slot."""
-        self.register.mark(slot, SlotState.SAVING)
+        self.slots.save(slot)
         self.pending.append(slot)
 
     def answer(self):
         """The oldest is on the disk."""
         with self.changed:
-            self.register.mark(self.pending.pop(0), SlotState.FREE)
+            self.slots.free(self.pending.pop(0))
             self.changed.notify_all()
 
     def fail(self):
         """The oldest could not be saved."""
         with self.changed:
-            self.register.mark(self.pending.pop(0), SlotState.HELD)
+            self.slots.hold(self.pending.pop(0))
             self.failed.append(FakeHandle())
             self.changed.notify_all()
 
 
 class Bench:
-    """An filler with a fake keeper, fed with frames whose pixels are their id."""
+    """A filler with a fake keeper, fed with frames whose pixels are their id."""
 
     def __init__(self, when_full="drop", n_slots=2, n_lines=4, line_shape=(2, 3)):
         layout = SlotLayout(n_slots=n_slots, n_lines=n_lines, line_shape=line_shape, dtype="int32")
-        self.register = SlotRegister(SlotMemory.make(layout))
-        self.keeper = FakeKeeper(self.register)
-        self.filler = SlotFiller(self.register, self.keeper, when_full)
+        self.slots = SlotOwner(SlotMemory.make(layout))
+        self.keeper = FakeKeeper(self.slots)
+        self.filler = SlotFiller(self.slots, self.keeper, when_full)
 
     def take(self, frame_id, monotonic_ns=0):
         """As the loop does; whether the frame became a line."""
@@ -76,16 +75,16 @@ class Bench:
         slot, n, told = self.filler.swap()
         if slot is None:
             return [], [], told
-        register = self.register
-        ids = register.column(slot, "frame_id").tolist()
-        first, n_there = register.extent(slot)
-        pixels = [int(register.lines(slot)[(first + k) % register.layout.n_lines][0, 0]) for k in range(n_there)]
+        slots = self.slots
+        ids = slots.column(slot, "frame_id").tolist()
+        first, n_there = slots.extent(slot)
+        pixels = [int(slots.lines(slot)[(first + k) % slots.layout.n_lines][0, 0]) for k in range(n_there)]
         assert pixels == ids
         assert n == len(ids)
-        gaps = gaps_between(register.word(slot, Word.EXPECTED_ID), ids)
+        gaps = gaps_between(slots.word(slot, Word.EXPECTED_ID), ids)
         missing = [k for gap in gaps for k in range(gap.first, gap.last + 1)]
-        if not register.n_overwritten(slot):  # else some are missing because they went round
-            assert register.word(slot, Word.N_LOST) == len(missing)
+        if not slots.n_overwritten(slot):  # else some are missing because they went round
+            assert slots.word(slot, Word.N_LOST) == len(missing)
         self.keeper.save(slot)
         return ids, missing, told
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 import openhsi_shared
+from openhsi_shared.buffers.slot_memory import SlotMemory
+from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.processes import spawning
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.spawning import SPAWN, spawn
@@ -110,16 +112,21 @@ def put_then_wait(connection: Any, buffer: Any, value: Any) -> None:
     connection.recv()
 
 
-def look_at_register(register: Any) -> dict[str, Any]:
-    """What a child finds in a register that it was born with."""
-    lines = [register.lines(slot) for slot in range(register.layout.n_slots)]
+def look_at_memory(memory: SlotMemory) -> dict[str, Any]:
+    """What a child finds in slots that it was born with."""
+    return look_at_slots(SlotView.of(memory))
+
+
+def look_at_slots(slots: SlotView) -> dict[str, Any]:
+    """What there is in slots."""
+    lines = [slots.lines(slot) for slot in range(slots.layout.n_slots)]
     return {
-        "states": [int(register.state(slot)) for slot in range(register.layout.n_slots)],
-        "extents": [register.extent(slot) for slot in range(register.layout.n_slots)],
+        "states": [int(slots.state(slot)) for slot in range(slots.layout.n_slots)],
+        "extents": [slots.extent(slot) for slot in range(slots.layout.n_slots)],
         "lines": [line.tolist() for line in lines],
         "addresses": [line.ctypes.data % 4096 for line in lines],
-        "ids": [register.column(slot, "frame_id").tolist() for slot in range(register.layout.n_slots)],
-        "labels": [register.label(slot) for slot in range(register.layout.n_slots)],
+        "ids": [slots.column(slot, "frame_id").tolist() for slot in range(slots.layout.n_slots)],
+        "labels": [slots.label(slot) for slot in range(slots.layout.n_slots)],
     }
 
 

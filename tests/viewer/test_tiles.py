@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from openhsi_shared.buffers.slots import SlotState
-from openhsi_shared.buffers.tap import SlotView
+from openhsi_shared.buffers.slot_memory import SlotState
+from openhsi_shared.buffers.tap import SlotStatus
 from openhsi_shared.viewer.feed import facts_of
 from openhsi_shared.viewer.tiles import Numbers, head, losses, minutes, tiles
 
@@ -68,12 +68,12 @@ def test_a_disk_that_is_full_soon_is_bad(left, judged, told):
 
 
 def test_slots_show_their_state_and_how_full_they_are():
-    slots = [SlotView(0, SlotState.FILLING, 3, 25, 0), SlotView(1, SlotState.SAVING, 2, 100, 0)]
+    slots = [SlotStatus(0, SlotState.FILLING, 3, 25, 0), SlotStatus(1, SlotState.SAVING, 2, 100, 0)]
     html = tiles(WORDS, slots, 100, LIVE)
     assert tile(html, "slots")[1] == "memory filling saving places for a cube each"
     assert "height:25%" in html
     assert "height:100%" in html
-    many = [SlotView(k, SlotState.FREE, 0, 0, 0) for k in range(9)]
+    many = [SlotStatus(k, SlotState.FREE, 0, 0, 0) for k in range(9)]
     assert "9 of 9 free" in tile(tiles(WORDS, many, 100, LIVE), "slots")[1]
 
 

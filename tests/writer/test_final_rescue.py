@@ -129,7 +129,7 @@ def test_a_directory_that_does_not_answer_is_not_tried(tmp_path, caplog):
     kind = CubeKind(
         level=-1, clock_anchor=bench.filler.clock.anchor, run_id=run_id, fallback_dirs=(str(tmp_path / "spare"),)
     )
-    assert rescue(bench.register, kind, avoid=[str(tmp_path / "stuck")]) == []
+    assert rescue(bench.slots, kind, avoid=[str(tmp_path / "stuck")]) == []
     assert "another one is started" not in caplog.text, "it would hang there"
     assert not list((tmp_path / "stuck").iterdir())
     (sidecar,) = (tmp_path / "spare").rglob("pass_*.raw.json")

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -90,13 +91,18 @@ def test_cubes_of_a_disk_that_hangs_go_elsewhere_and_its_slot_stays_untouched(di
         cam.collect()
         second = cam.save(disk)
         assert second.result(60).path.is_relative_to(tmp_path / "elsewhere")
-        assert cam.status().slots["SAVING"] == 1  # the stuck writer may still read it
+        status = cam.status()
+        assert status.slots["SAVING"] == 1  # the hung writer may still read it
+        (reader,) = status.readers
+        assert re.fullmatch(r"writer \d+ holds slot \d \(cube 2\) for \d+ s", reader)
+        assert reader in str(status)
         for _ in range(6):
             cam.collect()
             assert cam.save(disk).result(60).path.is_relative_to(tmp_path / "elsewhere")
         assert cam.status().slots["SAVING"] == 1
         _thaw(disk)
         wait_for(lambda: cam.status().slots["SAVING"] == 0)
+        assert cam.status().readers == ()
         cam.collect()
         assert cam.save(disk).result(20).path.is_relative_to(disk)
     assert [saved.numbers for saved in cubes_in(disk)] == [list(range(8)), list(range(64, 72))]

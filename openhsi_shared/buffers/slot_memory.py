@@ -1,0 +1,183 @@
+"""The shared memory of all slots: its layout, its control words, its allocation.
+
+A slot is the home of one cube: its lines, the columns of its lines, its control words, its label. Which process may do
+what with it: `slot_owner`. How it is read: `slot_view`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.buffers.discarded_cubes import N_NUMBERS
+from openhsi_shared.buffers.memory import PAGE, aligned_bytes, require_memory, shared_array
+from openhsi_shared.columns import COLUMNS, Column
+from openhsi_shared.errors import ArgumentError
+
+__all__ = [
+    "LABEL_BYTES",
+    "N_WORDS",
+    "SideBuffer",
+    "SlotLayout",
+    "SlotMemory",
+    "SlotState",
+    "Word",
+    "check_label",
+]
+
+LABEL_BYTES = 2 << 20
+"""Room in each slot for its label: where and how its cube is to be saved, as JSON."""
+
+ALIGNED_FROM = 1 << 16
+"""Lines of so many bytes and more begin at pages, in memory as in the file: the disk takes them straight from here."""
+
+
+class SlotState(IntEnum):
+    """What a slot is used for. Only the acquiring process changes it, by the moves of `slot_owner`."""
+
+    FREE = 0
+    """Unused: may be taken for filling."""
+    FILLING = 1
+    """The capture loop writes lines into it."""
+    FULL = 2
+    """Closed, not sent to the writer: it will be, or it is retained."""
+    SAVING = 3
+    """Sent to the writer, which has not answered yet."""
+    HELD = 4
+    """A save failed: the cube stays until `retry` or `discard`."""
+    LENT = 5
+    """Saved or discarded, but a reader has not given its lease back."""
+
+
+class Word(IntEnum):
+    """The control words of a slot, 64 bits each."""
+
+    STATE = 0
+    CUBE = 1
+    """Number of the cube, from 1 on; 0 = never used."""
+    N_PUT = 2
+    """Lines committed; beyond `n_lines` they wrap around."""
+    N_BEGUN = 3
+    """Lines begun: while a line that wraps around is copied, the oldest line is incomplete."""
+    EXPECTED_ID = 4
+    """The frame id that followed the last line before this cube: ids from here to the first line's are lost."""
+    N_LOST = 5
+    """Lines lost from `EXPECTED_ID` to the last line of the cube."""
+    LABEL_LENGTH = 6
+    """Bytes of the label; 0 while it is written."""
+    DECLARES_FROM = 7
+    """Index of the first discarded cube that this cube's file declares."""
+    DECLARES_TO = 8
+    """Index behind the last one; -1 while the cube is being filled: all there are."""
+
+
+N_WORDS = len(Word)
+
+
+@dataclass(frozen=True)
+class SideBuffer:
+    """Shared bytes beside the slots, for what has no fixed length per line, such as marks."""
+
+    name: str
+    n_bytes: int
+    is_per_slot: bool
+    """One for each slot, or one for all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotLayout:
+    """Shape of the slots: how many, how many lines each, what a line is, and what is stored beside it."""
+
+    n_slots: int
+    n_lines: int
+    line_shape: tuple[int, int]
+    """(cross-track, wavelength)"""
+    dtype: str
+    """A numpy type string, such as "uint16"."""
+    columns: tuple[Column, ...] = COLUMNS
+    """`COLUMNS`, and perhaps more behind them."""
+    side_buffers: tuple[SideBuffer, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("n_slots", "n_lines"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                shown = "n_buffers" if name == "n_slots" else name
+                raise ArgumentError(f"{shown} must be a whole number > 0, got {value!r}")
+        if self.n_slots < 2:
+            raise ArgumentError(
+                f"n_buffers must be 2 or more, so that one can be filled while one is saved, got {self.n_slots}"
+            )
+        if self.columns[: len(COLUMNS)] != COLUMNS:
+            raise ArgumentError(f"columns must begin with {[c.name for c in COLUMNS]}, got {self.columns!r}")
+        names = Counter([column.name for column in self.columns] + [side.name for side in self.side_buffers])
+        for name, n in names.items():
+            if n > 1 or not name.isidentifier():
+                raise ArgumentError(f"columns and side buffers need names of their own, got {name!r}, {n} times")
+        for column in self.columns:
+            if np.dtype(column.dtype).kind not in "biuf":
+                raise ArgumentError(f"column {column.name!r} must hold numbers, got dtype {column.dtype!r}")
+        for side in self.side_buffers:
+            if side.n_bytes < 1:
+                raise ArgumentError(f"side buffer {side.name!r} needs at least 1 byte, got {side.n_bytes}")
+
+    @property
+    def line_bytes(self) -> int:
+        """Bytes of a line."""
+        return int(self.line_shape[0] * self.line_shape[1] * np.dtype(self.dtype).itemsize)
+
+    @property
+    def stride(self) -> int:
+        """Bytes from one line to the next."""
+        return self.line_bytes if self.line_bytes < ALIGNED_FROM else -(-self.line_bytes // PAGE) * PAGE
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of the lines of one slot, up to the next page."""
+        return -(-int(self.n_lines) * self.stride // PAGE) * PAGE
+
+    def array_bytes(self) -> dict[str, int]:
+        """Bytes of each shared array: "lines", "words", "labels", "discarded", "column NAME", "side NAME"."""
+        n_slots, n_all = int(self.n_slots), int(self.n_slots) * int(self.n_lines)
+        found = {"lines": n_slots * self.slot_bytes, "words": 8 * n_slots * N_WORDS}
+        found |= {"labels": n_slots * LABEL_BYTES, "discarded": 8 * N_NUMBERS}
+        found |= {f"column {column.name}": n_all * np.dtype(column.dtype).itemsize for column in self.columns}
+        for side in self.side_buffers:
+            found[f"side {side.name}"] = side.n_bytes * (n_slots if side.is_per_slot else 1)
+        return found
+
+
+@dataclass(frozen=True)
+class SlotMemory:
+    """The shared memory of all slots, which travels to a child at its birth. Views are made where they are used."""
+
+    layout: SlotLayout
+    arrays: Mapping[str, Any]
+    """Shared arrays of bytes by the names of `SlotLayout.array_bytes`."""
+
+    @classmethod
+    def make(cls, layout: SlotLayout) -> "SlotMemory":
+        """Allocate and zero it all, which takes 2 s for a new GB. MemoryShortage, with figures, if it does not fit."""
+        what = f"{layout.n_slots} slots of {layout.n_lines:,} lines of {layout.line_shape} {layout.dtype}"
+        sizes = layout.array_bytes()
+        require_memory(sum(sizes.values()) + 2 * PAGE, what)
+        sizes["lines"] += PAGE  # they begin at the first page boundary
+        return cls(layout, {name: shared_array("B", n_bytes, what) for name, n_bytes in sizes.items()})
+
+    def views(self, *, writeable: bool) -> dict[str, NDArray[np.uint8]]:
+        """View the bytes of each array; "lines" begins at a page."""
+        found = {name: np.frombuffer(array, np.uint8) for name, array in self.arrays.items()}
+        found["lines"] = aligned_bytes(self.arrays["lines"], self.layout.array_bytes()["lines"])
+        for view in found.values():
+            view.flags.writeable = writeable
+        return found
+
+
+def check_label(label: bytes) -> None:
+    """Raise ArgumentError unless `label` fits into a slot."""
+    if len(label) > LABEL_BYTES:
+        raise ArgumentError(f"metadata and settings of {len(label):,} bytes: at most {LABEL_BYTES:,} fit into a slot")

@@ -1,0 +1,289 @@
+"""The one class that changes the states of slots, by a table of legal moves.
+
+Every word in shared memory has one writing process: the acquiring one, as long as it lives. All other processes read
+(`slot_view`); the writer answers on its pipe. What a slot is used for (its state) and which readers may still look at
+it (their leases) are two things: a slot is free when its use is over and its last lease is back. ::
+
+    FREE ──begin──▶ FILLING ──close──▶ FULL ──save──▶ SAVING ──free──▶ LENT ──last lease──▶ FREE
+                       │                │               │  ▲             ▲
+                       └──free──▶ LENT  └─recycle─▶ LENT └hold▶ HELD ──free
+
+Without a lease, LENT lasts no time at all.
+"""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.buffers.discarded_cubes import Discarded
+from openhsi_shared.buffers.slot_memory import N_WORDS, SlotMemory, SlotState, Word, check_label
+from openhsi_shared.buffers.slot_view import SlotView
+from openhsi_shared.errors import IllegalMove
+from openhsi_shared.frames.losses import IdRange
+
+__all__ = ["MOVES", "Lease", "SlotOwner"]
+
+FREE, FILLING, FULL, SAVING, HELD, LENT = SlotState
+
+MOVES: Mapping[str, Mapping[SlotState, SlotState]] = {
+    "begin": {FREE: FILLING},
+    "close": {FILLING: FULL},
+    "save": {FULL: SAVING, HELD: SAVING},
+    "hold": {SAVING: HELD},
+    "free": {FILLING: LENT, SAVING: LENT, HELD: LENT},
+    "recycle": {FULL: LENT},
+    "last lease": {LENT: FREE},
+}
+"""Which state each move makes of which. What is not here is an error."""
+
+LENDABLE = (FILLING, FULL, SAVING, HELD)
+"""States in which a reader may get a lease."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lease:
+    """The right of a reader to look at a slot, whose cube stays as it is until the lease is given back."""
+
+    reader: str
+    """Name of the process, such as "writer 4711"."""
+    slot: int
+    cube: int
+    since: float
+    """When it was lent, by `time.monotonic()`."""
+
+    def __str__(self) -> str:
+        """What is held, by which reader, for how long."""
+        return f"{self.reader} holds slot {self.slot} (cube {self.cube}) for {time.monotonic() - self.since:.0f} s"
+
+
+class SlotOwner(SlotView):
+    """All slots of a camera, in the process that fills them. With two slots it is the classic double buffer.
+
+    Threads may call it at the same time; only one of them fills lines.
+    """
+
+    def __init__(self, memory: SlotMemory) -> None:
+        views = memory.views(writeable=True)
+        super().__init__(memory.layout, views)
+        self.memory = memory
+        """What travels to a child; without arrays when it was released."""
+        self.changed = threading.Condition()
+        """Held while a state changes; notified when a slot may have become free."""
+        self._flat_columns: list[Any] = [
+            memoryview(views[f"column {column.name}"].view(column.dtype).data) for column in memory.layout.columns
+        ]
+        self._leases: set[Lease] = set()
+        self._n_cubes = self._n_declared = 0
+        self._written: list[bytes | None] = [None] * memory.layout.n_slots
+
+    def __reduce__(self) -> Any:
+        """Refuse to travel: there is one owner. Give a child the memory, of which it makes a SlotView."""
+        raise TypeError("a SlotOwner belongs to one process: give its memory to a child, and make a SlotView there")
+
+    def release(self) -> None:
+        """Give the memory back, as far as it has no other views. Nothing can be read or changed any more."""
+        super().release()
+        self._flat_columns = []
+        self._leases.clear()
+        self.memory = dataclasses.replace(self.memory, arrays={})
+
+    # ---- states ----
+
+    def begin(self, expected_id: int, label: bytes = b"") -> int | None:
+        """Begin a new cube in a free slot and return the slot, or None if none is free. Never waits for one."""
+        with self.changed:
+            free = self.slots_in(FREE)
+            if not free:
+                return None
+            slot = free[0]
+            self._n_cubes += 1
+            for word, value in (
+                (Word.N_PUT, 0),
+                (Word.N_BEGUN, 0),
+                (Word.CUBE, self._n_cubes),
+                (Word.EXPECTED_ID, expected_id),
+                (Word.N_LOST, 0),
+                (Word.DECLARES_FROM, self._n_declared),
+                (Word.DECLARES_TO, -1),
+            ):
+                self._set(slot, word, value)
+            self.write_label(slot, label)
+            self._move(slot, "begin")  # last: from here on the writer would save it if this process died
+            return slot
+
+    def close(self, slot: int) -> None:
+        """End the cube being filled. What is discarded from now on, the next cube declares."""
+        with self.changed:
+            self._require(slot, "close")
+            self._n_declared = self._discarded_cubes.n_noted
+            self._set(slot, Word.DECLARES_TO, self._n_declared)
+            self._move(slot, "close")
+
+    def save(self, slot: int) -> None:
+        """Note that the writer was told to save this cube, for the first time or again."""
+        with self.changed:
+            self._move(slot, "save")
+
+    def hold(self, slot: int) -> None:
+        """Keep a cube whose save failed."""
+        with self.changed:
+            self._move(slot, "hold")
+
+    def free(self, slot: int) -> None:
+        """End the use of a cube: it is saved, discarded, or was never to be saved. Free when the last lease is back."""
+        with self.changed:
+            self._move(slot, "free")
+            self._free_if_last(slot)
+
+    def recycle(self) -> int | None:
+        """Free the oldest cube that is FULL and not lent, for recording before an event; None if there is none.
+
+        Its lines are dropped on purpose and count as neither saved nor lost; what it had to declare, the next cube
+        that is closed declares.
+        """
+        with self.changed:
+            unread = [slot for slot in self.slots_in(FULL) if not self.leases(slot)]
+            if not unread:
+                return None
+            slot = unread[0]
+            declared = self.discarded_before(slot)
+            if declared.ranges:
+                self._discarded_cubes.note(self.word(slot, Word.CUBE), declared)
+            self._move(slot, "recycle")
+            self._free_if_last(slot)
+            return slot
+
+    def _require(self, slot: int, move: str) -> SlotState:
+        """The state that `move` leads to. IllegalMove if there is no such move from the state of the slot."""
+        state = self.state(slot)
+        if state not in MOVES[move]:
+            needed = " or ".join(known.name for known in MOVES[move])
+            raise self._illegal(slot, f"'{move}' needs {needed}")
+        return MOVES[move][state]
+
+    def _move(self, slot: int, move: str) -> None:
+        self._set(slot, Word.STATE, self._require(slot, move))
+
+    def _illegal(self, slot: int, why: str) -> IllegalMove:
+        return IllegalMove(f"slot {slot} (cube {self.word(slot, Word.CUBE)}) is {self.state(slot).name}: {why}")
+
+    # ---- leases ----
+
+    def lend(self, slot: int, reader: str) -> Lease:
+        """Lend a slot to a reader: its cube stays as it is until `give_back`. IllegalMove if its use is over."""
+        with self.changed:
+            if self.state(slot) not in LENDABLE:
+                raise self._illegal(slot, f"it cannot be lent to {reader}: there is no cube to be read")
+            lease = Lease(reader, slot, self.word(slot, Word.CUBE), time.monotonic())
+            self._leases.add(lease)
+            return lease
+
+    def give_back(self, lease: Lease) -> None:
+        """End a lease. IllegalMove if it ended before."""
+        with self.changed:
+            if lease not in self._leases:
+                raise self._illegal(lease.slot, f"the lease of cube {lease.cube} to {lease.reader} ended before")
+            self._leases.remove(lease)
+            self._free_if_last(lease.slot)
+
+    def give_back_all(self, reader: str) -> None:
+        """End every lease of a reader that has died."""
+        with self.changed:
+            for lease in [lease for lease in self._leases if lease.reader == reader]:
+                self.give_back(lease)
+
+    def leases(self, slot: int | None = None) -> list[Lease]:
+        """Leases that are not back, the oldest first: of one slot, or of all."""
+        with self.changed:
+            found = [lease for lease in self._leases if slot is None or lease.slot == slot]
+        return sorted(found, key=lambda lease: lease.since)
+
+    def _free_if_last(self, slot: int) -> None:
+        if self.state(slot) is LENT and not self.leases(slot):
+            self._move(slot, "last lease")
+            self.changed.notify_all()
+
+    # ---- lines ----
+
+    def _set(self, slot: int, word: Word, value: int) -> None:
+        self._words[slot * N_WORDS + word] = value
+
+    def expect(self, slot: int, frame_id: int) -> None:
+        """Set the id that should be the first of a cube that has no lines yet."""
+        self._set(slot, Word.EXPECTED_ID, frame_id)
+
+    def would_overwrite(self, slot: int) -> bool:
+        """Whether starting the next line overwrites the oldest line, even if it is never committed."""
+        return self.word(slot, Word.N_PUT) >= self.layout.n_lines
+
+    def line_to_fill(self, slot: int) -> NDArray[Any]:
+        """View of the line that the next `commit` makes exist; beyond `n_lines` it is the oldest one's.
+
+        IllegalMove if the slot is not FILLING.
+        """
+        base = slot * N_WORDS
+        if self._words[base] != 1:  # FILLING, spelt for the hot path
+            raise self._illegal(slot, "no line can be begun in it")
+        n_put = self._words[base + Word.N_PUT]
+        self._words[base + Word.N_BEGUN] = n_put + 1
+        line: NDArray[Any] = self._lines[slot][n_put % self.layout.n_lines]
+        return line
+
+    def commit(
+        self,
+        slot: int,
+        time_ns: int,
+        frame_id: int,
+        camera_time_ns: int,
+        temperature: float,
+        n_lost: int,
+        more: tuple[float, ...] = (),
+    ) -> None:
+        """Make the line exist, after its bytes are in place; `n_lost` is how many were lost since `EXPECTED_ID`.
+
+        `more` are the values of the layout's further columns, in their order.
+        """
+        base = slot * N_WORDS
+        n_put = self._words[base + Word.N_PUT]
+        n_lines = self.layout.n_lines
+        at = slot * n_lines + n_put % n_lines
+        columns = self._flat_columns
+        columns[0][at] = time_ns
+        columns[1][at] = frame_id
+        columns[2][at] = camera_time_ns
+        columns[3][at] = temperature
+        for number, value in enumerate(more, 4):
+            columns[number][at] = value
+        self._words[base + Word.N_LOST] = n_lost
+        self._words[base + Word.N_PUT] = n_put + 1  # last, so that no reader counts a half-written line
+
+    # ---- what is stored beside the lines ----
+
+    def write_label(self, slot: int, label: bytes) -> None:
+        """Set where and how the cube is to be saved. ArgumentError if it does not fit."""
+        if self._written[slot] is label:
+            return  # as for most cubes: nothing has changed since the slot was used before
+        check_label(label)
+        self._set(slot, Word.LABEL_LENGTH, 0)
+        self._labels[slot, : len(label)] = np.frombuffer(label, np.uint8)
+        self._set(slot, Word.LABEL_LENGTH, len(label))
+        self._written[slot] = label
+
+    def note_discarded(self, slot: int) -> IdRange:
+        """Note that a cube gets no file, for the next one to declare. Returns its frames, lost ones among them.
+
+        With its lines go the frames lost before and within it, and what was discarded before it. Overwritten lines are
+        not among them, since they are counted apart.
+        """
+        ids, n_overwritten = self.column(slot, "frame_id"), self.n_overwritten(slot)
+        first = int(ids[0]) if n_overwritten else self.word(slot, Word.EXPECTED_ID)
+        own = IdRange(first, int(ids[-1]))
+        n_without_id = self.word(slot, Word.N_LOST) + len(ids) - len(own)
+        before = self.discarded_before(slot)
+        self._discarded_cubes.note(self.word(slot, Word.CUBE), before + Discarded((own,), n_without_id))
+        return own

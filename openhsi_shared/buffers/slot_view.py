@@ -1,0 +1,119 @@
+"""What any process may read of the slots: lines, columns, words, labels.
+
+A line exists when `N_PUT` is incremented, after its bytes and its columns are in place; what is behind that is
+undefined. Nothing here writes, and every view is read-only.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.buffers.discarded_cubes import Discarded, DiscardedCubes
+from openhsi_shared.buffers.slot_memory import LABEL_BYTES, N_WORDS, SlotLayout, SlotMemory, SlotState, Word
+
+__all__ = ["SlotView"]
+
+
+class SlotView:
+    """All slots of a camera, to be read. The one decoder of their layout: from whatever memory its bytes come."""
+
+    def __init__(self, layout: SlotLayout, views: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Decode the bytes of the arrays that `SlotLayout.array_bytes` names; "labels" and "discarded" may be absent.
+
+        What is read of these is empty then.
+        """
+        self.layout = layout
+        size = np.dtype(layout.dtype).itemsize
+        strides = (layout.stride, layout.line_shape[1] * size, size)
+        self._lines: list[NDArray[Any]] = [
+            np.ndarray(
+                (layout.n_lines, *layout.line_shape), layout.dtype, views["lines"], slot * layout.slot_bytes, strides
+            )
+            for slot in range(layout.n_slots)
+        ]
+        self._columns: dict[str, NDArray[Any]] = {
+            column.name: views[f"column {column.name}"].view(column.dtype).reshape(layout.n_slots, layout.n_lines)
+            for column in layout.columns
+        }
+        self._words = memoryview(views["words"].data).cast("q")
+        empty = np.zeros(0, np.uint8)
+        self._labels = views.get("labels", empty).reshape(-1, LABEL_BYTES)
+        self._discarded_cubes = DiscardedCubes(views.get("discarded", np.zeros(8, np.uint8)))
+        self._sides = {
+            side.name: views[f"side {side.name}"].reshape(-1, side.n_bytes)
+            for side in layout.side_buffers
+            if f"side {side.name}" in views
+        }
+
+    @classmethod
+    def of(cls, memory: SlotMemory) -> Self:
+        """See the slots of a camera of this process, or of the one that started it."""
+        return cls(memory.layout, memory.views(writeable=False))
+
+    def release(self) -> None:
+        """Drop the views, so that their memory can be given back. Nothing can be read any more."""
+        self._lines, self._columns, self._sides = [], {}, {}
+        self._words, self._labels = memoryview(b""), np.empty((0, 0), np.uint8)
+        self._discarded_cubes.release()
+
+    def word(self, slot: int, word: Word) -> int:
+        """One control word of a slot."""
+        return int(self._words[slot * N_WORDS + word])
+
+    def state(self, slot: int) -> SlotState:
+        """What the slot is used for now."""
+        return SlotState(self.word(slot, Word.STATE))
+
+    def slots_in(self, *states: SlotState) -> list[int]:
+        """Slots in one of `states`, the one with the oldest cube first."""
+        found = [slot for slot in range(self.layout.n_slots) if self.word(slot, Word.STATE) in states]
+        return sorted(found, key=lambda slot: self.word(slot, Word.CUBE))
+
+    def lines(self, slot: int) -> NDArray[Any]:
+        """View all lines of a slot, (along-track, cross-track, wavelength), as they are stored."""
+        return self._lines[slot]
+
+    def extent(self, slot: int) -> tuple[int, int]:
+        """(first, n): index of the oldest whole line, and how many there are from it on, wrapping around."""
+        n_put = self.word(slot, Word.N_PUT)
+        oldest = self.n_overwritten(slot)
+        return oldest % self.layout.n_lines, n_put - oldest
+
+    def n_overwritten(self, slot: int) -> int:
+        """How many lines of the cube are gone because it wrapped around.
+
+        The oldest line counts as soon as the next one is begun over it, which may never become a line: when the camera
+        fails or sends a frame twice.
+        """
+        return max(0, max(self.word(slot, Word.N_BEGUN), self.word(slot, Word.N_PUT)) - self.layout.n_lines)
+
+    def column(self, slot: int, name: str) -> NDArray[Any]:
+        """Copy of one column of the lines there are, in time order."""
+        first, n = self.extent(slot)
+        column = self._columns[name][slot]
+        return np.concatenate([column[first : first + n], column[: max(0, first + n - self.layout.n_lines)]])
+
+    def column_of_line(self, slot: int, line: int, name: str) -> Any:
+        """One value of a column: of the line that is stored at index `line`."""
+        return self._columns[name][slot, line].item()
+
+    def side(self, name: str, slot: int = 0) -> NDArray[np.uint8]:
+        """The bytes of a side buffer: that of `slot`, or the one that there is for all."""
+        side: NDArray[np.uint8] = self._sides[name][slot]
+        return side
+
+    def label(self, slot: int) -> bytes:
+        """The label of a slot; empty while it is written."""
+        return self._labels[slot, : self.word(slot, Word.LABEL_LENGTH)].tobytes()
+
+    def discarded_before(self, slot: int) -> Discarded:
+        """What was discarded since the cube before was closed: the file of this cube declares it."""
+        end = self.word(slot, Word.DECLARES_TO)
+        noted = self._discarded_cubes
+        return noted.between(self.word(slot, Word.DECLARES_FROM), noted.n_noted if end < 0 else end)
+
+    def is_discarded(self, slot: int) -> bool:
+        """Whether the cube was discarded: it must not be saved any more, although its slot may not be free yet."""
+        return self._discarded_cubes.has(self.word(slot, Word.CUBE))

@@ -1,0 +1,98 @@
+"""The hand-over of slots, explored exhaustively: two readers, deaths of writer, reader and main, retries, standby."""
+
+import functools
+
+import pytest
+
+from openhsi_shared.buffers import slot_owner
+from openhsi_shared.buffers.slot_memory import SlotState
+from openhsi_shared.buffers.slot_owner import MOVES, SlotOwner
+from tests.support.slot_protocol import Explorer, Sizes, Violation
+from tests.support.slots import owner_of
+
+SIZES = {
+    "a reader twice, and a save that fails": Sizes(n_deaths=0, n_leases=1, main_dies=False),
+    "a writer that dies or hangs, and a reader": Sizes(n_cubes=2, n_readers=1),
+    "three cubes, main and writer die": Sizes(n_leases=0),
+    "one stands by": Sizes(n_leases=0, n_failures=0, stands_by=True),
+    "recording before an event": Sizes(n_cubes=4, n_slots=3, n_deaths=0, n_failures=0, n_leases=0, retains=True),
+    "an event while a cube is read": Sizes(
+        n_cubes=3, n_deaths=0, n_failures=1, n_leases=1, retains=True, main_dies=False
+    ),
+}
+
+
+@functools.cache
+def explored(name):
+    explorer = Explorer(SIZES[name])
+    explorer.explore()
+    return explorer
+
+
+def explore_all(make):
+    for sizes in SIZES.values():
+        Explorer(sizes, make).explore()
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_in_every_history_each_cube_is_saved_once_and_each_slot_gets_free(name):
+    assert explored(name).n_states > 100
+
+
+def test_every_step_of_the_model_is_taken():
+    taken = set().union(*(explored(name).moves for name in SIZES))
+    assert taken >= {"begin", "close", "save", "retry", "discard", "recycle", "lend", "give-back", "reader-dies"}
+    assert taken >= {"take", "publish", "fail", "answer", "writer-dies", "writer-hangs", "exit-of-hung", "rescue"}
+    assert taken >= {"main-dies", "standby-rescues"}
+
+
+@pytest.mark.parametrize(
+    ("move", "state"), [(move, state) for move, states in MOVES.items() for state in states], ids=str
+)
+def test_a_move_that_is_taken_out_of_the_table_is_missed(move, state, monkeypatch):
+    fewer = {name: {a: b for a, b in states.items() if (name, a) != (move, state)} for name, states in MOVES.items()}
+    monkeypatch.setattr(slot_owner, "MOVES", fewer)
+    if (move, state) == ("free", SlotState.FILLING):
+        slots = owner_of()
+        with pytest.raises(slot_owner.IllegalMove):  # lines that are never saved: at the end only, not in the model
+            slots.free(slots.begin(0))
+        return
+    with pytest.raises(Violation):
+        explore_all(owner_of)
+
+
+class FreesAtOnce(SlotOwner):
+    """Does not wait for the last lease."""
+
+    def leases(self, slot=None):
+        return [] if slot is not None else super().leases()
+
+
+class ForgetsTheDead(SlotOwner):
+    """Leases of readers that died do not end."""
+
+    def give_back_all(self, reader):
+        pass
+
+
+class LendsNothing(SlotOwner):
+    """Does not note what it lends."""
+
+    def lend(self, slot, reader):
+        lease = super().lend(slot, reader)
+        if reader.startswith("reader"):
+            self._leases.discard(lease)
+        return lease
+
+    def give_back(self, lease):
+        if lease in self._leases:
+            super().give_back(lease)
+
+
+@pytest.mark.parametrize("owner", [FreesAtOnce, ForgetsTheDead, LendsNothing])
+def test_an_owner_that_breaks_the_protocol_is_found_out(owner):
+    def make(**sizes):
+        return owner(owner_of(**sizes).memory)
+
+    with pytest.raises((Violation, ValueError)):
+        explore_all(make)

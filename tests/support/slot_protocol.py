@@ -1,0 +1,409 @@
+"""A model of the hand-over, explored exhaustively: the real owner of slots, with processes that may die at each step.
+
+Around a real `SlotOwner` stand a capture loop, a writer (and one standing by, if there is one), two readers, a user and
+a disk, each as a few steps that may come in any order. Each state that can be reached is visited once. In each it is
+checked that no process reads another cube than the one that it was given, that no cube is published twice or mixed,
+and that no committed cube is gone; and that from each the end can be reached, where every slot is free again.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from openhsi_shared.buffers.slot_memory import SlotState, Word
+from openhsi_shared.buffers.slot_owner import Lease, SlotOwner
+from openhsi_shared.errors import IllegalMove
+from tests.support.slots import owner_of, put
+
+__all__ = ["Explorer", "Sizes", "Violation"]
+
+FREE, FILLING, FULL, SAVING, HELD, LENT = SlotState
+
+
+class Violation(AssertionError):
+    """The model found a state that must not be; its text is how one comes there."""
+
+
+class Read(NamedTuple):
+    """A slot that is being read, and the cube that the reader believes to be in it."""
+
+    slot: int
+    cube: int
+    lease: Lease | None
+
+
+class Writer(NamedTuple):
+    """A writer process: the orders that it has not taken, and the one that it is at."""
+
+    name: str
+    orders: tuple[tuple[int, int], ...] = ()
+    at: Read | None = None
+    published: bool = False
+    """The cube at hand has its name, and the answer is not sent."""
+    is_hung: bool = False
+
+
+FIRST = Writer("writer 1")
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that is not in the owner of the slots."""
+
+    slot: int | None = None
+    n_begun: int = 0
+    """Cubes begun so far."""
+    writer: Writer | None = FIRST
+    hung: tuple[Writer, ...] = ()
+    n_deaths: int = 0
+    n_failures: int = 0
+    n_discards: int = 0
+    readers: tuple[Read | None, ...] = (None, None)
+    n_leases: tuple[int, ...] = (0, 0)
+    main: str = "alive"
+    disk: frozenset[int] = frozenset()
+    discarded: frozenset[int] = frozenset()
+    recycled: frozenset[int] = frozenset()
+
+
+class Sizes(NamedTuple):
+    """How much may happen in one history."""
+
+    n_slots: int = 2
+    n_cubes: int = 3
+    n_deaths: int = 1
+    n_failures: int = 1
+    n_readers: int = 2
+    n_leases: int = 1
+    """Of each reader."""
+    main_dies: bool = True
+    stands_by: bool = False
+    retains: bool = False
+    """FULL cubes may stay unsaved, and be recycled."""
+
+
+Snapshot = tuple[bytes, frozenset[Lease], int, int, bytes, bytes]
+ARRAYS = ("discarded", "column frame_id")
+"""Whose first bytes change besides the words."""
+Step = tuple[str, Callable[[State], State | None]]
+
+
+class Explorer:
+    """Visits every state of one size."""
+
+    def __init__(self, sizes: Sizes, make: Callable[..., SlotOwner] = owner_of) -> None:
+        self.sizes = sizes
+        self.slots = make(n_slots=sizes.n_slots, n_lines=1)
+        self.n_states = 0
+        self.moves: set[str] = set()
+
+    # ---- snapshots of the real owner ----
+
+    def _save(self) -> Snapshot:
+        slots = self.slots
+        arrays = slots.memory.arrays
+        counts = slots._n_cubes, slots._n_declared
+        return bytes(arrays["words"]), frozenset(slots._leases), *counts, *(bytes(arrays[n][:256]) for n in ARRAYS)
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        words, leases, n_cubes, n_declared, *more = snapshot
+        slots = self.slots
+        slots.memory.arrays["words"][:] = words
+        for name, content in zip(ARRAYS, more, strict=True):
+            slots.memory.arrays[name][: len(content)] = content
+        slots._leases, slots._n_cubes, slots._n_declared = set(leases), n_cubes, n_declared
+
+    @staticmethod
+    def _key(state: State, snapshot: Snapshot) -> Any:
+        words, leases, *rest = snapshot
+        return state, words, frozenset((lease.reader, lease.slot, lease.cube) for lease in leases), *rest
+
+    # ---- the search ----
+
+    def explore(self) -> None:
+        """Visit every state. Violation, with the history, at the first that must not be."""
+        start = (State(), self._save())
+        first = self._key(*start)
+        found = {first: ("", None)}
+        after: dict[Any, set[Any]] = {}
+        todo, ends = [(first, start)], set()
+        while todo:
+            key, (state, snapshot) = todo.pop()
+            after[key] = set()
+            for name, step in self._steps(state):
+                self._restore(snapshot)
+                try:
+                    following = step(state)
+                except (IllegalMove, Violation) as error:
+                    raise Violation(f"{error}\n{self._history(found, key)} -> {name}") from error
+                if following is None:
+                    continue
+                self.moves.add(name.split()[0])
+                next_snapshot = self._save()
+                next_key = self._key(following, next_snapshot)
+                if next_key not in found:
+                    found[next_key] = (name, key)
+                    self._check(following, found, next_key)
+                    todo.append((next_key, (following, next_snapshot)))
+                after[key].add(next_key)
+            if not after[key]:
+                ends.add(key)
+                self._restore(snapshot)
+                self._check_end(state, found, key)
+        self.n_states = len(found)
+        self._check_that_ends_are_reached(after, ends, found)
+
+    @staticmethod
+    def _history(found: dict[Any, Any], key: Any) -> str:
+        names = []
+        while key is not None:
+            name, key = found[key]
+            names.append(name)
+        return " -> ".join(reversed(names))
+
+    def _check(self, state: State, found: dict[Any, Any], key: Any) -> None:
+        """Nobody reads another cube than his own, and no committed cube is gone."""
+        processes = [w.at for w in (state.writer, *state.hung) if w is not None and w.at]
+        for read in [*processes, *(read for read in state.readers if read)]:
+            if self.slots.word(read.slot, Word.CUBE) != read.cube:
+                raise Violation(f"a reader of cube {read.cube} sees another one\n{self._history(found, key)}")
+        states = {slot: self.slots.state(slot) for slot in range(self.sizes.n_slots)}
+        if list(states.values()).count(FILLING) > 1:
+            raise Violation(f"two slots are filled\n{self._history(found, key)}")
+        in_memory = {self.slots.word(slot, Word.CUBE) for slot, its in states.items() if its not in (FREE, LENT)}
+        expected = set(range(1, state.n_begun + 1))
+        gone = expected - in_memory - state.disk - state.discarded - state.recycled
+        if gone:
+            raise Violation(f"cubes {gone} are gone\n{self._history(found, key)}")
+
+    def _check_end(self, state: State, found: dict[Any, Any], key: Any) -> None:
+        """Where nothing can happen any more, everything is on the disk, or was discarded, and slots are free."""
+        expected = set(range(1, state.n_begun + 1))
+        if expected != state.disk | state.discarded | state.recycled:
+            raise Violation(f"in the end {expected - state.disk} are in no file\n{self._history(found, key)}")
+        if state.main == "alive" and any(self.slots.state(s) is not FREE for s in range(self.sizes.n_slots)):
+            raise Violation(f"in the end a slot is not free\n{self._history(found, key)}")
+
+    def _check_that_ends_are_reached(self, after: dict[Any, set[Any]], ends: set[Any], found: dict[Any, Any]) -> None:
+        before: dict[Any, list[Any]] = {}
+        for key, following in after.items():
+            for one in following:
+                before.setdefault(one, []).append(key)
+        good, todo = set(ends), list(ends)
+        while todo:
+            for key in before.get(todo.pop(), ()):
+                if key not in good:
+                    good.add(key)
+                    todo.append(key)
+        stuck = set(found) - good
+        if stuck:
+            raise Violation(f"no end is reached from {len(stuck)} states\n{self._history(found, stuck.pop())}")
+
+    # ---- what may happen ----
+
+    def _steps(self, state: State) -> Iterator[Step]:
+        if state.main == "alive":
+            yield from self._steps_of_main(state)
+            for number in range(self.sizes.n_readers):
+                yield from self._steps_of_reader(state, number)
+            if self.sizes.main_dies and state.n_begun == self.sizes.n_cubes:  # the latest is the richest
+                yield "main-dies", lambda s: replace(s, main="dead", readers=(None, None))
+        yield from self._steps_of_writer(state)
+        for number in range(len(state.hung)):
+            yield f"exit-of-hung {number}", lambda s, number=number: self._exit_of_hung(s, number)
+
+    def _steps_of_main(self, state: State) -> Iterator[Step]:
+        yield "begin", self._begin
+        yield "close", self._close
+        if self.sizes.retains:
+            yield "recycle", self._recycle
+        for slot in range(self.sizes.n_slots):
+            yield f"save {slot}", lambda s, slot=slot: self._order(s, slot, FULL)
+            yield f"retry {slot}", lambda s, slot=slot: self._order(s, slot, HELD)
+            yield f"discard {slot}", lambda s, slot=slot: self._discard(s, slot)
+
+    def _begin(self, state: State) -> State | None:
+        if state.slot is not None or state.n_begun == self.sizes.n_cubes:
+            return None
+        slot = self.slots.begin(0)
+        if slot is None:
+            return None
+        put(self.slots, slot, self.slots.word(slot, Word.CUBE))
+        return replace(state, slot=slot, n_begun=state.n_begun + 1)
+
+    def _close(self, state: State) -> State | None:
+        if state.slot is None:
+            return None
+        self.slots.close(state.slot)
+        return replace(state, slot=None)
+
+    def _order(self, state: State, slot: int, wanted: SlotState) -> State | None:
+        if self.slots.state(slot) is not wanted or state.writer is None:
+            return None
+        self.slots.save(slot)
+        self.slots.lend(slot, state.writer.name)
+        return self._send(state, slot)
+
+    def _send(self, state: State, slot: int) -> State:
+        writer = state.writer
+        assert writer is not None
+        order = (slot, self.slots.word(slot, Word.CUBE))
+        return replace(state, writer=writer._replace(orders=(*writer.orders, order)))
+
+    def _recycle(self, state: State) -> State | None:
+        full = [self.slots.word(slot, Word.CUBE) for slot in self.slots.slots_in(FULL) if not self.slots.leases(slot)]
+        slot = self.slots.recycle()
+        if slot is None:
+            return None
+        if self.slots.word(slot, Word.CUBE) != full[0]:
+            raise Violation("not the oldest cube was recycled")
+        return replace(state, recycled=state.recycled | {full[0]})
+
+    def _discard(self, state: State, slot: int) -> State | None:
+        if self.slots.state(slot) is not HELD or state.n_discards:
+            return None
+        cube = self.slots.word(slot, Word.CUBE)
+        self.slots.note_discarded(slot)
+        self.slots.free(slot)
+        return replace(state, discarded=state.discarded | {cube}, n_discards=1)
+
+    # ---- readers ----
+
+    def _steps_of_reader(self, state: State, number: int) -> Iterator[Step]:
+        if state.readers[number] is None and state.n_leases[number] < self.sizes.n_leases:
+            for slot in range(self.sizes.n_slots):
+                yield f"lend {number} {slot}", lambda s, slot=slot: self._lend(s, number, slot)
+        if state.readers[number] is not None:
+            yield f"give-back {number}", lambda s: self._give_back(s, number)
+            yield f"reader-dies {number}", lambda s: self._reader_dies(s, number)
+
+    def _lend(self, state: State, number: int, slot: int) -> State | None:
+        if self.slots.state(slot) not in (FILLING, FULL, SAVING, HELD):
+            return None
+        lease = self.slots.lend(slot, f"reader {number}")
+        readers, n_leases = list(state.readers), list(state.n_leases)
+        readers[number] = Read(slot, lease.cube, None)
+        n_leases[number] += 1
+        return replace(state, readers=tuple(readers), n_leases=tuple(n_leases))
+
+    def _give_back(self, state: State, number: int) -> State:
+        (lease,) = [lease for lease in self.slots.leases() if lease.reader == f"reader {number}"]
+        self.slots.give_back(lease)
+        return replace(state, readers=tuple(None if k == number else read for k, read in enumerate(state.readers)))
+
+    def _reader_dies(self, state: State, number: int) -> State:
+        self.slots.give_back_all(f"reader {number}")
+        return replace(state, readers=tuple(None if k == number else read for k, read in enumerate(state.readers)))
+
+    # ---- writers ----
+
+    def _steps_of_writer(self, state: State) -> Iterator[Step]:
+        writer = state.writer
+        if writer is None:
+            if state.main == "dead" and self.sizes.stands_by:
+                yield "standby-rescues", self._rescue
+            return
+        if writer.at is None and writer.orders:
+            yield "take", self._take
+        if writer.at is not None and not writer.published:
+            yield "publish", self._publish
+            if state.main == "alive" and state.n_failures < self.sizes.n_failures:
+                yield "fail", self._fail
+        if writer.published:
+            yield "answer", self._answer
+        if state.n_deaths < self.sizes.n_deaths and (writer.at is not None or writer.orders):
+            if state.main == "alive" or self.sizes.stands_by:
+                yield "writer-dies", self._writer_dies
+            if state.main == "alive":
+                yield "writer-hangs", self._writer_hangs
+        if state.main == "dead" and writer.at is None and not writer.orders:
+            yield "rescue", self._rescue
+
+    def _take(self, state: State) -> State:
+        writer = state.writer
+        assert writer is not None
+        (slot, cube), *rest = writer.orders
+        return replace(state, writer=writer._replace(orders=tuple(rest), at=Read(slot, cube, None)))
+
+    def _publish(self, state: State) -> State:
+        """The file gets its name, unless there is one of the same uuid."""
+        writer = state.writer
+        assert writer is not None
+        assert writer.at is not None
+        return replace(state, writer=writer._replace(published=True), disk=state.disk | {self._content(writer.at.slot)})
+
+    def _content(self, slot: int) -> int:
+        """The cube whose pixels are in the slot."""
+        return int(self.slots.column(slot, "frame_id")[0])
+
+    def _answer(self, state: State) -> State:
+        writer = state.writer
+        assert writer is not None
+        assert writer.at is not None
+        slot = writer.at.slot
+        idle = replace(state, writer=writer._replace(at=None, published=False))
+        if state.main == "alive":
+            self._end_lease_of(writer, slot)
+            self.slots.free(slot)
+        return idle
+
+    def _fail(self, state: State) -> State:
+        writer = state.writer
+        assert writer is not None
+        assert writer.at is not None
+        self._end_lease_of(writer, writer.at.slot)
+        self.slots.hold(writer.at.slot)
+        return replace(state, writer=writer._replace(at=None), n_failures=state.n_failures + 1)
+
+    def _end_lease_of(self, writer: Writer, slot: int) -> None:
+        (lease,) = [lease for lease in self.slots.leases(slot) if lease.reader == writer.name]
+        self.slots.give_back(lease)
+
+    def _writer_dies(self, state: State) -> State:
+        """Another one gets the orders of the one that died."""
+        dead = state.writer
+        assert dead is not None
+        if state.main == "dead":
+            return replace(state, writer=None, n_deaths=state.n_deaths + 1)
+        self.slots.give_back_all(dead.name)
+        return self._take_over(replace(state, n_deaths=state.n_deaths + 1), dead)
+
+    def _writer_hangs(self, state: State) -> State:
+        """It cannot be killed, and keeps its leases."""
+        hung = state.writer
+        assert hung is not None
+        aside = replace(state, hung=(*state.hung, hung._replace(is_hung=True)), n_deaths=state.n_deaths + 1)
+        return self._take_over(aside, hung)
+
+    def _take_over(self, state: State, before: Writer) -> State:
+        cubes = [*([(before.at.slot, before.at.cube)] if before.at else []), *before.orders]
+        state = replace(state, writer=Writer(f"writer {state.n_deaths + 1}"))
+        for slot, _ in cubes:
+            assert state.writer is not None
+            self.slots.lend(slot, state.writer.name)
+            state = self._send(state, slot)
+        return state
+
+    def _exit_of_hung(self, state: State, number: int) -> State:
+        """The kernel lets it go: it may publish what it was at, or exit at once."""
+        hung = state.hung[number]
+        disk = state.disk
+        if hung.at is not None:
+            cube = self._content(hung.at.slot)
+            if cube != hung.at.cube:
+                raise Violation(f"a hung writer publishes cube {cube} as cube {hung.at.cube}")
+            if cube not in state.discarded:
+                disk |= {cube}
+        if state.main == "alive":
+            self.slots.give_back_all(hung.name)
+        return replace(state, hung=tuple(w for k, w in enumerate(state.hung) if k != number), disk=disk)
+
+    def _rescue(self, state: State) -> State | None:
+        """The main process is gone: every cube that is still in memory is saved."""
+        from openhsi_shared.writer.slot_cubes import slots_to_rescue
+
+        cubes = {self._content(slot) for slot in slots_to_rescue(self.slots)}
+        writer = state.writer or Writer("writer 2")
+        if cubes <= state.disk and state.writer is None:
+            return None
+        return None if cubes <= state.disk else replace(state, disk=state.disk | cubes, writer=writer)
