@@ -25,9 +25,9 @@ from typing import Any
 
 import psutil
 
-from benchmarks.clock_shim import SteppedClock
 from benchmarks.flight import Flight, wait_for
 from benchmarks.measuring import Plan, machine
+from tests.support.clock_shim import SteppedClock
 
 __all__ = ["Chaos"]
 

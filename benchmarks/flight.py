@@ -12,11 +12,11 @@ from typing import Any
 
 import psutil
 
-from benchmarks.commit_log import WITNESS, Witness, WitnessedCamera
 from openhsi_shared import record
 from openhsi_shared.errors import OpenHSIError, RecordingError
 from openhsi_shared.processes.control_socket import find_sockets
 from tests.support.account import Account, Verdict
+from tests.support.commit_log import WITNESS, Witness, WitnessedCamera
 
 __all__ = ["Flight", "wait_for"]
 

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.commit_log import WITNESS
 from benchmarks.measuring import Plan, machine
 from openhsi_shared import SharedSimulatedCamera, record
 from tests.support.account import Account
+from tests.support.commit_log import WITNESS
 
 __all__ = ["soak"]
 

@@ -13,8 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks.clock_shim import SteppedClock
 from openhsi_shared import SharedSimulatedCamera, record
+from tests.support.clock_shim import SteppedClock
 from tests.support.flow import CAMERA, COUNTING, cubes_in, run
 from tests.support.helpers import wait_for
 from tests.support.oracle import prove, prove_summary

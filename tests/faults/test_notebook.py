@@ -10,7 +10,7 @@ from tests.support.helpers import wait_for
 from tests.support.oracle import prove, prove_after_death
 
 BEGIN = """
-from benchmarks.commit_log import WITNESS, WitnessedCamera
+from tests.support.commit_log import WITNESS, WitnessedCamera
 from openhsi_shared import record
 keywords = dict(**WITNESS, resolution=(16, 32), n_lines=25, witness="witness")
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "faults" / "iofault.c"
+SOURCE = Path(__file__).with_name("iofault.c")
 ALL = "open write allocate truncate sync rename renameat2 link unlink mkdir lock close"
 KINDS = ALL.split()
 """Kinds of calls, in the order in which the library numbers them."""

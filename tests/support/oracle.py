@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.commit_log import Witness
 from openhsi_shared.recording.messages import RecordingSummary
 from tests.support.account import Account, Verdict
+from tests.support.commit_log import Witness
 
 __all__ = ["count", "prove", "prove_after_death", "prove_summary"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.commit_log import WitnessedCamera
 from openhsi_shared import SharedSimulatedCamera
+from tests.support.commit_log import WitnessedCamera
 from tests.support.flow import COUNTING
 from tests.support.helpers import wait_for
 
@@ -102,7 +102,7 @@ def interrupted_when(ready: Callable[[], object]) -> Iterator[None]:
 
 WITNESSED = """
 import os, signal, sys
-from benchmarks.commit_log import WITNESS, WitnessedCamera
+from tests.support.commit_log import WITNESS, WitnessedCamera
 def camera(**keywords):
     return WitnessedCamera(**{**WITNESS, "resolution": (16, 32), "n_lines": 25, "n_buffers": 4,
                               "witness": "witness", **keywords})
