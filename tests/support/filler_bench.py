@@ -1,4 +1,6 @@
-"""A filler with everything around it that is ours and simple: a fake keeper, a scripted driver."""
+"""A slot filler with simple parts around it: a fake keeper, a scripted driver."""
+
+import copy
 
 import numpy as np
 
@@ -53,7 +55,7 @@ class FakeKeeper:
 
 
 class Bench:
-    """A filler with a fake keeper, fed with frames whose pixels are their id."""
+    """A slot filler with a fake keeper, fed with frames whose pixels are their id."""
 
     def __init__(self, when_full="drop", n_slots=2, n_lines=4, line_shape=(2, 3)):
         layout = SlotLayout(n_slots=n_slots, n_lines=n_lines, line_shape=line_shape, dtype="int32")
@@ -112,5 +114,5 @@ class ScriptedDriver:
         out[...] = self._n_read if frame_id is None else frame_id
         self._n_read += 1
         if isinstance(stamp, Exception):
-            raise stamp
+            raise copy.copy(stamp)  # the script would keep the traceback, and with it the memory of the bench
         return stamp

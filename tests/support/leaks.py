@@ -1,0 +1,144 @@
+"""What a test has left behind: processes, files in /dev/shm, and shared memory without a name.
+
+Only what belongs to this process and its descendants counts: other programs, other test runs and other workers of this
+run may start processes and make files at the same time.
+"""
+
+import contextlib
+import gc
+import os
+import re
+import sys
+import time
+from multiprocessing.heap import BufferWrapper
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+SHM = Path("/dev/shm")
+OUR_KINDS = re.compile(r"pym-|openhsi_shared-")
+"""Names of files that `multiprocessing` and this library make there."""
+NAMED_MAKER = re.compile(r"(?:pym|test)-(\d+)")
+"""The process id in the name of such a file: of `multiprocessing`'s own, and of the rings that tests name."""
+MARK = "OPENHSI_SHARED_TEST_WORKER"
+"""Environment variable that tells a descendant whose parent has died from a process of another program."""
+os.environ[MARK] = f"{os.getpid()} {time.time_ns()}"
+
+
+class LeakWatch:
+    """Remembers what is there when it is made, and finds what has been added since."""
+
+    def __init__(self) -> None:
+        self._began_s = time.time()
+        self._processes = set(psutil.pids())
+        self._files = set(_names())
+        self._memory = _unnamed_memory()
+
+    def check(self, patience_s: float) -> None:
+        """Fail if something is still there after `patience_s`; what just ends is waited for."""
+        end = time.monotonic() + patience_s
+        for find in (self.processes, self.files, self.memory):
+            while (left := find()) and time.monotonic() < end:
+                time.sleep(0.01)
+            assert not left, f"{find.__name__} left behind: {left}"
+
+    def processes(self) -> list[str]:
+        """Living descendants, also those whose parent has died; without multiprocessing's resource tracker."""
+        found = []
+        for pid in set(psutil.pids()) - self._processes:
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(pid)
+                command = " ".join(process.cmdline())
+                if _is_alive(process) and _is_descendant(process) and "resource_tracker" not in command:
+                    found.append(f"{pid}: {command}")
+        return found
+
+    def files(self) -> list[str]:
+        """Files in /dev/shm that this process or a descendant has made."""
+        return [name for name in _names() - self._files if self._is_ours(SHM / name)]
+
+    def memory(self) -> list[str]:
+        """Files in shared memory that are unlinked, and still open in this process: arrays and rings that are alive."""
+        if _unnamed_memory() - self._memory:
+            gc.collect()
+        return sorted(_unnamed_memory() - self._memory)
+
+    def _is_ours(self, path: Path) -> bool:
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return False
+        for owners in (_named_maker(path.name), _lock_holders(status.st_ino), _users(path)):
+            if owners:
+                return any(map(_is_descendant, owners))
+        # its maker is dead: nothing but kind, user and time can be compared
+        return bool(OUR_KINDS.match(path.name)) and status.st_uid == os.getuid() and status.st_ctime >= self._began_s
+
+
+def _names() -> set[str]:
+    return set(os.listdir(SHM)) if SHM.is_dir() else set()  # noqa: PTH208 - called twice for each test
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    return bool(process.status() != psutil.STATUS_ZOMBIE)
+
+
+def _is_descendant(process: psutil.Process) -> bool:
+    """Whether it is this process, one that descends from it, or one that was started by such a one."""
+    with contextlib.suppress(psutil.Error):
+        if os.getpid() in (process.pid, *(parent.pid for parent in process.parents())):
+            return True
+        return bool(process.environ().get(MARK) == os.environ[MARK])
+    return False
+
+
+def _living(pids: set[int]) -> list[psutil.Process]:
+    found = []
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            found.append(psutil.Process(pid))
+    return [process for process in found if process.is_running()]
+
+
+def _named_maker(name: str) -> list[psutil.Process]:
+    return _living({int(pid) for pid in NAMED_MAKER.findall(name)})
+
+
+def _lock_holders(inode: int) -> list[psutil.Process]:
+    locks = Path("/proc/locks")
+    lines = locks.read_text().splitlines() if locks.exists() else []
+    return _living({int(line.replace("->", "").split()[4]) for line in lines if f":{inode} " in line})
+
+
+def _users(path: Path) -> list[psutil.Process]:
+    """Processes that have it open or mapped."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            opened = [file.path for file in process.open_files()]
+            mapped = [region.path for region in process.memory_maps()]
+            if str(path) in (*opened, *mapped):
+                found.append(process)
+    return found
+
+
+def _unnamed_memory() -> set[str]:
+    """Unlinked files of shared memory that this process has open, as 'inode path'."""
+    if sys.platform != "linux":
+        return set()
+    found = {}
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            place = str(descriptor.readlink())
+            if place.endswith("(deleted)") and place.startswith((f"{SHM}/", "/memfd:")):
+                found[descriptor.stat().st_ino] = place
+    for arena in _unused_arenas():
+        found.pop(os.fstat(arena.fd).st_ino, None)
+    return {f"{inode} {place}" for inode, place in found.items()}
+
+
+def _unused_arenas() -> list[Any]:
+    """What `multiprocessing` keeps for the next small array; there is no public way to ask for it."""
+    heap = BufferWrapper._heap
+    return [arena for arena in heap._arenas if not heap._allocated_blocks.get(arena)]
