@@ -248,7 +248,7 @@ def test_a_file_that_is_about_to_be_locked_is_no_leftover(tmp_path, monkeypatch)
         assert part.has_name
 
 
-@pytest.mark.parametrize("process_id", [1, os.getpid(), 1 << 31, 10**30])
+@pytest.mark.parametrize("process_id", [1, os.getpid(), 1 << 31, 10**30], ids=["init", "ours", "too large", "huge"])
 def test_an_empty_leftover_is_one_although_a_process_has_its_id_by_now(tmp_path, process_id):
     path = tmp_path / f".a.nc.{process_id}.part"
     path.touch()

@@ -11,6 +11,7 @@ import openhsi_shared
 
 PACKAGE_PARENT = Path(openhsi_shared.__file__).parent.parent
 Run = Callable[..., Any]
+NEEDS_PYLON = "pypylon is missing: pip install 'openhsi_shared[basler]'"
 
 
 def _row(ended: Any, name: str) -> str:
@@ -28,13 +29,13 @@ def test_a_camera_that_needs_an_option_says_so(run: Run) -> None:
 
 
 def test_a_camera_that_is_not_connected_says_why(run: Run) -> None:
-    pytest.importorskip("pypylon")
+    pytest.importorskip("pypylon", reason=NEEDS_PYLON)
     row = _row(run("cameras", PYLON_CAMEMU="0"), "basler")
     assert row.startswith("basler not there no Basler camera was found: check power, cable")
 
 
 def test_an_emulated_camera_is_there(run: Run) -> None:
-    pytest.importorskip("pypylon")
+    pytest.importorskip("pypylon", reason=NEEDS_PYLON)
     assert _row(run("cameras", PYLON_CAMEMU="1"), "basler").startswith("basler ready ")
 
 

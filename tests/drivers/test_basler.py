@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from openhsi_shared.drivers import FrameStatus, HasTemperature
-from openhsi_shared.drivers.basler import BaslerDriver, frame_id_of
 from openhsi_shared.drivers.features import set_window, value_of
 from openhsi_shared.errors import (
     ArgumentError,
@@ -24,6 +23,9 @@ from openhsi_shared.errors import (
 from openhsi_shared.frames.ids import FrameIds
 from openhsi_shared.settings import CameraSettings
 from openhsi_shared.testing import CameraContract
+
+pytest.importorskip("pypylon", reason="pypylon is missing: pip install 'openhsi_shared[basler]'")
+from openhsi_shared.drivers.basler import BaslerDriver, frame_id_of
 
 SHAPE = (20, 33)
 FAST = {"AcquisitionFrameRateEnable": True, "AcquisitionFrameRateAbs": 1000.0}

@@ -3,12 +3,15 @@
 import time
 
 import numpy as np
+import pytest
 
 from openhsi_shared.drivers import FrameStatus
-from openhsi_shared.drivers.basler import BaslerDriver, pylon  # which knows how to import it without harm
 from openhsi_shared.drivers.features import value_of
 from openhsi_shared.frames.ids import FrameIds
 from openhsi_shared.settings import CameraSettings
+
+pytest.importorskip("pypylon", reason="pypylon is missing: pip install 'openhsi_shared[basler]'")
+from openhsi_shared.drivers.basler import BaslerDriver, pylon
 
 FAST = {"AcquisitionFrameRateEnable": True, "AcquisitionFrameRateAbs": 500.0}
 

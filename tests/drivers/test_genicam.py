@@ -23,13 +23,14 @@ from openhsi_shared.errors import (
 from openhsi_shared.frames.ids import FrameIds
 from openhsi_shared.settings import CameraSettings
 from openhsi_shared.testing import CameraContract
+from tests.support.helpers import is_installed
 
-WHEEL = find_spec("genicam")  # not imported here: the driver knows how to do that without harm
-if WHEEL is None or WHEEL.origin is None or find_spec("harvesters") is None:
-    pytest.skip("needs the extra genicam", allow_module_level=True)
+for package in ("genicam", "harvesters"):
+    if not is_installed(package):  # not imported here: the driver knows how to do that without harm
+        pytest.skip(f"{package} is missing: pip install 'openhsi_shared[genicam]'", allow_module_level=True)
 from openhsi_shared.drivers.genicam import GenICamDriver  # noqa: E402 - only where harvesters is
 
-VIKY = Path(WHEEL.origin).parent / "viky.cti"
+VIKY = Path(find_spec("genicam").origin).parent / "viky.cti"
 FAST = {"AcquisitionFrameRate": 200.0}
 
 

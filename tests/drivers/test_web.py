@@ -8,7 +8,7 @@ from openhsi_shared.errors import ArgumentError, CameraNotFound, SettingsError, 
 from openhsi_shared.settings import CameraSettings
 from openhsi_shared.testing import CameraContract
 
-cv2 = pytest.importorskip("cv2")
+cv2 = pytest.importorskip("cv2", reason="OpenCV is missing: pip install 'openhsi_shared[web]'")
 from openhsi_shared.drivers.web import WebDriver  # noqa: E402 - only where OpenCV is
 
 SHAPE = (24, 32)

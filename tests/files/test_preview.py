@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import netCDF4
@@ -117,20 +118,25 @@ def test_a_vanished_directory_is_named_with_its_errno(tmp_path):
     assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, str(path))
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """No file may grow beyond 1000 bytes: what a write then says is true, only that it says EFBIG and not ENOSPC."""
+    """No file may grow beyond 1000 bytes: what a write then says is true, only that it says EFBIG and not ENOSPC.
+
+    Only for a block of a test: the limit also holds for the file to which pytest may write its results.
+    """
     resource = pytest.importorskip("resource", reason="limits of a process are a matter of POSIX")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_takes_no_more_leaves_the_old_picture_and_no_rest(tmp_path, small_disk):
+def test_a_disk_that_takes_no_more_leaves_the_old_picture_and_no_rest(tmp_path):
     path = tmp_path / "flight.png"
     write_preview(random_picture((5, 5)), path)
-    with pytest.raises(PreviewError, match=r"File too large: .*flight\.png") as caught:
+    with small_disk(), pytest.raises(PreviewError, match=r"File too large: .*flight\.png") as caught:
         write_preview(random_picture(), path)
     assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
     assert np.array_equal(pixels_of(path), random_picture((5, 5)))

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ def wait_for(what: Callable[[], object], patience_s: float = 20.0) -> None:
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come true within {patience_s} s")
         time.sleep(0.005)
+
+
+def is_installed(package: str) -> bool:
+    """Whether it could be imported; it is not."""
+    try:
+        return find_spec(package) is not None
+    except ImportError:
+        return False
 
 
 def environment(**more: str) -> dict[str, str]:
