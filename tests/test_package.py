@@ -1,8 +1,12 @@
 """The package as a whole: its names, and that importing it is light."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +68,33 @@ def test_a_cube_that_is_only_made_does_not_load_what_draws_and_reads():
     drawing = {"xarray", "matplotlib", "holoviews", "bokeh", "scipy", "numba", "pandas", "pypylon"}
     loaded = _loaded_after("from openhsi_shared import SharedDataCube; SharedDataCube(2, resolution=(4, 8)).close()")
     assert not drawing & set(loaded)
+
+
+NOT_FROM_PIP = {"ximea", "PySpin", "arena_api", "MvCameraControl_class", "gi"}
+"""What vendors, or Debian, bring."""
+COME_WITH_ANOTHER = {"IPython", "genicam", "pytest"}
+"""With ipykernel, with harvesters; and who tests a driver has pytest."""
+OTHER_NAMES = {"PIL": "pillow", "cv2": "opencv-python-headless"}
+FOR_NOTEBOOKS = {"ipykernel", "jupyter_bokeh"}
+"""Nothing imports them, but a notebook needs them."""
+
+
+def _imported():
+    """Names of packages that any module imports, also inside functions."""
+    for path in Path(openhsi_shared.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module.split(".")[0]
+
+
+def test_the_packages_that_are_imported_are_those_that_are_declared():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    for_all = re.fullmatch(r"openhsi_shared\[(.*)\]", extras.pop("all")[0])[1].split(",")
+    assert set(for_all) == set(extras) - {"test", "dev"}
+    declared = [*project["dependencies"], *(one for name in for_all for one in extras[name])]
+    names = {re.match(r"[\w-]+", one)[0] for one in declared} - FOR_NOTEBOOKS
+    found = set(_imported()) - set(sys.stdlib_module_names) - NOT_FROM_PIP - COME_WITH_ANOTHER - {"openhsi_shared"}
+    assert {OTHER_NAMES.get(name, name) for name in found} == names

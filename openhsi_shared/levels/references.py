@@ -14,15 +14,13 @@ __all__ = ["Reference", "reference_at"]
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Two pictures in digital numbers, (cross-track, column), as at `exposure_ms`; the smile is still in them."""
+    """Two pictures in digital numbers, (cross-track, column), scaled to the exposure of the frames; with the smile."""
 
     dark: NDArray[np.float64]
     lit: NDArray[np.float64]
     """Of the lamp, without the dark."""
     luminance: int | float
     """Of the lamp, in cd/m^2."""
-    exposure_ms: float
-    """At which they were taken; they are scaled from there."""
 
 
 def reference_at(calibration: Calibration, exposure_ms: float, luminance: float | None) -> Reference:
@@ -46,7 +44,7 @@ def reference_at(calibration: Calibration, exposure_ms: float, luminance: float 
     scale = exposure_ms / exposures[nearest]
     dark = scale * at_exposure[:, :, dark_index]
     given = luminances[lamp].item() if luminance is None else luminance
-    return Reference(dark, scale * at_exposure[:, :, lamp] - dark, given, float(exposures[nearest]))
+    return Reference(dark, scale * at_exposure[:, :, lamp] - dark, given)
 
 
 def _index_of(

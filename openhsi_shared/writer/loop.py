@@ -50,7 +50,7 @@ def run_writer(
     parent = Parent(connection, parent_id)
     forward_logs(connection, parent.tell)
     scribe = _WriterLoop(SlotView.of(memory), kind, parent, beats)
-    parent.tell(Ready(os.getpid()))  # it may be dead already, with cubes behind it: go on all the same
+    parent.tell(Ready())  # it may be dead already, with cubes behind it: go on all the same
     prepared = False
     while True:
         if not prepared and not parent.has_message():

@@ -93,8 +93,6 @@ class Stop(NamedTuple):
 class Ready(NamedTuple):
     """From the writer: up and warm."""
 
-    process_id: int
-
 
 class Saved(NamedTuple):
     """From the writer: the file is published and durable; the slot may be filled again."""

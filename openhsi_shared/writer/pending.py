@@ -44,7 +44,6 @@ class Tally:
     """What the writer has done so far."""
 
     n_saved: int = 0
-    n_bytes: int = 0
     n_restarts: int = 0
     n_lines_discarded: int = 0
     discarded: tuple[IdRange, ...] = ()

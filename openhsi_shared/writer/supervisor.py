@@ -282,7 +282,6 @@ class WriterSupervisor:
         pending = self._pending.pop(cube)
         pending.path = answer.path
         self.tally.n_saved += 1
-        self.tally.n_bytes += answer.n_bytes
         self.tally.rates.append(answer.n_bytes / max(answer.seconds, 1e-9) / 1e6)
         self._end_lease(pending)
         self._slots.free(pending.slot)
