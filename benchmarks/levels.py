@@ -21,8 +21,8 @@ from benchmarks.measuring import Plan, Row, Spread
 from openhsi_shared.buffers.memory import PAGE, aligned_bytes, shared_array
 from openhsi_shared.calibration import Calibration, read_calibration, write_calibration
 from openhsi_shared.drivers.simulated import CALIBRATION_PATH
-from openhsi_shared.levels import LEVELS, LevelPlan
-from openhsi_shared.levels.transforms import CHAINS, Transforms
+from openhsi_shared.levels import LevelPlan, Transforms
+from openhsi_shared.processing_levels import LEVELS
 
 __all__ = ["run"]
 
@@ -91,7 +91,7 @@ class _Camera:
         parts = (self.shape, np.dtype(np.uint16), self.rows, self.calibration, self.fwhm_nm, EXPOSURE_MS, LUMINANCE)
         transforms = Transforms(level, *parts, is_compat=False)
         line: NDArray[Any] = self.frames[0]
-        for name in CHAINS[level]:
+        for name in LEVELS[level].steps:
             line = getattr(transforms, name)(line)
         return line / transforms.bands.n_columns if level in (5, 7, 8) else line
 

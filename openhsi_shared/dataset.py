@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.processing_levels import LABELS, LEVELS
 
 __all__ = [
     "ATTRIBUTE_CHECKSUMS",
@@ -43,31 +44,8 @@ MOST_BYTES_OF_AFFIXES = 200
 """Of the 255 that a name has: the rest is for the time, for endings, and for a number where a name is taken."""
 TIME_UNITS = "nanoseconds since 1970-01-01T00:00:00Z"
 
-RADIANCE = {
-    "units": "uW cm-2 sr-1 nm-1",
-    "long_name": "at-sensor spectral radiance",
-    "standard_name": "upwelling_radiance_per_unit_wavelength_in_air",
-}
-REFLECTANCE = {"units": "1", "long_name": "reflectance"}
-COUNTS = {"units": "1", "long_name": "digital numbers of the sensor"}
 CUSTOM = "custom_tfms"
 """The `level_arithmetic` of pixels that functions of the user's made: what they are, only the user knows."""
-LABELS_OF_LEVEL = {4: RADIANCE, 5: RADIANCE, 7: RADIANCE, 6: REFLECTANCE, 8: REFLECTANCE}
-"""What a pixel is at each processing level; counts at all others."""
-
-STEPS_OF_LEVEL = {
-    -1: "frames as the sensor delivered them",
-    0: "cropped to the illuminated rows",
-    1: "cropped, smile corrected",
-    2: "cropped, smile corrected, bands of equal pixel number",
-    3: "cropped, smile corrected, bands of equal width in wavelength",
-    4: "cropped, smile corrected, bands of equal pixel number, radiance",
-    5: "cropped, smile corrected, radiance, bands of equal pixel number",
-    6: "cropped, smile corrected, bands of equal pixel number, radiance, reflectance",
-    7: "cropped, smile corrected, radiance, bands of equal width in wavelength",
-    8: "cropped, smile corrected, radiance, bands of equal width in wavelength, reflectance",
-}
-
 TIME_ATTRIBUTES = {"standard_name": "time", "units": TIME_UNITS, "calendar": "standard"}
 TIME_ATTRIBUTES |= {"units_metadata": "leap_seconds: none"}  # a computer's clock counts none
 
@@ -251,11 +229,11 @@ def checksums(lines_crc32: NDArray[np.uint32]) -> Variable:
 
 def datacube_attributes(level: int, coordinate_names: str = "time", arithmetic: Any = "") -> dict[str, str]:
     """What is said of the datacube itself at a processing level, made by that `level_arithmetic`."""
-    labels = LABELS_OF_LEVEL.get(level, COUNTS)
+    labels = LABELS[LEVELS[level].quantity if level in LEVELS else "counts"]
     if arithmetic == CUSTOM:
         labels = {"units": "1", "long_name": f"made by {CUSTOM}"}
     described = {"description": "hyperspectral datacube", "ancillary_variables": "line_crc32"}
-    return labels | described | {"coordinates": coordinate_names}
+    return {**labels} | described | {"coordinates": coordinate_names}
 
 
 _UNITS_NS = {"n": 1, "u": 10**3, "m": 10**6, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
@@ -336,7 +314,7 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
     created_ns = time.time_ns() if created_ns is None else created_ns
     times = np.asarray(cube.columns["time_ns"])
     is_custom = cube.attributes.get("level_arithmetic") == CUSTOM
-    steps = f"made by {CUSTOM}" if is_custom else STEPS_OF_LEVEL.get(cube.level, "processed by the user")
+    steps = LEVELS[cube.level].description if cube.level in LEVELS else "processed by the user"
     ours: dict[str, Any] = {
         "Conventions": "CF-1.11, ACDD-1.3",
         "format": FORMAT,
@@ -345,7 +323,7 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
         "id": cube.uuid,
         "n_lines": cube.n_lines,
         "level": cube.level,
-        "processing_level": f"level {cube.level}: {steps}",
+        "processing_level": f"level {cube.level}: {f'made by {CUSTOM}' if is_custom else steps}",
         "time_coverage_start": _iso(times.min()),
         "time_coverage_end": _iso(times.max()),
         "date_created": _iso(created_ns),

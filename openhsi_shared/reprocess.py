@@ -25,7 +25,8 @@ from openhsi_shared.drivers import Driver, FrameStamp
 from openhsi_shared.drivers.replay import ReplayDriver
 from openhsi_shared.errors import ArgumentError, LevelError
 from openhsi_shared.files.reading import open_cube
-from openhsi_shared.levels import CHAINS, LevelPlan, Transforms, check_functions, quantity_of, recognise_level
+from openhsi_shared.levels import LevelPlan, Transforms, check_functions, quantity_of, recognise_level
+from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.settings import CameraSettings
 from openhsi_shared.writer.handle import SaveHandle
 
@@ -360,11 +361,10 @@ class ProcessDatacube(ProcessRawDatacube):
         return "custom_tfms" if self._is_unchanged else super()._arithmetic
 
     def _steps_between(self, before: int, after: int) -> tuple[str, ...]:
-        done, wanted = CHAINS[before], CHAINS[after]
+        done, wanted = LEVELS[before].steps, LEVELS[after].steps
         rest = wanted[len(done) :]
-        radiance_is_binned = "dn2rad" in wanted and any(
-            step.endswith("_bin") for step in rest if wanted.index(step) > wanted.index("dn2rad")
-        )
+        level = LEVELS[after]
+        radiance_is_binned = level.makes_radiance and not level.calibrates_bands and level.binning in rest
         if wanted[: len(done)] != done or (radiance_is_binned and self.compat is None):
             way = "give it to ProcessRawDatacube" if before == -1 else "begin with the raw cube"
             raise LevelError(
@@ -382,9 +382,7 @@ class ProcessDatacube(ProcessRawDatacube):
         n_bands, found = self._plan.line_shape[1], self._source_wavelengths
         if found is not None and len(found) == n_bands:
             return found
-        if self.processing_lvl < 2:
+        if LEVELS[self.processing_lvl].binning is None:
             return self._plan.wavelengths_nm
-        lacks = self.calibration.missing_for(3 if self.processing_lvl in (3, 7, 8) else 2)
-        if not lacks and len(self._of_sensor.bands.wavelengths_nm) == n_bands:
-            return self._of_sensor.bands.wavelengths_nm
-        return None
+        labels = self._of_sensor.band_wavelengths_nm
+        return labels if labels is not None and len(labels) == n_bands else None

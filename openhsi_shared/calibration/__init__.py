@@ -4,6 +4,6 @@
 """
 
 from openhsi_shared.calibration.netcdf import read_calibration, write_calibration
-from openhsi_shared.calibration.values import KEYS_OF_LEVEL, Calibration, wavelengths_of_columns
+from openhsi_shared.calibration.values import Calibration, wavelengths_of_columns
 
-__all__ = ["KEYS_OF_LEVEL", "Calibration", "read_calibration", "wavelengths_of_columns", "write_calibration"]
+__all__ = ["Calibration", "read_calibration", "wavelengths_of_columns", "write_calibration"]

@@ -15,27 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.calibration.references import REFERENCE_AXES, lacks_of_reference, pictures_of
 from openhsi_shared.errors import CalibrationError
+from openhsi_shared.processing_levels import LEVELS
 
-__all__ = ["KEYS_OF_LEVEL", "Calibration", "wavelengths_of_columns"]
-
-_RADIANCE = ("rad_ref", "sfit_x", "sfit_y", "spec_rad_ref_luminance")
-_REFLECTANCE = ("rad_fit_x", "rad_fit_y")
-
-KEYS_OF_LEVEL: Mapping[int, tuple[str, ...]] = MappingProxyType(
-    {
-        -1: (),
-        0: (),
-        1: ("smile_shifts",),
-        2: ("smile_shifts", "wavelengths_linear"),
-        3: ("smile_shifts", "wavelengths"),
-        4: ("smile_shifts", "wavelengths_linear", *_RADIANCE),
-        5: ("smile_shifts", "wavelengths", "wavelengths_linear", *_RADIANCE),
-        6: ("smile_shifts", "wavelengths_linear", *_RADIANCE, *_REFLECTANCE),
-        7: ("smile_shifts", "wavelengths", *_RADIANCE),
-        8: ("smile_shifts", "wavelengths", *_RADIANCE, *_REFLECTANCE),
-    }
-)
-"""What each processing level needs of a calibration."""
+__all__ = ["Calibration", "wavelengths_of_columns"]
 
 _CURVE_UNITS = {"sfit": "spectral radiance of the lamp", "rad_fit": "radiance of a white target in the sun"}
 
@@ -93,18 +75,19 @@ class Calibration(Mapping[str, Any]):
     @property
     def levels_served(self) -> tuple[int, ...]:
         """The processing levels that find here what they need, with values that can be right."""
-        return tuple(level for level in KEYS_OF_LEVEL if not self.missing_for(level) and self._is_sound(level))
+        return tuple(level for level in LEVELS if not self.missing_for(level) and self._is_sound(level))
 
     def missing_for(self, level: int) -> tuple[str, ...]:
         """Names that a processing level needs and this calibration does not hold, parts of `rad_ref` in words."""
-        missing = tuple(key for key in KEYS_OF_LEVEL[level] if key not in self._values)
-        if "rad_ref" not in KEYS_OF_LEVEL[level] or "rad_ref" in missing:
+        needs = LEVELS[level].needs
+        missing = tuple(key for key in needs if key not in self._values)
+        if "rad_ref" not in needs or "rad_ref" in missing:
             return missing
         return missing + lacks_of_reference(self._values["rad_ref"], self._reference_dims, self.coordinates)
 
     def check_values(self, level: int) -> None:
         """Raise CalibrationError if one of the values that a processing level needs cannot be right."""
-        for key in KEYS_OF_LEVEL[level]:
+        for key in LEVELS[level].needs:
             if key == "smile_shifts":
                 self._check_shifts()
             elif key == "spec_rad_ref_luminance":

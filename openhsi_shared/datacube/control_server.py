@@ -18,6 +18,7 @@ from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.datacube.status import Status
 from openhsi_shared.errors import RecordingError
 from openhsi_shared.processes.control_socket import Answer, ControlSocket
+from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.viewer.live_page import LivePage
 
 __all__ = ["ControlServer", "page_of"]
@@ -156,9 +157,9 @@ def _minutes_left(directory: str, bytes_per_s: float) -> float:
 def _full_scale(camera: SharedDataCube) -> int | None:
     """The number at which a pixel is full, as far as the pixel format says so; None where lines are no numbers of it.
 
-    Several pixels may have been added up above level 1.
+    Where bands are made, several pixels may have been added up.
     """
-    if camera.processing_lvl > 1 or camera.dtype_out.kind != "u" or camera.custom_tfms:
+    if LEVELS[camera.processing_lvl].binning or camera.dtype_out.kind != "u" or camera.custom_tfms:
         return None
     bits = re.search(r"(8|10|12|14|16)", camera.settings.model.pixel_format or "")
     return min((1 << int(bits[1])) - 1 if bits else 65535, int(np.iinfo(camera.dtype_out).max))

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.errors import LevelError
 from openhsi_shared.levels import LevelPlan, Transforms
+from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.settings import SettingsMapping
 
 __all__ = ["Functions", "Transforming"]
@@ -31,7 +32,7 @@ class Transforming:
     def _make_plan(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any]) -> None:
         """Make the plan, ready for the first line: compiling may take seconds. LevelError for what it cannot do."""
         settings = self.settings.model
-        if self.processing_lvl >= 4 and self.custom_tfms is None:
+        if LEVELS[self.processing_lvl].makes_radiance and self.custom_tfms is None:
             self._require_exposure(f"processing_lvl={self.processing_lvl}")
         self._plan = LevelPlan(
             level=self.processing_lvl,

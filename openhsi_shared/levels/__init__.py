@@ -10,17 +10,16 @@
 | 5, 7  | radiance, averaged over the bands of level 2, of level 3 | float32, uW/cm^2/sr/nm     |
 | 6, 8  | reflectance, from level 4, from level 7                  | float32, ratio (0 to 1)    |
 
-`plan` is what others need; `fused` and its `kernels` make lines fast, `stepwise` makes them as openhsi does.
+What differs between levels is in the table of `openhsi_shared.processing_levels`. `plan` is what others need; `fused`
+and its `kernels` make lines fast, `transforms` makes them as openhsi does.
 """
 
 from openhsi_shared.levels.copying import copy_pixels
-from openhsi_shared.levels.plan import LEVELS, LevelPlan, check_functions, check_level
+from openhsi_shared.levels.plan import LevelPlan, check_functions, check_level
 from openhsi_shared.levels.recognising import quantity_of, recognise_level
-from openhsi_shared.levels.transforms import CHAINS, Transforms
+from openhsi_shared.levels.transforms import Transforms
 
 __all__ = [
-    "CHAINS",
-    "LEVELS",
     "LevelPlan",
     "Transforms",
     "check_functions",

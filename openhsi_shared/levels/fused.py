@@ -17,20 +17,19 @@ from openhsi_shared.levels.bands import Bands, equal_columns, equal_nanometres
 from openhsi_shared.levels.compiled import compiled
 from openhsi_shared.levels.geometry import Geometry, geometry_of
 from openhsi_shared.levels.references import reference_at
+from openhsi_shared.processing_levels import LEVELS, ProcessingLevel
 
 __all__ = ["FusedLevel"]
 
-_FAST = (2, 4, 5, 6)
 _KERNELS = {
-    1: kernels.make_shift,
-    2: kernels.make_sum,
-    3: kernels.make_uneven_sum,
-    4: kernels.make_calibrated_sum,
-    5: kernels.make_weighing,
-    6: kernels.make_calibrated_sum,
-    7: kernels.make_uneven_weighing,
-    8: kernels.make_uneven_weighing,
+    (): kernels.make_shift,
+    ("fast_bin",): kernels.make_sum,
+    ("slow_bin",): kernels.make_uneven_sum,
+    ("fast_bin", "dn2rad"): kernels.make_calibrated_sum,
+    ("dn2rad", "fast_bin"): kernels.make_weighing,
+    ("dn2rad", "slow_bin"): kernels.make_uneven_weighing,
 }
+"""By the steps between `fast_smile` and reflectance, which is only another factor."""
 
 
 class FusedLevel:
@@ -53,20 +52,20 @@ class FusedLevel:
             )
         self._frame_shape, self._frame_dtype = frame_shape, frame_dtype
         self._geometry = geometry_of(calibration, level, frame_shape, rows)
-        bands = None
-        if level in _FAST:
+        facts, bands = LEVELS[level], None
+        if facts.binning == "fast_bin":
             bands = equal_columns(calibration, frame_shape[1], fwhm_nm)
-        elif level > 1:
+        elif facts.binning == "slow_bin":
             bands = equal_nanometres(calibration, fwhm_nm)
         self.line_shape = self._geometry.n_rows, self._geometry.n_columns if bands is None else len(bands.n_columns)
         self.line_dtype = frame_dtype if bands is None else np.dtype(np.float32)
         self.wavelengths_nm = _wavelengths(calibration, self._geometry, bands)
-        self._make, self._constants = _KERNELS[level], () if bands is None else (int(bands.n_columns.min()),)
+        self._make, self._constants = _KERNELS[facts.steps[2:4]], () if bands is None else (int(bands.n_columns.min()),)
         arrays: list[NDArray[Any]] = [self._geometry.shifts]
-        if bands is not None and level not in _FAST:
+        if bands is not None and facts.binning == "slow_bin":
             arrays.append(bands.edges.astype(np.uint64))
-        if bands is not None and level >= 4:
-            arrays += _factors(level, self._geometry, bands, calibration, exposure_ms, luminance)
+        if bands is not None and facts.makes_radiance:
+            arrays += _factors(facts, self._geometry, bands, calibration, exposure_ms, luminance)
         self._arrays = tuple(np.ascontiguousarray(array) for array in arrays)
         self._kernel: Any = None
 
@@ -100,18 +99,23 @@ def _wavelengths(calibration: Calibration, geometry: Geometry, bands: Bands | No
 
 
 def _factors(
-    level: int, geometry: Geometry, bands: Bands, calibration: Calibration, exposure_ms: float, luminance: float | None
+    level: ProcessingLevel,
+    geometry: Geometry,
+    bands: Bands,
+    calibration: Calibration,
+    exposure_ms: float,
+    luminance: float | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Levels 4 and 6: dark and gain of bands. 5, 7 and 8: gain of pixels, divided by their number, and offset of bands.
+    """Dark and gain of bands where these are calibrated; else gain of pixels, divided by their number, offset of bands.
 
     Where the camera did not answer to the lamp, the gain is not a number, and so will be the radiance.
     """
     reference = reference_at(calibration, exposure_ms, luminance)
     dark, lit = (geometry.without_smile(picture) for picture in (reference.dark, reference.lit))
-    of_bands = level in (4, 6)
+    of_bands = level.calibrates_bands
     at_nm = bands.wavelengths_nm if of_bands else calibration["wavelengths"]
     lamp = reference.luminance * calibration.curve("sfit", at_nm) / calibration.luminance_of_sfit
-    white = calibration.curve("rad_fit", bands.wavelengths_nm) if level in (6, 8) else np.float64(1)
+    white = calibration.curve("rad_fit", bands.wavelengths_nm) if level.quantity == "reflectance" else np.float64(1)
     if of_bands:
         return bands.sum(dark).astype(np.float32), _over(lamp / white, bands.sum(lit)).astype(np.float32)
     n_columns = bands.edges[-1]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.errors import LevelError
+from openhsi_shared.processing_levels import LEVELS
 
 __all__ = ["Geometry", "geometry_of"]
 
@@ -75,12 +76,12 @@ def geometry_of(
 
 def _refuse_other_shapes(calibration: Calibration, level: int, n_rows: int, n_columns: int, n_frame: int) -> None:
     for key in ("wavelengths", "wavelengths_linear"):
-        if level >= 2 and key in calibration and len(calibration[key]) != n_columns:
+        if LEVELS[level].binning and key in calibration and len(calibration[key]) != n_columns:
             raise LevelError(
                 f"{key} of {calibration.name} has {len(calibration[key])} values, but {n_columns} columns "
                 f"are left of a frame of {n_frame} once the smile is out: it is for another camera or window"
             )
-    if level >= 4:
+    if LEVELS[level].makes_radiance:
         dims = calibration.dims.get("rad_ref", ("cross_track", "wavelength_index"))
         shape = dict(zip(dims, np.shape(calibration["rad_ref"]), strict=False))
         if shape.get("cross_track", 0) < n_rows or shape.get("wavelength_index") != n_frame:

@@ -13,18 +13,17 @@ from openhsi_shared.errors import ArgumentError, FrameError, LevelError
 from openhsi_shared.levels.copying import copy_pixels
 from openhsi_shared.levels.fused import FusedLevel
 from openhsi_shared.levels.geometry import geometry_of
-from openhsi_shared.levels.transforms import CHAINS, StepwiseLevel, Transforms
+from openhsi_shared.levels.transforms import StepwiseLevel, Transforms
+from openhsi_shared.processing_levels import LEVELS
 
-__all__ = ["LEVELS", "LevelPlan", "check_functions", "check_level"]
-
-LEVELS = tuple(CHAINS)
+__all__ = ["LevelPlan", "check_functions", "check_level"]
 
 
 def check_level(level: int) -> None:
     """Raise LevelError unless there is such a level."""
-    if level not in LEVELS or isinstance(level, bool) or not isinstance(level, int | np.integer):
+    if isinstance(level, bool) or not isinstance(level, int | np.integer) or level not in LEVELS:
         raise LevelError(
-            f"processing_lvl must be one of {LEVELS} (raw, cropped, smile corrected, binned, radiance, "
+            f"processing_lvl must be one of {tuple(LEVELS)} (raw, cropped, smile corrected, binned, radiance, "
             f"reflectance), got {level!r}"
         )
 
@@ -76,12 +75,12 @@ class LevelPlan:
         if self.custom_tfms is not None:
             names = f"custom_tfms {[getattr(step, '__name__', repr(step)) for step in self.custom_tfms]}"
             return StepwiseLevel(self.custom_tfms, self.frame_shape, self.frame_dtype, names)
-        if self.level < 1:
+        if not LEVELS[self.level].is_smile_corrected:
             return None
         if self.compat is None:
             return FusedLevel(self.level, *self._made_of)
         geometry_of(self.calibration, self.level, self.frame_shape, self.rows, is_compat=True)
-        steps = [getattr(self.transforms, name) for name in CHAINS[self.level]]
+        steps = [getattr(self.transforms, name) for name in LEVELS[self.level].steps]
         return StepwiseLevel(steps, self.frame_shape, self.frame_dtype, f"processing_lvl={self.level}")
 
     @property
@@ -113,9 +112,8 @@ class LevelPlan:
         """(cross-track, wavelength) of a line."""
         if self._work is not None:
             return self._work.line_shape
-        if self.level == -1:
-            return self.frame_shape
-        return self.rows.stop - self.rows.start, self.frame_shape[1]
+        n_rows = self.rows.stop - self.rows.start if LEVELS[self.level].steps else self.frame_shape[0]
+        return n_rows, self.frame_shape[1]
 
     @cached_property
     def line_dtype(self) -> np.dtype[Any]:
@@ -127,7 +125,11 @@ class LevelPlan:
             return self._work.line_dtype
         if self._work is None:
             return self.frame_dtype
-        keeps = self.level < 2 if self.compat is not None else self._work.found_dtype == self.frame_dtype
+        keeps = (
+            LEVELS[self.level].binning is None
+            if self.compat is not None
+            else self._work.found_dtype == self.frame_dtype
+        )
         return self.frame_dtype if keeps else np.dtype(np.float32)
 
     @cached_property
@@ -136,10 +138,9 @@ class LevelPlan:
         if isinstance(self._work, FusedLevel):
             return self._work.wavelengths_nm
         n = self.line_shape[1]
-        if self.level >= 2 and not self.calibration.missing_for(3 if self.level in (3, 7, 8) else 2):
-            labels = self.transforms.bands.wavelengths_nm
-            if len(labels) == n:
-                return labels
+        labels = self.transforms.band_wavelengths_nm
+        if labels is not None and len(labels) == n:
+            return labels
         wavelengths = self.calibration.wavelengths_nm
         if n == self.frame_shape[1]:
             return wavelengths_of_columns(self.calibration, n)

@@ -2,17 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import CalibrationError, LevelError
 from openhsi_shared.levels.transforms import Transforms
+from openhsi_shared.processing_levels import LEVELS, Quantity
 
-__all__ = ["Quantity", "quantity_of", "recognise_level"]
-
-Quantity = Literal["counts", "radiance", "reflectance"]
+__all__ = ["quantity_of", "recognise_level"]
 
 
 def quantity_of(labels: Mapping[str, Any]) -> Quantity:
@@ -46,10 +45,9 @@ def recognise_level(
     is_fast, is_slow = (_fits(transforms, name, line_shape[1], wavelengths_nm) for name in ("fast_bands", "slow_bands"))
     if is_fast == is_slow:
         return None
-    levels: dict[Quantity, int | None] = {"counts": 2, "radiance": None, "reflectance": 6}
-    if is_slow:
-        levels = {"counts": 3, "radiance": 7, "reflectance": 8}
-    return levels[quantity]
+    binning = "fast_bin" if is_fast else "slow_bin"
+    alike = [number for number, level in LEVELS.items() if (level.binning, level.quantity) == (binning, quantity)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _fits(transforms: Transforms, name: str, n_bands: int, wavelengths_nm: NDArray[Any] | None) -> bool:

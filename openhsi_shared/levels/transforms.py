@@ -17,24 +17,11 @@ from openhsi_shared.errors import CalibrationError, LevelError
 from openhsi_shared.levels.bands import Bands, equal_columns, equal_nanometres
 from openhsi_shared.levels.geometry import Geometry, geometry_of
 from openhsi_shared.levels.references import Reference, reference_at
+from openhsi_shared.processing_levels import LEVELS
 
-__all__ = ["CHAINS", "StepwiseLevel", "Transforms"]
+__all__ = ["StepwiseLevel", "Transforms"]
 
 Transform = Callable[[NDArray[Any]], NDArray[Any]]
-
-CHAINS: dict[int, tuple[str, ...]] = {
-    -1: (),
-    0: ("crop",),
-    1: ("crop", "fast_smile"),
-    2: ("crop", "fast_smile", "fast_bin"),
-    3: ("crop", "fast_smile", "slow_bin"),
-    4: ("crop", "fast_smile", "fast_bin", "dn2rad"),
-    5: ("crop", "fast_smile", "dn2rad", "fast_bin"),
-    6: ("crop", "fast_smile", "fast_bin", "dn2rad", "rad2ref_6SV"),
-    7: ("crop", "fast_smile", "dn2rad", "slow_bin"),
-    8: ("crop", "fast_smile", "dn2rad", "slow_bin", "rad2ref_6SV"),
-}
-"""The transforms of each level, by openhsi's names."""
 
 
 class Transforms:
@@ -57,7 +44,7 @@ class Transforms:
         *,
         is_compat: bool,
     ) -> None:
-        self._level, self._frame_shape, self._rows, self._calibration = level, frame_shape, rows, calibration
+        self._level, self._frame_shape, self._rows, self._calibration = LEVELS[level], frame_shape, rows, calibration
         self._fwhm_nm, self._exposure_ms, self._luminance = fwhm_nm, exposure_ms, luminance
         self._buffer_dtype = frame_dtype if is_compat else None
         self._is_compat = is_compat
@@ -131,7 +118,15 @@ class Transforms:
     @property
     def bands(self) -> Bands:
         """The bands of this level."""
-        return self.slow_bands if self._level in (3, 7, 8) else self.fast_bands
+        return self.slow_bands if self._level.binning == "slow_bin" else self.fast_bands
+
+    @property
+    def band_wavelengths_nm(self) -> NDArray[Any] | None:
+        """Labels of `bands`; None if the level makes none, or the calibration does not hold what they are made of."""
+        binning = self._level.binning
+        if binning is None or self._calibration.missing_for(3 if binning == "slow_bin" else 2):
+            return None
+        return self.bands.wavelengths_nm
 
     @functools.cached_property
     def _reference(self) -> Reference:
@@ -140,7 +135,7 @@ class Transforms:
     @functools.cached_property
     def _radiance(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], int | float]:
         """Dark, lit, lamp's spectral radiance, and its luminance."""
-        is_binned = self._level in (4, 6)
+        is_binned = self._level.calibrates_bands
         self._smile(4 if is_binned else 7)
         with np.errstate(invalid="ignore"):
             dark, lit = (
@@ -154,7 +149,7 @@ class Transforms:
 
     @functools.cached_property
     def _white(self) -> NDArray[np.float32]:
-        self._smile(8 if self._level in (3, 7, 8) else 6)
+        self._smile(8 if self._level.binning == "slow_bin" else 6)
         return self._calibration.curve("rad_fit", self.bands.wavelengths_nm).astype(np.float32)
 
 

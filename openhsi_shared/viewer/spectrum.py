@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.processing_levels import AXIS_LABELS, LEVELS
 from openhsi_shared.viewer.feed import Feed
 from openhsi_shared.viewer.theme import BAD, GREY, LOOK
 
 __all__ = ["Histogram", "Spectrum", "nice_top"]
-
-UNITS = {4: "uW/cm²/sr/nm", 5: "uW/cm²/sr/nm", 6: "reflectance", 7: "uW/cm²/sr/nm", 8: "reflectance"}
-"""Of a level; others are digital numbers."""
 
 
 def nice_top(value: float, now: float) -> float:
@@ -40,7 +38,7 @@ class Spectrum:
         self.figure: Any = figure(
             title="Spectrum",
             x_axis_label="wavelength / nm" if feed.has_wavelengths else "band",
-            y_axis_label=UNITS.get(feed.about["level"], "digital number"),
+            y_axis_label=AXIS_LABELS[LEVELS[feed.about["level"]].quantity],
             x_range=Range1d(float(x.min()), float(x.max()) + 1e-6),
             y_range=Range1d(0, 1),
             tools="box_zoom,reset,hover",

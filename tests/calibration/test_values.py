@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy.interpolate import interp1d
 
-from openhsi_shared.calibration import KEYS_OF_LEVEL, Calibration, read_calibration, wavelengths_of_columns
+from openhsi_shared.calibration import Calibration, read_calibration, wavelengths_of_columns
 from openhsi_shared.drivers.simulated import CALIBRATION_PATH
 from openhsi_shared.errors import CalibrationError
+from openhsi_shared.processing_levels import LEVELS
 from tests.support.level_oracle import CALIBRATION, make_calibration
 
 
@@ -21,7 +22,7 @@ def test_it_says_which_levels_it_serves_and_what_the_others_miss():
         8: ("spec_rad_ref_luminance",),
     }
     assert make_calibration(rad_fit_x=None).levels_served == (-1, 0, 1, 2, 3, 4, 5, 7)
-    assert Calibration().missing_for(5) == KEYS_OF_LEVEL[5]
+    assert Calibration().missing_for(5) == LEVELS[5].needs
 
 
 def test_what_is_missing_can_be_added():

@@ -5,7 +5,8 @@ import pytest
 
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.errors import CalibrationError, FrameError, LevelError
-from openhsi_shared.levels import LEVELS, LevelPlan, check_level
+from openhsi_shared.levels import LevelPlan, check_level
+from openhsi_shared.processing_levels import LEVELS
 from tests.support.level_oracle import (
     CALIBRATION,
     FWHM_NM,
@@ -284,7 +285,7 @@ def test_the_dark_is_that_of_luminance_0_wherever_it_lies(level, compat):
         luminance=CALIBRATION.coordinates["luminance"][luminances],
         exposure=CALIBRATION.coordinates["exposure"][exposures],
     )
-    assert shuffled.levels_served == LEVELS
+    assert shuffled.levels_served == tuple(LEVELS)
     for changed in ({}, {"luminance": 5000}, {"exposure_ms": 15.0}, {"exposure_ms": 19.0}):
         expected = line_of(make_plan(level, compat=compat, **changed), make_frame())
         got = line_of(make_plan(level, compat=compat, calibration=shuffled, **changed), make_frame())
