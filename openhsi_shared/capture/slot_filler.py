@@ -7,7 +7,7 @@ says so.
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.slot_memory import SlotState, Word, check_label
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.buffers.times import Clock
-from openhsi_shared.errors import ArgumentError, NoFreeSlot, OpenHSIError
+from openhsi_shared.errors import NoFreeSlot, OpenHSIError
 from openhsi_shared.frames.losses import FrameLedger, ranges_in_words
+from openhsi_shared.save_options import WhenFull
 
-__all__ = ["Keeper", "SlotFiller", "WhenFull"]
+__all__ = ["Keeper", "SlotFiller"]
 
 logger = logging.getLogger(__name__)
-
-WhenFull = Literal["block", "drop", "stop"]
-"""No slot is free: wait for one; go on and count what is lost; end in good order."""
 
 
 class Keeper(Protocol):
@@ -45,8 +43,6 @@ class SlotFiller:
     def __init__(
         self, slots: SlotOwner, keeper: Keeper, when_full: WhenFull = "block", clock: Clock | None = None
     ) -> None:
-        if when_full not in get_args(WhenFull):
-            raise ArgumentError(f"when_full must be one of {get_args(WhenFull)}, got {when_full!r}")
         self.slots = slots
         self.ledger = FrameLedger()
         self.clock = clock or Clock()

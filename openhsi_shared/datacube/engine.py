@@ -6,77 +6,27 @@ import os
 import tempfile
 import threading
 import uuid
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.buffers.times import Clock
-from openhsi_shared.capture.slot_filler import SlotFiller, WhenFull
+from openhsi_shared.capture.slot_filler import SlotFiller
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.status import Status
-from openhsi_shared.errors import ArgumentError, ClosedError, NothingToSave, OpenHSIError
+from openhsi_shared.errors import ClosedError, NothingToSave, OpenHSIError
 from openhsi_shared.frames.losses import merged
 from openhsi_shared.levels import LevelPlan
+from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.messages import CubeKind, Label
 from openhsi_shared.writer.supervisor import WriterSupervisor
 
-__all__ = ["CubeEngine", "SaveOptions"]
+__all__ = ["CubeEngine"]
 
 logger = logging.getLogger(__name__)
-
-COMPRESSIONS = (None, "deflate", "zstd")
-DURABILITIES = ("fsync", "rename")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SaveOptions:
-    """How cubes are buffered and saved: the keywords that every camera takes."""
-
-    n_buffers: int = 2
-    """How many slots; one is filled while the others are saved."""
-    when_full: WhenFull = "block"
-    """No slot is free: "block" waits, "drop" counts the lines lost, "stop" raises NoFreeSlot."""
-    compression: Literal["deflate", "zstd"] | None = None
-    """None, "deflate" (every netCDF reader opens it) or "zstd" (needs the reader's plug-in)."""
-    compression_level: int | None = None
-    durability: Literal["fsync", "rename"] = "fsync"
-    """"fsync": a file that has its name is on the disk; "rename": the system writes it when it likes."""
-    writers: int = 1
-    """2 keeps a second writer standing by, so that a crash of the first cannot coincide with one of ours."""
-    fallback_dirs: Sequence[str | Path] = ()
-    """Where cubes go whose directory fails."""
-    writer_patience_s: float | None = None
-    """A writer that has not got on for so long is replaced; None: 30 s, and what a disk of 4 MB/s would take."""
-
-    def __post_init__(self) -> None:
-        for name, allowed in (
-            ("compression", COMPRESSIONS),
-            ("durability", DURABILITIES),
-            ("writers", (1, 2)),
-            ("when_full", get_args(WhenFull)),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ArgumentError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
-        if self.compression is not None and self.compression_level is not None:
-            from openhsi_shared.files.encoding import LEVELS
-
-            levels = LEVELS[self.compression]
-            if self.compression_level not in levels:
-                raise ArgumentError(
-                    f"compression_level of {self.compression!r} must be from {levels.start} to {levels.stop - 1}, "
-                    f"got {self.compression_level!r}"
-                )
-        patience_s = self.writer_patience_s
-        if patience_s is not None and (isinstance(patience_s, bool) or not patience_s > 0):
-            raise ArgumentError(f"writer_patience_s must be a number of seconds > 0, or None, got {patience_s!r}")
-        is_sequence = isinstance(self.fallback_dirs, Sequence) and not isinstance(self.fallback_dirs, str)
-        if not is_sequence or not all(isinstance(one, str | Path) and str(one) for one in self.fallback_dirs):
-            raise ArgumentError(f"fallback_dirs must be a sequence of directories, got {self.fallback_dirs!r}")
 
 
 class CubeEngine:
@@ -93,14 +43,11 @@ class CubeEngine:
             wavelengths_nm=wavelengths_nm,
             run_id=str(uuid.uuid4()),
             camera=camera,
-            compression=options.compression,
-            compression_level=options.compression_level,
-            durability=options.durability,
-            fallback_dirs=tuple(str(Path(directory).absolute()) for directory in options.fallback_dirs),
+            options=options,
             rescue_dir=str(Path(tempfile.gettempdir()) / f"openhsi_shared-rescued-{_user()}"),
         )
         self.slots = SlotOwner(SlotMemory.make(layout))
-        self.writer = WriterSupervisor(self.slots, self.kind, options.writers, options.writer_patience_s)
+        self.writer = WriterSupervisor(self.slots, self.kind)
         self.filler = SlotFiller(self.slots, self.writer, options.when_full, clock)
         self.last_directory = ""
         self.is_closed = False

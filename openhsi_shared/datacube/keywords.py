@@ -11,10 +11,10 @@ from typing import Any, Literal
 from openhsi_shared.buffers.memory import require_memory
 from openhsi_shared.buffers.slot_memory import SlotLayout
 from openhsi_shared.calibration import Calibration, read_calibration
-from openhsi_shared.datacube.engine import SaveOptions
 from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.errors import ArgumentError, UnknownKeyword
 from openhsi_shared.levels import check_functions, check_level
+from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.settings import CameraSettings, nearest_name, read_settings
 
 __all__ = ["Wanted", "read_keywords"]

@@ -17,7 +17,7 @@ from openhsi_shared.buffers.slot_array import SlotArray
 from openhsi_shared.buffers.slot_memory import SlotMemory
 from openhsi_shared.buffers.times import LineTimes
 from openhsi_shared.calibration import Calibration
-from openhsi_shared.datacube.engine import CubeEngine, SaveOptions
+from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.datacube.keywords import read_keywords
 from openhsi_shared.datacube.labelling import Labeller
 from openhsi_shared.datacube.status import Status
@@ -25,6 +25,7 @@ from openhsi_shared.datacube.transforming import Functions, Transforming
 from openhsi_shared.errors import ArgumentError, SettingsError
 from openhsi_shared.processes.at_exit import finish_when_dropped
 from openhsi_shared.processes.spawning import interrupt_deferred
+from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.settings import SettingsMapping
 from openhsi_shared.writer.handle import SaveHandle
 

@@ -11,13 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.errors import ArgumentError
-from openhsi_shared.files.image import Compression, Layout
+from openhsi_shared.files.image import Layout
+from openhsi_shared.save_options import Compression
 
-__all__ = ["LEVELS", "crc32_of", "decompress", "encoder", "little_endian", "shuffled", "unshuffled"]
-
-LEVELS: dict[Compression, range] = {"deflate": range(4), "zstd": range(-7, 23)}
-"""Levels of compression there are; 1 is the default of both. Those of deflate are ISA-L's."""
+__all__ = ["crc32_of", "decompress", "encoder", "little_endian", "shuffled", "unshuffled"]
 
 
 def little_endian(line: NDArray[Any]) -> NDArray[Any]:
@@ -73,12 +70,6 @@ def _compressor(layout: Layout) -> Callable[[memoryview], bytes] | None:
     level = layout.compression_level
     if layout.compression is None:
         return None
-    if level not in LEVELS[layout.compression]:
-        levels = LEVELS[layout.compression]
-        raise ArgumentError(
-            f"compression_level {level} of {layout.compression!r} does not exist, "
-            f"expected {levels.start} to {levels.stop - 1}"
-        )
     if layout.compression == "deflate":
         from isal import isal_zlib
 

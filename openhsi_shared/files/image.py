@@ -10,7 +10,7 @@ past the page cache.
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -20,18 +20,17 @@ from numpy.typing import NDArray
 from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, Variable
 from openhsi_shared.durable import PAGE
 from openhsi_shared.files.memory_file import SparseFile
+from openhsi_shared.save_options import Compression
 
 __all__ = [
     "COLUMN_CHECKSUM",
     "LARGE_LINE",
     "ZSTD_FILTER",
-    "Compression",
     "Image",
     "Layout",
     "attribute_crc32",
 ]
 
-Compression = Literal["deflate", "zstd"]
 
 LARGE_LINE = 65536
 """Bytes from which on a chunk begins at a whole page."""

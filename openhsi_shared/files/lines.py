@@ -18,7 +18,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError
 from openhsi_shared.files.encoding import crc32_of, decompress, unshuffled
-from openhsi_shared.files.image import ZSTD_FILTER, Compression
+from openhsi_shared.files.image import ZSTD_FILTER
+from openhsi_shared.save_options import Compression
 
 __all__ = ["CheckedLines", "FileLines", "PlainLines"]
 

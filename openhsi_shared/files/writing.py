@@ -15,49 +15,40 @@ from numpy.typing import DTypeLike
 
 from openhsi_shared import dataset
 from openhsi_shared.dataset import Cube
-from openhsi_shared.durable import Durability, make_folder, save_error
+from openhsi_shared.durable import make_folder, save_error
 from openhsi_shared.errors import ArgumentError, SaveError
-from openhsi_shared.files.encoding import encoder
-from openhsi_shared.files.image import Compression, Image, Layout
+from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.files.saving import Passed, Saving, Written, pass_all
 from openhsi_shared.rgb import preview_bands
+from openhsi_shared.save_options import SaveOptions
 
 __all__ = ["CubeWriter", "Written"]
 
 logger = logging.getLogger(__name__)
 
+DEFAULTS = SaveOptions()
+
 
 class CubeWriter:
-    """Saves cubes of one kind, with `threads` beside the thread that writes.
-
-    `compression`: None, "deflate" (levels 0 to 3; every netCDF-4 reader opens it) or "zstd" (the reader needs the
-    filter, which netCDF4's wheels have). `durability`: "fsync", or "rename", which a power cut may undo.
-    """
+    """Saves cubes of one kind, compressed and durable as `options` say, with `threads` beside the one that writes."""
 
     def __init__(
         self,
         n_lines: int,
         line_shape: tuple[int, int],
         dtype: DTypeLike,
+        options: SaveOptions = DEFAULTS,
         *,
-        compression: Compression | None = None,
-        compression_level: int | None = None,
-        durability: Durability = "fsync",
         threads: int = 2,
     ) -> None:
-        if compression not in (None, "deflate", "zstd"):
-            raise ArgumentError(f"compression {compression!r} is not known, expected None, 'deflate' or 'zstd'")
-        if durability not in ("fsync", "rename"):
-            raise ArgumentError(f"durability {durability!r} is not known, expected 'fsync' or 'rename'")
         if n_lines < 1 or min(line_shape) < 1 or threads < 1:
             raise ArgumentError(f"{n_lines} lines of {line_shape} by {threads} threads: expected at least 1 of each")
         pixel = np.dtype(dtype).newbyteorder("<")
         if pixel.kind not in "uif" or pixel.itemsize > 8:
             raise ArgumentError(f"pixels of type {pixel} cannot be saved, expected integers or floats of 1 to 8 bytes")
-        level = 1 if compression_level is None else compression_level
-        self._layout = Layout(n_lines, (line_shape[0], line_shape[1]), pixel, True, compression, level)
-        encoder(self._layout)  # refuses a level that does not exist
-        self._durability: Durability = durability
+        level = 1 if options.compression_level is None else options.compression_level
+        self._layout = Layout(n_lines, (line_shape[0], line_shape[1]), pixel, True, options.compression, level)
+        self._durability = options.durability
         self._prepared: Image | None = None
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cube-writer")

@@ -69,7 +69,7 @@ def _dump(slots: SlotOwner, kind: CubeKind, slot: int, avoid: Collection[str]) -
             prefix=label.prefix,
             suffix=label.suffix,
             old_style=label.old_style,
-            durability=kind.durability,
+            durability=kind.options.durability,
         )
     except Exception as error:  # noqa: BLE001 - not swallowed: it ends in the exit status; the next cube must be tried
         number, words = (error.errno, error.strerror) if isinstance(error, OSError) else (None, str(error))

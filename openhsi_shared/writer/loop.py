@@ -89,14 +89,7 @@ class _WriterLoop:
         self._done: set[int] = set()
         self._old_style = True
         layout = slots.layout
-        self._files = CubeWriter(
-            layout.n_lines,
-            layout.line_shape,
-            layout.dtype,
-            compression=kind.compression,
-            compression_level=kind.compression_level,
-            durability=kind.durability,
-        )
+        self._files = CubeWriter(layout.n_lines, layout.line_shape, layout.dtype, kind.options)
 
     def _passed(self, point: str) -> None:
         """A save has come so far: it does not hang."""
@@ -164,7 +157,7 @@ class _WriterLoop:
             prefix=label.prefix,
             suffix=label.suffix,
             old_style=label.old_style,
-            durability=self._kind.durability,
+            durability=self._kind.options.durability,
             passed=self._passed,
         )
 

@@ -6,15 +6,16 @@ writer whose parent has died knows it as well. Through the pipe go only the numb
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from openhsi_shared.buffers.times import Anchor
+from openhsi_shared.save_options import SaveOptions
 
 __all__ = ["CubeKind", "Dumped", "Failed", "Label", "Pictured", "Ready", "Save", "Saved", "Stop"]
 
@@ -30,12 +31,14 @@ class CubeKind:
     """An array for the wavelength axis, or None where there is no calibration."""
     run_id: str = ""
     camera: str = ""
-    compression: Literal["deflate", "zstd"] | None = None
-    compression_level: int | None = None
-    durability: Literal["fsync", "rename"] = "fsync"
-    fallback_dirs: tuple[str, ...] = ()
+    options: SaveOptions = field(default_factory=SaveOptions)
     rescue_dir: str = ""
     """The last resort of a cube whose process has died before it said where to save it."""
+
+    @property
+    def fallback_dirs(self) -> Sequence[str]:
+        """Where cubes go whose directory fails, as absolute paths."""
+        return cast(Sequence[str], self.options.fallback_dirs)
 
     def uuid_of(self, cube: int) -> str:
         """The same for the same cube, whoever saves it: so a second writer knows that the first one has done it."""

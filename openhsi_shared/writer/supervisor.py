@@ -39,16 +39,14 @@ LOOK_S = 1.0
 
 
 class WriterSupervisor:
-    """The one writer of a register, and a second one standing by if `n_writers` is 2."""
+    """The one writer of a register, and a second one standing by if `writers` is 2."""
 
-    def __init__(self, slots: SlotOwner, kind: CubeKind, n_writers: int = 1, patience_s: float | None = None) -> None:
-        """A writer that does not get on for `patience_s` is replaced; None: 30 s and what a slow disk may take."""
-        if n_writers not in (1, 2):
-            raise ArgumentError(f"writers must be 1, or 2 for one that stands by, got {n_writers!r}")
+    def __init__(self, slots: SlotOwner, kind: CubeKind) -> None:
         self.changed = slots.changed
         """Notified whenever a slot or a handle has changed."""
         self.tally = Tally()
-        self._slots, self._kind, self._n_writers = slots, kind, n_writers
+        self._slots, self._kind, self._n_writers = slots, kind, kind.options.writers
+        patience_s = kind.options.writer_patience_s
         self._patience_s = 30.0 + slots.layout.slot_bytes / SLOWEST_DISK if patience_s is None else patience_s
         self._links: list[WriterProcess] = []
         self._stuck = HungWriters()

@@ -14,6 +14,7 @@ from openhsi_shared import open_cube, verify
 from openhsi_shared.calibration import read_calibration, write_calibration
 from openhsi_shared.errors import CalibrationError, ChecksumError, FileError, IncompleteFileError
 from openhsi_shared.files import CubeWriter
+from openhsi_shared.save_options import SaveOptions
 from tests.support import file_corruption
 from tests.support.cubes import make_cube
 from tests.support.file_corruption import Original, everything_in, judge_calibration, judge_cube, mutant, read_all
@@ -31,7 +32,7 @@ def save(directory, name, shape=(5, 30, 40), dtype="u2", old_style=True, metadat
     n_lines, x, bands = shape
     about = {"wavelengths_nm": np.linspace(400, 700, bands), "level": 4, "attributes": {"lost_frame_ids": LONG_STORY}}
     cube = make_cube(n_lines, x, bands, dtype, metadata={"owner": "me"} if metadata is None else metadata, **about)
-    with CubeWriter(n_lines, (x, bands), dtype, threads=1, **how) as writer:
+    with CubeWriter(n_lines, (x, bands), dtype, SaveOptions(**how), threads=1) as writer:
         written = writer.write(cube, [directory], old_style=old_style, picture=False)
     return written.path.rename(directory / f"{name}.nc")
 
@@ -312,7 +313,7 @@ def test_a_file_that_is_being_written_opens_only_when_it_is_whole(tmp_path, comp
                 seen[point] = str(error)
 
     (tmp_path / "out").mkdir()
-    with CubeWriter(9, (30, 40), "u2", compression=compression) as writer:
+    with CubeWriter(9, (30, 40), "u2", SaveOptions(compression=compression)) as writer:
         writer.write(cube, [tmp_path / "out"], passed=look)
     assert "no NetCDF-4 file" in seen["created"]
     assert "no NetCDF-4 file" in seen["half"]

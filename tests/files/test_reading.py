@@ -10,10 +10,11 @@ import xarray as xr
 
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, IncompleteFileError
 from openhsi_shared.files import CubeWriter, open_cube, verify
+from openhsi_shared.save_options import SaveOptions
 
 
 def save(cube, directory, old_style=True, **options):
-    with CubeWriter(cube.n_lines, cube.line_shape, cube.memory.dtype, **options) as writer:
+    with CubeWriter(cube.n_lines, cube.line_shape, cube.memory.dtype, SaveOptions(**options)) as writer:
         return writer.write(cube, [directory], old_style=old_style).path
 
 
@@ -301,7 +302,7 @@ def test_what_a_writer_is_at_work_on_is_incomplete(cube_of, tmp_path, compressio
                 open_cube(part)
             seen.append(point)
 
-    with CubeWriter(6, (5, 7), np.uint16, compression=compression) as writer:
+    with CubeWriter(6, (5, 7), np.uint16, SaveOptions(compression=compression)) as writer:
         writer.write(cube_of(), [tmp_path], passed=look)
     assert seen == ["created", "half"]
     with pytest.raises(FileError, match="No such file") as caught:

@@ -17,6 +17,7 @@ from openhsi_shared.errors import ChecksumError, FileError, IncompleteFileError,
 from openhsi_shared.files.dumping import read_dump, write_dump
 from openhsi_shared.files.recovering import leftovers
 from openhsi_shared.files.writing import CubeWriter
+from openhsi_shared.save_options import SaveOptions
 from tests.support.cubes import make_cube
 from tests.support.helpers import child, receive, run_python
 
@@ -44,7 +45,7 @@ def _stop_at(connection, directory, point, options, cube_options):
 
 def _save(directory, passed, options, cube_options):
     cube = make_cube(9, 30, 40, uuid=UUID, **cube_options)
-    with CubeWriter(9, (30, 40), np.uint16, **options) as writer:
+    with CubeWriter(9, (30, 40), np.uint16, SaveOptions(**options)) as writer:
         return writer.write(cube, [Path(directory)], prefix="pass1_", passed=passed).path
 
 

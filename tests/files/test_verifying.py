@@ -6,10 +6,11 @@ import pytest
 
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.files import CubeWriter, open_cube, verify
+from openhsi_shared.save_options import SaveOptions
 
 
 def save(cube, directory, **options):
-    with CubeWriter(cube.n_lines, cube.line_shape, cube.memory.dtype, **options) as writer:
+    with CubeWriter(cube.n_lines, cube.line_shape, cube.memory.dtype, SaveOptions(**options)) as writer:
         return writer.write(cube, [directory]).path
 
 

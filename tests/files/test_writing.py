@@ -15,6 +15,7 @@ import xarray as xr
 from openhsi_shared import dataset
 from openhsi_shared.files import CubeWriter, open_cube, verify
 from openhsi_shared.files.saving import _in_order, uuid_of
+from openhsi_shared.save_options import SaveOptions
 
 SIZES = [(1, 300, 400), (2, 300, 400), (20, 300, 400), (9, 65, 801), (100, 16, 48), (3, 2, 1)]
 NEEDS_PYFIVE = "pyfive is missing: pip install pyfive"
@@ -25,7 +26,7 @@ AXES = ("y", "x", "wavelength")
 
 def save(cube, directory, old_style=True, writer=None, passed=None, directories=None, **options):
     names = {name: options.pop(name) for name in ("prefix", "suffix", "picture") if name in options}
-    with CubeWriter(cube.n_lines, cube.line_shape, cube.memory.dtype, **options) as writer:
+    with CubeWriter(cube.n_lines, cube.line_shape, cube.memory.dtype, SaveOptions(**options)) as writer:
         return writer.write(cube, directories or [directory], old_style=old_style, passed=passed, **names)
 
 

@@ -22,6 +22,7 @@ from openhsi_shared.dataset import Cube
 from openhsi_shared.files.dumping import read_dump, write_dump
 from openhsi_shared.files.saving import uuid_of
 from openhsi_shared.files.writing import CubeWriter
+from openhsi_shared.save_options import SaveOptions
 from tests.support.cubes import make_cube
 from tests.support.faulty_calls import FOR_EVER, KINDS, Control
 
@@ -75,7 +76,7 @@ class Task:
         return self.save(directory)
 
     def save(self, *directories: Path) -> Path:
-        with CubeWriter(6, self.shape, np.uint16, **self.options) as writer:
+        with CubeWriter(6, self.shape, np.uint16, SaveOptions(**self.options)) as writer:
             return writer.write(self.cube, directories, old_style=self.old_style).path
 
 

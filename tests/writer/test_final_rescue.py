@@ -6,6 +6,7 @@ import pytest
 
 from openhsi_shared.files.dumping import read_dump
 from openhsi_shared.files.recovering import recover
+from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.writer.final_rescue import rescue
 from openhsi_shared.writer.messages import CubeKind, Label
 from tests.support.filler_bench import Bench
@@ -127,7 +128,10 @@ def test_a_directory_that_does_not_answer_is_not_tried(tmp_path, caplog):
     bench.take(7)
     run_id = str(uuid.uuid4())
     kind = CubeKind(
-        level=-1, clock_anchor=bench.filler.clock.anchor, run_id=run_id, fallback_dirs=(str(tmp_path / "spare"),)
+        level=-1,
+        clock_anchor=bench.filler.clock.anchor,
+        run_id=run_id,
+        options=SaveOptions(fallback_dirs=[tmp_path / "spare"]),
     )
     assert rescue(bench.slots, kind, avoid=[str(tmp_path / "stuck")]) == []
     assert "another one is started" not in caplog.text, "it would hang there"

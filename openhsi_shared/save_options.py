@@ -1,0 +1,73 @@
+"""How cubes are buffered and saved: options that every camera takes, checked here and nowhere else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from openhsi_shared.durable import Durability
+from openhsi_shared.errors import ArgumentError
+
+__all__ = ["COMPRESSION_LEVELS", "Compression", "SaveOptions", "WhenFull"]
+
+Compression = Literal["deflate", "zstd"]
+WhenFull = Literal["block", "drop", "stop"]
+"""No slot is free: wait for one; go on and count what is lost; end in good order."""
+
+COMPRESSION_LEVELS: Mapping[Compression, range] = MappingProxyType({"deflate": range(4), "zstd": range(-7, 23)})
+"""Levels of compression there are; 1 is the default of both. Those of deflate are ISA-L's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveOptions:
+    """How cubes are buffered and saved: the keywords that every camera takes. ArgumentError for what there is not."""
+
+    n_buffers: int = 2
+    """How many slots; one is filled while the others are saved. Checked by the layout of the slots."""
+    when_full: WhenFull = "block"
+    """No slot is free: "block" waits, "drop" counts the lines lost, "stop" raises NoFreeSlot."""
+    compression: Compression | None = None
+    """None, "deflate" (every netCDF-4 reader opens it) or "zstd" (the reader needs the filter, as netCDF4's wheels)."""
+    compression_level: int | None = None
+    durability: Durability = "fsync"
+    """"fsync": a file that has its name is on the disk; "rename": the system writes it when it likes."""
+    writers: int = 1
+    """2 keeps a second writer standing by, so that a crash of the first cannot coincide with one of ours."""
+    fallback_dirs: Sequence[str | Path] = ()
+    """Where cubes go whose directory fails; absolute paths, once this is made."""
+    writer_patience_s: float | None = None
+    """A writer that makes no progress for so long is replaced; None: 30 s, and what a disk of 4 MB/s would take."""
+
+    def __post_init__(self) -> None:
+        self._check_choice("compression", (None, *get_args(Compression)))
+        self._check_choice("durability", get_args(Durability))
+        self._check_choice("writers", (1, 2))
+        self._check_choice("when_full", get_args(WhenFull))
+        self._check_compression_level()
+        patience_s: Any = self.writer_patience_s
+        is_number = isinstance(patience_s, Real) and not isinstance(patience_s, bool)
+        if patience_s is not None and not (is_number and patience_s > 0):
+            raise ArgumentError(f"writer_patience_s must be a number of seconds > 0, or None, got {patience_s!r}")
+        directories = self.fallback_dirs
+        is_sequence = isinstance(directories, Sequence) and not isinstance(directories, str)
+        if not is_sequence or not all(isinstance(one, str | Path) and str(one) for one in directories):
+            raise ArgumentError(f"fallback_dirs must be a sequence of directories, got {directories!r}")
+        object.__setattr__(self, "fallback_dirs", tuple(str(Path(one).absolute()) for one in directories))
+
+    def _check_choice(self, name: str, allowed: tuple[Any, ...]) -> None:
+        value = getattr(self, name)
+        if value not in allowed or isinstance(value, float):
+            raise ArgumentError(f"{name} must be one of {allowed}, got {value!r}")
+
+    def _check_compression_level(self) -> None:
+        level = self.compression_level
+        if self.compression is None or level is None:
+            return
+        levels = COMPRESSION_LEVELS[self.compression]
+        if level not in levels or isinstance(level, float):
+            raise ArgumentError(
+                f"compression_level of {self.compression!r} must be from {levels.start} to {levels.stop - 1}, "
+                f"got {level!r}"
+            )
