@@ -120,7 +120,7 @@ class MemoryShortage(OpenHSIError, MemoryError):
 
 
 class WriterFailed(OpenHSIError, RuntimeError):
-    """The process that saves cubes could not be started."""
+    """The process that saves cubes could not be started, or its answers are not heard any more."""
 
 
 class RecordingError(OpenHSIError, RuntimeError):

@@ -4,7 +4,6 @@ The hot path is `next_line`, fill it, `commit`: it allocates nothing, logs nothi
 says so.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -17,11 +16,12 @@ from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.buffers.times import Clock
 from openhsi_shared.errors import NoFreeSlot, OpenHSIError
 from openhsi_shared.frames.losses import FrameLedger, ranges_in_words
+from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.save_options import WhenFull
 
 __all__ = ["Keeper", "SlotFiller"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 class Keeper(Protocol):
@@ -35,6 +35,9 @@ class Keeper(Protocol):
 
     def n_pending(self) -> int:
         """How many cubes are being saved."""
+
+    def raise_failure(self) -> None:
+        """Raise why no slot will become free any more, if that is so."""
 
 
 class SlotFiller:
@@ -183,6 +186,7 @@ class SlotFiller:
         return self.slot
 
     def _refuse_to_wait_for_ever(self) -> None:
+        self._keeper.raise_failure()
         held = self._keeper.held()
         if held and not self._keeper.n_pending() and not self.slots.slots_in(SlotState.FREE):
             held[0].result(0)  # raises what failed

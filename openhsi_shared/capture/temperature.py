@@ -1,12 +1,14 @@
 """The sensor's temperature, read beside the loop: a register access takes as long as some lines."""
 
-import logging
 import threading
 from collections.abc import Callable
 
+from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.processes.supervision import GuardedThread
+
 __all__ = ["TemperatureWatch"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 class TemperatureWatch:
@@ -25,7 +27,12 @@ class TemperatureWatch:
         if self._thread is None:
             self._read_once()
             self._stop.clear()
-            self._thread = threading.Thread(target=self._run, name="openhsi_shared temperature", daemon=True)
+            self._thread = GuardedThread(
+                self._run,
+                name="temperature",
+                failure="the temperature is not read any more, lines will have none",
+                on_failure=self._note_failure,
+            )
             self._thread.start()
 
     def stop(self) -> None:
@@ -44,7 +51,10 @@ class TemperatureWatch:
         try:
             self.celsius = float(self._read())
         except Exception as error:  # noqa: BLE001 - a line without a temperature is better than no line; it is counted
-            self.celsius = float("nan")
-            self.n_failed += 1
+            self._note_failure(error)
             if self.n_failed == 1:
                 logger.warning("the temperature cannot be read, lines will have none: %s", error)
+
+    def _note_failure(self, _: BaseException) -> None:
+        self.celsius = float("nan")  # the last one would be that of all lines to come
+        self.n_failed += 1

@@ -1,6 +1,5 @@
 """What visitors at the door of a camera are told, be it in a recording or in a user's program."""
 
-import logging
 import os
 import re
 import shutil
@@ -18,12 +17,13 @@ from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.datacube.status import Status
 from openhsi_shared.errors import RecordingError
 from openhsi_shared.processes.control_socket import Answer, ControlSocket
+from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.viewer.live_page import LivePage
 
 __all__ = ["ControlServer", "page_of"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 MOST_GAPS = 100
 """A glance tells so many of the newest gaps: it is asked twice a second, and must cost the recording nothing."""

@@ -1,7 +1,6 @@
 """A camera that has a driver: what `SharedXimeaCamera` and its sisters are."""
 
 import inspect
-import logging
 import math
 import os
 import weakref
@@ -23,11 +22,12 @@ from openhsi_shared.drivers import (
 )
 from openhsi_shared.errors import ArgumentError, OpenHSIError, SettingsError
 from openhsi_shared.processes.at_exit import close_at_exit
+from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.writer.handle import SaveHandle
 
 __all__ = ["DriverCamera"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 class DriverCamera(SharedOpenHSI):

@@ -1,7 +1,6 @@
 """Slots, filler and writer of one cube, kept together from the first line to the last file."""
 
 import dataclasses
-import logging
 import os
 import tempfile
 import threading
@@ -19,6 +18,7 @@ from openhsi_shared.datacube.status import Status
 from openhsi_shared.errors import ClosedError, NothingToSave, OpenHSIError
 from openhsi_shared.frames.losses import merged
 from openhsi_shared.levels import LevelPlan
+from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.messages import CubeKind, Label
@@ -26,7 +26,7 @@ from openhsi_shared.writer.supervisor import WriterSupervisor
 
 __all__ = ["CubeEngine"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 class CubeEngine:
@@ -91,10 +91,12 @@ class CubeEngine:
     def save(self, label: Label) -> SaveHandle:
         """Close the cube being filled and hand it to the writer. Never blocks, once the writer is up.
 
-        Raises NothingToSave if nothing was collected, and nothing lost, since the last one.
+        Raises NothingToSave if nothing was collected, and nothing lost, since the last one; WriterFailed if the writer
+        is not heard any more.
         """
         self.check_usable()
         self.start()
+        self.writer.raise_failure()  # before anything has changed: the lines stay where they are
         if self.filler.n_lines() == 0 and self.filler.nothing_lost_since_swap():
             raise NothingToSave("save: nothing was collected since the last save; call collect() or put() first")
         if label.directory not in self._directories:
@@ -170,7 +172,10 @@ class CubeEngine:
             self._settle_unsaved(rescue)
             self.finish()
             failures = self.writer.unasked_failures()
-            if not self.writer.held():
+            if self.writer.has_failed:
+                failures += self.writer.abandon()
+                self._give_back()
+            elif not self.writer.held():
                 self._give_back()
         finally:
             self._closer = None
@@ -179,7 +184,7 @@ class CubeEngine:
 
     def _settle_unsaved(self, rescue: BaseException | None) -> None:
         n = self.filler.n_lines()
-        if n == 0:
+        if n == 0 or self.writer.has_failed:  # then the writer rescues them
             return
         slot = self.filler.slot
         if rescue is not None and self.writer.is_started:
@@ -211,7 +216,7 @@ class CubeEngine:
             self.writer.abandon()  # it finishes without us
             raise
         failures = self.writer.unasked_failures()
-        if self.writer.held() or (crashed and self.filler.n_lines()):
+        if self.writer.has_failed or self.writer.held() or (crashed and self.filler.n_lines()):
             failures += self.writer.abandon()
         else:
             self._give_back()

@@ -1,6 +1,5 @@
 """The double-buffered datacube: lines go in with `put`, cubes come out with `save`, and nothing waits in between."""
 
-import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -22,8 +21,9 @@ from openhsi_shared.datacube.keywords import read_keywords
 from openhsi_shared.datacube.labelling import Labeller
 from openhsi_shared.datacube.status import Status
 from openhsi_shared.datacube.transforming import Functions, Transforming
-from openhsi_shared.errors import ArgumentError, SettingsError
+from openhsi_shared.errors import ArgumentError, OpenHSIError, SettingsError
 from openhsi_shared.processes.at_exit import finish_when_dropped
+from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import interrupt_deferred
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.settings import SettingsMapping
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedDataCube"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 class SharedDataCube(Transforming):
@@ -375,7 +375,7 @@ class SharedDataCube(Transforming):
             return
         try:
             self._engine.close(rescue=error)
-        except OSError as failure:
+        except (OSError, OpenHSIError) as failure:
             error.add_note(f"and then: {failure}")
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -8,7 +8,6 @@ where MyBase calls `super().__init__(**keywords)` first, then opens its hardware
 
 import functools
 import inspect
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,10 +23,11 @@ from openhsi_shared.drivers import FrameSource, FrameStamp
 from openhsi_shared.errors import ArgumentError, CameraError, SourceEnded
 from openhsi_shared.levels import copy_pixels
 from openhsi_shared.processes.at_exit import close_at_exit
+from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["SharedOpenHSI"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 class SharedOpenHSI(SharedDataCube):

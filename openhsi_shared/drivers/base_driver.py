@@ -4,7 +4,6 @@ A vendor's driver says how to connect. The rest (settings, waiting, errors, open
 once.
 """
 
-import logging
 import math
 import threading
 import time
@@ -38,11 +37,12 @@ from openhsi_shared.errors import (
     OpenHSIError,
     SettingsError,
 )
+from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.settings import CameraSettings
 
 __all__ = ["GIGE_PERIOD", "ConnectedDriver", "Connection", "cannot_be_opened"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 GIGE_PERIOD = 65535
 """Ids of GigE Vision: 1 to 65535, then 1 again. It also fits a counter that goes on."""

@@ -23,10 +23,11 @@ from multiprocessing import util
 from typing import Any, NoReturn, Protocol
 
 from openhsi_shared.errors import OpenHSIError
+from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["close_at_exit", "finish_at_exit", "finish_when_dropped", "forget"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 class _Unfinished(Protocol):

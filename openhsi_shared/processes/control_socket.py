@@ -7,7 +7,6 @@ Each visitor sends one JSON line, such as `{"ask": "status"}` or `{"ask": "slots
 """
 
 import json
-import logging
 import os
 import socket
 import tempfile
@@ -18,10 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openhsi_shared.errors import RecordingError
+from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.processes.supervision import GuardedThread
 
 __all__ = ["Answer", "ControlSocket", "find_sockets", "request", "runtime_directory"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 PATIENCE_S = 2.0
 MOST_BYTES = 1 << 20
@@ -60,22 +61,32 @@ class ControlSocket:
         self.path = runtime_directory() / f"{name}.sock"
         self._answer = answer
         self._answering = threading.Lock()
+        self._is_closed = False
         self._listener = socket.socket(socket.AF_UNIX)
         try:
             self._listen()
         except OSError:
             self._listener.close()
             raise
-        self._thread = threading.Thread(target=self._serve, name="openhsi_shared door", daemon=True)
+        self._thread = GuardedThread(
+            self._serve,
+            name="control socket",
+            failure="nobody can look from outside any more",
+            on_failure=lambda _: self._shut(),
+        )
         self._thread.start()
 
     def close(self) -> None:
         """Shut it; twice is once."""
+        self._is_closed = True
+        self._shut()
+        self._thread.join()
+
+    def _shut(self) -> None:
         self.path.unlink(missing_ok=True)
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread up
         self._listener.close()
-        self._thread.join()
 
     def _listen(self) -> None:
         """Get the name last: one that nobody listens behind is swept away by `find_sockets` as that of a dead owner."""
@@ -94,9 +105,11 @@ class ControlSocket:
             try:
                 visitor, _ = self._listener.accept()
             except OSError:
-                return
+                if self._is_closed:
+                    return
+                raise
             # a visitor that says nothing must not keep out the others, nor the recording from ending
-            threading.Thread(target=self._receive, args=(visitor,), name="openhsi_shared visitor", daemon=True).start()
+            GuardedThread(self._receive, visitor, name="visitor", failure="a visitor got no answer").start()
 
     def _receive(self, visitor: socket.socket) -> None:
         with visitor:

@@ -7,6 +7,8 @@ are looked at.
 
 import multiprocessing
 import os
+import select
+import threading
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -22,6 +24,7 @@ class Parent:
     def __init__(self, connection: Connection, parent_id: int) -> None:
         self._connection = connection
         self._parent_id = parent_id
+        self._telling = threading.Lock()
         process = multiprocessing.parent_process()
         self._watched: list[Any] = [connection] if process is None else [connection, process.sentinel]
 
@@ -42,9 +45,17 @@ class Parent:
         return bool(wait(self._watched, 0))
 
     def tell(self, message: Any) -> bool:
-        """Send `message`; False if nobody is left to hear it."""
+        """Send `message`, from any thread; False if the parent is gone. Blocks while the parent does not read."""
         try:
-            self._connection.send(message)
+            with self._telling:
+                self._connection.send(message)
         except OSError:
             return False
         return True
+
+    def can_be_told(self) -> bool:
+        """Whether a short message would not block."""
+        try:
+            return bool(select.select([], [self._connection.fileno()], [], 0)[1])
+        except (OSError, ValueError):  # closed; or no socket, as on Windows
+            return False

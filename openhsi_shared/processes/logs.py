@@ -1,14 +1,22 @@
-"""What a child logs is heard where the user looks: in the process that started it."""
+"""Logging that crosses processes, and that cannot harm the thread that logs."""
 
 import logging
-import select
-from collections.abc import Callable
-from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-__all__ = ["Log", "forward_logs"]
+from openhsi_shared.processes.liveness import Parent
+
+__all__ = ["AnyLogger", "Log", "forward_logs", "safe_logger"]
 
 LONGEST = 4096
+
+if TYPE_CHECKING:
+    AnyLogger = logging.Logger | logging.LoggerAdapter[logging.Logger]
+    _Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    AnyLogger = logging.Logger | logging.LoggerAdapter
+    _Adapter = logging.LoggerAdapter
 
 
 class Log(NamedTuple):
@@ -18,29 +26,45 @@ class Log(NamedTuple):
     text: str
 
 
-def forward_logs(connection: Connection, tell: Callable[[Any], Any]) -> None:
-    """Hand what this process logs from now on to `tell`, which sends it through `connection`.
+def safe_logger(name: str) -> "SafeLogger":
+    """Return the logger of that name, for code that must go on when a user's logging handler raises."""
+    return SafeLogger(logging.getLogger(name))
 
-    Never blocks: when the other side does not read, lines must not wait for their warnings, which go to stderr instead.
+
+class SafeLogger(_Adapter):
+    """A logger whose handlers may raise: then the record and what they raised go to stderr."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Leave the message as it is."""
+        return msg, kwargs
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log as `logging.Logger` does; raises nothing that a handler raises."""
+        try:
+            super().log(level, msg, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
+        except Exception:  # noqa: BLE001 - not swallowed: it is on stderr, unless the program wants it otherwise
+            if logging.raiseExceptions and logging.lastResort is not None:
+                facts: Mapping[str, Any] = {"levelno": level, "msg": msg, "args": args, "exc_info": sys.exc_info()}
+                logging.lastResort.handle(logging.makeLogRecord(facts))
+
+
+def forward_logs(parent: Parent) -> None:
+    """Send what this process logs from now on to `parent`, which logs it where the user looks.
+
+    Never blocks: while the parent does not read, warnings go to stderr instead.
     """
     ours = logging.getLogger("openhsi_shared")
-    ours.addHandler(_ToParent(connection, tell))
+    ours.addHandler(_ToParent(parent))
     ours.propagate = False
 
 
 class _ToParent(logging.Handler):
-    def __init__(self, connection: Connection, tell: Callable[[Any], Any]) -> None:
+    def __init__(self, parent: Parent) -> None:
         super().__init__()
-        self._connection, self._tell = connection, tell
+        self._parent = parent
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._can_hear():
-            self._tell(Log(record.levelno, record.getMessage()[:LONGEST]))
+        if self._parent.can_be_told():
+            self._parent.tell(Log(record.levelno, record.getMessage()[:LONGEST]))
         elif logging.lastResort is not None:
             logging.lastResort.handle(record)
-
-    def _can_hear(self) -> bool:
-        try:
-            return bool(select.select([], [self._connection.fileno()], [], 0)[1])
-        except (OSError, ValueError):  # closed; or no socket, as on Windows
-            return False

@@ -2,13 +2,16 @@
 
 import signal
 from collections.abc import Callable, Generator, Sequence
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import wait
 from typing import Any, NamedTuple, TypeVar
 
-from openhsi_shared.processes.spawning import SPAWN, spawn
+from openhsi_shared.processes.child import Child
+from openhsi_shared.processes.liveness import GONE, Parent
+from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["Died", "in_processes"]
+
+logger = safe_logger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,12 +24,6 @@ class Died(NamedTuple):
     """In place of a result: the process that worked on it is dead."""
 
     exit_code: int | None
-
-
-class _Worker(NamedTuple):
-    process: BaseProcess
-    number: int
-    """Of the item that it works on."""
 
 
 # ---- in the parent -------------------------------------------------------------------
@@ -59,62 +56,59 @@ class _Crew:
     def __init__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
         self.results: dict[int, Any] = {}
         self._function, self._items = function, items
-        self._workers: dict[Connection, _Worker] = {}
+        self._workers: dict[Child, int] = {}
+        """With the number of the item that each works on."""
         self._n_given = 0
 
     def hire(self) -> None:
-        ours, theirs = SPAWN.Pipe()
-        process = SPAWN.Process(target=_work, args=(self._function, theirs), name="openhsi_shared command's worker")
-        spawn(process)
-        theirs.close()  # else a dead worker would not show as end-of-file
-        self._give(ours, process)
+        self._give(Child(_work, (self._function,), name="command's worker", logger=logger))
 
-    def _give(self, connection: Any, process: BaseProcess) -> None:
+    def _give(self, worker: Child) -> None:
         """Hand out the next item, or let the worker go if there is none."""
+        self._workers.pop(worker, None)
         if self._n_given == len(self._items):
-            _let_go(connection, process)
+            _let_go(worker)
             return
-        self._workers[connection] = _Worker(process, self._n_given)
+        self._workers[worker] = self._n_given
         self._n_given += 1
-        try:
-            connection.send(self._items[self._n_given - 1])
-        except OSError:
-            return  # it has died: that is heard in `listen`
+        worker.send(_Parcel(self._items[self._n_given - 1]))  # one that has died is heard in `listen`
 
     def listen(self) -> None:
-        heard = wait(list(self._workers))
-        for connection in [connection for connection in self._workers if connection in heard]:
-            worker = self._workers.pop(connection)
-            try:
-                self.results[worker.number] = connection.recv()
-            except (EOFError, OSError):
-                _let_go(connection, worker.process)
-                self.results[worker.number] = Died(worker.process.exitcode)
+        wait([end for worker in self._workers for end in worker.waitables])
+        for worker, number in list(self._workers.items()):
+            result = worker.receive(0)
+            if result is GONE:
+                del self._workers[worker]
+                _let_go(worker)
+                self.results[number] = Died(worker.exit_code)
                 if self._n_given < len(self._items):
                     self.hire()
-            else:
-                self._give(connection, worker.process)
+            elif result is not None:
+                self.results[number] = result.content
+                self._give(worker)
 
     def dismiss(self) -> None:
-        for connection, worker in self._workers.items():
-            _let_go(connection, worker.process)
+        for worker in self._workers:
+            _let_go(worker)
 
 
-def _let_go(connection: Any, process: BaseProcess) -> None:
-    connection.close()
-    process.join(PATIENCE_S)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
+def _let_go(worker: Child) -> None:
+    worker.hang_up()
+    worker.end(PATIENCE_S)
+    worker.close()
 
 
 # ---- in the child --------------------------------------------------------------------
 
 
-def _work(function: Callable[[Any], Any], connection: Connection) -> None:
+class _Parcel(NamedTuple):
+    """An item, or its result, so that both may be None."""
+
+    content: Any
+
+
+def _work(parent: Parent, function: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal: our parent says what to do
-    try:
-        while True:
-            connection.send(function(connection.recv()))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
+    while (item := parent.receive()) is not GONE:
+        if item is not None:
+            parent.tell(_Parcel(function(item.content)))

@@ -2,7 +2,6 @@
 
 import gc
 import itertools
-import logging
 import os
 import shutil
 import signal
@@ -10,19 +9,18 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from openhsi_shared.datacube.control_server import ControlServer
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
-from openhsi_shared.errors import NoFreeSlot, OpenHSIError, RecordingError, SaveError, SourceEnded
+from openhsi_shared.errors import NoFreeSlot, OpenHSIError, RecordingError, SaveError, SourceEnded, WriterFailed
 from openhsi_shared.processes.control_socket import ControlSocket
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import forward_logs
+from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service, unpack
+from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.messages import (
     Ask,
     Ended,
@@ -38,21 +36,21 @@ from openhsi_shared.writer.pending import KEPT
 
 __all__ = ["run_recording"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
-def run_recording(payload: bytes, plan: RecordingPlan, connection: Connection, parent_id: int) -> None:
+def run_recording(parent: Parent, payload: bytes, plan: RecordingPlan) -> None:
     """Record until the plan is fulfilled, the source ends, somebody says stop, or the parent dies: a child's life."""
     become_service(plan.niceness)
     if plan.cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, plan.cpus)
-    recorder = _RecordingLoop(plan, Parent(connection, parent_id))
-    forward_logs(connection, recorder.tell)
+    recorder = _RecordingLoop(plan, parent)
+    forward_logs(parent)
     signal.signal(signal.SIGTERM, lambda *_: recorder.stop.set())
     try:
-        recorder.tell(recorder.record(payload))
+        parent.tell(recorder.record(payload))
     except BaseException as error:  # noqa: BLE001 - not swallowed: the parent raises it
-        recorder.tell(Ended(None, _that_travels(error), traceback.format_exc()))
+        parent.tell(Ended(None, _that_travels(error), traceback.format_exc()))
 
 
 class _RecordingLoop:
@@ -66,11 +64,7 @@ class _RecordingLoop:
         self.cubes: list[SaveHandle] = []
         self.begun = time.monotonic()
         self.orphaned_by = ""
-        self._telling = threading.Lock()
-
-    def tell(self, message: Any) -> None:
-        with self._telling:
-            self.parent.tell(message)
+        self.listener_failure: RecordingError | None = None
 
     # ---- the main thread ----
 
@@ -87,7 +81,12 @@ class _RecordingLoop:
                 camera, "recording", lambda _: self.plan.save_dir, lambda _: self.status(), self.stop.set
             )
             with _open_door(self.visitors):
-                threading.Thread(target=self._listen, name="openhsi_shared parent", daemon=True).start()
+                GuardedThread(
+                    self._listen,
+                    name="parent",
+                    failure="the recording ends, as nothing can stop it any more",
+                    on_failure=self._end_unheard,
+                ).start()
                 failure = self._run(camera)
                 return self._end(camera, failure)
         except BaseException as error:
@@ -107,7 +106,7 @@ class _RecordingLoop:
         gc.freeze()  # what lives now is never looked at again: no pause in the loop grows with it
         camera.start_streaming()  # last: from here on frames wait in the camera's queue
         self.begun = time.monotonic()
-        self.tell(Started(type(camera).__name__, camera.dc_shape))
+        self.parent.tell(Started(type(camera).__name__, camera.dc_shape))
         try:
             for _ in itertools.count() if self.plan.n_cubes is None else range(self.plan.n_cubes):
                 if not self._fill_one(camera):
@@ -121,8 +120,12 @@ class _RecordingLoop:
             failure = error
         finally:
             gc.unfreeze()
+        failure = failure or self.listener_failure
         if camera.n_collected:
-            self._save(camera, failure)
+            try:
+                self._save(camera, failure)
+            except WriterFailed as error:  # it rescues the unfinished cube when the camera is closed
+                failure = failure or error
         return failure
 
     def _fill_one(self, camera: SharedOpenHSI) -> bool:
@@ -171,7 +174,9 @@ class _RecordingLoop:
                 failure.add_note(f"what could not be saved went to the first of these that took it: {', '.join(tried)}")
         else:
             camera.close()
-        return Ended(summary, failure and _that_travels(failure), "", status)
+        cause = failure and failure.__cause__  # which is lost when an error is pickled
+        trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
+        return Ended(summary, failure and _that_travels(failure), trace, status)
 
     # ---- the thread that listens ----
 
@@ -179,12 +184,17 @@ class _RecordingLoop:
         while True:
             message = self.parent.receive()
             if isinstance(message, Ask):
-                self.tell(self.status())
+                self.parent.tell(self.status())
             elif isinstance(message, StopNow) or message is GONE:
                 self.stop.set()
                 if message is GONE:
                     self.orphaned_by = "the program that recorded has died"
                     return
+
+    def _end_unheard(self, error: BaseException) -> None:
+        self.listener_failure = RecordingError("the thread that hears the program which records has failed")
+        self.listener_failure.__cause__ = error
+        self.stop.set()
 
     def status(self) -> RecordingStatus:
         camera = self.camera

@@ -1,6 +1,5 @@
 """Record nonstop: `record` starts a recording, `Recording` is the handle to watch, stop and await it."""
 
-import logging
 import operator
 import os
 import threading
@@ -15,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Self
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.errors import ArgumentError, ClosedError, RecordingError
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
+from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.control_socket import runtime_directory
-from openhsi_shared.processes.logs import Log
-from openhsi_shared.processes.spawning import SPAWN, pack, spawn
+from openhsi_shared.processes.liveness import GONE
+from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.processes.spawning import pack
+from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.loop import run_recording
 from openhsi_shared.recording.messages import (
     Ask,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recording", "record", "switched_camera"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 SAVE_KEYWORDS = ("preconfig_meta_path", "prefix", "suffix", "old_style", "savefig")
 POLL_S = 0.02
@@ -157,10 +159,6 @@ class Recording:
     ) -> None:
         self.save_dir = Path(plan.save_dir)
         self._plan, self._progress, self._conditions = plan, progress, conditions
-        self._connection, theirs = SPAWN.Pipe()
-        self._process = SPAWN.Process(
-            target=run_recording, args=(payload, plan, theirs, os.getpid()), name="openhsi_shared recording"
-        )
         self._changed = threading.Condition()
         self._ended: Ended | None = None
         self._latest: RecordingStatus | None = None
@@ -168,41 +166,37 @@ class Recording:
         self._is_told = False
         self._owner = os.getpid()
         self._condition_error: BaseException | None = None
-        spawn(self._process)
-        theirs.close()  # else a dead recording would not show as end-of-file
-        self.process_id = self._process.pid
-        self._await_start()
-        self._threads = [threading.Thread(target=self._hear, name="openhsi_shared recording's answers", daemon=True)]
-        if conditions:
-            self._threads.append(
-                threading.Thread(target=self._watch_conditions, name="openhsi_shared until", daemon=True)
-            )
-        for thread in self._threads:
-            thread.start()
+        self._child = Child(run_recording, (payload, plan), name="recording", logger=logger)
+        self.process_id = self._child.pid
+        try:
+            self._await_start()
+            self._start_threads()
+        except BaseException:  # Ctrl-C: no one is left to stop it, so it must see that we are gone
+            self._child.hang_up()
+            raise
         finish_at_exit(self)
 
     def _await_start(self) -> None:
-        try:
-            answer = self._receive()
-        except (EOFError, OSError):
-            self._process.join()
-            raise RecordingError(
-                f"the recording's process died while starting, exit code {self._process.exitcode}"
-            ) from None
-        except BaseException:  # Ctrl-C: nobody is left to stop it, so it must see that we are gone
-            self._connection.close()
-            raise
-        if isinstance(answer, Started):
-            self.camera, self.dc_shape = answer
-            return
-        self._process.join()
-        raise _error_of(answer)
+        answer = self._child.first_message(RecordingError)
+        if not isinstance(answer, Started):
+            self._child.join()
+            raise _error_of(answer)
+        self.camera, self.dc_shape = answer
 
-    def _receive(self) -> Any:
-        """The next answer; what the recording logs is logged here, where the user sees it."""
-        while isinstance(answer := self._connection.recv(), Log):
-            logger.log(answer.level, "recording: %s", answer.text)
-        return answer
+    def _start_threads(self) -> None:
+        GuardedThread(
+            self._hear,
+            name="recording's answers",
+            failure="the recording is not heard any more, and ends",
+            on_failure=self._end_unheard,
+        ).start()
+        if self._conditions:
+            GuardedThread(
+                self._watch_conditions,
+                name="until",
+                failure="what is to stop the recording has failed, and it ends",
+                on_failure=self._end_by_condition,
+            ).start()
 
     # ---- what users call ----
 
@@ -212,8 +206,7 @@ class Recording:
         with self._changed:
             if self._ended is None:
                 self._latest = None
-                with suppress(OSError):
-                    self._connection.send(Ask())
+                self._child.send(Ask())
                 self._changed.wait_for(lambda: self._latest is not None or self._ended is not None, 5.0)
             if self._latest is None:
                 raise RecordingError("the recording does not answer") from (self._ended and self._ended.error)
@@ -239,8 +232,7 @@ class Recording:
         """Ask it to end in good order, and to save the unfinished cube as well. Does not block; twice is once."""
         if not self._stop_sent and os.getpid() == self._owner:
             self._stop_sent = True
-            with suppress(OSError):
-                self._connection.send(StopNow())
+            self._child.send(StopNow())
 
     def view(self, *, open_browser: bool = True, port: int = 0) -> "LivePage":
         """Open the live page in a browser, fed by a process of its own, and return its handle at once.
@@ -328,7 +320,7 @@ class Recording:
                     with suppress(RecordingError):
                         self._show(bar, self.status())
         if self._ended is not None:
-            self._process.join()
+            self._child.join()
             forget(self)
 
     @staticmethod
@@ -342,37 +334,39 @@ class Recording:
         bar.update(status.lines + status.lines_lost - bar.n)
 
     def _hear(self) -> None:
-        while True:
-            try:
-                answer = self._receive()
-            except (EOFError, OSError):
-                self._process.join()
-                code = self._process.exitcode
-                answer = Ended(
-                    None,
-                    RecordingError(f"the recording's process died, exit code {code}; its writer saves what there was"),
-                    "",
-                )
-            with self._changed:
-                if isinstance(answer, RecordingStatus):
-                    self._latest = answer
-                else:
-                    self._ended, self._latest = answer, answer.status
-                self._changed.notify_all()
-            if self._ended is not None:
+        while self._ended is None:
+            answer = self._child.receive()
+            if answer is GONE:
+                self._child.join()
+                code = self._child.exit_code
+                self._note_end(f"the recording's process died, exit code {code}; its writer saves what there was")
                 return
+            with self._changed:
+                if isinstance(answer, Ended):
+                    self._ended = answer
+                self._latest = answer.status if isinstance(answer, Ended) else answer
+                self._changed.notify_all()
+
+    def _note_end(self, words: str, cause: BaseException | None = None) -> None:
+        error = RecordingError(words)
+        error.__cause__ = cause
+        with self._changed:
+            self._ended, self._latest = Ended(None, error, ""), None
+            self._changed.notify_all()
+
+    def _end_unheard(self, error: BaseException) -> None:
+        self.stop()
+        self._child.hang_up()  # else it would wait for ever to tell how it ended
+        self._note_end("the thread that hears the recording has failed; it was stopped and saves what there was", error)
 
     def _watch_conditions(self) -> None:
-        while self._ended is None:
-            try:
-                if any(condition() for condition in self._conditions):
-                    self.stop()
-                    return
-            except Exception as error:  # noqa: BLE001 - not swallowed: `wait` raises it
-                self._condition_error = error
-                self.stop()
-                return
+        while self._ended is None and not any(condition() for condition in self._conditions):
             time.sleep(POLL_S)
+        self.stop()
+
+    def _end_by_condition(self, error: BaseException) -> None:
+        self._condition_error = error  # raised by `wait`
+        self.stop()
 
 
 def _error_of(ended: Ended) -> BaseException:

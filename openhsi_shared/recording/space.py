@@ -1,16 +1,16 @@
 """Whether the disk is large enough for what is to be recorded."""
 
 import errno
-import logging
 import os
 import shutil
 from pathlib import Path
 
 from openhsi_shared.errors import SaveError
+from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["check_space", "minutes_left"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 def check_space(directory: Path, cube_bytes: int, n_cubes: int | None, bytes_per_s: float) -> None:

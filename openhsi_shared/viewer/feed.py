@@ -1,10 +1,9 @@
 """What all browsers of one page share: one tap, the last lines, and what was said at the door.
 
-Two threads fill it: the eyes look into the slots ten times a second, the ears ask at the door twice a second, which may
-take its time. Neither can hold up the other, nor the recording.
+Two threads fill it: the sampling thread looks into the slots ten times a second, the status thread asks at the door
+twice a second, which may take its time. Neither can hold up the other, nor the recording.
 """
 
-import logging
 import threading
 import time
 from collections import deque
@@ -18,12 +17,14 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.tap import LineName, SlotExport, Tap
 from openhsi_shared.errors import RecordingError
 from openhsi_shared.processes.control_socket import request
+from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.viewer.history import History, colours_of
 
 __all__ = ["Feed", "LineFacts", "Moment"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 LOOK_S = 0.1
 ASK_S = 0.5
@@ -81,8 +82,7 @@ class Feed:
         self.history = History(N_HISTORY, n_cross, len(self._bands))
         self.glance: Mapping[str, Any] = {}
         """The last words from the door."""
-        self.state = "running"
-        """Or "ending", "ended", "silent" (does not answer), "died"."""
+        self._state, self._has_failed = "running", False
         self.newest: LineName | None = None
         """The last line in `history`."""
         self.newest_monotonic_ns = 0
@@ -95,16 +95,26 @@ class Feed:
         self._closing = threading.Event()
         self._closing_tap = threading.Lock()
         self._threads = [
-            threading.Thread(target=target, name=f"openhsi_shared viewer's {name}", daemon=True)
-            for name, target in (("eyes", self._watch), ("ears", self._listen))
+            GuardedThread(
+                target,
+                name=f"viewer's {name}",
+                failure="the live page shows nothing new",
+                on_failure=self._note_failure,
+            )
+            for name, target in (("sampling", self._watch), ("status", self._listen))
         ]
         for thread in self._threads:
             thread.start()
 
     @property
+    def state(self) -> str:
+        """One of "running", "ending", "ended", "silent" (no answer), "died", "failed" (a thread of this feed has)."""
+        return "failed" if self._has_failed else self._state
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing comes any more."""
-        return self.state in ("ended", "died")
+        return self.state in ("ended", "died", "failed")
 
     def close(self) -> None:
         """Let go of the memory and the door; twice is once."""
@@ -130,7 +140,7 @@ class Feed:
 
     def stop(self) -> None:
         """Ask the recording to end in good order. Does not block; how it goes is seen in `state`."""
-        threading.Thread(target=self._ask_to_stop, name="openhsi_shared viewer's stop", daemon=True).start()
+        GuardedThread(self._ask_to_stop, name="viewer's stop", failure="the recording was not asked to stop").start()
 
     def _ask_to_stop(self) -> None:
         try:
@@ -141,7 +151,10 @@ class Feed:
         if "error" in words:
             logger.warning("the recording cannot be stopped from here: %s", words["error"])
 
-    # ---- the ears ----
+    def _note_failure(self, _: BaseException) -> None:
+        self._has_failed = True  # the page says so, and ends when no browser looks at it any more
+
+    # ---- the status thread ----
 
     def _listen(self) -> None:
         while not self.is_over:
@@ -154,17 +167,17 @@ class Feed:
             words, _ = request(self.door, "glance")
         except (OSError, ValueError) as error:
             if not self.door.exists():  # the owner takes it away before he shuts it
-                self.state = "ended"
+                self._state = "ended"
             else:
-                self.state = "died" if isinstance(error, ConnectionRefusedError) else "silent"
+                self._state = "died" if isinstance(error, ConnectionRefusedError) else "silent"
         else:
             if "error" in words:
-                self.state = "ended"
+                self._state = "ended"
                 return
             self.glance = words
-            self.state = words["phase"]
+            self._state = words["phase"]
 
-    # ---- the eyes ----
+    # ---- the sampling thread ----
 
     def _watch(self) -> None:
         while not self._closing.wait(LOOK_S):

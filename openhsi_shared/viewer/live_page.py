@@ -1,25 +1,25 @@
 """The live page as its owner has it: a handle to the process that serves it."""
 
-import logging
 import os
 import signal
 import sys
 import threading
 import time
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
 from openhsi_shared.errors import OpenHSIError, ViewerError
+from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import Log, forward_logs
-from openhsi_shared.processes.spawning import SPAWN, become_service, spawn
+from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.spawning import become_service
+from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.viewer.server import PageSocket, serve
 
 __all__ = ["LivePage"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 CLOSE_S = 2.0
 LAST_WORDS_S = 0.6
@@ -46,36 +46,31 @@ class LivePage:
         `door` is where the recording answers. `open_browser`: if there is a screen, and this is no notebook. `port` 0
         is any that is free. ArgumentError if `port` is taken. What goes wrong later is logged.
         """
-        self._connection, theirs = SPAWN.Pipe()
         with PageSocket(port) as listening:
             self.url = listening.url
             """What to open in a browser on this machine; nobody else can guess it."""
-            self._process = SPAWN.Process(
-                target=_serve_page,
-                args=(door, listening, theirs, os.getpid()),
-                name="openhsi_shared live page",
-                daemon=True,  # the interpreter does not wait for those who look
-            )
-            spawn(self._process)
-        theirs.close()  # else a dead page would not show as end-of-file
-        self.process_id = self._process.pid
+            # a daemon: the interpreter does not wait for those who look
+            self._child = Child(_serve_page, (door, listening), name="live page", logger=logger, daemon=True)
+        self.process_id = self._child.pid
         self._closing, self._is_closed = threading.Lock(), False
-        threading.Thread(target=_hear, args=(self._connection,), name="openhsi_shared live page", daemon=True).start()
+        GuardedThread(_hear, self._child, name="live page", failure="the live page is not heard any more").start()
         if open_browser and _has_screen() and not _is_notebook():
-            threading.Thread(target=_open_browser, args=(self.url,), daemon=True).start()
+            GuardedThread(
+                _open_browser, self.url, name="browser", failure=f"no browser can be opened for {self.url}"
+            ).start()
 
     @property
     def is_open(self) -> bool:
         """Whether it can be looked at."""
-        return self._process.is_alive()
+        return self._child.exit_code is None
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until it has ended, which it does by itself; False after `timeout` seconds.
 
         Raises ViewerError if its process was killed, or died. What is recorded goes on.
         """
-        self._process.join(timeout)
-        code = self._process.exitcode
+        self._child.join(timeout)
+        code = self._child.exit_code
         if code and not self._is_closed:
             raise ViewerError(f"the live page {self.url} died with exit code {code}; open another one: view()")
         return code is not None
@@ -84,12 +79,8 @@ class LivePage:
         """End it; blocks for less than a second. Twice is once."""
         with self._closing:
             self._is_closed = True
-            if self._process.is_alive():
-                self._process.terminate()
-                self._process.join(CLOSE_S)
-            if self._process.is_alive():  # stopped, perhaps
-                self._process.kill()
-                self._process.join()
+            self._child.terminate()
+            self._child.end(CLOSE_S)
 
     def __enter__(self) -> Self:
         return self
@@ -105,14 +96,12 @@ class LivePage:
         return f'<iframe src="{self.url}" width="100%" height="820" style="border:0"></iframe><br>{link}'
 
 
-def _hear(connection: Connection) -> None:
-    while True:
-        try:
-            message = connection.recv()
-        except (EOFError, OSError):
-            return
-        if isinstance(message, Log):
-            logger.log(message.level, "live page: %s", message.text)
+def _hear(child: Child) -> None:
+    """Log what it logs, until it has ended."""
+    while child.receive() is not GONE:
+        continue
+    child.join()
+    child.close()
 
 
 def _open_browser(url: str) -> None:
@@ -133,11 +122,10 @@ def _is_notebook() -> bool:
 # ---- in the page's own ---------------------------------------------------------------
 
 
-def _serve_page(door: Path, listening: PageSocket, connection: Connection, owner_id: int) -> None:
+def _serve_page(parent: Parent, door: Path, listening: PageSocket) -> None:
     """Serve until it is time to end: a child's life."""
     become_service(NICENESS, in_background=True)
-    parent = Parent(connection, owner_id)
-    forward_logs(connection, parent.tell)
+    forward_logs(parent)
     from openhsi_shared.viewer.feed import Feed
     from openhsi_shared.viewer.page import Page
 

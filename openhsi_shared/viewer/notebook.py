@@ -5,7 +5,6 @@ and a notebook far away works as one at hand. The lines come by a tap, which the
 """
 
 import io
-import logging
 import sys
 import threading
 import time
@@ -17,13 +16,12 @@ from numpy.typing import NDArray
 
 from openhsi_shared.buffers.tap import LineName, SlotExport, Tap
 from openhsi_shared.errors import OpenHSIError, PackageMissing
+from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.viewer.curve import curve_picture
 from openhsi_shared.viewer.history import History, colours_of
 
 __all__ = ["Glance", "LiveCell"]
-
-logger = logging.getLogger(__name__)
 
 PERIOD_S = 0.25
 SHARE = 4.0
@@ -75,7 +73,9 @@ class LiveCell:
         """How often something new was shown."""
         self._shown_in: Any = None
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="openhsi_shared live cell", daemon=True)
+        self._thread = GuardedThread(
+            self._run, name="live cell", failure="the live cell ends", on_failure=self._show_failure
+        )
         self._thread.start()
 
     def _make_widgets(self, widgets: Any, n_cross: int) -> None:
@@ -137,11 +137,11 @@ class LiveCell:
                 pause = max(PERIOD_S, SHARE * (time.monotonic() - begun))
             else:
                 self._update()  # what came last
-        except Exception as error:  # not swallowed: it stands in the cell, too
-            logger.warning("the live cell ends: %s", error, exc_info=True)
-            self.counters.value = f"ended: {_text(str(error))}"
         finally:
             self._tap.close()
+
+    def _show_failure(self, error: BaseException) -> None:
+        self.counters.value = f"ended: {_text(str(error))}"
 
     def _update(self) -> bool:
         """Show what is new; true if nothing comes any more."""

@@ -4,7 +4,6 @@ The viewer copies the newest frame out of the ring whenever it has shown the one
 he waits for nobody and tells nobody, and frames that come too fast for the screen are not shown.
 """
 
-import logging
 import math
 import numbers
 import operator
@@ -15,21 +14,22 @@ import threading
 import time
 import traceback
 import webbrowser
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from openhsi_shared.buffers.ring import SharedRing
 from openhsi_shared.errors import ArgumentError, OpenHSIError, ViewerError
+from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import Log, forward_logs
-from openhsi_shared.processes.spawning import SPAWN, become_service, spawn
+from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.spawning import become_service
+from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.viewer.ring_messages import DataIndexes, Initialize, Ready, Saved, Shutdown
 from openhsi_shared.viewer.server import PageSocket
 
 __all__ = ["Backend", "Viewer"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 Backend = Literal["browser", "matplotlib"]
 START_S = 60.0
@@ -79,28 +79,26 @@ class Viewer:
         self.url: str | None = None
         """What to open in a browser on this machine; nobody else can guess it. None: it is a window."""
         self._about, self._failure = about, ""
+        self._cause: BaseException | None = None
         self._is_up, self._closing = threading.Event(), threading.Lock()
         self._is_asked_to_end = False
         listening = PageSocket(port) if backend == "browser" else None
-        self._connection, theirs = SPAWN.Pipe()
-        self._process = SPAWN.Process(
-            target=_view,
-            args=(ring, about, listening, theirs, os.getpid()),
-            name=f"openhsi_shared viewer of {about.buffer_name}",
-            daemon=True,  # the interpreter does not wait for those who look
-        )
         try:
             if listening is not None:
                 self.url = listening.url
-            spawn(self._process)
+            # a daemon: the interpreter does not wait for those who look
+            self._child = Child(_view, (ring, about, listening), name="viewer", logger=logger, daemon=True)
         finally:
-            theirs.close()  # else a dead viewer would not show as end-of-file
             if listening is not None:
                 listening.close()
-        self._ears = threading.Thread(target=self._hear, name="openhsi_shared viewer", daemon=True)
-        self._ears.start()
+        self._listener = GuardedThread(
+            self._hear, name="viewer", failure="the viewer is not heard any more", on_failure=self._end_unheard
+        )
+        self._listener.start()
         if self.url is not None and open_browser and _has_screen():
-            threading.Thread(target=webbrowser.open, args=(self.url,), daemon=True).start()
+            GuardedThread(
+                webbrowser.open, self.url, name="browser", failure=f"no browser can be opened for {self.url}"
+            ).start()
 
     @property
     def is_open(self) -> bool:
@@ -110,7 +108,7 @@ class Viewer:
     @property
     def process_id(self) -> int | None:
         """Of its process."""
-        return self._process.pid
+        return self._child.pid
 
     def wait_ready(self, patience_s: float = START_S) -> Self:
         """Block until it shows what comes; ViewerError if it failed, or is not there after `patience_s`."""
@@ -121,30 +119,24 @@ class Viewer:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until it has ended; False after `timeout` seconds. ViewerError, with the reason, if it died."""
-        self._ears.join(timeout)
+        self._listener.join(timeout)
         self._raise_failure()
-        return not self._ears.is_alive()
+        return not self._listener.is_alive()
 
     def _raise_failure(self) -> None:
         if self.state == "died":
-            raise ViewerError(self._failure)
+            raise ViewerError(self._failure) from self._cause
 
     def close(self) -> None:
         """End it; blocks until it has, for a fraction of a second. Twice is once. Never raises what it died of."""
         with self._closing:
             self._is_asked_to_end = True
             if self.state == "open":
-                try:
-                    self._connection.send(Shutdown())
-                except OSError:
-                    logger.debug("the viewer was gone before it was closed")
-                self._ears.join(CLOSE_S)
-            if self._ears.is_alive():
-                self._process.terminate()
-                self._ears.join(CLOSE_S)
-            if self._ears.is_alive():  # stopped, perhaps
-                self._process.kill()
-                self._ears.join()
+                self._child.send(Shutdown())
+                self._child.join(CLOSE_S)
+            self._child.terminate()
+            self._child.end(CLOSE_S)
+            self._listener.join(CLOSE_S)
 
     def __enter__(self) -> Self:
         return self
@@ -163,26 +155,29 @@ class Viewer:
     def _hear(self) -> None:
         """Listen until it has ended, and know how."""
         last: Any = None
-        while True:
-            try:
-                last = self._connection.recv()
-            except (EOFError, OSError):
-                break
-            if isinstance(last, Log):
-                logger.log(last.level, "viewer: %s", last.text)
-            elif isinstance(last, Ready):
+        while (message := self._child.receive()) is not GONE:
+            last = message
+            if isinstance(last, Ready):
                 self.state = "open"
                 self._is_up.set()
             elif isinstance(last, DataIndexes):
                 self.shown = last
             elif isinstance(last, Saved):
                 self.saved.append(last.path)
-        self._process.join()
-        self._connection.close()
+        self._child.join()
         if isinstance(last, Shutdown):
             failure = last.reason if last.is_failure else ""
         else:
-            failure = "" if self._is_asked_to_end else f"exit code {self._process.exitcode}"
+            failure = "" if self._is_asked_to_end else f"exit code {self._child.exit_code}"
+        self._end(failure)
+
+    def _end_unheard(self, error: BaseException) -> None:
+        self._cause = error
+        self._child.end()
+        self._end(f"the thread that hears it has failed: {error}")
+
+    def _end(self, failure: str) -> None:
+        self._child.close()
         if failure:
             self._failure = f"the viewer of {self._about.buffer_name!r} died, the ring goes on: {failure}"
             logger.error("%s", self._failure)
@@ -226,13 +221,10 @@ def _has_screen() -> bool:
 # ---- in the viewer's -----------------------------------------------------------------
 
 
-def _view(
-    ring: SharedRing, about: Initialize, listening: PageSocket | None, connection: Connection, owner_id: int
-) -> None:
+def _view(parent: Parent, ring: SharedRing, about: Initialize, listening: PageSocket | None) -> None:
     """Show frames until it is time to end: a child's life."""
     become_service(NICENESS, in_background=True)
-    parent = Parent(connection, owner_id)
-    forward_logs(connection, parent.tell)
+    forward_logs(parent)
     from openhsi_shared.viewer.ring_frames import Looker
 
     end = _End(ring, parent)

@@ -102,8 +102,15 @@ def serve(
         server = BaseServer(IOLoop.current(), application, http)
         server.start()
 
+        failures: list[Exception] = []
+
         def look() -> None:
-            if is_over is not None and is_over(sum(session.connection_count for session in server.get_sessions())):
+            try:
+                is_at_end = is_over is not None and is_over(sum(s.connection_count for s in server.get_sessions()))
+            except Exception as error:  # noqa: BLE001 - raised below: else nobody would ever end this server
+                failures.append(error)
+                is_at_end = True
+            if is_at_end:
                 loop.call_soon(loop.stop)
 
         watch = PeriodicCallback(look, LOOK_MS)
@@ -117,6 +124,8 @@ def serve(
             server.stop()
             http.stop()
             _let_go(loop)
+        if failures:
+            raise failures[0]
 
 
 def _let_go(loop: Any) -> None:

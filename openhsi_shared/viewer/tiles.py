@@ -22,6 +22,7 @@ BADGES = {
     "ended": ("ENDED", GREY),
     "silent": ("NO ANSWER", BAD),
     "died": ("DIED", BAD),
+    "failed": ("PAGE FAILED", BAD),
 }
 
 
@@ -120,6 +121,7 @@ def head(state: str, about: Mapping[str, Any], words: Mapping[str, Any]) -> str:
         "ended": f" · {words.get('lines', 0):,} lines, {words.get('lines_lost', 0):,} lost",
         "died": " · its process is gone; its writer saves what there was",
         "silent": " · it does not answer",
+        "failed": " · what is shown is old: open another page; the recording is not touched by this",
     }.get(state, "")
     ended_by = f" · {words['ended_by']}" if words.get("ended_by") else ""
     exposure = about["settings"].get("exposure_ms")

@@ -1,27 +1,27 @@
 """Cubes that are rescued at the end although no writer is left: by a new one, or else by this process itself."""
 
-import logging
 from collections.abc import Collection, Sequence
 
 from openhsi_shared.buffers.slot_memory import Word
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import OpenHSIError, SaveError
+from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.writer.messages import CubeKind, Label
 from openhsi_shared.writer.slot_cubes import cube_in, make_ready, rescue_directories, slots_to_rescue
 from openhsi_shared.writer.writer_process import WriterProcess
 
 __all__ = ["hang_up", "rescue"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
-def hang_up(links: Sequence[WriterProcess]) -> bool:
-    """Let writers believe that we have died, and wait until they have ended. Whether one has rescued what there is."""
-    for link in links:
-        link.connection.close()
-    for link in links:
-        link.process.join()
-    return any(link.process.exitcode == 0 for link in links)
+def hang_up(writers: Sequence[WriterProcess]) -> bool:
+    """Let writers believe that this process has died, and block until they have ended. Whether one rescued the rest."""
+    for writer in writers:
+        writer.child.hang_up()
+    for writer in writers:
+        writer.child.join()
+    return any(writer.child.exit_code == 0 for writer in writers)
 
 
 def rescue(
@@ -41,17 +41,17 @@ def rescue(
 
 def _another_writer_does(slots: SlotOwner, kind: CubeKind) -> bool:
     logger.warning("no writer is left: another one is started, for the cubes that are still in memory")
-    link, has_done = None, False
+    writer, has_done = None, False
     try:
-        link = WriterProcess.start(slots, kind, None)
-        link.wait_until_ready()
-        has_done = hang_up([link])
+        writer = WriterProcess(slots, kind)
+        writer.wait_until_ready()
+        has_done = hang_up([writer])
         if not has_done:
-            logger.error("the new writer died, exit code %s", link.process.exitcode)
+            logger.error("the new writer died, exit code %s", writer.child.exit_code)
     except (OpenHSIError, OSError, RuntimeError) as error:  # whatever the system says to one more process
         logger.error("%s", error)
-    if link is not None:  # after Ctrl-C it is left alone: it goes on
-        link.end()
+    if writer is not None:  # after Ctrl-C it is left alone: it goes on
+        writer.end()
     return has_done
 
 

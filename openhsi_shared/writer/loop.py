@@ -32,10 +32,9 @@ STUCK_S = 60.0
 
 
 def run_writer(
+    parent: Parent,
     memory: SlotMemory,
     kind: CubeKind,
-    connection: Connection,
-    parent_id: int,
     beats: Any,
     alive: Connection,
     predecessor: Connection | None,
@@ -47,8 +46,7 @@ def run_writer(
     """
     become_service(niceness=5, in_background=True)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the machine goes down: the parent dies first, then we finish
-    parent = Parent(connection, parent_id)
-    forward_logs(connection, parent.tell)
+    forward_logs(parent)
     scribe = _WriterLoop(SlotView.of(memory), kind, parent, beats)
     parent.tell(Ready())  # it may be dead already, with cubes behind it: go on all the same
     prepared = False

@@ -35,6 +35,9 @@ class FakeKeeper:
         with self.changed:
             return len(self.pending)
 
+    def raise_failure(self):
+        """It never fails."""
+
     def save(self, slot):
         """Take a full slot."""
         self.slots.save(slot)

@@ -34,8 +34,8 @@ def _camera(**keywords):
 
 
 def _are_ready(cam) -> bool:
-    links = cam._engine.writer._links
-    return bool(links) and all(link.is_ready for link in links)
+    writers = cam._engine.writer._writers.all
+    return bool(writers) and all(writer.is_ready for writer in writers)
 
 
 def _writers() -> list[psutil.Process]:
