@@ -26,6 +26,7 @@ __all__ = [
     "Cube",
     "Variable",
     "attribute_value",
+    "check_affixes",
     "coordinates",
     "cube_stem",
     "datacube_attributes",
@@ -164,14 +165,8 @@ def day_folder(time_ns: int) -> str:
     return _moment(time_ns).strftime("%Y_%m_%d")
 
 
-def cube_stem(time_ns: int, prefix: str = "", suffix: str = "") -> str:
-    """Name of a cube whose first line was taken at `time_ns`, without its ending.
-
-    ArgumentError if prefix or suffix hold what a file's name cannot.
-
-    >>> cube_stem(1_700_000_000_123_456_789, prefix="sea_")
-    'sea_2023_11_14-22_13_20_123456'
-    """
+def check_affixes(prefix: Any, suffix: Any) -> None:
+    """Raise ArgumentError if prefix or suffix hold what a file's name cannot."""
     n_bytes = 0
     for what, text in (("prefix", prefix), ("suffix", suffix)):
         if not isinstance(text, str):
@@ -190,6 +185,17 @@ def cube_stem(time_ns: int, prefix: str = "", suffix: str = "") -> str:
         )
     if prefix.startswith("."):
         raise ArgumentError(f"prefix {prefix!r} would hide the file: it must not begin with a dot")
+
+
+def cube_stem(time_ns: int, prefix: str = "", suffix: str = "") -> str:
+    """Name of a cube whose first line was taken at `time_ns`, without its ending.
+
+    ArgumentError if prefix or suffix hold what a file's name cannot.
+
+    >>> cube_stem(1_700_000_000_123_456_789, prefix="sea_")
+    'sea_2023_11_14-22_13_20_123456'
+    """
+    check_affixes(prefix, suffix)
     return f"{prefix}{_moment(time_ns).strftime('%Y_%m_%d-%H_%M_%S_%f')}{suffix}"
 
 

@@ -29,6 +29,7 @@ from openhsi_shared.levels import LevelPlan, Transforms, check_functions, quanti
 from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.settings import CameraSettings
 from openhsi_shared.writer.handle import SaveHandle
+from openhsi_shared.writer.save_request import SaveRequest
 
 __all__ = ["ProcessDatacube", "ProcessRawDatacube"]
 
@@ -248,11 +249,11 @@ class ProcessRawDatacube(DriverCamera):
             if name not in dropped and not name.startswith("source_")
         }
 
-    def save_with(self, attributes: Mapping[str, Any], *where: Any, **how: Any) -> SaveHandle:
+    def save_with(self, attributes: Mapping[str, Any], request: SaveRequest) -> SaveHandle:
         """`save`, which tells from which cube this one was made."""
         found = self._source_attributes if self._source_is_ours else {}
         told = {f"source_{name}": found[name] for name in OF_THE_RECORDING if name in found}
-        return super().save_with({**told, "source_file": self.source_path.name, **attributes}, *where, **how)
+        return super().save_with({**told, "source_file": self.source_path.name, **attributes}, request)
 
 
 class ProcessDatacube(ProcessRawDatacube):

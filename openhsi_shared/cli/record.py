@@ -119,10 +119,13 @@ def record(context: click.Context, /, **given: Any) -> None:
 def _start(given: dict[str, Any]) -> "Recording":
     """Start to record. Ctrl-C while the camera comes up ends the program."""
     from openhsi_shared.cameras import camera_class
-    from openhsi_shared.recording.run import record as start
+    from openhsi_shared.recording.plan import RecordingPlan
+    from openhsi_shared.recording.run import Recording
 
     try:
-        return start(camera_class(given["camera"]), given["out"], **_keywords(given))
+        keywords = _keywords(given)
+        progress = keywords.pop("progress", True)
+        return Recording(RecordingPlan.of(camera_class(given["camera"]), given["out"], **keywords), progress=progress)
     except KeyboardInterrupt:
         click.echo("Interrupted before the first line: nothing was recorded.", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
@@ -140,7 +143,7 @@ def _view(run: "Recording") -> "LivePage | None":
 
 
 def _keywords(given: dict[str, Any]) -> dict[str, Any]:
-    """Turn what was given on the command line into the keywords of `record()`."""
+    """Turn what was given on the command line into the keywords of a plan."""
     camera, rate = given["camera"], given["rate"]
     context = click.get_current_context()
     is_paced = context.get_parameter_source("rate") is not click.core.ParameterSource.DEFAULT

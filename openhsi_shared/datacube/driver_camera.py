@@ -24,6 +24,7 @@ from openhsi_shared.errors import ArgumentError, OpenHSIError, SettingsError
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.writer.handle import SaveHandle
+from openhsi_shared.writer.save_request import SaveRequest
 
 __all__ = ["DriverCamera"]
 
@@ -96,10 +97,10 @@ class DriverCamera(SharedOpenHSI):
     def _temperature(self) -> float:
         return self._watch.celsius if self._watch is not None else float("nan")
 
-    def save_with(self, attributes: Mapping[str, Any], *where: Any, **how: Any) -> SaveHandle:
+    def save_with(self, attributes: Mapping[str, Any], request: SaveRequest) -> SaveHandle:
         """`save`, with what the driver tells of the camera."""
         told: Mapping[str, Any] = self._driver.provenance() if isinstance(self._driver, HasProvenance) else {}
-        return super().save_with({**told, **attributes}, *where, **how)
+        return super().save_with({**told, **attributes}, request)
 
     def _tell_exposure(self) -> None:
         """Nothing: the driver was opened with it."""

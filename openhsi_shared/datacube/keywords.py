@@ -17,7 +17,7 @@ from openhsi_shared.levels import check_functions, check_level
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.settings import CameraSettings, nearest_name, read_settings
 
-__all__ = ["Wanted", "read_keywords"]
+__all__ = ["Wanted", "check_size", "read_keywords"]
 
 OPTIONS = {field.name for field in dataclasses.fields(SaveOptions)}
 OF_THE_CUBE = {
@@ -81,7 +81,7 @@ def read_keywords(
     if cal_path and pkl_path:
         raise ArgumentError(f"cal_path={cal_path!r} and pkl_path={pkl_path!r} are two names of the same: give one")
     of_the_cube["cal_path"] = cal_path = cal_path or pkl_path
-    SlotLayout(n_slots=options.n_buffers, n_lines=of_the_cube["n_lines"], line_shape=(1, 1), dtype="uint8")
+    check_size(of_the_cube["n_lines"], options.n_buffers)
     check_level(of_the_cube["processing_lvl"])
     if of_the_cube.get("custom_tfms") is not None:
         check_functions(of_the_cube["custom_tfms"])
@@ -95,6 +95,11 @@ def read_keywords(
         calibration=read_calibration(cal_path),
         calibration_sha256=hashlib.sha256(Path(cal_path).read_bytes()).hexdigest() if cal_path else "",
     )
+
+
+def check_size(n_lines: int, n_buffers: int) -> None:
+    """Raise ArgumentError unless there can be `n_buffers` slots of `n_lines` lines."""
+    SlotLayout(n_slots=n_buffers, n_lines=n_lines, line_shape=(1, 1), dtype="uint8")
 
 
 def _check_frame(settings: CameraSettings) -> None:

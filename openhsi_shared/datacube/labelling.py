@@ -1,15 +1,14 @@
 """Labels of cubes: where and how each is to be saved, and what its file says of how it came about."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from openhsi_shared.dataset import cube_stem
-from openhsi_shared.errors import ArgumentError, SettingsError
+from openhsi_shared.errors import SettingsError
 from openhsi_shared.settings import CameraSettings, read_json
 from openhsi_shared.writer.messages import Label
+from openhsi_shared.writer.save_request import SaveRequest
 
 __all__ = ["Labeller"]
 
@@ -32,34 +31,16 @@ class Labeller:
         self,
         settings: CameraSettings,
         attributes: Mapping[str, Any],
-        save_dir: str | Path,
-        preconfig_meta_path: str | Path | None = None,
-        prefix: str = "",
-        suffix: str = "",
-        old_style: bool = True,
-        savefig: bool = True,
+        request: SaveRequest,
     ) -> Label:
-        """From the arguments of `save`. ArgumentError or SettingsError for what cannot be used."""
-        if not isinstance(save_dir, str | Path) or not str(save_dir):
-            raise ArgumentError(f"save_dir must be a directory, got {save_dir!r}")
-        directory = os.path.abspath(save_dir)  # noqa: PTH100 - four times as fast as that of Path
-        metadata = self._read_metadata(preconfig_meta_path)
-        how = (directory, prefix, suffix, bool(old_style), bool(savefig), dict(attributes))
+        """What travels to the writer. SettingsError for metadata that cannot be read."""
+        metadata = self._read_metadata(request.preconfig_meta_path)
+        how = (request, dict(attributes))
         if self._last is not None:
             (last_settings, last_metadata, last_how), label = self._last
             if last_settings is settings and last_metadata is metadata and last_how == how:
                 return label
-        if prefix != "" or suffix != "":
-            cube_stem(0, prefix, suffix)  # refuses what cannot be a name
-        label = Label(
-            directory=directory,
-            prefix=prefix,
-            suffix=suffix,
-            old_style=bool(old_style),
-            savefig=bool(savefig),
-            metadata=metadata,
-            attributes={**self._provenance(settings), **attributes},
-        )
+        label = request.label(metadata, {**self._provenance(settings), **attributes})
         self._last = (settings, metadata, how), label
         return label
 

@@ -28,6 +28,7 @@ from openhsi_shared.processes.spawning import interrupt_deferred
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.settings import SettingsMapping
 from openhsi_shared.writer.handle import SaveHandle
+from openhsi_shared.writer.save_request import SaveRequest
 
 if TYPE_CHECKING:
     from openhsi_shared.viewer.live_page import LivePage
@@ -251,11 +252,11 @@ class SharedDataCube(Transforming):
         attributes. Raises NothingToSave, or SettingsError for metadata that cannot be read. A directory that cannot be
         written is told by the handle.
         """
-        return self.save_with({}, save_dir, preconfig_meta_path, prefix, suffix, old_style, savefig)
+        return self.save_with({}, SaveRequest(save_dir, preconfig_meta_path, prefix, suffix, old_style, savefig))
 
-    def save_with(self, attributes: Mapping[str, Any], *where: Any, **how: Any) -> SaveHandle:
+    def save_with(self, attributes: Mapping[str, Any], request: SaveRequest) -> SaveHandle:
         """`save`, with more attributes for the file."""
-        label = self._labeller.label(self.settings.model, attributes, *where, **how)
+        label = self._labeller.label(self.settings.model, attributes, request)
         self._swap_waits = True
         try:
             with self._put_lock, interrupt_deferred():  # a cube that is closed must reach the writer
@@ -265,7 +266,11 @@ class SharedDataCube(Transforming):
 
     def will_save_to(self, *where: Any, **how: Any) -> None:
         """Say where cubes will be saved, with the arguments of `save`, should this process die before it does so."""
-        self._engine.expect(self._labeller.label(self.settings.model, {}, *where, **how))
+        self.will_save(SaveRequest(*where, **how))
+
+    def will_save(self, request: SaveRequest) -> None:
+        """Say with which request cubes will be saved; see `will_save_to`."""
+        self._engine.expect(self._labeller.label(self.settings.model, {}, request))
 
     def show(
         self,

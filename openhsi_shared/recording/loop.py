@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,15 +22,8 @@ from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service, unpack
 from openhsi_shared.processes.supervision import GuardedThread
-from openhsi_shared.recording.messages import (
-    Ask,
-    Ended,
-    RecordingPlan,
-    RecordingStatus,
-    RecordingSummary,
-    Started,
-    StopNow,
-)
+from openhsi_shared.recording.messages import Ask, Ended, RecordingStatus, RecordingSummary, Started, StopNow
+from openhsi_shared.recording.plan import RecordingPlan
 from openhsi_shared.recording.space import check_space, minutes_left
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.pending import KEPT
@@ -39,12 +33,15 @@ __all__ = ["run_recording"]
 logger = safe_logger(__name__)
 
 
-def run_recording(parent: Parent, payload: bytes, plan: RecordingPlan) -> None:
-    """Record until the plan is fulfilled, the source ends, somebody says stop, or the parent dies: a child's life."""
-    become_service(plan.niceness)
-    if plan.cpus and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, plan.cpus)
-    recorder = _RecordingLoop(plan, parent)
+def run_recording(parent: Parent, payload: bytes, niceness: int, cpus: Sequence[int]) -> None:
+    """Record until the plan is fulfilled, the source ends, it is asked to stop, or the parent dies: a child's life.
+
+    `payload` is the plan, packed; niceness and processors are needed before it is unpacked, which imports the camera.
+    """
+    become_service(niceness)
+    if cpus and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cpus)
+    recorder = _RecordingLoop(parent)
     forward_logs(parent)
     signal.signal(signal.SIGTERM, lambda *_: recorder.stop.set())
     try:
@@ -56,8 +53,10 @@ def run_recording(parent: Parent, payload: bytes, plan: RecordingPlan) -> None:
 class _RecordingLoop:
     """The main thread drives the camera; a second one listens to the parent."""
 
-    def __init__(self, plan: RecordingPlan, parent: Parent) -> None:
-        self.plan, self.parent = plan, parent
+    plan: RecordingPlan
+
+    def __init__(self, parent: Parent) -> None:
+        self.parent = parent
         self.stop = threading.Event()
         self.camera: SharedOpenHSI | None = None
         self.visitors: ControlServer | None = None
@@ -69,16 +68,16 @@ class _RecordingLoop:
     # ---- the main thread ----
 
     def record(self, payload: bytes) -> Ended:
-        make_camera, keywords = unpack(payload)
-        camera: SharedOpenHSI = make_camera(**keywords)
+        self.plan = plan = unpack(payload)
+        camera: SharedOpenHSI = plan.camera(**plan.camera_keywords)
         if not isinstance(camera, SharedOpenHSI):
-            raise RecordingError(f"record() needs a camera class such as SharedSimulatedCamera, got {make_camera!r}")
+            raise RecordingError(f"record() needs a camera class such as SharedSimulatedCamera, got {plan.camera!r}")
         self.camera = camera
         try:
             self._check_space(camera)
-            camera.will_save_to(self.plan.save_dir, **self.plan.save_keywords)
+            camera.will_save(plan.request)
             self.visitors = ControlServer(
-                camera, "recording", lambda _: self.plan.save_dir, lambda _: self.status(), self.stop.set
+                camera, "recording", lambda _: plan.save_dir, lambda _: self.status(), self.stop.set
             )
             with _open_door(self.visitors):
                 GuardedThread(
@@ -140,7 +139,7 @@ class _RecordingLoop:
 
     def _save(self, camera: SharedOpenHSI, failure: BaseException | None = None) -> None:
         why = {} if failure is None else {"ended_by": f"{type(failure).__name__}: {failure}"}
-        self.cubes.append(camera.save_with(why, self.plan.save_dir, **self.plan.save_keywords))
+        self.cubes.append(camera.save_with(why, self.plan.request))
 
     def _end(self, camera: SharedOpenHSI, failure: BaseException | None) -> Ended:
         seconds = time.monotonic() - self.begun

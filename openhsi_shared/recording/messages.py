@@ -1,25 +1,12 @@
 """What the user's process and the recording's say to each other."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from openhsi_shared.datacube.status import Status
 
-__all__ = ["Ask", "Ended", "RecordingPlan", "RecordingStatus", "RecordingSummary", "Started", "StopNow"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordingPlan:
-    """What is to be recorded."""
-
-    save_dir: str
-    n_cubes: int | None = None
-    seconds: float | None = None
-    save_keywords: Mapping[str, Any] = field(default_factory=dict)
-    niceness: int = 0
-    cpus: tuple[int, ...] = ()
+__all__ = ["Ask", "Ended", "RecordingStatus", "RecordingSummary", "Started", "StopNow"]
 
 
 @dataclass(frozen=True, kw_only=True)

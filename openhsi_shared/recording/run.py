@@ -1,12 +1,10 @@
 """Record nonstop: `record` starts a recording, `Recording` is the handle to watch, stop and await it."""
 
-import operator
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,15 +19,8 @@ from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import pack
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.loop import run_recording
-from openhsi_shared.recording.messages import (
-    Ask,
-    Ended,
-    RecordingPlan,
-    RecordingStatus,
-    RecordingSummary,
-    Started,
-    StopNow,
-)
+from openhsi_shared.recording.messages import Ask, Ended, RecordingStatus, RecordingSummary, Started, StopNow
+from openhsi_shared.recording.plan import RecordingPlan
 
 if TYPE_CHECKING:
     from openhsi_shared.viewer.live_page import LivePage
@@ -39,7 +30,6 @@ __all__ = ["Recording", "record", "switched_camera"]
 
 logger = safe_logger(__name__)
 
-SAVE_KEYWORDS = ("preconfig_meta_path", "prefix", "suffix", "old_style", "savefig")
 POLL_S = 0.02
 
 
@@ -68,22 +58,19 @@ def record(
     others to the camera. Raises here what the camera's class raises, and SaveError if the directory cannot hold one
     cube.
     """
-    if not callable(camera):
-        raise ArgumentError(f"record() needs a camera class such as SharedSimulatedCamera, got {camera!r}")
-    if not isinstance(save_dir, str | Path) or not str(save_dir):
-        raise ArgumentError(f"save_dir must be a directory, got {save_dir!r}")
-    _check_limit("n_cubes", n_cubes, Integral)
-    _check_limit("seconds", seconds, Real)
-    plan = RecordingPlan(
-        save_dir=str(Path(save_dir).absolute()),
+    plan = RecordingPlan.of(
+        camera,
+        save_dir,
+        n_lines=n_lines,
         n_cubes=n_cubes,
         seconds=seconds,
-        save_keywords={name: keywords.pop(name) for name in SAVE_KEYWORDS if name in keywords},
-        niceness=_niceness(niceness),
-        cpus=_cpus(cpus),
+        n_buffers=n_buffers,
+        when_full=when_full,
+        niceness=niceness,
+        cpus=cpus,
+        **keywords,
     )
-    keywords |= {"n_lines": n_lines, "n_buffers": n_buffers, "when_full": when_full}
-    return Recording(pack((camera, keywords)), plan, _conditions(until, toggle), progress)
+    return Recording(plan, _conditions(until, toggle), progress)
 
 
 def switched_camera(
@@ -111,29 +98,6 @@ def switched_camera(
     return run.wait()
 
 
-def _check_limit(name: str, value: Any, kind: type[Any]) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value > 0):
-        whole = "whole " if kind is Integral else ""
-        raise ArgumentError(f"{name} must be a {whole}number > 0, or None for no limit, got {value!r}")
-
-
-def _niceness(given: Any) -> int:
-    if isinstance(given, bool) or not isinstance(given, int) or not -20 <= given <= 19:
-        raise ArgumentError(f"niceness must be a whole number from -20 (first) to 19 (last), got {given!r}")
-    return given
-
-
-def _cpus(given: Any) -> tuple[int, ...]:
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    try:
-        cpus = tuple(operator.index(one) for one in given)
-    except TypeError as error:
-        raise ArgumentError(f"cpus must be numbers of processors, got {given!r}") from error
-    if allowed is not None and not allowed.issuperset(cpus):
-        raise ArgumentError(f"cpus must be among those that this process may use, {sorted(allowed)}; got {given!r}")
-    return cpus
-
-
 def _conditions(until: Callable[[], bool] | None, toggle: Any) -> list[Callable[[], bool]]:
     """Functions of which one that is true ends the recording."""
     found = []
@@ -155,8 +119,9 @@ class Recording:
     """
 
     def __init__(
-        self, payload: bytes, plan: RecordingPlan, conditions: Sequence[Callable[[], bool]], progress: bool
+        self, plan: RecordingPlan, conditions: Sequence[Callable[[], bool]] = (), progress: bool = True
     ) -> None:
+        """Start it; blocks until the camera is up. It ends, too, when one of `conditions` is true."""
         self.save_dir = Path(plan.save_dir)
         self._plan, self._progress, self._conditions = plan, progress, conditions
         self._changed = threading.Condition()
@@ -166,7 +131,8 @@ class Recording:
         self._is_told = False
         self._owner = os.getpid()
         self._condition_error: BaseException | None = None
-        self._child = Child(run_recording, (payload, plan), name="recording", logger=logger)
+        args = (pack(plan), plan.niceness, plan.cpus)
+        self._child = Child(run_recording, args, name="recording", logger=logger)
         self.process_id = self._child.pid
         try:
             self._await_start()

@@ -1,0 +1,98 @@
+"""The plan of a recording: all that was asked for, by keywords or by the command line, checked when it is made."""
+
+import dataclasses
+import operator
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Self
+
+from openhsi_shared.datacube.keywords import check_size
+from openhsi_shared.errors import ArgumentError
+from openhsi_shared.save_options import SaveOptions, WhenFull
+from openhsi_shared.writer.save_request import SaveRequest
+
+__all__ = ["RecordingPlan"]
+
+OPTIONS = {item.name for item in dataclasses.fields(SaveOptions)}
+OF_A_SAVE = {item.name for item in dataclasses.fields(SaveRequest)} - {"save_dir"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingPlan:
+    """What is recorded, from which camera, how long, and where to; see `record`. ArgumentError for what cannot be.
+
+    What only the camera can know (its settings, level and own options) is checked by the camera.
+    """
+
+    camera: Callable[..., Any]
+    """A class such as SharedSimulatedCamera."""
+    request: SaveRequest
+    """With which every cube is saved."""
+    n_lines: int = 1024
+    n_cubes: int | None = None
+    """None: no limit."""
+    seconds: float | None = None
+    """None: no limit."""
+    n_buffers: int = 3
+    when_full: WhenFull = "drop"
+    niceness: int = 0
+    """Of the recording's process."""
+    cpus: Sequence[int] = ()
+    """Processors for the recording's process; none: all that this one may use."""
+    camera_options: Mapping[str, Any] = field(default_factory=dict)
+    """All other keywords of the camera."""
+
+    def __post_init__(self) -> None:
+        if not callable(self.camera):
+            raise ArgumentError(f"record() needs a camera class such as SharedSimulatedCamera, got {self.camera!r}")
+        _check_limit("n_cubes", self.n_cubes, Integral)
+        _check_limit("seconds", self.seconds, Real)
+        niceness = self.niceness
+        if isinstance(niceness, bool) or not isinstance(niceness, int) or not -20 <= niceness <= 19:
+            raise ArgumentError(f"niceness must be a whole number from -20 (first) to 19 (last), got {niceness!r}")
+        object.__setattr__(self, "cpus", _checked_cpus(self.cpus))
+        keywords = self.camera_keywords
+        SaveOptions(**{name: value for name, value in keywords.items() if name in OPTIONS})
+        check_size(self.n_lines, self.n_buffers)
+
+    @classmethod
+    def of(cls, camera: Callable[..., Any], save_dir: str | Path, /, **keywords: Any) -> Self:
+        """Make a plan of keywords in one row: those of a plan, those of `save`, and all others for the camera."""
+        of_a_plan = {item.name for item in dataclasses.fields(cls)} - {"camera", "request", "camera_options"}
+        return cls(
+            camera=camera,
+            request=SaveRequest(save_dir, **{name: keywords[name] for name in OF_A_SAVE & keywords.keys()}),
+            **{name: keywords[name] for name in of_a_plan & keywords.keys()},
+            camera_options={name: value for name, value in keywords.items() if name not in of_a_plan | OF_A_SAVE},
+        )
+
+    @property
+    def camera_keywords(self) -> dict[str, Any]:
+        """What the camera is made with."""
+        own = {"n_lines": self.n_lines, "n_buffers": self.n_buffers, "when_full": self.when_full}
+        return {**self.camera_options, **own}
+
+    @property
+    def save_dir(self) -> str:
+        """Directory of the cubes, as an absolute path."""
+        return str(self.request.save_dir)
+
+
+def _check_limit(name: str, value: Any, kind: type[Any]) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value > 0):
+        whole = "whole " if kind is Integral else ""
+        raise ArgumentError(f"{name} must be a {whole}number > 0, or None for no limit, got {value!r}")
+
+
+def _checked_cpus(given: Any) -> tuple[int, ...]:
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    try:
+        cpus = tuple(operator.index(one) for one in given)
+    except TypeError as error:
+        raise ArgumentError(f"cpus must be numbers of processors, got {given!r}") from error
+    if allowed is not None and not allowed.issuperset(cpus):
+        raise ArgumentError(f"cpus must be among those that this process may use, {sorted(allowed)}; got {given!r}")
+    return cpus
