@@ -10,20 +10,24 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES, Column
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.groups import RESERVED_ATTRIBUTES, Group, Variable, check_groups, numbers
 from openhsi_shared.processing_levels import LABELS, LEVELS
 
 __all__ = [
     "ATTRIBUTE_CHECKSUMS",
+    "CONTENTS_CHECKSUMS",
     "FORMAT",
+    "FORMAT_VERSION",
     "TIME_UNITS",
     "Cube",
+    "Group",
     "Variable",
     "attribute_value",
     "check_affixes",
@@ -38,9 +42,12 @@ __all__ = [
 ]
 
 FORMAT = "openhsi_shared"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest version of the format: that of files with groups. Files without groups are of version 1."""
 ATTRIBUTE_CHECKSUMS = "attributes_crc32"
-"""Attribute with the checksums of long ones, as JSON: {name: CRC-32}. There if there are any."""
+"""Attribute with the checksums of others, as JSON: {name: CRC-32}. In groups of all, elsewhere of long ones only."""
+CONTENTS_CHECKSUMS = "contents_crc32"
+"""Attribute of files with groups: the checksum of each variable and group that was written, as JSON: {path: CRC-32}."""
 MOST_BYTES_OF_AFFIXES = 200
 """Of the 255 that a name has: the rest is for the time, for endings, and for a number where a name is taken."""
 TIME_UNITS = "nanoseconds since 1970-01-01T00:00:00Z"
@@ -50,11 +57,9 @@ CUSTOM = "custom_tfms"
 TIME_ATTRIBUTES = {"standard_name": "time", "units": TIME_UNITS, "calendar": "standard"}
 TIME_ATTRIBUTES |= {"units_metadata": "leap_seconds: none"}  # a computer's clock counts none
 
-LABELS_OF_COLUMN: dict[str, dict[str, str]] = {
+LABELS_OF_COLUMN: dict[str, dict[str, str]] = {  # besides name and unit, which come with the column
     "time": {"long_name": "time of the line (UTC)"} | TIME_ATTRIBUTES,
-    "temperature": {"long_name": "camera temperature", "units": "degC"},
-    "frame_id": {"long_name": "the camera's count of frames", "units": "1"},
-    "camera_time_ns": {"long_name": "the camera's own clock", "units": "ns", "comment": "-1: unknown"},
+    "camera_time_ns": {"comment": "-1: unknown"},
     "line_crc32": {
         "long_name": "checksum of the line",
         "units": "1",
@@ -62,8 +67,8 @@ LABELS_OF_COLUMN: dict[str, dict[str, str]] = {
     },
 }
 
-RESERVED = frozenset({"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "coordinates"})
-"""Attributes by which HDF5, netCDF and xarray find their way; so is everything that begins with an underscore."""
+RESERVED = RESERVED_ATTRIBUTES | {"coordinates"}
+"""Attributes that HDF5, netCDF and xarray use for themselves; so is every name that begins with an underscore."""
 
 DEFAULTS = {
     "title": "hyperspectral datacube",
@@ -73,14 +78,6 @@ DEFAULTS = {
     "comment": "line_crc32 holds a checksum of every line",
 }
 """Said of a cube if its user says nothing."""
-
-
-class Variable(NamedTuple):
-    """A small array of the file, and what is said of it."""
-
-    dims: tuple[str, ...]
-    data: NDArray[Any]
-    attributes: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,6 +95,10 @@ class Cube:
     """What belongs to lines, in the order of time, `n_lines` values each. `time_ns` (int64, UTC) must be there; known
     are `frame_id` (int64), `temperature` (float32, celsius or NaN), `camera_time_ns` (int64, -1 = unknown); others are
     written too."""
+    column_descriptions: tuple[Column, ...] = COLUMNS
+    """Unit and long name of columns. One that is not described here has its name as long name, and no unit."""
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    """What is stored beside the cube, by name. Their variables may lie on `y` (lines), `x` and `wavelength`."""
     wavelengths_nm: ArrayLike | None = None
     """Middle of each band, or None where nobody knows."""
     level: int = -1
@@ -125,14 +126,15 @@ class Cube:
         for name, column in self.columns.items():
             if np.shape(column) != (self.n_lines,):
                 raise ArgumentError(f"column {name} has the shape {np.shape(column)}, expected ({self.n_lines},)")
-            if np.asarray(column).dtype.kind not in "biuf":
-                raise ArgumentError(f"column {name} is of {np.asarray(column).dtype}, expected numbers")
+            Column(name, numbers(f"column {name}", column).dtype.str, "1", name)  # raises for a name that is reserved
         if self.wavelengths_nm is not None:
             if np.shape(self.wavelengths_nm) != self.memory.shape[2:]:
                 shape = np.shape(self.wavelengths_nm)
                 raise ArgumentError(f"{shape} wavelengths do not fit {self.memory.shape[2]} bands")
             if np.asarray(self.wavelengths_nm).dtype.kind not in "iuf":
                 raise ArgumentError(f"wavelengths are {np.asarray(self.wavelengths_nm)!r:.60}, expected numbers")
+        dimensions = {"x": self.line_shape[0], "y": self.n_lines, "wavelength": self.line_shape[1]}
+        check_groups(self.groups, dimensions, (*OTHER_VARIABLES, *self.columns))
 
     @property
     def line_shape(self) -> tuple[int, int]:
@@ -222,9 +224,11 @@ def coordinates(cube: Cube) -> dict[str, Variable]:
         labels |= {"description": "middle of the band"}
         variables["wavelength"] = Variable(("wavelength",), np.asarray(cube.wavelengths_nm), labels)
     variables["time"] = time_variable(cube.columns["time_ns"])
+    described = {item.name: {"long_name": item.long_name, "units": item.unit} for item in cube.column_descriptions}
     for name, column in cube.columns.items():
         if name != "time_ns":
-            variables[name] = Variable(("y",), np.asarray(column), LABELS_OF_COLUMN.get(name, {"long_name": name}))
+            labels = described.get(name, {"long_name": name}) | LABELS_OF_COLUMN.get(name, {})
+            variables[name] = Variable(("y",), np.asarray(column), labels)
     return variables
 
 
@@ -321,10 +325,11 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
     times = np.asarray(cube.columns["time_ns"])
     is_custom = cube.attributes.get("level_arithmetic") == CUSTOM
     steps = LEVELS[cube.level].description if cube.level in LEVELS else "processed by the user"
+    version = {"format_version": 2, "format_reads_from": 1} if cube.groups else {"format_version": 1}
     ours: dict[str, Any] = {
         "Conventions": "CF-1.11, ACDD-1.3",
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **version,
         "uuid": cube.uuid,
         "id": cube.uuid,
         "n_lines": cube.n_lines,
@@ -335,7 +340,7 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
         "date_created": _iso(created_ns),
         "history": f"{_iso(created_ns)} written by openhsi_shared",
     }
-    later = {"complete", "durability", ATTRIBUTE_CHECKSUMS}
+    later = {"complete", "durability", "format_reads_from", ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS}
     ours |= user_attributes(cube.attributes, ours.keys() | later)
     return DEFAULTS | user_attributes(cube.metadata, ours.keys() | later) | ours
 

@@ -8,8 +8,7 @@ import numpy as np
 from h5py import h5z
 from numpy.typing import NDArray
 
-from openhsi_shared.files.encoding import crc32_of
-from openhsi_shared.files.image import COLUMN_CHECKSUM
+from openhsi_shared.files.checksums import COLUMN_CHECKSUM, crc32_of
 
 __all__ = ["read_column"]
 

@@ -25,6 +25,7 @@ def html_of(cube: "OpenCube") -> str:
     image, more = None, ""
     try:
         rows += _told(cube)
+        rows += [(f"group {one.path}", ", ".join([*one.variables, *one.groups])) for one in cube.groups.values()]
         if lines.shape and 0 not in lines.shape:
             image = thumbnail(lines, cube.wavelengths_nm)
         more = f"<details><summary>dataset</summary>{cube.dataset._repr_html_()}</details>"

@@ -14,20 +14,12 @@ from numpy.typing import NDArray
 from openhsi_shared.files.image import Layout
 from openhsi_shared.save_options import Compression
 
-__all__ = ["crc32_of", "decompress", "encoder", "little_endian", "shuffled", "unshuffled"]
+__all__ = ["decompress", "encoder", "little_endian", "shuffled", "unshuffled"]
 
 
 def little_endian(line: NDArray[Any]) -> NDArray[Any]:
     """Return the line in C order, little-endian, as it is in the file; without a copy if it is so already."""
     return np.ascontiguousarray(line, line.dtype.newbyteorder("<"))
-
-
-def crc32_of(line: NDArray[Any]) -> int:
-    """Checksum of a line (x, wavelength), or any array: zlib's numbers, but without the interpreter's lock."""
-    from isal import isal_zlib
-
-    checksum: int = isal_zlib.crc32(little_endian(line))
-    return checksum
 
 
 def shuffled(line: NDArray[Any], out: NDArray[np.uint8]) -> None:

@@ -8,8 +8,8 @@ past the page cache.
 """
 
 import json
-import zlib
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import h5py
@@ -17,30 +17,18 @@ import numpy as np
 from h5py import h5d, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, Variable
+from openhsi_shared.dataset import CONTENTS_CHECKSUMS, Group, Variable
 from openhsi_shared.durable import PAGE
 from openhsi_shared.files.memory_file import SparseFile
+from openhsi_shared.files.variables import GroupWriter, put_attributes, put_checked
 from openhsi_shared.save_options import Compression
 
-__all__ = [
-    "COLUMN_CHECKSUM",
-    "LARGE_LINE",
-    "ZSTD_FILTER",
-    "Image",
-    "Layout",
-    "attribute_crc32",
-]
+__all__ = ["LARGE_LINE", "ZSTD_FILTER", "Image", "Layout"]
 
 
 LARGE_LINE = 65536
 """Bytes from which on a chunk begins at a whole page."""
 ZSTD_FILTER = 32015
-LARGEST_COLUMN_CHUNK = 65536
-COLUMN_CHECKSUM = "values_crc32"
-"""Attribute of every small variable: CRC-32 of its values. HDF5's fletcher32 takes zeros for good."""
-LONG_ATTRIBUTE = 2048
-"""Bytes from which on an attribute of the file has a checksum of ours: HDF5 has none for those of some 4 KiB and more,
-such as the list of many gaps."""
 
 
 class Layout(NamedTuple):
@@ -95,6 +83,8 @@ class Image:
             alignment_interval=PAGE,
             meta_block_size=1 << 18,  # else the index of the chunks would lie strewn between them
         )
+        self._root = GroupWriter(self._file)
+        self._has_groups = False
         self._datacube = self._make_datacube()
         self.offsets = np.zeros(0, np.int64) if layout.compression else self._find_chunks()
 
@@ -142,48 +132,36 @@ class Image:
         return self._datacube.get_chunk_info_by_coord(tuple(coordinate)).byte_offset if place is None else place
 
     def describe(
-        self, variables: Mapping[str, Variable], datacube_attributes: Mapping[str, Any], attributes: Mapping[str, Any]
+        self,
+        variables: Mapping[str, Variable],
+        datacube_attributes: Mapping[str, Any],
+        attributes: Mapping[str, Any],
+        groups: Mapping[str, Group] = MappingProxyType({}),
     ) -> None:
         """Write everything that is known besides the lines. Variables named like a dimension are its coordinate."""
-        _put_attributes(self._datacube, datacube_attributes)
-        _put_attributes(self._file.id, attributes)
-        long = {name: attribute_crc32(value) for name, value in attributes.items() if _length(value) > LONG_ATTRIBUTE}
-        if long:
-            _put_attributes(self._file.id, {ATTRIBUTE_CHECKSUMS: json.dumps(long)})
+        put_attributes(self._datacube, datacube_attributes)
+        put_checked(self._file.id, attributes)
         sizes = dict(zip(self.layout.dims, self.layout.shape_of(self.layout.n_lines), strict=True))
         for variable in variables.values():
             sizes |= zip(variable.dims, variable.data.shape, strict=True)
-        for number, (name, size) in enumerate(sizes.items()):
-            if name in variables:
-                self._make_variable(name, variables[name])
-                self._file[name].make_scale(name)
-            else:  # what netCDF calls a dimension without a variable
-                dimension = self._file.create_dataset(name, (size,), ">f4", track_order=True)
-                dimension.make_scale(f"This is a netCDF dimension but not a netCDF variable.{size:10d}")
-            self._file[name].attrs["_Netcdf4Dimid"] = np.int32(number)
-        for axis, name in enumerate(self.layout.dims):
-            self._file["datacube"].dims[axis].attach_scale(self._file[name])
+        self._root.add_dimensions(sizes, variables)
+        self._root.attach(h5py.Dataset(self._datacube), self.layout.dims)
         for name, variable in variables.items():
             if name not in sizes:
                 self.add(name, variable)
+        for name, group in groups.items():
+            self._root.add_group(name, group)
+        self._has_groups = bool(groups)
 
     def add(self, name: str, variable: Variable) -> None:
         """Write one more variable, along dimensions that are there."""
-        dataset = self._make_variable(name, variable)
-        for axis, dim in enumerate(variable.dims):
-            dataset.dims[axis].attach_scale(self._file[dim])
-
-    def _make_variable(self, name: str, variable: Variable) -> Any:
-        chunks = tuple(min(n, LARGEST_COLUMN_CHUNK) for n in variable.data.shape)
-        data = variable.data.astype(variable.data.dtype.newbyteorder("<"), copy=False)
-        dataset = self._file.create_dataset(name, data=data, chunks=chunks, fletcher32=True, track_order=True)
-        checksum = np.uint32(zlib.crc32(np.ascontiguousarray(data).data))
-        _put_attributes(dataset.id, {**variable.attributes, COLUMN_CHECKSUM: checksum})
-        return dataset
+        self._root.add_variable(name, variable)
 
     def finish(self, complete: bool = True) -> None:
         """Say that the file is complete, and close it: `extents` and `final_size` are true then."""
-        _put_attributes(self._file.id, {"complete": int(complete)})
+        if self._has_groups:
+            put_attributes(self._file.id, {CONTENTS_CHECKSUMS: json.dumps(self._root.contents)})
+        put_attributes(self._file.id, {"complete": int(complete)})
         self._file.close()
 
     def close(self) -> None:
@@ -198,35 +176,3 @@ class Image:
     def extents(self) -> Iterator[tuple[int, bytes]]:
         """What HDF5 wrote into the finished file, as (offset, bytes): everything but the lines."""
         return self._memory.extents()
-
-
-def attribute_crc32(value: Any) -> int:
-    """CRC-32 of an attribute: of a text in UTF-8, or of the type and the bytes of a number or a row of numbers."""
-    if isinstance(value, str):
-        return zlib.crc32(value.encode("utf-8"))
-    array = np.asarray(value)
-    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return zlib.crc32(array.tobytes(), zlib.crc32(array.dtype.str.encode("ascii")))
-
-
-def _length(value: Any) -> int:
-    return len(value.encode("utf-8")) if isinstance(value, str) else np.asarray(value).nbytes
-
-
-def _put_attributes(target: Any, attributes: Mapping[str, Any]) -> None:
-    """Write attributes; texts with a fixed length, as netCDF does, because any reader knows these."""
-    for name, value in attributes.items():
-        key = name.encode("utf-8")
-        if isinstance(value, str):
-            data = value.encode("utf-8")
-            kind = h5t.C_S1.copy()
-            kind.set_size(max(len(data), 1))
-            kind.set_cset(h5t.CSET_UTF8)
-            kind.set_strpad(h5t.STR_NULLTERM if not data else h5t.STR_NULLPAD)
-            space, array = h5s.create(h5s.SCALAR), np.array(data, f"S{max(len(data), 1)}")
-        else:
-            array = np.asarray(value)
-            array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            kind = h5t.py_create(array.dtype)
-            space = h5s.create_simple(array.shape) if array.ndim else h5s.create(h5s.SCALAR)
-        h5py.h5a.create(target, key, kind, space).write(array, mtype=kind)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from openhsi_shared.dataset import Variable
 from openhsi_shared.files.lines import FileLines
 
-__all__ = ["dataset_of"]
+__all__ = ["dataset_of", "decoded"]
 
 
 class _LazyLines(BackendArray):
@@ -51,11 +52,15 @@ def dataset_of(
     lines: FileLines,
     dims: tuple[str, ...],
     labels: Mapping[str, Any],
-    variables: Mapping[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]],
+    variables: Mapping[str, Variable],
     attributes: Mapping[str, Any],
 ) -> xr.Dataset:
     """Put a file together for xarray, decoded as xarray does it."""
-    lazy = indexing.LazilyIndexedArray(_LazyLines(lines, dims))
-    arrays = {name: xr.Variable(*parts) for name, parts in variables.items()}
-    arrays["datacube"] = xr.Variable(dims, lazy, dict(labels))
+    lazy: Any = indexing.LazilyIndexedArray(_LazyLines(lines, dims))
+    return decoded({**variables, "datacube": Variable(dims, lazy, labels)}, attributes)
+
+
+def decoded(variables: Mapping[str, Variable], attributes: Mapping[str, Any]) -> xr.Dataset:
+    """Put variables together for xarray, decoded as xarray does it."""
+    arrays = {name: xr.Variable(dims, data, dict(labels)) for name, (dims, data, labels) in variables.items()}
     return xr.decode_cf(xr.Dataset(arrays, attrs=dict(attributes)))

@@ -17,7 +17,8 @@ from h5py import h5z
 from numpy.typing import DTypeLike, NDArray
 
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError
-from openhsi_shared.files.encoding import crc32_of, decompress, unshuffled
+from openhsi_shared.files.checksums import crc32_of
+from openhsi_shared.files.encoding import decompress, unshuffled
 from openhsi_shared.files.image import ZSTD_FILTER
 from openhsi_shared.save_options import Compression
 

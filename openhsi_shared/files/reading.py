@@ -5,11 +5,10 @@ with open_cube("2026_11_20/2026_11_20-10_00_00_000000.nc") as cube:
     cube.dataset.datacube.sel(wavelength=550, method="nearest")
 """
 
-import contextlib
 import errno
-import json
+import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -19,18 +18,21 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, FORMAT, decode_times
+from openhsi_shared.dataset import Variable, decode_times
 from openhsi_shared.durable import PART
-from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, IncompleteFileError
-from openhsi_shared.files.axes import axes_of
-from openhsi_shared.files.columns import read_column
-from openhsi_shared.files.image import attribute_crc32
+from openhsi_shared.errors import ArgumentError, FileError, IncompleteFileError
+from openhsi_shared.files.contents import Contents
+from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.lines import CheckedLines, FileLines, PlainLines
+from openhsi_shared.files.open_group import OpenGroup, groups_in
+from openhsi_shared.files.versions import check_version
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["OpenCube", "open_cube"]
+
+logger = logging.getLogger(__name__)
 
 AXES = {"x", "y", "wavelength"}
 
@@ -62,6 +64,8 @@ class OpenCube:
     """Names of the axes in the file, in its order."""
     is_ours: bool
     """Whether it has checksums."""
+    contents: Contents
+    """All but the lines, by path."""
 
     def __init__(self, path: Path, check: bool = True) -> None:
         self.path, self._check = path, check
@@ -76,49 +80,38 @@ class OpenCube:
 
     def _look(self) -> None:
         file = self._file
+        version = check_version(self.path, file.attrs)
         if "datacube" not in file or not isinstance(file["datacube"], h5py.Dataset):
             raise FileError(f"{self.path} is no cube: it holds {sorted(file)[:9]}, expected a variable datacube")
+        # copies made by other programs keep our attributes, but hold other lines: netCDF's library marks what it writes
+        is_rewritten = "_NCProperties" in file.attrs
+        is_complete = "complete" in file.attrs and file.attrs["complete"] == 1
+        is_begun = "complete" in file.attrs or version > 0
+        self.is_ours = not is_rewritten and ("line_crc32" in file or (is_begun and not is_complete))
+        self.contents = Contents(self.path, file, self.is_ours, version, self._check)
         datacube = file["datacube"]
-        self.dims = self._axes["datacube"]
+        self.dims = self.contents.root_axes["datacube"]
         if set(self.dims) != AXES or datacube.dtype.kind not in "uif":
             raise FileError(
                 f"{self.path} is no cube: datacube {datacube.dtype} lies on {self.dims}, expected {sorted(AXES)}"
             )
-        # copies made by other programs keep our attributes, but hold other lines: netCDF's library marks what it writes
-        is_rewritten = "_NCProperties" in file.attrs
-        is_complete = "complete" in file.attrs and file.attrs["complete"] == 1
-        is_begun = "complete" in file.attrs or _plain(file.attrs.get("format")) == FORMAT
-        self.is_ours = not is_rewritten and ("line_crc32" in file or (is_begun and not is_complete))
         if not self.is_ours:
             self.lines = PlainLines(self.path, datacube, self.dims)
             return
         if not is_complete:
             raise IncompleteFileError(f"{self.path} is incomplete: its writer did not finish it; look for another copy")
-        with damaged(self.path, "line_crc32"):
-            checksums = read_column(self.path, file["line_crc32"])
+        checksums = self.contents.values("line_crc32")
         self.lines = CheckedLines(self.path, datacube, self.dims, checksums, self._check)
-
-    @cached_property
-    def _axes(self) -> dict[str, tuple[str, ...]]:
-        return axes_of(self._file)
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
         """Global attributes: texts, numbers, rows of numbers. With `check`, ChecksumError if one is damaged."""
-        with broken_file(self.path):
-            attributes = _attributes_of(self._opened)
-            if self.is_ours and self._check:
-                self._check_attributes(attributes)
-            return attributes
+        return self.contents.root_attributes()
 
-    def _check_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Compare the long ones with their checksums; the short ones, HDF5 has compared."""
-        for name, written in json.loads(_plain(self._opened.attrs.get(ATTRIBUTE_CHECKSUMS, "{}"))).items():
-            if name not in attributes or attribute_crc32(attributes[name]) != written:
-                raise ChecksumError(
-                    f"{self.path}: the attribute {name} is damaged: its checksum is not the one that was written; "
-                    f"open the file with check=False to see what is left"
-                )
+    @cached_property
+    def groups(self) -> Mapping[str, OpenGroup]:
+        """What is stored beside the cube, by name: groups of variables, read when asked for."""
+        return groups_in(self.contents)
 
     @cached_property
     def level(self) -> int | None:
@@ -152,24 +145,17 @@ class OpenCube:
 
     def column(self, name: str) -> NDArray[Any]:
         """Return a small variable of the file as it is. FileError if there is none, ChecksumError if damaged."""
-        values = self._column(name)
-        if values is None:
-            raise FileError(f"{self.path} has no variable {name!r}; it has {sorted(self._opened)}")
-        return values
+        return self.contents.values(name)
 
     def _column(self, name: str) -> NDArray[Any] | None:
-        with damaged(self.path, name):
-            if name not in self._opened:
-                return None
-            return read_column(self.path, self._opened[name]) if self.is_ours else self._opened[name][()]
+        return self.contents.values(name) if self.contents.has(name) else None
 
     def _attribute(self, name: str, attribute: str) -> Any:
-        with broken_file(self.path):
-            return _attributes_of(self._opened[name]).get(attribute)
+        return self.contents.attributes(name).get(attribute)
 
     @cached_property
     def dataset(self) -> "xr.Dataset":
-        """The whole file for xarray, in the order of its own axes; the datacube is read when it is worked with.
+        """The file for xarray, without its groups, in the order of its own axes; lines are read when worked with.
 
         With `check`, each line that this touches is read whole and compared with its checksum.
         """
@@ -178,25 +164,25 @@ class OpenCube:
         if isinstance(self.lines, CheckedLines) and self._check:
             from openhsi_shared.files.lazy import dataset_of
 
-            variables = {name: self._variable(name) for name in self._opened if name not in ("datacube",)}
-            return dataset_of(self.lines, self.dims, self._labels("datacube"), variables, self.attributes)
+            labels = self.contents.attributes("datacube")
+            return dataset_of(self.lines, self.dims, labels, self._variables(), self.attributes)
         with broken_file(self.path):
             dataset = xr.open_dataset(self.path, engine="netcdf4")
         self._datasets.append(dataset)
         return dataset
 
-    def _variable(self, name: str) -> tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]:
-        return self._axes[name], self.column(name), self._labels(name)
-
-    def _labels(self, name: str) -> dict[str, Any]:
-        with broken_file(self.path):
-            return _attributes_of(self._opened[name])
-
-    @property
-    def _opened(self) -> Any:
-        if not self._file:
-            raise ArgumentError(f"{self.path} is closed: open it again with open_cube")
-        return self._file
+    def _variables(self) -> dict[str, Variable]:
+        """All small variables; what another program added and cannot be read is left out."""
+        found = {}
+        for name in self.contents.members("")[0]:
+            if name != "datacube":
+                try:
+                    found[name] = self.contents.variable(name)
+                except FileError as error:
+                    if self.contents.is_written(name):
+                        raise
+                    logger.warning("a variable that was added to a cube is left out: %s", error)
+        return found
 
     def show(self, **options: Any) -> Any:
         """Show the cube in colours; options as those of `SharedDataCube.show`."""
@@ -251,52 +237,3 @@ def _unreadable(path: Path, error: Exception) -> FileError:
         f"{path} is incomplete: its writer has not finished it; wait until it is called {part['name']}, or, if its "
         f"writer is dead, call openhsi_shared.recover({str(path.parent)!r})"
     )
-
-
-@contextlib.contextmanager
-def broken_file(path: Path) -> Iterator[None]:
-    """Say FileError for whatever HDF5 finds wrong with a file."""
-    try:
-        yield
-    except (FileError, ArgumentError):
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, MemoryError) as error:
-        raise FileError(f"{path} is damaged: {error}") from error
-
-
-@contextlib.contextmanager
-def damaged(path: Path, name: str) -> Iterator[None]:
-    """Say ChecksumError for a variable that cannot be read."""
-    try:
-        yield
-    except (FileError, ArgumentError):
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        raise ChecksumError(f"{path}: the variable {name} is damaged: {error}") from error
-
-
-HIDDEN = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties"}
-HIDDEN |= {ATTRIBUTE_CHECKSUMS}
-
-
-def _attributes_of(target: Any) -> dict[str, Any]:
-    """What is said of a variable or file, without what HDF5 and netCDF say to themselves."""
-    return {name: _plain(value) for name, value in _items(target.attrs) if name not in HIDDEN}
-
-
-def _items(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name in attributes:
-        if name not in HIDDEN:
-            yield name, attributes[name]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, h5py.Empty):
-        return ""
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.reshape(-1)[0]
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace").rstrip("\0")
-    if isinstance(value, np.ndarray) and value.dtype.kind in "SO":
-        return [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in value.tolist()]
-    return value.item() if isinstance(value, np.generic) else value

@@ -25,7 +25,8 @@ from openhsi_shared import dataset
 from openhsi_shared.dataset import Cube, Variable
 from openhsi_shared.durable import PAGE, Durability, PartFile
 from openhsi_shared.files.blocks import BlockWriter
-from openhsi_shared.files.encoding import crc32_of, encoder
+from openhsi_shared.files.checksums import crc32_of
+from openhsi_shared.files.encoding import encoder
 from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.rgb import Band, decimation, mean_of_bands
 from openhsi_shared.rgb import picture as picture_of
@@ -144,7 +145,8 @@ class Saving:
         arithmetic = self.cube.attributes.get("level_arithmetic")
         times = " ".join(name for name in on_y if name == "time")
         labels = dataset.datacube_attributes(self.cube.level, times, arithmetic)
-        image.describe(self.variables, labels, {**self.attributes, "durability": self.durability})
+        attributes = {**self.attributes, "durability": self.durability}
+        image.describe(self.variables, labels, attributes, self.cube.groups)
 
     def _write_memory(self, image: Image, part: PartFile) -> list[_Looked]:
         """Write large pieces of memory as they are, while threads look at the lines."""

@@ -1,6 +1,7 @@
 """Is what is in a file what was written into it? Every checksum is computed again."""
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import h5py
 
 from openhsi_shared.errors import FileError
-from openhsi_shared.files.image import COLUMN_CHECKSUM
+from openhsi_shared.files.additions import additions
+from openhsi_shared.files.contents import Contents, in_words
+from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.lines import CheckedLines
-from openhsi_shared.files.reading import OpenCube, broken_file, open_cube, path_of
+from openhsi_shared.files.reading import OpenCube, open_cube, path_of
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
 
 __all__ = ["Report", "verify"]
@@ -29,10 +32,14 @@ class Report:
     """Numbers of those lines that are not what was written."""
     n_bytes: int = 0
     """Length of the file."""
+    covers: tuple[str, ...] = ()
+    """Names of what was compared with its checksums: the datacube, variables, and those of groups ("/gps/lat")."""
+    added: tuple[str, ...] = ()
+    """Names of what another program added later ("lat", "gps", "/gps/lat"). It has no checksums, and is no problem."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether nothing is wrong with what this library wrote."""
         return not self.problems
 
     def __bool__(self) -> bool:
@@ -40,33 +47,54 @@ class Report:
 
 
 def verify(path: str | os.PathLike[str]) -> Report:
-    """Read a file of ours from end to end and compare everything with its checksums. Never raises for a bad file.
+    """Read a file of ours from end to end and compare everything with its checksum. Never raises for a bad file.
 
-    A file of openhsi's has no checksums: that is a problem, too.
+    What another program added is not compared: it is reported in `added`. A file of openhsi's has no checksums: that is
+    a problem, too.
     """
     path = path_of(path)
     try:
         n_bytes = path.stat().st_size
         with open_cube(path) as cube:
-            problems = _problems_of_variables(cube)
+            covers = _written(cube.contents) if cube.is_ours else []
+            problems = _problems_of_contents(cube, covers)
             damaged: tuple[int, ...] = ()
             if isinstance(cube.lines, CheckedLines):
                 damaged, of_lines = _problems_of_lines(cube, cube.lines)
                 problems += of_lines
             if not problems:  # of what is damaged, others' libraries may make an end of the process
-                problems += _problems_of_other_readers(path)
-            return Report(path, tuple(problems), len(cube.lines), damaged, n_bytes)
+                problems += _problems_of_other_readers(path, covers)
+            added = _added(cube, problems)
+            names = tuple(f"/{name}" if "/" in name else name for name in covers)
+            return Report(path, tuple(problems), len(cube.lines), damaged, n_bytes, names, added)
     except (OSError, ValueError) as error:
         return Report(path, (str(error),))
 
 
-def _problems_of_other_readers(path: Path) -> list[str]:
+def _added(cube: OpenCube, problems: list[str]) -> tuple[str, ...]:
+    try:
+        with broken_file(cube.path):
+            return tuple(additions(cube.contents)) if cube.is_ours else ()
+    except FileError as error:  # it is about what is ours: what was added is not read
+        problems += [] if problems else [str(error)]
+        return ()
+
+
+def _written(contents: Contents) -> list[str]:
+    """Paths of all variables of ours."""
+    if contents.written is not None:
+        return ["datacube", *(path for path in contents.written if not path.endswith("/"))]
+    return [name for name in contents.members("")[0] if contents.is_written(name)]
+
+
+def _problems_of_other_readers(path: Path, covers: list[str]) -> list[str]:
     """What others need and we do not: labels, and which dimension belongs to which axis."""
     try:
         with path.open("rb") as content:
             refuse_endless_heaps(content)
         with h5py.File(path, "r", locking="best-effort") as file:
-            for name, variable in file.items():
+            for name in covers:
+                variable = file[name]
                 dict(variable.attrs)
                 for axis in variable.dims:
                     axis.values()
@@ -77,28 +105,41 @@ def _problems_of_other_readers(path: Path) -> list[str]:
     return []
 
 
-def _problems_of_variables(cube: OpenCube) -> list[str]:
+def _problems_of_contents(cube: OpenCube, covers: list[str]) -> list[str]:
     if not cube.is_ours:
-        return [f"{cube.path} has no checksums of its lines: it was written, or rewritten, by another program"]
-    problems: list[str] = []
+        with broken_file(cube.path):
+            program = cube.contents.written_by
+        return [
+            f"{cube.path} has no checksums of its lines: it was written, or rewritten, by another program"
+            + (f" ({program})" if program else "")
+        ]
+    return list(_of_contents(cube, covers))
+
+
+def _of_contents(cube: OpenCube, covers: list[str]) -> Iterator[str]:
+    contents = cube.contents
     try:
         said = cube.attributes.get("n_lines", len(cube.lines))
         if said != len(cube.lines):
-            problems.append(f"{cube.path} says it has {said} lines, but has {len(cube.lines)}")
+            yield f"{cube.path} says it has {said} lines, but has {len(cube.lines)}"
     except FileError as error:
-        problems.append(str(error))
-    with broken_file(cube.path), h5py.File(cube.path, "r", locking="best-effort") as file:
-        for name, variable in file.items():
-            if name == "datacube" or (variable.chunks is None and variable.id.get_storage_size() == 0):
-                continue  # the lines have their own checksums; a dimension without a variable has no values
-            if COLUMN_CHECKSUM not in variable.attrs:
-                problems.append(f"{cube.path}: the variable {name} has no checksum")
-                continue
-            try:
-                cube.column(name)
-            except FileError as error:
-                problems.append(str(error))
-    return problems
+        yield str(error)
+    groups = [path.removesuffix("/") for path in contents.written or () if path.endswith("/")]
+    for name, is_group in [*((name, False) for name in covers), *((name, True) for name in groups)]:
+        try:
+            if is_group or name == "datacube":  # the lines have their own checksums
+                contents.attributes(name, is_group)
+            elif not contents.has_checksum(name):
+                yield f"{cube.path}: {in_words(name)} has no checksum"
+            else:
+                contents.variable(name)
+        except FileError as error:
+            yield str(error)
+    if contents.written is None:
+        with broken_file(cube.path):
+            n_lost = contents.n_lost_users()
+        if n_lost:
+            yield f"{cube.path} is damaged: {n_lost} variables that its dimensions name are not in it"
 
 
 def _problems_of_lines(cube: OpenCube, lines: CheckedLines) -> tuple[tuple[int, ...], list[str]]:

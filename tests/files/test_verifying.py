@@ -1,7 +1,6 @@
 """A report says whether a file is what was written, and never raises."""
 
 import h5py
-import numpy as np
 import pytest
 
 from openhsi_shared.errors import ArgumentError
@@ -57,11 +56,18 @@ def test_every_damaged_variable_is_named(cube_of, tmp_path, name):
     assert f"variable {name} is damaged" in " ".join(report.problems)
 
 
-def test_a_variable_without_checksum_is_a_problem(cube_of, tmp_path):
+def test_a_variable_of_ours_without_checksum_is_a_problem(cube_of, tmp_path):
     path = save(cube_of(), tmp_path)
     with h5py.File(path, "r+") as file:
-        file["added"] = np.arange(3)
-    assert "added has no checksum" in verify(path).problems[0]
+        del file["frame_id"].attrs["values_crc32"]
+    assert "frame_id has no checksum" in verify(path).problems[0]
+
+
+def test_a_removed_variable_is_a_problem(cube_of, tmp_path):
+    path = save(cube_of(), tmp_path)
+    with h5py.File(path, "r+") as file:
+        del file["frame_id"]
+    assert "1 variables that its dimensions name are not in it" in verify(path).problems[0]
 
 
 def test_bad_files_never_raise(tmp_path):

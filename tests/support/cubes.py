@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from openhsi_shared.dataset import Cube
+from openhsi_shared.dataset import Cube, Group, Variable, time_variable
 
 TIME_NS = 1_700_000_000_123_456_789
 
@@ -49,3 +49,35 @@ def make_cube(
     }
     options.setdefault("uuid", str(uuid.uuid4()))
     return Cube(memory=memory, n_lines=n_lines, first=first, columns=known | (columns or {}), **options)
+
+
+def make_groups(n_lines: int = 6, x: int = 5, bands: int = 7, n_samples: int = 11) -> dict[str, Group]:
+    """Groups as channels, marks and references have them: nested, on axes of the cube and on their own."""
+    random = np.random.default_rng(1)
+    times = TIME_NS + np.arange(n_samples) * 5_000_000
+    samples = {"units": "m s-2", "long_name": "acceleration", "coordinates": "time"}
+    imu = Group(
+        {
+            "time": time_variable(times, "time"),
+            "id": Variable(("time",), np.arange(n_samples, dtype=np.uint64) + 2**63),
+            "samples": Variable(("time", "axis"), random.normal(size=(n_samples, 3)), samples),
+            "age": Variable(("y",), random.normal(size=n_lines), {"units": "s", "long_name": "age of the sample"}),
+        },
+        {"source": "IMU", "rate": 200.5, "range": [-2, 2], "story": "a" * 3000, "filter": None},
+    )
+    white = Group(
+        {
+            "spectra": Variable(("x", "wavelength"), random.integers(0, 4000, (x, bands)).astype(np.uint16)),
+            "frames": Variable(("frame", "x", "wavelength"), random.normal(size=(4, x, bands)).astype(np.float32)),
+        },
+        {"exposure_ms": 2.5},
+    )
+    marks = Group(
+        {
+            "text": Variable(("mark",), np.array(["start", "", "B\u00e4ume\nund mehr"])),
+            "time": time_variable(times[:3], "mark"),
+        },
+        {},
+        {"of_user": Group({"weight": Variable(("mark",), np.array([1, -1, 127], np.int8))}, {"who": "me"})},
+    )
+    return {"imu": imu, "references": Group(groups={"white": white}), "marks": marks}

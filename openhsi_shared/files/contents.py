@@ -1,0 +1,232 @@
+"""What a file contains besides the lines, by path: read, and compared with what was written.
+
+Paths are those of HDF5 without the first slash: "time", "gps/lat"; "" is the root. What another program added has no
+checksums: it is read as it is.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS, Variable
+from openhsi_shared.errors import ArgumentError, ChecksumError, FileError
+from openhsi_shared.files.attributes import attributes_of, is_in_heap, plain
+from openhsi_shared.files.axes import axes_of, is_dimension_only, members_of, n_lost_users, walk
+from openhsi_shared.files.checksums import COLUMN_CHECKSUM, attribute_crc32, object_crc32
+from openhsi_shared.files.columns import read_column
+from openhsi_shared.files.damage import broken_file, damaged
+from openhsi_shared.hdf5_guard import refuse_endless_heaps
+
+__all__ = ["Contents", "checksums_of", "in_words"]
+
+ENCODINGS = {"utf-8", "ascii", "us-ascii", "latin-1", "iso-8859-1"}
+
+
+class Contents:
+    """Variables, attributes and groups of an open file."""
+
+    def __init__(self, path: Path, file: Any, is_ours: bool, version: int, check: bool) -> None:
+        """`is_ours`: it has checksums; `version`: of the format; `check`: compare attributes with theirs, too."""
+        self.path, self._file, self._is_ours, self._version, self._check = path, file, is_ours, version, check
+        self._heap_is_checked = False
+
+    @property
+    def file(self) -> Any:
+        """The open file. ArgumentError if it was closed."""
+        if not self._file:
+            raise ArgumentError(f"{self.path} is closed: open it again with open_cube")
+        return self._file
+
+    # ---- what there is ----
+
+    @cached_property
+    def written(self) -> Mapping[str, int] | None:
+        """Variables and groups ("gps/") that were written, with their checksums. None where the file does not list it.
+
+        ChecksumError if the list is damaged.
+        """
+        if not self._is_ours or (self._version < 2 and CONTENTS_CHECKSUMS not in self.file.attrs):
+            return None
+        with damaged(self.path, "the list of its contents"):
+            listed = json.loads(plain(self.file.attrs[CONTENTS_CHECKSUMS]))
+            return {str(path): int(checksum) for path, checksum in listed.items()}
+
+    def is_written(self, path: str) -> bool:
+        """Whether this library wrote the variable, and not another program that added it."""
+        if self.written is not None:
+            return path in self.written
+        if not self._is_ours or "/" in path:
+            return False
+        if path == "line_crc32" or path not in self.file:
+            return True
+        info = [self.file.id.links.get_info(name.encode("utf-8")) for name in (path, "line_crc32")]
+        return not all(link.corder_valid for link in info) or info[0].corder < info[1].corder  # the last one of ours
+
+    def is_written_group(self, path: str) -> bool:
+        """Whether this library wrote the group."""
+        return self.written is not None and f"{path}/" in self.written
+
+    def has(self, path: str) -> bool:
+        """Whether there is such a variable or group, or was when the file was written."""
+        with damaged(self.path, in_words(path)):
+            return path in self.file or path in (self.written or ())
+
+    def members(self, group: str) -> tuple[list[str], list[str]]:
+        """Names of the variables, and of the groups, in a group: of what there is, and of what should be there."""
+        prefix = f"{group}/" if group else ""
+        variables, groups = dict[str, None](), dict[str, None]()
+        for path in self.written or ():
+            name = path.removeprefix(prefix)
+            if path.startswith(prefix) and name and "/" not in name.removesuffix("/"):
+                (groups if name.endswith("/") else variables)[name.removesuffix("/")] = None
+        with damaged(self.path, in_words(group, is_group=True)):
+            for name, item in members_of(self._group(group)):
+                if isinstance(item, h5py.Group):
+                    groups[name] = None
+                elif name not in groups and not (item is not None and is_dimension_only(item)):
+                    variables[name] = None
+        return list(variables), list(groups)
+
+    def _group(self, path: str) -> Any:
+        item = self.file[path] if path else self.file
+        if not isinstance(item, h5py.Group):
+            raise ValueError("it is no group")
+        return item
+
+    @cached_property
+    def _at_root(self) -> dict[str, Any]:
+        members = dict(members_of(self.file))
+        for name, item in members.items():
+            if item is None and (name == "datacube" or self.is_written(name)):
+                raise OSError(f"{name} cannot be opened")
+        return {name: item for name, item in members.items() if isinstance(item, h5py.Dataset)}
+
+    @cached_property
+    def root_axes(self) -> dict[str, tuple[str, ...]]:
+        """Names of the axes of the variables that lie in no group."""
+        return axes_of(self._at_root)
+
+    def n_lost_users(self) -> int:
+        """How many variables lay on dimensions of the root, and are not there any more or cannot be opened."""
+        return n_lost_users(self._at_root)
+
+    @cached_property
+    def _axes(self) -> dict[str, tuple[str, ...]]:
+        return axes_of({path: item for path, item in walk(self.file) if isinstance(item, h5py.Dataset)})
+
+    @property
+    def written_by(self) -> str:
+        """What netCDF's library wrote of itself, of whoever made the file; "" if it did not."""
+        return str(plain(self.file.attrs.get("_NCProperties", "")))
+
+    # ---- reading ----
+
+    def variable(self, path: str) -> Variable:
+        """Read a variable. ChecksumError if it is damaged, or missing though it was written."""
+        with damaged(self.path, in_words(path)):
+            dataset = self._dataset(path)
+            dims = self._dims(path, dataset)
+            values = self._values(path, dataset, dims)
+            attributes = self._attributes(dataset, in_words(path))
+            if values.dtype == "S1" and str(attributes.get("_Encoding", "")).lower() in ENCODINGS and values.ndim:
+                texts = np.ascontiguousarray(values).view(f"S{values.shape[-1]}")[..., 0]
+                values, dims = np.char.decode(texts, attributes.pop("_Encoding")), dims[:-1]
+            return Variable(dims, values, attributes)
+
+    def values(self, path: str) -> NDArray[Any]:
+        """Read only its values, as they are stored."""
+        with damaged(self.path, in_words(path)):
+            dataset = self._dataset(path)
+            return self._values(path, dataset, self._dims(path, dataset))
+
+    def has_checksum(self, path: str) -> bool:
+        """Whether the variable has a checksum of its values."""
+        with damaged(self.path, in_words(path)):
+            return COLUMN_CHECKSUM in self._dataset(path).attrs
+
+    def attributes(self, path: str, is_group: bool = False) -> dict[str, Any]:
+        """Attributes of a variable or a group: texts, numbers, rows of numbers. ChecksumError if one is damaged."""
+        what = in_words(path, is_group)
+        with damaged(self.path, what):
+            target = self._group(path) if is_group else self._dataset(path)
+            if is_group and self.is_written_group(path):
+                self._compare(f"{path}/", object_crc32(checksums_of(target)))
+            return self._attributes(target, what)
+
+    def root_attributes(self) -> dict[str, Any]:
+        """Attributes of the whole file. ChecksumError if one is damaged."""
+        with broken_file(self.path):
+            return self._attributes(self.file, "")
+
+    def _dataset(self, path: str) -> Any:
+        if path not in self.file:
+            if self.written is not None and path in self.written:
+                raise ValueError("it was written, but is not in the file")
+            raise FileError(f"{self.path} has no variable {path!r}; it has {sorted(self.file)}")
+        dataset = self.file[path]
+        if not isinstance(dataset, h5py.Dataset):
+            raise ValueError("it is no variable")
+        return dataset
+
+    def _dims(self, path: str, dataset: Any) -> tuple[str, ...]:
+        dims = (self._axes if "/" in path else self.root_axes).get(path, ("",) * dataset.ndim)
+        if "" in dims and self.is_written(path) and self.written is not None:
+            raise ValueError("it does not lie on its dimensions")
+        return tuple(dim or f"{path.rpartition('/')[2]}_{axis}" for axis, dim in enumerate(dims))
+
+    def _values(self, path: str, dataset: Any, dims: tuple[str, ...]) -> NDArray[Any]:
+        if self.is_written(path):
+            values = read_column(self.path, dataset)
+            if self.written is not None:
+                kind, checksum = dataset.dtype.newbyteorder("<").str, plain(dataset.attrs[COLUMN_CHECKSUM])
+                self._compare(path, object_crc32(checksums_of(dataset), dims, dataset.shape, kind, checksum))
+            return values
+        if is_in_heap(dataset.id.get_type()):
+            self.check_heap()
+        text = h5py.check_string_dtype(dataset.dtype)
+        return np.asarray(dataset.asstr()[()] if text is not None and text.length is None else dataset[()])
+
+    def _compare(self, path: str, found: int) -> None:
+        if self.written is not None and self.written[path] != found:
+            raise ValueError("it is not what was written under this name")
+
+    def _attributes(self, target: Any, owner: str) -> dict[str, Any]:
+        attributes = attributes_of(target, self.check_heap)
+        if self._is_ours and self._check:
+            for name, checksum in json.loads(checksums_of(target) or "{}").items():
+                if name not in attributes or attribute_crc32(attributes[name]) != checksum:
+                    raise ChecksumError(
+                        f"{self.path}: the attribute {name}{f' of {owner}' if owner else ''} is damaged: its checksum "
+                        f"is not the one that was written; open the file with check=False to see what is left"
+                    )
+        return attributes
+
+    def check_heap(self) -> None:
+        """ValueError if HDF5 would search for ever in one of the heaps where texts of any length lie."""
+        if not self._heap_is_checked:
+            with self.path.open("rb") as content:
+                refuse_endless_heaps(content)
+            self._heap_is_checked = True
+
+
+def checksums_of(target: Any) -> str:
+    """The checksums of attributes of a variable, group or file, as they are written; "" if there are none."""
+    return str(plain(target.attrs.get(ATTRIBUTE_CHECKSUMS, "")))
+
+
+def in_words(path: str, is_group: bool = False) -> str:
+    """What messages call a variable or a group.
+
+    >>> in_words("time"), in_words("gps/lat")
+    ('the variable time', 'the variable lat of the group /gps')
+    """
+    if is_group:
+        return f"the group /{path}"
+    group, _, name = path.rpartition("/")
+    return f"the variable {name}" + (f" of the group /{group}" if group else "")

@@ -1,0 +1,149 @@
+"""Variables, dimensions, attributes and groups, written into HDF5 as netCDF-4 lays them out."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5s, h5t
+from numpy.typing import NDArray
+
+from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, Group, Variable, attribute_value
+from openhsi_shared.files.checksums import (
+    COLUMN_CHECKSUM,
+    LONG_ATTRIBUTE,
+    attribute_crc32,
+    attribute_length,
+    crc32_of,
+    object_crc32,
+)
+
+__all__ = ["GroupWriter", "put_attributes", "put_checked"]
+
+LARGEST_COLUMN_CHUNK = 65536
+CHUNK_BYTES = 1 << 20
+"""Of a variable with more than one dimension; but at least one row of it."""
+
+
+class GroupWriter:
+    """A group of a file that is being written. The root is one, too."""
+
+    contents: dict[str, int]
+    """The checksum of each variable and group that was written so far, in the whole file, by path."""
+
+    def __init__(self, target: Any, outer: "GroupWriter | None" = None, path: str = "") -> None:
+        """`target`: the empty group of h5py, with its creation order tracked; `outer`: the one that it lies in."""
+        self._target, self._path = target, path
+        self.contents = {} if outer is None else outer.contents
+        self._ids: Iterator[int] = iter(range(1 << 31)) if outer is None else outer._ids
+        self._dimensions: dict[str, Any] = {} if outer is None else dict(outer._dimensions)
+        """What variables can lie on: dimensions of this group, and those of the groups around it."""
+        self._is_root = outer is None
+
+    def add_dimensions(self, sizes: Mapping[str, int], variables: Mapping[str, Variable]) -> None:
+        """Write dimensions of this group; one that has the name of a variable gets that as its coordinate."""
+        for name, size in sizes.items():
+            if name in variables:
+                scale = self._make_variable(name, variables[name])
+                scale.make_scale(name)
+            else:  # what netCDF calls a dimension without a variable
+                scale = self._target.create_dataset(name, (size,), ">f4", track_order=True)
+                scale.make_scale(f"This is a netCDF dimension but not a netCDF variable.{size:10d}")
+            scale.attrs["_Netcdf4Dimid"] = np.int32(next(self._ids))
+            self._dimensions[name] = scale
+
+    def add_variable(self, name: str, variable: Variable) -> None:
+        """Write a variable, along dimensions that are there."""
+        self.attach(self._make_variable(name, variable), variable.dims)
+
+    def attach(self, dataset: Any, dims: tuple[str, ...]) -> None:
+        """Say on which dimensions a dataset lies."""
+        for axis, dim in enumerate(dims):
+            dataset.dims[axis].attach_scale(self._dimensions[dim])
+
+    def add_group(self, name: str, group: Group) -> None:
+        """Write a group, and all that is in it."""
+        path = f"{self._path}{name}"
+        target = self._target.create_group(name, track_order=True)
+        self.contents[f"{path}/"] = object_crc32(put_checked(target.id, _storable(group.attributes), every=True))
+        inner = GroupWriter(target, self, f"{path}/")
+        variables = {key: _as_stored(variable) for key, variable in group.variables.items()}
+        sizes: dict[str, int] = {}
+        for variable in variables.values():
+            sizes |= zip(variable.dims, variable.data.shape, strict=True)
+        own = {dim: size for dim, size in sizes.items() if dim not in self._dimensions}
+        inner.add_dimensions(own, variables)
+        for key, variable in variables.items():
+            if key not in own:
+                inner.add_variable(key, variable)
+        for key, nested in group.groups.items():
+            inner.add_group(key, nested)
+
+    def _make_variable(self, name: str, variable: Variable) -> Any:
+        data = np.ascontiguousarray(variable.data, variable.data.dtype.newbyteorder("<"))
+        options = {"chunks": _chunks(data), "fletcher32": True} if data.size else {}  # nothing has no chunks
+        dataset = self._target.create_dataset(name, data=data, track_order=True, **options)
+        attributes = variable.attributes if self._is_root else _storable(variable.attributes)
+        values_crc32 = crc32_of(data)
+        text = put_checked(dataset.id, attributes, every=not self._is_root)
+        put_attributes(dataset.id, {COLUMN_CHECKSUM: np.uint32(values_crc32)})
+        checksum = object_crc32(text, variable.dims, data.shape, data.dtype.str, values_crc32)
+        self.contents[f"{self._path}{name}"] = checksum
+        return dataset
+
+
+def _chunks(data: NDArray[Any]) -> tuple[int, ...]:
+    """Rows of a table are put together in chunks of equal size, so that the last one is almost full."""
+    if data.ndim == 1:
+        return (min(len(data), LARGEST_COLUMN_CHUNK),)
+    n_chunks = max(1, min(len(data), data.nbytes // CHUNK_BYTES))
+    return (-(-len(data) // n_chunks), *data.shape[1:])
+
+
+def _as_stored(variable: Variable) -> Variable:
+    """Texts as netCDF's arrays of characters, which every reader knows: their bytes along one more dimension."""
+    if variable.data.dtype.kind != "U":
+        return variable
+    encoded = np.char.encode(variable.data, "utf-8")
+    length = max(1, encoded.dtype.itemsize)
+    letters = np.ascontiguousarray(encoded.astype(f"S{length}")).view("S1").reshape(*variable.data.shape, length)
+    return Variable((*variable.dims, f"string{length}"), letters, {**variable.attributes, "_Encoding": "utf-8"})
+
+
+def _storable(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: attribute_value(value) for name, value in attributes.items()}
+
+
+def put_checked(target: Any, attributes: Mapping[str, Any], every: bool = False) -> str:
+    """Write attributes, and the checksums of `every` one or of long ones; return these as they are written."""
+    put_attributes(target, attributes)
+    checked = {
+        name: attribute_crc32(value)
+        for name, value in attributes.items()
+        if every or attribute_length(value) > LONG_ATTRIBUTE
+    }
+    if not checked:
+        return ""
+    text = json.dumps(checked)
+    put_attributes(target, {ATTRIBUTE_CHECKSUMS: text})
+    return text
+
+
+def put_attributes(target: Any, attributes: Mapping[str, Any]) -> None:
+    """Write attributes; texts with a fixed length, as netCDF does, because any reader knows these."""
+    for name, value in attributes.items():
+        key = name.encode("utf-8")
+        if isinstance(value, str):
+            data = value.encode("utf-8")
+            kind = h5t.C_S1.copy()
+            kind.set_size(max(len(data), 1))
+            kind.set_cset(h5t.CSET_UTF8)
+            kind.set_strpad(h5t.STR_NULLTERM if not data else h5t.STR_NULLPAD)
+            space, array = h5s.create(h5s.SCALAR), np.array(data, f"S{max(len(data), 1)}")
+        else:
+            array = np.asarray(value)
+            array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            kind = h5t.py_create(array.dtype)
+            space = h5s.create_simple(array.shape) if array.ndim else h5s.create(h5s.SCALAR)
+        h5py.h5a.create(target, key, kind, space).write(array, mtype=kind)

@@ -1,0 +1,157 @@
+"""Groups of variables beside a cube, as netCDF-4 has them, checked when they are made."""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from openhsi_shared.errors import ArgumentError
+
+__all__ = ["RESERVED_ATTRIBUTES", "Group", "Variable", "check_groups", "check_name", "numbers"]
+
+NAME = re.compile(r"[A-Za-z0-9\x80-\ud7ff\ue000-\U0010ffff][^\x00-\x1f\x7f/\ud800-\udfff]*(?<! )")
+MAX_NAME_BYTES = 200
+NUMBER_TYPES = {"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"}
+"""Types of numbers that netCDF-4 has."""
+TEXT_LENGTH = re.compile(r"string\d+")
+"""Names of the dimensions along which the bytes of texts are stored."""
+RESERVED_ATTRIBUTES = frozenset({"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"})
+"""Attributes that HDF5 and netCDF use for themselves; so is every name that begins with an underscore."""
+CHECKSUM_ATTRIBUTES = frozenset({"values_crc32", "attributes_crc32"})
+
+
+class Variable(NamedTuple):
+    """A small array of the file, with the names of its dimensions and its attributes."""
+
+    dims: tuple[str, ...]
+    data: NDArray[Any]
+    attributes: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Variables, attributes and further groups that are stored together. ArgumentError for what netCDF cannot hold.
+
+    A dimension that the root (`x`, `y`, `wavelength`) or an enclosing group has is inherited, and sizes must be equal;
+    any other dimension belongs to the group. Data are numbers of a type that netCDF has, or texts without null
+    characters. Variables have at least one dimension: a single value is an attribute.
+    """
+
+    variables: Mapping[str, Variable] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    groups: Mapping[str, "Group"] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        variables = {name: _checked(name, variable) for name, variable in self.variables.items()}
+        object.__setattr__(self, "variables", variables)
+        _check_attributes("a group", self.attributes)
+        check_groups({"group": self}, {}, ())
+
+    def walk(self, path: str = "") -> Iterator[tuple[str, "Group"]]:
+        """Yield this group and all groups in it, each with its path."""
+        yield path, self
+        for name, group in self.groups.items():
+            yield from group.walk(f"{path}/{name}")
+
+
+def check_name(what: str, name: Any) -> None:
+    """ArgumentError unless netCDF can hold this name of a variable, dimension, group or attribute."""
+    is_name = isinstance(name, str) and NAME.fullmatch(name) and len(name.encode()) <= MAX_NAME_BYTES
+    if not is_name or not unicodedata.is_normalized("NFC", name):
+        raise ArgumentError(
+            f"{what} {name!r:.80} is no name for netCDF: expected a text that begins with a letter or digit, without "
+            f"/ and control characters, without a blank at its end, in Unicode's form NFC, up to {MAX_NAME_BYTES} bytes"
+        )
+
+
+def numbers(what: str, data: ArrayLike) -> NDArray[Any]:
+    """Return an array of numbers. ArgumentError for a type that netCDF does not have."""
+    array = np.asarray(data)
+    if array.dtype.newbyteorder("<").str[1:] not in NUMBER_TYPES:
+        raise ArgumentError(
+            f"{what} is of {array.dtype}, expected numbers of a type that netCDF has: {', '.join(sorted(NUMBER_TYPES))}"
+        )
+    return array
+
+
+def check_groups(groups: Mapping[str, Group], dimensions: Mapping[str, int], taken: tuple[str, ...]) -> None:
+    """ArgumentError if groups do not fit where they are to be stored.
+
+    `dimensions`: names and sizes that they inherit; `taken`: names that their parent has besides.
+    """
+    for name, group in groups.items():
+        check_name("group", name)
+        if not isinstance(group, Group):
+            raise ArgumentError(f"group {name!r} is {group!r:.60}, expected a Group")
+        if name in taken or name in dimensions or TEXT_LENGTH.fullmatch(name):
+            raise ArgumentError(f"group {name!r} has the name of a variable or dimension beside it: choose another one")
+        own = _own_dimensions(name, group, dimensions)
+        check_groups(group.groups, {**dimensions, **own}, tuple(group.variables))
+
+
+def _own_dimensions(where: str, group: Group, inherited: Mapping[str, int]) -> dict[str, int]:
+    own: dict[str, int] = {}
+    for name, variable in group.variables.items():
+        if name in inherited:
+            raise ArgumentError(
+                f"variable {name!r} of group {where!r} has the name of a dimension outside of the group: choose "
+                f"another name for the variable, and for its dimension if it is one of its own"
+            )
+        for dim, size in zip(variable.dims, variable.data.shape, strict=True):
+            expected = inherited.get(dim, own.setdefault(dim, size))
+            if size != expected:
+                raise ArgumentError(
+                    f"variable {name!r} of group {where!r} has {size} values along {dim!r}, which has {expected}: "
+                    f"choose another name for the dimension if it is not the same one"
+                )
+    own = {dim: size for dim, size in own.items() if dim not in inherited}
+    for name in own.keys() & group.variables.keys():
+        if group.variables[name].dims != (name,):
+            raise ArgumentError(
+                f"variable {name!r} of group {where!r} has the name of a dimension, but lies on "
+                f"{group.variables[name].dims}, expected {(name,)}"
+            )
+    return own
+
+
+def _checked(name: str, variable: Variable) -> Variable:
+    """The variable, its data as an array."""
+    check_name("variable", name)
+    dims, given, attributes = variable
+    data = _texts(name, given) if _is_text(np.asarray(given)) else numbers(f"variable {name!r}", given)
+    if not isinstance(dims, tuple) or data.ndim != len(dims) or data.ndim == 0 or len(set(dims)) != data.ndim:
+        raise ArgumentError(
+            f"variable {name!r} has {data.ndim} axes, but the dimensions {dims!r}: expected a different name for each, "
+            f"and at least one; a single value can be an attribute"
+        )
+    for dim in dims:
+        check_name(f"dimension of variable {name!r},", dim)
+    for reserved in (name, *dims):
+        if TEXT_LENGTH.fullmatch(reserved):
+            raise ArgumentError(f"{reserved!r} of variable {name!r} is a name for the length of texts: choose another")
+    _check_attributes(f"variable {name!r}", attributes)
+    return Variable(dims, data, dict(attributes))
+
+
+def _is_text(array: NDArray[Any]) -> bool:
+    return array.dtype.kind in "UT" or (array.dtype.kind == "O" and all(isinstance(one, str) for one in array.flat))
+
+
+def _texts(name: str, given: ArrayLike) -> NDArray[np.str_]:
+    texts = np.asarray(given)
+    for text in texts.flat:
+        if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ArgumentError(f"variable {name!r} has the text {text!r:.80}, expected letters of Unicode, not null")
+    return texts.astype(np.str_)
+
+
+def _check_attributes(what: str, attributes: Mapping[str, Any]) -> None:
+    for name in attributes:
+        check_name(f"attribute of {what},", name)
+        if name in RESERVED_ATTRIBUTES or name in CHECKSUM_ATTRIBUTES:
+            raise ArgumentError(f"attribute {name!r} of {what} has a name that the file uses for itself")
