@@ -5,7 +5,8 @@
         cube.save("radiance").result()
 
 The result keeps what belongs to the lines (times, temperatures, frame ids, the camera's clock) and what the user said
-of the cube, and tells from which cube it was made.
+of the cube, and tells from which cube it was made; of the whole cube also its groups and extra columns, if they lie on
+no axis that has another size now. What is left out is logged, and named in `source_groups_left_out`.
 """
 
 import json
@@ -58,8 +59,8 @@ OF_THE_RECORDING = (
 """Attributes that are told of the result with `source_` before their names."""
 MADE_ANEW = {
     *OF_THE_RECORDING,
-    *("Conventions", "format", "format_version", "id", "n_lines", "processing_level", "time_coverage_start"),
-    *("time_coverage_end", "history", "durability", "complete", "settings", "exposure_ms", "camera_id"),
+    *("Conventions", "format", "format_version", "format_reads_from", "id", "n_lines", "processing_level", "history"),
+    *("time_coverage_start", "time_coverage_end", "durability", "complete", "settings", "exposure_ms", "camera_id"),
 }
 """Attributes of a file of ours that the result has of its own."""
 
@@ -69,6 +70,7 @@ class _AsRecorded(ReplayDriver):
 
     anchor = Anchor(0, 0)
     """Of the clock that turns the monotonic times of lines into UTC."""
+    carries_groups = True
     _number = -1
 
     def open(self) -> None:
@@ -132,6 +134,7 @@ class ProcessRawDatacube(DriverCamera):
         path = _path_of(fname)
         with open_cube(path) as cube:
             self.source_path, self.source_level = path, cube.level
+            self._groups_from = str(path.absolute())
             self._source_attributes: dict[str, Any] = dict(cube.attributes)
             self._source_is_ours = cube.is_ours
             self._source_wavelengths = cube.wavelengths_nm

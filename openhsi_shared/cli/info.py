@@ -1,14 +1,17 @@
 """`openhsi-shared info`: what is in a cube."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from openhsi_shared.errors import FileError
+
 if TYPE_CHECKING:
+    from openhsi_shared.files.open_group import OpenGroup
     from openhsi_shared.files.reading import OpenCube
 
 __all__ = ["info"]
@@ -39,6 +42,7 @@ def info(files: tuple[Path, ...]) -> None:
         with open_cube(file, check=False) as cube:
             rows = [*_about_lines(cube), *_about_loss(cube.attributes), *_about_settings(cube.attributes)]
             rows += [(key, _short(value)) for key, value in cube.attributes.items() if key not in TOLD_APART]
+            rows += _about_groups(cube.groups)
         click.echo(f"{file}")
         for name, words in rows:
             click.echo(f"{name:27} {words}")
@@ -91,6 +95,35 @@ def _about_settings(attributes: Any) -> Iterator[tuple[str, str]]:
         for key, value in settings.items():
             if value not in (None, {}):
                 yield f"settings {key}", _short(value)
+
+
+def _about_groups(groups: "Mapping[str, OpenGroup]") -> Iterator[tuple[str, str]]:
+    """A row for each group, and for each variable and attribute in it. What is damaged is named in its place."""
+    for group in groups.values():
+        try:
+            words = [f"{len(names)} {what}" for names, what in _parts_of(group) if names]
+            yield f"group {group.path}", ", ".join(words) or "empty"
+            yield from ((f"{group.path}:{key}", _short(value)) for key, value in group.attributes.items())
+            for name in group.variables:
+                yield f"{group.path}/{name}", _about_variable(group, name)
+            yield from _about_groups(group.groups)
+        except FileError as error:
+            yield f"group {group.path}", str(error)
+
+
+def _parts_of(group: "OpenGroup") -> list[tuple[Any, str]]:
+    return [(group.variables, "variables"), (group.groups, "groups"), (group.attributes, "attributes")]
+
+
+def _about_variable(group: "OpenGroup", name: str) -> str:
+    try:
+        variable = group.variables[name]
+    except FileError as error:
+        return str(error)
+    sizes = ", ".join(f"{dim}: {size}" for dim, size in zip(variable.dims, variable.data.shape, strict=True))
+    kind = "text" if variable.data.dtype.kind == "U" else str(variable.data.dtype)
+    units = f", {variable.attributes['units']}" if "units" in variable.attributes else ""
+    return f"{kind} ({sizes}){units}"
 
 
 def _utc(time_ns: Any) -> str:

@@ -13,7 +13,8 @@ __all__ = ["verify"]
 def verify(context: click.Context, /, paths: tuple[Path, ...]) -> None:
     """Read every byte of the cubes again and compare it with its checksum; of a directory, all cubes in it and below.
 
-    Problems go to standard output, one a line; the exit code is 1 if there is any.
+    Problems go to standard output, one a line; the exit code is 1 if there is any. What another program added to a cube
+    has no checksums: it is named, and is no problem.
     """
     from tqdm import tqdm
 
@@ -33,6 +34,8 @@ def verify(context: click.Context, /, paths: tuple[Path, ...]) -> None:
         for problem in report.problems:
             tqdm.write(problem if problem.startswith(f"{cube}: ") else f"{cube}: {problem}")
             n_problems += 1
+        if report.added:
+            tqdm.write(f"{cube}: added by another program, without checksums: {', '.join(report.added)}")
     click.echo(f"{len(cubes) - n_bad} of {len(cubes)} cubes are whole")
     if n_bad or n_problems:
         context.exit(1)

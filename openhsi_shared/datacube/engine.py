@@ -32,7 +32,15 @@ logger = safe_logger(__name__)
 class CubeEngine:
     """What `SharedDataCube` drives. Belongs to the process that made it."""
 
-    def __init__(self, n_lines: int, plan: LevelPlan, options: SaveOptions, wavelengths_nm: Any, camera: str) -> None:
+    def __init__(
+        self,
+        n_lines: int,
+        plan: LevelPlan,
+        options: SaveOptions,
+        wavelengths_nm: Any,
+        camera: str,
+        groups_from: str = "",
+    ) -> None:
         layout = SlotLayout(
             n_slots=options.n_buffers, n_lines=n_lines, line_shape=plan.line_shape, dtype=plan.line_dtype.name
         )
@@ -44,6 +52,7 @@ class CubeEngine:
             run_id=str(uuid.uuid4()),
             camera=camera,
             options=options,
+            groups_from=groups_from,
             rescue_dir=str(Path(tempfile.gettempdir()) / f"openhsi_shared-rescued-{_user()}"),
         )
         self.slots = SlotOwner(SlotMemory.make(layout))

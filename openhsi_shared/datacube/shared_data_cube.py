@@ -47,6 +47,9 @@ class SharedDataCube(Transforming):
     file.
     """
 
+    _groups_from = ""
+    """The saved cube that the lines come from, if any: its groups go along."""
+
     def __init__(
         self,
         n_lines: int = 16,
@@ -102,7 +105,9 @@ class SharedDataCube(Transforming):
     def _make_slots(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any], options: SaveOptions) -> None:
         self._make_plan(frame_shape, frame_dtype)
         self.wavelengths_nm: NDArray[Any] | None = self._wavelengths()
-        self._engine = CubeEngine(self.n_lines, self._plan, options, self.wavelengths_nm, type(self).__name__)
+        self._engine = CubeEngine(
+            self.n_lines, self._plan, options, self.wavelengths_nm, type(self).__name__, self._groups_from
+        )
         about = {"n_lines": self.n_lines, "processing_lvl": self.processing_lvl, "level_arithmetic": self._arithmetic}
         about |= dict.fromkeys(self.settings.not_known)
         if self._calibration_sha256:

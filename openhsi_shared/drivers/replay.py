@@ -6,8 +6,10 @@ What is particular about it:
 - Lines wait for a slow reader. The pace is kept on the whole: a late reader gets at once all that is due.
 - A line that is damaged in its file is an incomplete frame: counted as lost, with its id.
 - The exposure is what it was: asking for another one changes nothing.
+- Groups of variables beside a cube are left out, which is logged.
 """
 
+import logging
 import math
 import time
 from collections.abc import Generator
@@ -24,6 +26,8 @@ from openhsi_shared.settings import CameraSettings
 
 __all__ = ["ReplayDriver"]
 
+logger = logging.getLogger(__name__)
+
 
 class ReplayDriver:
     """Replays `path`: a cube of ours or of openhsi's, or a folder with such, in the order of their times.
@@ -37,6 +41,8 @@ class ReplayDriver:
     """
 
     frame_id_period: int | None = None
+    carries_groups = False
+    """Whether groups of the replayed cube go along by another way."""
 
     def __init__(
         self, settings: CameraSettings, *, path: str | Path, rate: str | float | None = "recorded", loop: bool = False
@@ -64,6 +70,8 @@ class ReplayDriver:
                 raise FileError(
                     f"{cube.path} does not know when its lines were recorded: give a rate in lines/s, or None"
                 )
+            if cube.groups and not self.carries_groups:
+                logger.warning("a replay leaves out the groups %s of %s", ", ".join(cube.groups), cube.path)
         self.frame_shape, self.frame_dtype = cubes[0].line_shape, cubes[0].dtype
         self._exposure_ms = cubes[0].exposure_ms or self._exposure_ms
         self.exposure_is_known = bool(cubes[0].exposure_ms) or self._was_told_exposure

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import ChecksumError, FileError
-from openhsi_shared.files import open_cube
+from openhsi_shared.files import OpenCube, open_cube
 
 __all__ = ["LONGEST_PAUSE_NS", "SavedCube", "SavedLine", "lines_of", "look_at"]
 
@@ -39,6 +39,8 @@ class SavedCube:
     times_ns: NDArray[Any] | None
     frame_ids: NDArray[Any] | None
     temperatures: NDArray[Any] | None
+    groups: tuple[str, ...] = ()
+    """Names of groups of variables that are stored beside the cube."""
 
 
 class SavedLine(NamedTuple):
@@ -88,7 +90,16 @@ def _look_at_one(path: Path) -> SavedCube:
             times_ns=cube.times_ns,
             frame_ids=cube.frame_ids,
             temperatures=cube.temperatures,
+            groups=_groups_of(cube),
         )
+
+
+def _groups_of(cube: OpenCube) -> tuple[str, ...]:
+    try:
+        return tuple(cube.groups)
+    except FileError as error:
+        logger.warning("groups of a replayed cube cannot be read: %s", error)
+        return ()
 
 
 def _begin(cube: SavedCube) -> tuple[int, str]:

@@ -7,6 +7,7 @@ is published last, so a dump with a sidecar is whole::
     2026_11_20-10_00_00_000000.raw.json    one line of JSON, and the CRC-32 of that line in the next one
 """
 
+import base64
 import json
 import math
 import os
@@ -20,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared import dataset
-from openhsi_shared.dataset import Cube
+from openhsi_shared.columns import Column
+from openhsi_shared.dataset import Cube, Group, Variable
 from openhsi_shared.durable import Durability, PartFile, make_folder, save_error
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, SaveError
 
@@ -28,6 +30,8 @@ __all__ = ["SIDECAR", "Dump", "read_dump", "write_dump"]
 
 SIDECAR = ".raw.json"
 FORMAT = "openhsi_shared dump 1"
+WITH_GROUPS = "openhsi_shared dump 2"
+"""The format of a cube with groups: a reader that knows none must not take the cube for whole."""
 
 KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("raw", "dtype", "uuid", "prefix", "suffix"), (str, "text")),
@@ -37,7 +41,10 @@ KINDS: dict[str, tuple[Any, str]] = {
     "level": (int | float, "a number"),
     "old_style": (bool, "true or false"),
 }
-"""What stands in a sidecar besides the format: its type, and that in words."""
+"""What stands in a sidecar besides the format, and the groups of a cube that has any: its type, and that in words."""
+
+NO_DUMP = (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError)
+"""What a sidecar may cause whose checksum is right, but that this library did not write."""
 
 
 class Dump(NamedTuple):
@@ -110,21 +117,42 @@ def _write_both(
 
 
 def _sidecar(cube: Cube, raw: Path, crcs: list[int], how: dict[str, Any]) -> dict[str, Any]:
+    described = {item.name: {"unit": item.unit, "long_name": item.long_name} for item in cube.column_descriptions}
+    groups = {"groups": {name: _told_of(group) for name, group in cube.groups.items()}} if cube.groups else {}
     return {
-        "format": FORMAT,
+        "format": WITH_GROUPS if groups else FORMAT,
         "raw": raw.name,
         "shape": [cube.n_lines, *cube.line_shape],
         "dtype": cube.memory.dtype.newbyteorder("<").str,
         "line_crc32": crcs,
         "columns": {
-            name: {"dtype": column.dtype.str, "values": column.tolist()} for name, column in cube.columns.items()
+            name: {"dtype": column.dtype.str, "values": column.tolist(), **described.get(name, {})}
+            for name, column in cube.columns.items()
         },
         "wavelengths_nm": cube.wavelengths_nm,
         "level": cube.level,
         "attributes": dict(cube.attributes),
         "metadata": dict(cube.metadata),
         "uuid": cube.uuid,
+        **groups,
         **how,
+    }
+
+
+def _told_of(group: Group) -> dict[str, Any]:
+    return {
+        "variables": {
+            name: {
+                "dims": variable.dims,
+                "dtype": variable.data.dtype.str,
+                "shape": variable.data.shape,
+                "values": base64.b64encode(variable.data.tobytes()).decode("ascii"),
+                "attributes": dict(variable.attributes),
+            }
+            for name, variable in group.variables.items()
+        },
+        "attributes": dict(group.attributes),
+        "groups": {name: _told_of(nested) for name, nested in group.groups.items()},
     }
 
 
@@ -143,7 +171,7 @@ def read_dump(sidecar: str | os.PathLike[str]) -> Dump:
         dump = _dump(path, told)
     except FileError:
         raise
-    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError, MemoryError) as error:
+    except NO_DUMP as error:
         why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise FileError(f"{path} is no dump that can be read: {why}") from error
     crcs = told["line_crc32"]
@@ -159,8 +187,8 @@ def _told(path: Path) -> dict[str, Any]:
     if mark.strip() != b"%08x" % zlib.crc32(text):
         raise ChecksumError(f"{path} is damaged: its checksum is {zlib.crc32(text):08x}, expected {mark[:20]!r}")
     told = json.loads(text)
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
-        raise FileError(f"{path} is no sidecar of a dump: expected the format {FORMAT!r}")
+    if not isinstance(told, dict) or told.get("format") not in (FORMAT, WITH_GROUPS):
+        raise FileError(f"{path} is no sidecar of a dump: expected the format {FORMAT!r} or {WITH_GROUPS!r}")
     for name, (kind, expected) in KINDS.items():
         if name not in told or not isinstance(told[name], kind):
             raise FileError(
@@ -180,10 +208,17 @@ def _dump(path: Path, told: dict[str, Any]) -> Dump:
     n_bytes = math.prod(shape) * dtype.itemsize
     if raw.stat().st_size != n_bytes:
         raise FileError(f"{raw} has {raw.stat().st_size} bytes, expected {n_bytes}: it is not what was dumped")
+    columns = {name: _column(name, column) for name, column in told["columns"].items()}
     cube = Cube(
         memory=np.memmap(raw, dtype, "r", shape=shape),
         n_lines=shape[0],
-        columns={name: _column(name, column) for name, column in told["columns"].items()},
+        columns=columns,
+        column_descriptions=tuple(
+            Column(name, columns[name].dtype.str, str(column["unit"]), str(column["long_name"]))
+            for name, column in told["columns"].items()
+            if column.keys() >= {"unit", "long_name"}
+        ),
+        groups={name: _group(group) for name, group in told.get("groups", {}).items()},
         wavelengths_nm=told["wavelengths_nm"],
         level=int(np.int64(told["level"])),  # as a file can hold it
         attributes=told["attributes"],
@@ -199,8 +234,21 @@ def _column(name: str, told: Any) -> NDArray[Any]:
     return np.array(told["values"], _dtype(f"column {name!r}", told["dtype"]))
 
 
-def _dtype(what: str, told: Any) -> np.dtype[Any]:
+def _group(told: Any) -> Group:
+    return Group(
+        {name: _variable(name, variable) for name, variable in told["variables"].items()},
+        dict(told["attributes"]),
+        {name: _group(nested) for name, nested in told["groups"].items()},
+    )
+
+
+def _variable(name: str, told: Any) -> Variable:
+    values = np.frombuffer(base64.b64decode(told["values"]), _dtype(f"variable {name!r}", told["dtype"], "biufU"))
+    return Variable(tuple(told["dims"]), values.reshape(told["shape"]), dict(told["attributes"]))
+
+
+def _dtype(what: str, told: Any, kinds: str = "biuf") -> np.dtype[Any]:
     """The type of numbers of that name, and no other: some would take all memory."""
-    if not isinstance(told, str) or np.dtype(told).kind not in "biuf":
+    if not isinstance(told, str) or np.dtype(told).kind not in kinds:
         raise ValueError(f"the type of {what} is {told!r:.60}, expected one of numbers")
     return np.dtype(told)

@@ -32,6 +32,8 @@ class CubeKind:
     run_id: str = ""
     camera: str = ""
     options: SaveOptions = field(default_factory=SaveOptions)
+    groups_from: str = ""
+    """The saved cube that these cubes are made of: its groups and extra columns go along."""
     rescue_dir: str = ""
     """The last resort of a cube whose process has died before it said where to save it."""
 

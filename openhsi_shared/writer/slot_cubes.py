@@ -1,6 +1,6 @@
 """Cubes as they lie in slots, with what their files say of how they came about."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 from openhsi_shared.buffers.slot_memory import SlotState, Word
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import Clock
-from openhsi_shared.dataset import Cube
+from openhsi_shared.columns import Column
+from openhsi_shared.dataset import Cube, Group
 from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
 from openhsi_shared.writer.messages import CubeKind, Label
 
@@ -20,18 +21,27 @@ __all__ = ["cube_in", "make_ready", "rescue_directories", "slots_to_rescue"]
 def cube_in(slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered: bool) -> Cube:
     """The cube in `slot`; its lines are a view. `recovered`: whoever collected it does not save it any more."""
     first, n = slots.extent(slot)
-    columns = {name: slots.column(slot, name) for name in ("time_ns", "frame_id", "camera_time_ns", "temperature")}
+    columns = {column.name: slots.column(slot, column.name) for column in slots.layout.columns}
+    groups: Mapping[str, Group] = {}
+    more, described, left_out = dict[str, Any](), tuple[Column, ...](), tuple[str, ...]()
+    if kind.groups_from:
+        from openhsi_shared.files.carrying import carried_from
+
+        groups, more, described, left_out = carried_from(Path(kind.groups_from), n, slots.layout.line_shape)
     return Cube(
         memory=slots.lines(slot),
         first=first,
         n_lines=n,
-        columns=columns,
+        columns=columns | more,
+        column_descriptions=(*slots.layout.columns, *described),
+        groups=groups,
         wavelengths_nm=kind.wavelengths_nm,
         level=kind.level,
         metadata=label.metadata,
         attributes={
             **label.attributes,
             **_provenance(slots, kind, slot, columns["frame_id"]),
+            **({"source_groups_left_out": ", ".join(left_out)} if left_out else {}),
             "recovered": int(recovered),
         },
         uuid=kind.uuid_of(slots.word(slot, Word.CUBE)),

@@ -1,0 +1,68 @@
+"""Groups and extra columns of a saved cube that go along into a cube that is made of it."""
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES, Column
+from openhsi_shared.dataset import Group
+from openhsi_shared.errors import OpenHSIError
+from openhsi_shared.files.reading import OpenCube, open_cube
+from openhsi_shared.groups import check_groups
+
+__all__ = ["Carried", "carried_from"]
+
+logger = logging.getLogger(__name__)
+
+
+class Carried(NamedTuple):
+    """What goes along."""
+
+    groups: dict[str, Group]
+    columns: dict[str, NDArray[Any]]
+    descriptions: tuple[Column, ...]
+    """Of `columns`."""
+    left_out: tuple[str, ...]
+    """Names of groups and columns that do not go along; the log says why."""
+
+
+def carried_from(path: Path, n_lines: int, line_shape: tuple[int, int]) -> Carried:
+    """Read what goes along from the cube `path` into one of `n_lines` lines of `line_shape` (cross-track, wavelength).
+
+    Nothing does if the number of lines differs; a group does not whose variables lie on an axis that has another size
+    now, or that is damaged. Never raises for that, so that the lines are saved.
+    """
+    carried = Carried({}, {}, (), ())
+    try:
+        with open_cube(path) as cube:
+            return _from(cube, n_lines, line_shape)
+    except (OpenHSIError, OSError) as error:
+        logger.warning("groups and extra columns of %s are left out: %s", path, error)
+        return carried._replace(left_out=("all",))
+
+
+def _from(cube: OpenCube, n_lines: int, line_shape: tuple[int, int]) -> Carried:
+    groups, columns, descriptions, left_out = dict[str, Group](), dict[str, NDArray[Any]](), list[Column](), list[str]()
+    known = {*OTHER_VARIABLES, *(column.name for column in COLUMNS)}
+    dimensions = {"x": line_shape[0], "y": n_lines, "wavelength": line_shape[1]}
+    variables = [name for name in cube.contents.members("")[0] if name not in known and cube.contents.is_written(name)]
+    for name in [*variables, *cube.groups]:
+        try:
+            if len(cube.lines) != n_lines:
+                raise OpenHSIError(f"it belongs to {len(cube.lines)} lines, but {n_lines} are saved")
+            if name in cube.groups:
+                group = cube.groups[name].read()
+                check_groups({name: group}, dimensions, ())
+                groups[name] = group
+            else:
+                dims, values, labels = cube.contents.variable(name)
+                if dims == ("y",):
+                    unit, long_name = str(labels.get("units", "1")), str(labels.get("long_name", name))
+                    descriptions.append(Column(name, values.dtype.str, unit, long_name))
+                    columns[name] = values
+        except (OpenHSIError, OSError) as error:
+            logger.warning("%s of %s is left out: %s", name, cube.path, error)
+            left_out.append(name)
+    return Carried(groups, columns, tuple(descriptions), tuple(left_out))
