@@ -116,11 +116,8 @@ class SlotLayout:
             raise ArgumentError(f"columns must begin with {[c.name for c in COLUMNS]}, got {self.columns!r}")
         names = Counter([column.name for column in self.columns] + [side.name for side in self.side_buffers])
         for name, n in names.items():
-            if n > 1 or not name.isidentifier():
+            if n > 1:
                 raise ArgumentError(f"columns and side buffers need names of their own, got {name!r}, {n} times")
-        for column in self.columns:
-            if np.dtype(column.dtype).kind not in "biuf":
-                raise ArgumentError(f"column {column.name!r} must hold numbers, got dtype {column.dtype!r}")
         for side in self.side_buffers:
             if side.n_bytes < 1:
                 raise ArgumentError(f"side buffer {side.name!r} needs at least 1 byte, got {side.n_bytes}")
