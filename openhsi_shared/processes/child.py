@@ -19,7 +19,7 @@ __all__ = ["Child"]
 KILL_TIMEOUT_S = 2.0
 """A process that is killed ends at once, unless the kernel waits for a disk that does not answer."""
 POLL_INTERVAL_S = 0.25
-"""The sentinel of a dead child stays silent while a process that the child forked lives."""
+"""How often its exit code is asked for: pipe and sentinel stay silent while a process that the child forked lives."""
 STATUS_TAKEN = 255
 """The exit code of a child whose status another part of the program has taken: a handler of SIGCHLD, for instance."""
 
@@ -92,17 +92,23 @@ class Child:
 
         What the child logs is logged here, and is no message.
         """
+        end = _time_after(timeout_s)
         try:
-            while wait(self.waitables, timeout_s):
-                if not self._connection.poll():
+            while True:
+                has_ended = self.exit_code is not None  # asked first: what it said last is heard
+                if self._connection.poll():
+                    message = self._connection.recv()
+                    if not isinstance(message, Log):
+                        return message
+                    self._logger.log(message.level, "%s: %s", self.name, message.text)
+                elif has_ended:
                     return GONE
-                message = self._connection.recv()
-                if not isinstance(message, Log):
-                    return message
-                self._logger.log(message.level, "%s: %s", self.name, message.text)
+                elif (left := end - time.monotonic()) <= 0:
+                    return None
+                else:
+                    wait(self.waitables, min(left, POLL_INTERVAL_S))
         except (EOFError, OSError):
             return GONE
-        return None
 
     def first_message(self, error: Callable[[str], Exception], timeout_s: float | None = None) -> Any:
         """Block until it is up and has sent something; returns that. Raises `error(text)` if it dies or is too slow."""
@@ -132,7 +138,7 @@ class Child:
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Block until it has ended; False if it has not after `timeout_s`."""
-        end = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        end = _time_after(timeout_s)
         while self.exit_code is None:
             left = end - time.monotonic()
             if left <= 0:
@@ -174,6 +180,10 @@ class Child:
         with self._reaping:
             if not self._is_closed:
                 getattr(self._process, how)()
+
+
+def _time_after(timeout_s: float | None) -> float:
+    return float("inf") if timeout_s is None else time.monotonic() + timeout_s
 
 
 def _exists(pid: int | None) -> bool:

@@ -78,7 +78,9 @@ class Listener(GuardedThread):
         self._wake.send_bytes(b"wake up")
 
     def stop(self) -> None:
-        """Let it hear what is there, and end; blocks until it has. Also after it has failed."""
+        """Let it hear what is there, and end; blocks until it has, also after it has failed. Idempotent."""
+        if self.is_stopping:
+            return
         self.is_stopping = True
         self.wake()
         self.join()

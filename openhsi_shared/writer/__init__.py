@@ -1,4 +1,4 @@
 """The spawned process that turns full slots into files, and its supervision.
 
-`process` runs in the child, `supervisor` and `handle` in the parent; `orders` is what they tell each other.
+`loop` runs in the child, `supervisor` and `handle` in the parent; `messages` is what they tell each other.
 """

@@ -66,7 +66,7 @@ class WriterSupervisor:
             return
         self._writers.start()
         try:
-            listener = Listener(
+            self._listener = Listener(  # known before it runs: a writer may die at once
                 self._writers.watched,
                 self._hear_all,
                 POLL_INTERVAL_S,
@@ -74,11 +74,11 @@ class WriterSupervisor:
                 failure=UNHEARD,
                 on_failure=self._let_all_go,
             )
-            listener.start()
+            self._listener.start()
         except (OSError, RuntimeError) as error:
+            self._listener = None
             self._writers.kill()
             raise WriterFailed(f"no thread can be started to hear the writer: {error}") from error
-        self._listener = listener
 
     # ---- orders ----
 
@@ -155,7 +155,6 @@ class WriterSupervisor:
     def raise_failure(self) -> None:
         """Raise WriterFailed if the listening thread has failed."""
         if self._cause is not None:
-            self._is_cause_told = True
             raise self._unheard() from self._cause
 
     def held(self) -> list[SaveHandle]:
@@ -177,7 +176,6 @@ class WriterSupervisor:
         with self.changed:
             failures = self._cubes.failures()
             if self._cause is not None and not self._is_cause_told:
-                self._is_cause_told = True
                 failures.append(self._unheard())
         return failures
 
@@ -256,13 +254,15 @@ class WriterSupervisor:
         with self.changed:
             self._cause = error
             try:
-                self._is_cause_told = self._cubes.fail_all(self._unheard)
+                self._cubes.fail_all(self._unheard)
             finally:
                 self.changed.notify_all()
 
     def _unheard(self, name: str = "") -> WriterFailed:
+        """The error that tells a caller why nothing is saved, or what is known of a cube."""
+        self._is_cause_told = True
         what = f"whether {name} was saved is not known" if name else "nothing more is saved"
-        error = WriterFailed(f"{UNHEARD}: {what}; close() lets the writer save what is in memory")
+        error = WriterFailed(f"{UNHEARD}: {what}; when the camera is closed, the writer saves what is in memory")
         error.__cause__ = self._cause
         return error
 

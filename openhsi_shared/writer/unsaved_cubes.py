@@ -127,10 +127,10 @@ class UnsavedCubes:
             self._slots.give_back(pending.lease)
             pending.lease = None
 
-    def fail_all(self, error_of: Callable[[str], OpenHSIError]) -> bool:
+    def fail_all(self, error_of: Callable[[str], OpenHSIError]) -> None:
         """Settle every handle: no answer comes any more. The writer's leases stay: it may still read.
 
-        Whether there was one that is not known to be saved. `error_of(name)` makes its error.
+        `error_of(name)` makes the error of one that is not known to be saved.
         """
         unsettled = [p for p in {**self.held, **self.saving, **self.drawing}.values() if p.handle.is_alive()]
         lost = [pending for pending in unsettled if pending.path is None]
@@ -145,4 +145,3 @@ class UnsavedCubes:
         for pending in lost:  # last: what failed may have been this
             if self._slots.state(pending.slot) is SlotState.SAVING:
                 self._slots.hold(pending.slot)
-        return bool(lost)

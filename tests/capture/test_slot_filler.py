@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from openhsi_shared.buffers.slot_memory import LABEL_BYTES, SlotState
-from openhsi_shared.errors import ArgumentError, NoFreeSlot, OpenHSIError, SaveError
+from openhsi_shared.errors import ArgumentError, NoFreeSlot, OpenHSIError, SaveError, WriterFailed
 from openhsi_shared.frames.losses import IdRange
 from tests.support.filler_bench import Bench
 from tests.support.helpers import wait_for
@@ -395,3 +395,26 @@ def test_register_says_which_slot_comes_next():
     bench.save()
     assert bench.filler.peek_free() is None
     assert np.array_equal(bench.filler.lines(), np.zeros((0, 2, 3)))
+
+
+def test_nobody_waits_for_a_slot_when_none_will_become_free():
+    bench = Bench("block")
+    for number in range(8):
+        bench.take(number)
+        if number % 4 == 3:
+            bench.save()
+    caught = []
+
+    def wait():
+        try:
+            bench.take(8)
+        except WriterFailed as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    with bench.keeper.changed:
+        bench.keeper.failure = WriterFailed("of the test")
+        bench.keeper.changed.notify_all()
+    thread.join(20)
+    assert caught == [bench.keeper.failure]

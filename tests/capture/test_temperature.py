@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from openhsi_shared.capture.temperature import TemperatureWatch
+from tests.processes.test_logs import broken  # noqa: F401 - a fixture
 from tests.support.helpers import wait_for
 
 
@@ -113,3 +114,29 @@ def test_it_may_be_stopped_by_what_it_reads(watch_of):
     watch.start()
     assert ended.wait(10)
     assert watch.n_failed == 0
+
+
+def test_a_thread_that_ends_leaves_no_old_temperature_behind(watch_of, caplog):
+    values = iter([20.0, 21.0])
+
+    def read():
+        value = next(values, None)
+        if value is None:
+            raise SystemExit("a script's own")
+        return value
+
+    watch = watch_of(read)
+    watch.start()
+    wait_for(lambda: watch.n_failed)
+    assert math.isnan(watch.celsius)
+    wait_for(lambda: "the temperature is not read any more, lines will have none: SystemExit" in caplog.text)
+    watch.stop()
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_logging_handler_that_raises_does_not_end_the_readings(watch_of):
+    values = itertools.chain([None], itertools.repeat(7.0))
+    watch = watch_of(lambda: next(values))
+    watch.start()
+    wait_for(lambda: watch.celsius == 7.0)
+    assert watch.n_failed == 1

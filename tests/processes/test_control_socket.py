@@ -287,3 +287,14 @@ def test_directory_of_somebody_else_is_refused(runtime):
     os.chown(runtime, 12345, 12345)
     with pytest.raises(RecordingError, match="belongs to somebody else: set XDG_RUNTIME_DIR"):
         runtime_directory()
+
+
+def test_a_failure_of_the_socket_is_logged_and_others_are_refused_at_once(monkeypatch, caplog):
+    with closing(ControlSocket("test", greet)) as door:
+        monkeypatch.setattr("openhsi_shared.processes.control_socket.ControlSocket._receive", property(lambda _: 1 / 0))
+        with pytest.raises(OSError):  # noqa: PT011 - whichever comes first
+            request(door.path, "status")
+        wait_for(lambda: not door.path.exists())
+        with pytest.raises(OSError, match="No such file"):
+            request(door.path, "status")
+        wait_for(lambda: "nobody can look from outside any more: ZeroDivisionError" in caplog.text)

@@ -5,6 +5,7 @@ import signal
 from contextlib import closing
 
 import psutil
+import pytest
 
 from openhsi_shared.processes.pool import Died, in_processes
 from tests.support.helpers import wait_for
@@ -56,3 +57,19 @@ def is_ours(child: psutil.Process) -> bool:
 
 def mixed(number: int) -> int:
     return hang(number) if number else number
+
+
+def test_what_fails_while_results_are_awaited_is_raised_and_leaves_no_process(monkeypatch) -> None:
+    monkeypatch.setattr("openhsi_shared.processes.pool.wait", lambda _: 1 / 0)
+    before = set(psutil.Process().children())
+    with pytest.raises(ZeroDivisionError):
+        list(in_processes(square_or_die, [*range(8)], 2))
+    wait_for(lambda: not {child for child in psutil.Process().children() if child not in before and is_ours(child)})
+
+
+def nothing(item: None) -> None:
+    return item
+
+
+def test_items_and_results_may_be_none() -> None:
+    assert list(in_processes(nothing, [None] * 4, 2)) == [None] * 4

@@ -26,6 +26,7 @@ class FakeKeeper:
         self.changed = slots.changed
         self.pending = []
         self.failed = []
+        self.failure = None
 
     def held(self):
         with self.changed:
@@ -36,7 +37,8 @@ class FakeKeeper:
             return len(self.pending)
 
     def raise_failure(self):
-        """It never fails."""
+        if self.failure is not None:
+            raise self.failure
 
     def save(self, slot):
         """Take a full slot."""

@@ -319,3 +319,17 @@ def test_where_nobody_answers_the_page_ends_and_says_why(tmp_path, caplog):
         assert page.wait(60)
         wait_for(lambda: "nobody answers at" in caplog.text)
     assert "has the recording ended?" in caplog.text
+
+
+# ---- what fails on this side ----
+
+
+def test_if_the_thread_that_hears_the_page_fails_it_is_logged_and_the_page_can_be_closed(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("openhsi_shared.viewer.live_page._hear", lambda _: 1 / 0)
+    with SharedSimulatedCamera(**{**COUNTING, "n_lines": 8}) as cam:
+        page = cam.view(open_browser=False)
+        wait_for(lambda: "the live page is not heard any more: ZeroDivisionError" in caplog.text)
+        page.close()
+        assert page.wait(0)
+        assert not psutil.pid_exists(page.process_id)
+        cam.collect()

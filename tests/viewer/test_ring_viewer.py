@@ -226,3 +226,27 @@ def test_a_real_window_shows_frames_and_a_screen_that_goes_is_told(ring, screen)
         screen.terminate()
         with pytest.raises(ViewerError, match="died, the ring goes on"):
             viewer.wait(PATIENCE_S)
+
+
+# ---- what fails on this side ----
+
+
+def test_if_the_thread_that_hears_it_fails_it_is_ended_and_the_cause_is_told(ring, monkeypatch, caplog):
+    with window(ring) as viewer:
+        viewer.wait_ready()
+        monkeypatch.setattr(viewer._child, "receive", lambda: 1 / 0)
+        ring.put(quadrants())  # it says what it shows: then the thread receives again
+        with pytest.raises(ViewerError, match="the thread that hears it has failed: division by zero") as caught:
+            viewer.wait(PATIENCE_S)
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        assert viewer.state == "died"
+        wait_for(lambda: not psutil.pid_exists(viewer.process_id))
+        ring.put(quadrants())
+    assert "the viewer is not heard any more: ZeroDivisionError" in caplog.text
+
+
+def test_if_that_thread_fails_before_it_is_up_nobody_waits(ring, monkeypatch):
+    monkeypatch.setattr("openhsi_shared.viewer.ring_viewer.Child.receive", lambda _: 1 / 0)
+    with window(ring) as viewer, pytest.raises(ViewerError, match="has failed: division by zero"):
+        viewer.wait_ready(PATIENCE_S)
+    assert not psutil.pid_exists(viewer.process_id)

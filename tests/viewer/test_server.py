@@ -92,3 +92,8 @@ def test_two_addresses_are_never_alike():
     with PageSocket() as first, PageSocket() as second:
         assert first.path != second.path
         assert len(first.path) > 10
+
+
+def test_a_question_whether_to_end_that_fails_ends_the_server_and_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        serve(lambda document: None, is_over=lambda _: 1 / 0)

@@ -1,0 +1,197 @@
+"""A child is started, heard, asked to end and killed in one way, whatever it does."""
+
+import logging
+import os
+import signal
+
+import psutil
+import pytest
+
+from openhsi_shared.errors import WriterFailed
+from openhsi_shared.processes.child import STATUS_TAKEN, Child
+from openhsi_shared.processes.liveness import GONE
+from openhsi_shared.processes.logs import forward_logs
+from tests.support.helpers import PATIENCE_S, wait_for
+
+logger = logging.getLogger("openhsi_shared.tests")
+
+
+@pytest.fixture
+def start():
+    """Start a child that is gone in the end."""
+    children = []
+
+    def start(target, *args, **keywords):
+        children.append(Child(target, args, name="helper", logger=logger, **keywords))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.end()
+        child.close()
+
+
+def echo(parent):
+    while (message := parent.receive()) is not GONE:
+        if message is not None:
+            parent.tell(message)
+
+
+def say_and_exit(parent, messages, code=0):
+    for message in messages:
+        parent.tell(message)
+    os._exit(code)
+
+
+def log_and_say(parent):
+    forward_logs(parent)
+    logging.getLogger("openhsi_shared.somewhere").warning("too %s", "warm")
+    parent.tell("said")
+    parent.receive(PATIENCE_S)
+
+
+def fork_and_exit(parent):
+    grandchild = os.fork()
+    if not grandchild:
+        signal.pause()
+    parent.tell(grandchild)
+    os._exit(7)
+
+
+def ignore_all(parent):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    parent.tell("up")
+    while True:
+        signal.pause()
+
+
+def test_messages_go_both_ways(start):
+    child = start(echo)
+    for message in ("a", None, {"b": [1, 2]}):
+        assert child.send((message,))
+        assert child.receive(PATIENCE_S) == (message,)
+    assert child.exit_code is None
+    assert psutil.Process(child.pid).ppid() == os.getpid()
+
+
+def test_without_a_message_receive_ends_in_time(start):
+    child = start(echo)
+    assert child.receive(0) is None
+    assert child.receive(0.01) is None
+
+
+def test_the_end_comes_behind_the_last_message_and_tells_the_exit_code(start):
+    child = start(say_and_exit, range(100), 3)
+    assert child.join(PATIENCE_S)
+    assert [child.receive(PATIENCE_S) for _ in range(100)] == list(range(100))
+    assert child.receive(PATIENCE_S) is GONE
+    assert child.receive() is GONE
+    assert child.exit_code == 3
+
+
+def test_what_it_logs_is_logged_here_and_is_no_message(start, caplog):
+    child = start(log_and_say)
+    assert child.receive(PATIENCE_S) == "said"
+    assert ("openhsi_shared.tests", logging.WARNING, "helper: too warm") in caplog.record_tuples
+
+
+def test_a_killed_child_is_gone(start):
+    child = start(echo)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.receive(PATIENCE_S) is GONE
+    wait_for(lambda: child.exit_code == -signal.SIGKILL)
+    assert not child.send("are you there?")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are of Unix")
+def test_a_dead_child_is_gone_although_a_process_that_it_forked_holds_its_pipes_open(start):
+    child = start(fork_and_exit)
+    grandchild = child.receive(PATIENCE_S)
+    try:
+        assert child.receive(PATIENCE_S) is GONE
+        assert child.join(PATIENCE_S)
+        assert child.exit_code == 7
+        assert psutil.pid_exists(grandchild), "it was there all the time"
+    finally:
+        os.kill(grandchild, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there another can take the status")
+def test_a_child_whose_status_another_takes_is_not_waited_for_for_ever(start):
+    child = start(say_and_exit, ["said"], 3)
+    os.waitpid(child.pid, 0)
+    assert child.join(PATIENCE_S)
+    assert (child.receive(), child.receive()) == ("said", GONE)
+    assert child.exit_code == STATUS_TAKEN
+    child.close()
+
+
+def test_the_first_message_is_waited_for(start):
+    assert start(say_and_exit, ["up"]).first_message(WriterFailed, PATIENCE_S) == "up"
+
+
+def test_a_child_that_dies_before_it_is_up_is_an_error(start):
+    child = start(say_and_exit, [], 5)
+    with pytest.raises(WriterFailed, match="the helper did not come up: exit code 5; see its message"):
+        child.first_message(WriterFailed)
+
+
+def test_a_child_that_is_too_slow_is_an_error(start):
+    with pytest.raises(WriterFailed, match="the helper did not come up within 0 s: is the machine overloaded"):
+        start(echo).first_message(WriterFailed, 0.01)
+
+
+def test_one_that_is_hung_up_on_believes_that_its_parent_has_died(start):
+    child = start(echo)
+    child.hang_up()
+    child.hang_up()
+    assert child.join(PATIENCE_S)
+    assert child.exit_code == 0
+    assert child.receive() is GONE
+    assert not child.send("anything")
+
+
+def test_it_can_be_asked_to_end(start):
+    child = start(echo)
+    child.terminate()
+    assert child.join(PATIENCE_S)
+    assert child.exit_code == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_one_that_does_not_end_is_killed(start, is_stopped):
+    child = start(ignore_all)
+    child.first_message(WriterFailed, PATIENCE_S)
+    if is_stopped:
+        os.kill(child.pid, signal.SIGSTOP)
+    child.terminate()
+    child.end(0.05)
+    assert child.exit_code == -signal.SIGKILL
+
+
+def test_closed_twice_is_closed_once_and_its_exit_code_stays_known(start):
+    child = start(echo)
+    child.end()
+    child.close()
+    child.close()
+    child.terminate()
+    assert (child.kill(), child.join(), child.exit_code) == (True, True, -signal.SIGKILL)
+
+
+def test_children_leave_no_descriptor(start):
+    me = psutil.Process()
+    start(say_and_exit, []).join()
+    before = me.num_fds()
+    for _ in range(3):
+        child = start(echo)
+        child.end()
+        child.close()
+    assert me.num_fds() <= before
+
+
+def test_what_cannot_be_given_to_it_is_an_error_that_leaves_nothing(start):
+    me = psutil.Process()
+    before = me.num_fds()
+    with pytest.raises(Exception, match="pickle"):
+        start(echo, lambda: None)
+    assert me.num_fds() <= before

@@ -1,0 +1,52 @@
+"""A logging handler that raises harms nobody; see `test_child` for logs that cross processes."""
+
+import logging
+import sys
+
+import pytest
+
+from openhsi_shared.processes.logs import safe_logger
+
+
+class Broken(logging.Handler):
+    """A widget that is gone."""
+
+    def emit(self, record):
+        raise RuntimeError("the widget is gone")
+
+
+@pytest.fixture
+def broken():
+    """Let the handler of a user's program raise."""
+    ours = logging.getLogger("openhsi_shared")
+    ours.addHandler(handler := Broken())
+    yield
+    ours.removeHandler(handler)
+
+
+@pytest.mark.usefixtures("broken")
+def test_what_a_handler_raises_goes_to_stderr_with_the_record(capsys):
+    safe_logger("openhsi_shared.x").warning("lost %d lines", 5)
+    error = capsys.readouterr().err
+    assert "lost 5 lines" in error
+    assert "RuntimeError: the widget is gone" in error
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_program_without_stderr_goes_on(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    safe_logger("openhsi_shared.x").error("lost", exc_info=ValueError())
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_program_that_wants_no_complaints_of_handlers_gets_none(monkeypatch, capsys):
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    safe_logger("openhsi_shared.x").error("lost")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_record_says_where_it_was_logged(caplog):
+    safe_logger("openhsi_shared.x").warning("here")
+    assert [(record.name, record.filename, record.message) for record in caplog.records] == [
+        ("openhsi_shared.x", "test_logs.py", "here")
+    ]

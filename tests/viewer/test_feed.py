@@ -1,0 +1,30 @@
+"""What browsers of one page share is filled by two threads; a page whose thread has failed says so."""
+
+import sys
+
+import pytest
+
+from openhsi_shared import SharedSimulatedCamera
+from openhsi_shared.viewer.feed import Feed
+from openhsi_shared.viewer.tiles import head
+from tests.support.flow import COUNTING
+from tests.support.helpers import wait_for
+
+pytestmark = [
+    pytest.mark.usefixtures("runtime"),
+    pytest.mark.skipif(sys.platform != "linux", reason="slots are handed out on Linux only"),
+]
+
+
+@pytest.mark.parametrize("name", ["_look", "_ask"])
+def test_a_thread_that_fails_ends_the_feed_and_the_page_says_so(monkeypatch, caplog, name):
+    with SharedSimulatedCamera(**{**COUNTING, "n_lines": 8}) as cam, cam.view(open_browser=False):
+        with Feed(cam._engine.door) as feed:
+            cam.collect()
+            wait_for(lambda: feed.newest is not None and feed.glance)
+            assert feed.state == "running"
+            monkeypatch.setattr(Feed, name, lambda _: 1 / 0)
+            wait_for(lambda: feed.is_over)
+            assert feed.state == "failed"
+            assert "PAGE FAILED" in head(feed.state, feed.about, feed.glance)
+        assert "the live page shows nothing new: ZeroDivisionError" in caplog.text
