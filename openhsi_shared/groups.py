@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ TEXT_LENGTH = re.compile(r"string\d+")
 """Names of the dimensions along which the bytes of texts are stored."""
 RESERVED_ATTRIBUTES = frozenset({"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"})
 """Attributes that HDF5 and netCDF use for themselves; so is every name that begins with an underscore."""
+FILL_VALUE = "_FillValue"
 CHECKSUM_ATTRIBUTES = frozenset({"values_crc32", "attributes_crc32"})
 
 
@@ -134,8 +135,22 @@ def _checked(name: str, variable: Variable) -> Variable:
     for reserved in (name, *dims):
         if TEXT_LENGTH.fullmatch(reserved):
             raise ArgumentError(f"{reserved!r} of variable {name!r} is a name for the length of texts: choose another")
-    _check_attributes(f"variable {name!r}", attributes)
-    return Variable(dims, data, dict(attributes))
+    kept = dict(attributes)
+    if FILL_VALUE in kept:
+        kept[FILL_VALUE] = _fill_value(name, data, kept[FILL_VALUE])
+    _check_attributes(f"variable {name!r}", kept.keys() - {FILL_VALUE})
+    return Variable(dims, data, kept)
+
+
+def _fill_value(name: str, data: NDArray[Any], value: Any) -> NDArray[Any]:
+    """In the type of the data, as netCDF wants it."""
+    given = np.asarray(value)
+    if data.dtype.kind != "U" and given.size == 1 and given.dtype.kind in "iuf":
+        with np.errstate(invalid="ignore", over="ignore"):
+            found: NDArray[Any] = given.reshape(1).astype(data.dtype)
+        if data.dtype.kind == "f" or np.array_equal(found, given.reshape(1)):
+            return found
+    raise ArgumentError(f"{FILL_VALUE} of variable {name!r} is {value!r:.60}, expected a number of {data.dtype}")
 
 
 def _is_text(array: NDArray[Any]) -> bool:
@@ -150,7 +165,7 @@ def _texts(name: str, given: ArrayLike) -> NDArray[np.str_]:
     return texts.astype(np.str_)
 
 
-def _check_attributes(what: str, attributes: Mapping[str, Any]) -> None:
+def _check_attributes(what: str, attributes: Iterable[str]) -> None:
     for name in attributes:
         check_name(f"attribute of {what},", name)
         if name in RESERVED_ATTRIBUTES or name in CHECKSUM_ATTRIBUTES:

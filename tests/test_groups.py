@@ -137,3 +137,17 @@ def test_a_group_is_not_changed_with_what_it_was_made_of():
 def test_a_cube_takes_groups_of_every_kind():
     assert isinstance(make_cube(groups=make_groups()), Cube)
     assert time_variable(np.array(["2026-01-01"], "M8[ns]"), "t").data.dtype == np.int64
+
+
+@pytest.mark.parametrize(("kind", "value"), [("i2", -1), ("f4", np.nan), ("u1", np.array([255])), ("f8", 1e30)])
+def test_a_fill_value_has_the_type_of_its_variable(kind, value):
+    variable = Group({"a": on("n", data=np.arange(3).astype(kind), _FillValue=value)}).variables["a"]
+    assert variable.attributes["_FillValue"].dtype == np.dtype(kind)
+
+
+@pytest.mark.parametrize(
+    ("data", "value"), [([1], 0.5), ([1], "a"), (np.zeros(1, "u1"), -1), (["a"], 0), ([1.0], [1, 2]), ([1], np.nan)]
+)
+def test_a_fill_value_that_the_variable_cannot_have_is_refused(data, value):
+    with pytest.raises(ArgumentError, match="_FillValue of variable 'a' is"):
+        Group({"a": on("n", data=data, _FillValue=value)})

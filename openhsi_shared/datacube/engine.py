@@ -76,7 +76,7 @@ class CubeEngine:
         """Bring the writer up, warm, before the first line. Blocks for about half a second, the first time."""
         self.check_usable()
         if self.writer.is_started:
-            if self.writer.has_failed and self.filler.n_lines() >= self.register.layout.n_lines:
+            if self.writer.has_failed and self.filler.n_lines() >= self.slots.layout.n_lines:
                 self.writer.raise_failure()  # else lines that cannot be saved just now would be overwritten
             return
         from openhsi_shared.processes.at_exit import finish_at_exit

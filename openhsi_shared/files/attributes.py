@@ -10,7 +10,7 @@ from h5py import h5a, h5t
 from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS
 from openhsi_shared.files.checksums import COLUMN_CHECKSUM
 
-__all__ = ["OF_LIBRARIES", "attributes_of", "in_order", "is_in_heap", "plain"]
+__all__ = ["OF_LIBRARIES", "attributes_of", "in_order", "in_own_type", "is_in_heap", "plain"]
 
 OF_LIBRARIES = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"}
 OF_LIBRARIES |= {"_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties", "_nc3_strict"}
@@ -46,6 +46,13 @@ def is_in_heap(kind: Any) -> bool:
     """Whether values of this type of HDF5 lie in its global heap."""
     is_text = kind.get_class() == h5t.STRING
     return bool(kind.is_variable_str()) if is_text else bool(kind.detect_class(h5t.VLEN))
+
+
+def in_own_type(target: Any, name: str) -> Any:
+    """An attribute as a text, or as numbers in the type in which they are stored."""
+    value = target.attrs[name]
+    is_number = isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "iuf"
+    return value if is_number else plain(value)
 
 
 def plain(value: Any) -> Any:

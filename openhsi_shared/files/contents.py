@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS, Variable
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError
-from openhsi_shared.files.attributes import attributes_of, is_in_heap, plain
+from openhsi_shared.files.attributes import attributes_of, in_own_type, is_in_heap, plain
 from openhsi_shared.files.axes import axes_of, is_dimension_only, members_of, n_lost_users, walk
 from openhsi_shared.files.checksums import COLUMN_CHECKSUM, attribute_crc32, object_crc32
 from openhsi_shared.files.columns import read_column
@@ -89,8 +89,8 @@ class Contents:
             for name, item in members_of(self._group(group)):
                 if isinstance(item, h5py.Group):
                     groups[name] = None
-                elif name not in groups and not (item is not None and is_dimension_only(item)):
-                    variables[name] = None
+                elif self.written is None if item is None else not is_dimension_only(item):
+                    variables[name] = None  # what cannot be opened may be a dimension, where all variables are listed
         return list(variables), list(groups)
 
     def _group(self, path: str) -> Any:
@@ -200,7 +200,7 @@ class Contents:
         attributes = attributes_of(target, self.check_heap)
         if self._is_ours and self._check:
             for name, checksum in json.loads(checksums_of(target) or "{}").items():
-                if name not in attributes or attribute_crc32(attributes[name]) != checksum:
+                if name not in attributes or attribute_crc32(in_own_type(target, name)) != checksum:
                     raise ChecksumError(
                         f"{self.path}: the attribute {name}{f' of {owner}' if owner else ''} is damaged: its checksum "
                         f"is not the one that was written; open the file with check=False to see what is left"

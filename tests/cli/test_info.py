@@ -7,6 +7,9 @@ from typing import Any
 import netCDF4
 import numpy as np
 
+from openhsi_shared.files import CubeWriter
+from tests.support.cubes import make_cube, make_groups
+
 Run = Callable[..., Any]
 
 
@@ -43,6 +46,24 @@ def test_what_was_lost_is_told_with_its_ids(record: Run, run: Run, tmp_path: Pat
     record("--lines", 8, "--cubes", 1, "--option", 'script={"3": "gap"}', "--allow-loss")
     (cube,) = (tmp_path / "flight").rglob("*.nc")
     assert _rows(run("info", cube))["lost"] == "1 lines before or within (frame ids 3)"
+
+
+def test_groups_are_listed_with_what_is_in_them(run: Run, tmp_path: Path) -> None:
+    with CubeWriter(6, (5, 7), np.uint16) as writer:
+        path = writer.write(make_cube(groups=make_groups()), [tmp_path]).path
+    rows = _rows(run("info", path))
+    assert rows["group /imu"] == "4 variables, 5 attributes"
+    assert rows["/imu/samples"] == "float64 (time: 11, axis: 3), m s-2"
+    assert rows["/imu:source"] == "IMU"
+    assert rows["/marks/text"] == "text (mark: 3)"
+    assert rows["group /marks"] == "2 variables, 1 groups"
+    assert rows["group /marks/of_user"] == "1 variables, 1 attributes"
+    content = bytearray(path.read_bytes())
+    content[content.index("B\u00e4ume".encode())] ^= 1
+    path.write_bytes(content)
+    rows = _rows(run("info", path))
+    assert "the variable text of the group /marks is damaged" in rows["/marks/text"]
+    assert rows["/marks/time"].startswith("int64 (mark: 3)")
 
 
 def test_a_cube_of_openhsi_has_fewer_rows(run: Run, tmp_path: Path) -> None:

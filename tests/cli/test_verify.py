@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import netCDF4
+
 Run = Callable[..., Any]
 
 
@@ -62,3 +64,13 @@ def test_a_directory_without_cubes_is_a_problem(run: Run, tmp_path: Path) -> Non
     ended = run("verify", "empty")
     assert ended.code == 1
     assert "empty: no cube (*.nc) in this directory" in ended.out
+
+
+def test_what_was_added_is_named_and_is_no_problem(run: Run, cubes: list[Path]) -> None:
+    with netCDF4.Dataset(cubes[1], "a") as dataset:
+        dataset.createVariable("lat", "f8", ("y",))[:] = 1
+        dataset.createGroup("gps").createVariable("lat", "f8", ("y",))[:] = 1
+    ended = run("verify", *cubes)
+    assert ended.code == 0, ended.err
+    assert f"{cubes[1]}: added by another program, without checksums: lat, gps, /gps/lat\n" in ended.out
+    assert ended.out.endswith("2 of 2 cubes are whole\n")

@@ -12,11 +12,12 @@ import pytest
 
 from openhsi_shared import open_cube, verify
 from openhsi_shared.calibration import read_calibration, write_calibration
+from openhsi_shared.dataset import Group, Variable
 from openhsi_shared.errors import CalibrationError, ChecksumError, FileError, IncompleteFileError
 from openhsi_shared.files import CubeWriter
 from openhsi_shared.save_options import SaveOptions
 from tests.support import file_corruption
-from tests.support.cubes import make_cube
+from tests.support.cubes import make_cube, make_groups
 from tests.support.file_corruption import Original, everything_in, judge_calibration, judge_cube, mutant, read_all
 from tests.support.helpers import in_child
 from tests.support.level_oracle import CALIBRATION
@@ -27,11 +28,12 @@ LONG_STORY = "".join(f"{number}-{number + 3} " for number in range(0, 6000, 7))
 # ---- I3: cubes that are damaged or foreign ----
 
 
-def save(directory, name, shape=(5, 30, 40), dtype="u2", old_style=True, metadata=None, **how):
+def save(directory, name, shape=(5, 30, 40), dtype="u2", old_style=True, metadata=None, groups=None, **how):
     """A cube of (lines, cross-track, bands), with everything that a file can hold, saved under this name."""
     n_lines, x, bands = shape
     about = {"wavelengths_nm": np.linspace(400, 700, bands), "level": 4, "attributes": {"lost_frame_ids": LONG_STORY}}
-    cube = make_cube(n_lines, x, bands, dtype, metadata={"owner": "me"} if metadata is None else metadata, **about)
+    about["metadata"] = {"owner": "me"} if metadata is None else metadata
+    cube = make_cube(n_lines, x, bands, dtype, groups=groups or {}, **about)
     with CubeWriter(n_lines, (x, bands), dtype, SaveOptions(**how), threads=1) as writer:
         written = writer.write(cube, [directory], old_style=old_style, picture=False)
     return written.path.rename(directory / f"{name}.nc")
@@ -51,12 +53,61 @@ def originals(tmp_path_factory):
     return [Original.of_cube(path) for path in paths]
 
 
+@pytest.fixture(scope="module")
+def with_groups(tmp_path_factory):
+    """Good files with groups: nested, with texts; with so many that HDF5 stores them in another way; large ones."""
+    directory = tmp_path_factory.mktemp("with_groups")
+    many = {}
+    for number in range(20):
+        values, ids = Variable(("y",), np.arange(6) * number), Variable(("n",), np.array([1, number]))
+        many[f"channel {number}"] = Group({"values": values, "id": ids})
+    many["attributes"] = Group(attributes={f"number {number}": number for number in range(50)} | {"long": LONG_STORY})
+    paths = [
+        save(directory, "groups", (6, 5, 7), groups=make_groups()),
+        save(directory, "groups, bands first", (6, 5, 7), old_style=False, compression="deflate", groups=make_groups()),
+        save(directory, "many groups", (6, 5, 7), groups=many),
+        save(directory, "large groups", (6, 20, 30), groups=make_groups(6, 20, 30, n_samples=9000)),
+    ]
+    return [Original.of_cube(path) for path in paths]
+
+
 def test_two_hundred_damaged_cubes_are_never_read_as_good(originals):
     """I3: bits, blocks, ends; each way of reading gives what was written or an error, and `verify` finds each."""
     verdicts = read_all(originals, range(200), judge_cube)
     assert not verdicts.faults, str(verdicts)
     assert verdicts.counts.total() == 200
     assert verdicts.counts["found"] > 150
+
+
+def test_a_hundred_damaged_cubes_with_groups_are_never_read_as_good(with_groups):
+    """I3: the same with groups."""
+    verdicts = read_all(with_groups, range(100), judge_cube)
+    assert not verdicts.faults, str(verdicts)
+    assert verdicts.counts["found"] > 60
+
+
+def test_the_judge_of_damaged_files_sees_wrong_groups(with_groups, tmp_path):
+    """I3: another value, another attribute, another group."""
+    good = everything_in(with_groups[0].path)
+    assert judge_cube(with_groups[0].path, good) == "harmless"
+    for name, change in {
+        "value": {"imu": Group({"id": Variable(("n",), [1])})},
+        "attribute": {"imu": Group(attributes={"a": 1})},
+        "name": {"gps": Group()},
+    }.items():
+        other = save(tmp_path, name, (6, 5, 7), groups=make_groups() | change)
+        assert judge_cube(other, good).startswith("wrong data: ['"), name
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
+def test_five_thousand_damaged_cubes_with_groups_are_never_read_as_good(with_groups, record_property):
+    """I3: the same with groups, with other damages."""
+    verdicts = read_all(with_groups, range(100, 5100), judge_cube)
+    record_property("verdicts", str(verdicts))
+    print(verdicts)  # noqa: T201 - the figures of a campaign, with -s
+    assert not verdicts.faults, str(verdicts)
+    assert verdicts.counts.total() == 5000
 
 
 @pytest.mark.campaign

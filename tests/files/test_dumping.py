@@ -3,12 +3,14 @@
 import json
 import zlib
 
+import numpy as np
 import pytest
 
-from openhsi_shared import recover, verify
+from openhsi_shared import open_cube, recover, verify
+from openhsi_shared.columns import COLUMNS, Column
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.dumping import read_dump, write_dump
-from tests.support.cubes import make_cube
+from tests.support.cubes import make_cube, make_groups
 
 
 @pytest.fixture
@@ -24,6 +26,67 @@ def column(dtype, value, name="more"):
     return {
         "columns": {"time_ns": {"dtype": "<i8", "values": [1, 2, 3]}, name: {"dtype": dtype, "values": [value] * 3}}
     }
+
+
+@pytest.fixture
+def with_groups(tmp_path):
+    described = (*COLUMNS, Column("altitude", "float64", "m", "height above the ground"))
+    columns = {"altitude": np.arange(6.0)}
+    return make_cube(groups=make_groups(), columns=columns, column_descriptions=described)
+
+
+def test_a_dump_keeps_groups_and_what_is_known_of_columns(with_groups, tmp_path):
+    sidecar = write_dump(with_groups, [tmp_path])
+    assert json.loads(sidecar.read_bytes().splitlines()[0])["format"] == "openhsi_shared dump 2"
+    (path,) = recover(tmp_path).published
+    report = verify(path)
+    assert report.problems == ()
+    assert "/marks/of_user/weight" in report.covers
+    with open_cube(path) as saved:
+        assert saved.dataset.altitude.attrs["units"] == "m"
+        for name, group in with_groups.groups.items():
+            again = saved.groups[name].read()
+            assert {key: item.data.tolist() for key, item in again.variables.items()} == {
+                key: item.data.tolist() for key, item in group.variables.items()
+            }
+        assert saved.groups["imu"].attributes["filter"] == "null"
+
+
+def test_a_dump_without_groups_is_one_that_earlier_versions_read(sidecar):
+    told = json.loads(sidecar.read_bytes().splitlines()[0])
+    assert told["format"] == "openhsi_shared dump 1"
+    assert "groups" not in told
+
+
+WRONG_GROUPS = {
+    "no group": [1],
+    "a number": {"g": 5},
+    "nothing in it": {"g": {}},
+    "a variable without type": {"g": {"variables": {"a": {}}, "attributes": {}, "groups": {}}},
+    "objects": {
+        "g": {
+            "variables": {"a": {"dims": ["n"], "dtype": "O", "shape": [1], "values": "", "attributes": {}}},
+            "attributes": {},
+            "groups": {},
+        }
+    },
+    "too few values": {
+        "g": {
+            "variables": {"a": {"dims": ["n"], "dtype": "<f8", "shape": [9], "values": "AAAA", "attributes": {}}},
+            "attributes": {},
+            "groups": {},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_GROUPS)
+def test_wrong_groups_of_a_sidecar_are_told(sidecar, tmp_path, wrong):
+    told = json.loads(sidecar.read_bytes().splitlines()[0]) | {"groups": WRONG_GROUPS[wrong]}
+    rewrite(sidecar, json.dumps(told).encode())
+    with pytest.raises(FileError, match=r"\.raw\.json is no dump that can be read"):
+        read_dump(sidecar)
+    assert list(recover(tmp_path).damaged) == [sidecar]
 
 
 WRONG = {

@@ -168,6 +168,35 @@ def test_attributes_of_groups_are_kept_as_those_of_the_file(tmp_path):
         assert imu["time"].units.startswith("nanoseconds since")
 
 
+ATTRIBUTES = {
+    "text": "\u00e4",
+    "empty": "",
+    "number": 5,
+    "one in a row": np.array([7], np.int32),
+    "small": np.float32(0.1),
+    "row": np.arange(3, dtype=np.uint8),
+    "nan": float("nan"),
+    "none": None,
+    "nested": {"a": [1, None]},
+    "huge": 2**70,
+}
+
+
+def test_attributes_of_every_kind_and_fill_values_are_whole(tmp_path):
+    variable = Variable(("n",), np.array([1, -999, 3], np.int16), {**ATTRIBUTES, "_FillValue": -999})
+    path = save(make_cube(groups={"g": Group({"a": variable}, ATTRIBUTES)}), tmp_path)
+    assert verify(path).problems == ()
+    for engine in ("netcdf4", "h5netcdf"):
+        with xr.open_dataset(path, engine=engine, group="g") as file:
+            assert np.array_equal(file.a.values, [1, np.nan, 3], equal_nan=True)
+    with open_cube(path) as cube:
+        assert np.array_equal(cube.groups["g"].dataset.a.values, [1, np.nan, 3], equal_nan=True)
+        again = cube.groups["g"].read()
+    assert again.attributes["row"].dtype == np.uint8
+    assert again.attributes["nested"] == '{"a": [1, null]}'
+    assert again.variables["a"].attributes["_FillValue"].dtype == np.int16
+
+
 def test_large_tables_lie_in_chunks_of_some_rows(tmp_path):
     table, one = np.random.default_rng(0).normal(size=(100_003, 12)), np.arange(700_001)
     groups = {"g": Group({"table": Variable(("n", "k"), table), "row": Variable(("m",), one)})}

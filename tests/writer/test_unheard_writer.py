@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from openhsi_shared.buffers.slots import SlotRegister
+from openhsi_shared.buffers.slot_owner import SlotOwner
 
 from openhsi_shared import SharedSimulatedCamera, record
 from openhsi_shared.errors import SaveError, WriterFailed
@@ -46,7 +46,7 @@ PLACES = [
     (WriterGroup, "watched"),
     (UnsavedCubes, "saved"),
     (UnsavedCubes, "free"),
-    (SlotRegister, "mark"),
+    (SlotOwner, "free"),
     (Child, "receive"),
 ]
 
