@@ -173,6 +173,6 @@ class Image:
         """Length of the finished file."""
         return self._memory.size
 
-    def extents(self) -> Iterator[tuple[int, bytes]]:
+    def extents(self) -> Iterator[tuple[int, memoryview]]:
         """What HDF5 wrote into the finished file, as (offset, bytes): everything but the lines."""
         return self._memory.extents()

@@ -21,7 +21,7 @@ class SparseFile(PlacedFile):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pages: dict[int, bytearray] = {}
+        self._pages: dict[int, memoryview] = {}
         self._written: dict[int, int] = {}
         self._expected: memoryview | None = None
         self._place: int | None = None
@@ -36,7 +36,7 @@ class SparseFile(PlacedFile):
         self._expected = None
         return self._place
 
-    def extents(self) -> Iterator[tuple[int, bytes]]:
+    def extents(self) -> Iterator[tuple[int, memoryview]]:
         """What was written, as (offset, bytes) in the order of offsets; pieces that touch are one."""
         begin = end = 0
         for offset, until in sorted(self._written.items()):
@@ -48,15 +48,17 @@ class SparseFile(PlacedFile):
         if end > begin:
             yield begin, self._read(begin, min(end, self.size))
 
-    def _read(self, begin: int, end: int) -> bytes:
-        data = bytearray()
-        while begin < end:
-            page, skip = divmod(begin, PAGE)
-            n = min(PAGE - skip, end - begin)
+    def _read(self, begin: int, end: int) -> memoryview:
+        data = memoryview(bytearray(end - begin))
+        at = 0
+        while at < len(data):
+            page, skip = divmod(begin + at, PAGE)
+            n = min(PAGE - skip, len(data) - at)
             kept = self._pages.get(page)
-            data += kept[skip : skip + n] if kept else bytes(n)
-            begin += n
-        return bytes(data)
+            if kept is not None:
+                data[at : at + n] = kept[skip : skip + n]
+            at += n
+        return data
 
     def write(self, data: Any, /) -> int:
         """Keep `data` at the place, or only the place of an expected chunk."""
@@ -66,13 +68,15 @@ class SparseFile(PlacedFile):
             self._place, self._expected = self._at, None
         else:
             self._written[self._at] = max(self._at + n, self._written.get(self._at, 0))
-            at = self._at
-            while view:
-                page, skip = divmod(at, PAGE)
-                part = view[: PAGE - skip]
-                self._pages.setdefault(page, bytearray(PAGE))[skip : skip + len(part)] = part
-                at += len(part)
-                view = view[len(part) :]
+            kept, begin = memoryview(bytearray(view)), 0  # one copy, of which whole pages are kept as parts
+            while begin < n:
+                page, skip = divmod(self._at + begin, PAGE)
+                part = kept[begin : begin + PAGE - skip]
+                if len(part) == PAGE:
+                    self._pages[page] = part
+                else:
+                    self._pages.setdefault(page, memoryview(bytearray(PAGE)))[skip : skip + len(part)] = part
+                begin += len(part)
         self._at += n
         self.size = max(self.size, self._at)
         return n

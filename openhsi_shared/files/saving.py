@@ -27,7 +27,7 @@ from openhsi_shared.durable import PAGE, Durability, PartFile
 from openhsi_shared.files.blocks import BlockWriter
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.encoding import encoder
-from openhsi_shared.files.image import Image, Layout
+from openhsi_shared.files.image import LARGE_LINE, Image, Layout
 from openhsi_shared.rgb import Band, decimation, mean_of_bands
 from openhsi_shared.rgb import picture as picture_of
 
@@ -117,9 +117,7 @@ class Saving:
             crcs = np.array([crc for block in looked for crc in block.crcs], np.uint32)
             image.add("line_crc32", dataset.checksums(crcs))
             image.finish()
-            for offset, data in reversed(list(image.extents())):  # the superblock, without which it is no file, last
-                part.write_at(offset, memoryview(data))
-            part.resize(image.final_size)
+            self._write_rest(image, part)
             self.passed("written")
             if self.durability == "fsync":
                 part.sync()
@@ -129,6 +127,19 @@ class Saving:
         means = [block.means for block in looked if block.means is not None]
         seconds = time.perf_counter() - start
         return Written(path, image.final_size, seconds, crcs, np.concatenate(means) if means else None)
+
+    def _write_rest(self, image: Image, part: PartFile) -> None:
+        """Write all but the lines: large variables of groups past the page cache, as the lines."""
+        extents = image.extents()
+        superblock = next(extents)
+        gathered = BlockWriter(part)
+        for offset, data in extents:
+            gathered.put(offset, data)
+            if len(data) >= LARGE_LINE:
+                self.passed("piece")
+        gathered.flush()
+        part.write_at(*superblock)  # last: without it, it is no file
+        part.resize(image.final_size)
 
     def _is_same(self, path: Path) -> bool:
         return uuid_of(path) == self.cube.uuid
