@@ -106,6 +106,10 @@ class Heartbeat:
         """Count from now on: the child was given work."""
         self._last_time = time.monotonic()
 
+    def release(self) -> None:
+        """Give the shared memory back: the child has ended. The last count stays."""
+        self.counter = [self.counter[0]]
+
     def silent_s(self) -> float:
         """Seconds since the last progress that was seen, or the last `expect`."""
         now, count = time.monotonic(), self.counter[0]

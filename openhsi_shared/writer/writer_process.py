@@ -53,3 +53,4 @@ class WriterProcess:
         """Close this side of what is shared with it."""
         self.child.close()
         self.alive.close()
+        self.heartbeat.release()

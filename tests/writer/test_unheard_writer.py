@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from openhsi_shared.buffers.slot_owner import SlotOwner
 
 from openhsi_shared import SharedSimulatedCamera, record
+from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import SaveError, WriterFailed
 from openhsi_shared.processes.child import Child
 from openhsi_shared.writer.supervisor import WriterSupervisor
@@ -45,7 +45,7 @@ PLACES = [
     (WriterSupervisor, "_check_progress"),
     (WriterGroup, "watched"),
     (UnsavedCubes, "saved"),
-    (UnsavedCubes, "free"),
+    (UnsavedCubes, "_free"),
     (SlotOwner, "free"),
     (Child, "receive"),
 ]
