@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 
 from openhsi_shared import record
+from openhsi_shared.control.control_socket import find_sockets
 from openhsi_shared.errors import OpenHSIError, RecordingError
-from openhsi_shared.processes.control_socket import find_sockets
 from tests.support.account import Account, Verdict
 from tests.support.commit_log import WITNESS, Witness, WitnessedCamera
 
@@ -25,9 +25,10 @@ KEPT = 3
 LOOKER = """
 import os, sys
 from pathlib import Path
-from openhsi_shared.processes.control_socket import request
+from openhsi_shared.control.control_socket import request
+from openhsi_shared.control.messages import AskSlots
 while True:
-    for descriptor in request(Path(sys.argv[1]), "slots")[1]:
+    for descriptor in request(Path(sys.argv[1]), AskSlots()).descriptors:
         os.close(descriptor)
 """
 
@@ -82,10 +83,10 @@ class Flight:
 
     def looker(self) -> subprocess.Popen[bytes] | None:
         """Somebody who looks at the slots as often as possible."""
-        doors = find_sockets()
-        if not doors:
+        paths = find_sockets()
+        if not paths:
             return None
-        return subprocess.Popen([sys.executable, "-c", LOOKER, doors[0]], stderr=subprocess.DEVNULL)
+        return subprocess.Popen([sys.executable, "-c", LOOKER, paths[0]], stderr=subprocess.DEVNULL)
 
     # ---- the files ----
 

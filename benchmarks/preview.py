@@ -47,7 +47,7 @@ def _ours(plan: Plan, folder: Path, frames: NDArray[Any], n_lines: int, n_rounds
         for number in range(n_lines):
             cube.put(frames[number % len(frames)])
         ours, theirs = SPAWN.Pipe()
-        process = SPAWN.Process(target=_make, args=(cube.slot_memory, str(folder / "picture.png"), theirs))
+        process = SPAWN.Process(target=_make, args=(cube._engine.slots.memory, str(folder / "picture.png"), theirs))
         spawn(process)
         theirs.close()
         ours.recv()

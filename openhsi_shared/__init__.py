@@ -29,9 +29,9 @@ if TYPE_CHECKING:
         SharedWebCamera,
         SharedXimeaCamera,
     )
+    from openhsi_shared.control.status import Status
     from openhsi_shared.datacube.shared_data_cube import SharedDataCube
     from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
-    from openhsi_shared.datacube.status import Status
     from openhsi_shared.errors import OpenHSIError
     from openhsi_shared.files.reading import OpenCube, open_cube
     from openhsi_shared.files.recovering import Recovery, recover
@@ -107,7 +107,7 @@ _HOMES = {
     "SharedSimulatedCamera": "cameras",
     "SharedWebCamera": "cameras",
     "SharedXimeaCamera": "cameras",
-    "Status": "datacube.status",
+    "Status": "control.status",
     "Viewer": "viewer.ring_viewer",
     "cube_viewer": "viewer.cube_viewer",
     "open_cube": "files.reading",

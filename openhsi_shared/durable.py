@@ -52,30 +52,28 @@ class PartFile:
     _direct_fd: int | None = None
     _is_published = _is_synced = _is_closed = _is_adopted = False
 
-    @classmethod
-    def adopt(cls, path: Path) -> Self | None:
+    @staticmethod
+    def adopt(path: Path) -> "PartFile | None":
         """Take over the leftover of a writer that is dead; None if it lives, or somebody else has taken it over.
 
         Who lives is known by the lock on the file, not by the process id in its name, which another process may have by
         now; but an empty one may be about to be locked. A leftover that is not published stays where it is.
         """
-        part = cls.__new__(cls)
-        part.path = Path(path)
+        path = Path(path)
         try:
-            part._fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+            fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise save_error(error, path) from error
-        part._is_adopted = True
         try:
-            is_left = lock(part._fd, path) and not part._is_new()
+            is_left = lock(fd, path) and not _is_new(fd, path)
         except OSError as error:
-            os.close(part._fd)
+            os.close(fd)
             raise save_error(error, path) from error
         if not is_left:
-            os.close(part._fd)
+            os.close(fd)
             return None
-        let_readers_in(part._fd)  # whoever checks it opens it, too
-        return part
+        let_readers_in(fd)  # whoever checks it opens it, too
+        return _AdoptedPart(fd, path)
 
     def __init__(self, directory: Path, name: str) -> None:
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -100,11 +98,6 @@ class PartFile:
             raise save_error(OSError(errno.EBUSY, f"all of {MOST_NAMES} temporary names are taken"), self.path)
         with contextlib.suppress(OSError):  # many file systems have no direct writes: then the page cache takes all
             self._direct_fd = os.open(self.path, os.O_WRONLY | os.O_DIRECT) if hasattr(os, "O_DIRECT") else None
-
-    def _is_new(self) -> bool:
-        """Whether its writer has just made it, and comes too late to lock it."""
-        match = PART.fullmatch(self.path.name)
-        return match is not None and os.fstat(self._fd).st_size == 0 and is_open_in(int(match["process"]), self.path)
 
     @property
     def has_name(self) -> bool:
@@ -243,6 +236,21 @@ class PartFile:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class _AdoptedPart(PartFile):
+    """The leftover of a writer that is dead."""
+
+    _is_adopted = True
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._fd, self.path = fd, path
+
+
+def _is_new(fd: int, path: Path) -> bool:
+    """Whether the writer of a part file has just made it, and comes too late to lock it."""
+    match = PART.fullmatch(path.name)
+    return match is not None and os.fstat(fd).st_size == 0 and is_open_in(int(match["process"]), path)
 
 
 def make_folder(parent: Path, name: str, *, durability: Durability = "fsync") -> Path:

@@ -243,7 +243,8 @@ class SharedCircArrayBuffer(CircArrayBuffer):
 def _number_type(c_dtype: Any) -> Any:
     """A ctypes type of numbers, or ArgumentError."""
     try:
-        code = np.dtype(c_dtype) if isinstance(c_dtype, type) and issubclass(c_dtype, ctypes._SimpleCData) else None
+        is_simple = isinstance(c_dtype, type) and issubclass(c_dtype, ctypes._SimpleCData)  # noqa: SLF001 - of ctypes
+        code = np.dtype(c_dtype) if is_simple else None
     except (TypeError, NotImplementedError):  # such as c_void_p
         code = None
     if code is None or code.kind not in "uif":

@@ -75,11 +75,8 @@ _C_TYPES = {"B": ctypes.c_uint8, "q": ctypes.c_int64}
 
 
 def arena_of(array: Any) -> tuple[Arena, int]:
-    """Return the mapped file that a shared array lives in, and where in it the array begins, in bytes.
-
-    The one private attribute of `multiprocessing` that we need: there is no public way to the descriptor.
-    """
-    (arena, start, _), _ = array._wrapper._state
+    """Return the mapped file that a shared array lives in, and where in it the array begins, in bytes."""
+    (arena, start, _), _ = array._wrapper._state  # noqa: SLF001 - multiprocessing has no public access to it
     return arena, start
 
 

@@ -255,8 +255,13 @@ class SharedRing:
     def __reduce__(self) -> Any:
         self._open_memory()
         if context.get_spawning_popen() is not None and os.name != "nt":  # by descriptor: it need not find the name
-            return _adopt, (self.name, reduction.DupFd(self._file.descriptor))
+            return _unattached, (), (self.name, reduction.DupFd(self._file.descriptor))
         return SharedRing, (None, self.name, False, self.dtype.str)
+
+    def __setstate__(self, state: tuple[str, Any]) -> None:
+        """Attach, in a spawned child, to the ring that it was given."""
+        name, descriptor = state
+        self._attach(RingFile.adopt(name, descriptor.detach()))
 
     def __repr__(self) -> str:
         memory = self._memory
@@ -274,11 +279,9 @@ def _whole_items(capacity_bytes: int | None, kind: np.dtype[Any]) -> int:
     return int(capacity_bytes) // kind.itemsize
 
 
-def _adopt(name: str, descriptor: Any) -> SharedRing:
-    """Attach, in a spawned child, to the ring that it was born with."""
-    ring = SharedRing.__new__(SharedRing)
-    ring._attach(RingFile.adopt(name, descriptor.detach()))
-    return ring
+def _unattached() -> SharedRing:
+    """A ring without memory, for pickle."""
+    return SharedRing.__new__(SharedRing)
 
 
 def _naps(patience_s: float | None) -> Iterator[None]:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.memory import PAGE, arena_of
 from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState, Word
 from openhsi_shared.buffers.slot_view import SlotView
-from openhsi_shared.columns import Column
 from openhsi_shared.errors import ClosedError, RecordingError
 
 __all__ = ["LineName", "SlotExport", "SlotStatus", "Tap", "export_slots"]
@@ -56,28 +55,28 @@ class SlotExport:
     starts: Mapping[str, int]
     """Bytes from the begin of the mapped file, in the order of the descriptors."""
 
-    @classmethod
-    def from_json(cls, words: Mapping[str, Any]) -> Self:
-        """Make it of what `dataclasses.asdict` and JSON made of it; RecordingError if the answer is none."""
-        if "layout" not in words:
-            raise RecordingError(f"its slots cannot be read: {words.get('error', 'it handed out no memory')}")
-        layout = dict(words["layout"])
-        columns = tuple(Column(**column) for column in layout["columns"])
-        layout |= {"columns": columns, "line_shape": tuple(layout["line_shape"]), "side_buffers": ()}
-        return cls(layout=SlotLayout(**layout), starts=words["starts"])
-
 
 def export_slots(memory: SlotMemory) -> tuple[SlotExport, list[int]]:
     """Open read-only descriptors of lines, words and columns; they are the caller's to close.
 
-    OSError or AttributeError where the system has no descriptors of shared memory.
+    RecordingError where the system has no descriptors of shared memory.
     """
-    descriptors, starts = [], {}
-    for name, array in memory.arrays.items():
-        if name not in ("labels", "discarded") and not name.startswith("side "):
-            arena, starts[name] = arena_of(array)
-            descriptors.append(os.open(f"/proc/self/fd/{arena.fd}", os.O_RDONLY))
+    starts: dict[str, int] = {}
+    descriptors: list[int] = []
+    try:
+        for name, array in memory.arrays.items():
+            if name not in ("labels", "discarded") and not name.startswith("side "):
+                arena, starts[name] = arena_of(array)
+                descriptors.append(os.open(f"/proc/self/fd/{arena.fd}", os.O_RDONLY))
+    except (OSError, AttributeError) as error:
+        _close_all(descriptors)
+        raise RecordingError(f"the memory of the slots cannot be shared: {error}") from error
     return SlotExport(layout=memory.layout, starts=starts), descriptors
+
+
+def _close_all(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 # ---- in the process that looks -------------------------------------------------------
@@ -87,14 +86,14 @@ class Tap:
     """Reads the slots of another process. `close` it, or use it in a `with` block."""
 
     def __init__(self, export: SlotExport, descriptors: Sequence[int]) -> None:
-        """Map the memory. The descriptors are closed. RecordingError if there are none."""
+        """Map the memory. The descriptors are closed. RecordingError if some are missing."""
         try:
-            if not descriptors:
-                raise RecordingError("its slots cannot be read: it handed out no memory")
+            if len(descriptors) != len(export.starts):
+                come = f"{len(descriptors)} of {len(export.starts)} descriptors have come"
+                raise RecordingError(f"the slots cannot be read: {come}")
             self._maps = [mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) for descriptor in descriptors]
         finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            _close_all(descriptors)
         self.layout = export.layout
         sizes = self.layout.array_bytes()
         views = {}

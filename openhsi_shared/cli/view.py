@@ -1,11 +1,14 @@
 """`openhsi-shared view`: look at a recording that runs on this machine."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from openhsi_shared.errors import RecordingError
+
+if TYPE_CHECKING:
+    from openhsi_shared.control.messages import Glance
 
 __all__ = ["view"]
 
@@ -24,8 +27,8 @@ def view(name: str | None, port: int, browser: bool) -> None:
     """
     from openhsi_shared.viewer.live_page import LivePage
 
-    door = _choose(name)
-    with LivePage(door, open_browser=browser, port=port) as page:
+    path = _choose(name)
+    with LivePage(path, open_browser=browser, port=port) as page:
         click.echo(page.url)
         try:
             page.wait()
@@ -34,29 +37,42 @@ def view(name: str | None, port: int, browser: bool) -> None:
 
 
 def _choose(name: str | None) -> Path:
-    """The one door there is, or that of `name`. RecordingError if there is none; several are listed, exit code 1."""
-    from openhsi_shared.processes.control_socket import find_sockets, request
+    """The only control socket there is, or that of `name`. Several are listed, with exit code 1.
 
-    found: dict[Path, dict[str, Any]] = {}
-    for door in find_sockets():
+    RecordingError if there is none, or what it answered if that is an error.
+    """
+    from openhsi_shared.control.control_socket import find_sockets, request
+    from openhsi_shared.control.messages import AskGlance, Glance
+
+    found: dict[Path, Glance | RecordingError] = {}
+    for path in find_sockets():
         try:
-            words, _ = request(door, "glance")
-        except (OSError, ValueError):
-            words = {"error": "it does not answer"}
-        if name is None or name in (door.stem, door.stem.split("-")[1], str(words.get("program_id"))):
-            found[door] = words
+            answer: Glance | RecordingError = request(path, AskGlance()).answer
+        except OSError:
+            answer = RecordingError("it does not answer")
+        except RecordingError as error:
+            answer = error
+        program = str(answer.program_id) if isinstance(answer, Glance) else None
+        if name is None or name in (path.stem, path.stem.split("-")[1], program):
+            found[path] = answer
     if not found:
         whose = "runs on this machine, as far as this user may see" if name is None else f"has the name {name!r}"
         raise RecordingError(f"no recording {whose}: start one, with `openhsi-shared record --view` for instance")
     if len(found) > 1:
-        listed = "".join(f"\n  {door.stem}  {_in_words(words)}" for door, words in found.items())
+        listed = "".join(f"\n  {path.stem}  {_in_words(answer)}" for path, answer in found.items())
         click.echo(f"There are several; say which one, by its name:{listed}", err=True)
         raise click.exceptions.Exit(1)
-    return next(iter(found))
+    ((path, answer),) = found.items()
+    if isinstance(answer, RecordingError):
+        raise RecordingError(f"{path.stem}: {answer}") from answer
+    return path
 
 
-def _in_words(words: dict[str, Any]) -> str:
-    if "error" in words:
-        return str(words["error"])
-    what = "camera" if words["kind"] == "camera" else f"recording for {words['seconds']:.0f} s"
-    return f"{words['camera']}, {what}, {words['lines']:,} lines, into {words['save_dir'] or 'nothing yet'}"
+def _in_words(answer: "Glance | RecordingError") -> str:
+    from openhsi_shared.control.status import RecordingStatus
+
+    if isinstance(answer, RecordingError):
+        return str(answer)
+    status = answer.status
+    what = f"recording for {status.seconds:.0f} s" if isinstance(status, RecordingStatus) else "camera"
+    return f"{answer.camera}, {what}, {status.lines:,} lines, into {answer.save_dir or 'nothing yet'}"

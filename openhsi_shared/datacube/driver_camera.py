@@ -60,7 +60,7 @@ class DriverCamera(SharedOpenHSI):
         self._owner = os.getpid()
         self._giver = weakref.finalize(self, _give_back, driver, self._watch, self._owner)
         self._giver.atexit = False  # then it is `close_at_exit` that does it
-        close_at_exit(self)
+        close_at_exit(self._close_source)
         try:
             self.settings.note(**self._reported(driver))
         except BaseException:
@@ -153,7 +153,7 @@ class DriverCamera(SharedOpenHSI):
             self.settings.note(exposure_ms=self.driver.set_exposure(self._plan.exposure_ms))
             raise
 
-    set_exposure._is_noted = True  # type: ignore[attr-defined] # it is what the camera took
+    set_exposure.is_noted = True  # type: ignore[attr-defined] # it is what the camera took
 
 
 def _give_back(driver: Driver, watch: TemperatureWatch | None, owner: int) -> None:

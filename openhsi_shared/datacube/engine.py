@@ -5,26 +5,32 @@ import os
 import tempfile
 import threading
 import uuid
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState
 from openhsi_shared.buffers.slot_owner import SlotOwner
+from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import Clock
 from openhsi_shared.capture.slot_filler import SlotFiller
+from openhsi_shared.control.status import Status
 from openhsi_shared.datacube.progress import progress_bar
-from openhsi_shared.datacube.status import Status
 from openhsi_shared.errors import ClosedError, NothingToSave, OpenHSIError
 from openhsi_shared.frames.losses import merged
 from openhsi_shared.levels import LevelPlan
+from openhsi_shared.processes.at_exit import finish_at_exit, forget
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.messages import CubeKind, Label
 from openhsi_shared.writer.supervisor import WriterSupervisor
 
-__all__ = ["CubeEngine"]
+__all__ = ["CubeEngine", "LinesSoFar"]
 
 logger = safe_logger(__name__)
 
@@ -60,8 +66,8 @@ class CubeEngine:
         self.filler = SlotFiller(self.slots, self.writer, options.when_full, clock)
         self.last_directory = ""
         self.is_closed = False
-        self.door: Path | None = None
-        """Where others may look, once somebody wanted that."""
+        self.control_socket: Path | None = None
+        """Path of the control socket, once it is open."""
         self.at_close = ExitStack()
         """What ends before the memory is given back."""
         self._closer: int | None = None
@@ -79,8 +85,6 @@ class CubeEngine:
             if self.writer.has_failed and self.filler.n_lines() >= self.slots.layout.n_lines:
                 self.writer.raise_failure()  # else lines that cannot be saved just now would be overwritten
             return
-        from openhsi_shared.processes.at_exit import finish_at_exit
-
         self.writer.start()
         finish_at_exit(self)
 
@@ -118,10 +122,15 @@ class CubeEngine:
         slot, n_lines, n_lost = self.filler.swap()
         if slot is None:
             handle = SaveHandle("cube without lines", 0, n_lost)
-            handle._settle()
+            handle.settle()
             logger.warning("a cube has no lines, all %d were lost: no file is written", n_lost)
             return handle
         return self.writer.save(slot, label, told, n_lines, n_lost)
+
+    def lines_so_far(self) -> "LinesSoFar":
+        """The lines that the cube being filled has now. ClosedError after `close`."""
+        self.check_usable()
+        return LinesSoFar(self.slots, self.filler.slot)
 
     def status(self, temperature: float) -> Status:
         """Snapshot, after `close` the last one; never blocks for long."""
@@ -233,15 +242,35 @@ class CubeEngine:
             self._give_back()
         return failures
 
+    def drop(self, name: str) -> None:
+        """Close what was dropped without `close`, with a ResourceWarning if saves may be pending."""
+        if self.writer.is_started:
+            what = f"a {name} was dropped and not closed: use it in a `with` block"
+            warnings.warn(what, ResourceWarning, stacklevel=1)
+        self.close()
+
     def _give_back(self) -> None:
         self._last_status = self.status(float("nan"))
         self.is_closed = True
         self.at_close.close()
         self.writer.stop()
         self.slots.release()
-        from openhsi_shared.processes.at_exit import forget
-
         forget(self)
+
+
+class LinesSoFar:
+    """Lines of a slot, (along-track, cross-track, wavelength), in time order. A slice is a copy of what it selects."""
+
+    def __init__(self, slots: SlotView, slot: int | None) -> None:
+        self._first, n_lines = (0, 0) if slot is None else slots.extent(slot)
+        self._lines = slots.lines(slot or 0)
+        self.shape = (n_lines, *slots.layout.line_shape)
+        self.dtype: np.dtype[Any] = self._lines.dtype
+
+    def __getitem__(self, lines: Any, /) -> NDArray[Any]:
+        """Return a copy of the lines of a slice."""
+        copied: NDArray[Any] = self._lines[(self._first + np.arange(self.shape[0])[lines]) % len(self._lines)]
+        return copied
 
 
 def _user() -> str:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,16 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.buffers.arrays import CircArrayBuffer
 from openhsi_shared.buffers.slot_array import SlotArray
-from openhsi_shared.buffers.slot_memory import SlotMemory
 from openhsi_shared.buffers.times import LineTimes
 from openhsi_shared.calibration import Calibration
+from openhsi_shared.control.status import Status
+from openhsi_shared.datacube.control_server import ControlServer, ServedRecording, socket_of
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.datacube.keywords import read_keywords
 from openhsi_shared.datacube.labelling import Labeller
-from openhsi_shared.datacube.status import Status
 from openhsi_shared.datacube.transforming import Functions, Transforming
 from openhsi_shared.errors import ArgumentError, OpenHSIError, SettingsError
-from openhsi_shared.processes.at_exit import finish_when_dropped
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import interrupt_deferred
 from openhsi_shared.save_options import SaveOptions
@@ -113,7 +113,8 @@ class SharedDataCube(Transforming):
         if self._calibration_sha256:
             about["calibration_sha256"] = self._calibration_sha256
         self._labeller = Labeller(about, self._source_metadata())
-        self._finalizer = finish_when_dropped(self, self._engine)
+        self._finalizer = weakref.finalize(self, self._engine.drop, type(self).__name__)
+        self._finalizer.atexit = False  # then it is `finish_at_exit` that does it
 
     def _source_keywords(self) -> set[str]:
         """Keywords that are neither settings nor ours, but the source's."""
@@ -170,16 +171,6 @@ class SharedDataCube(Transforming):
         return rows, self.n_lines, bands
 
     @property
-    def dtype_in(self) -> np.dtype[Any]:
-        """Type of the frames that come in."""
-        return self._plan.frame_dtype
-
-    @property
-    def dtype_out(self) -> np.dtype[Any]:
-        """Type of the lines that are saved."""
-        return self._plan.line_dtype
-
-    @property
     def binned_wavelengths(self) -> NDArray[Any]:
         """Wavelength of each band in nm, or its number where there is no calibration."""
         return np.arange(self._plan.line_shape[1]) if self.wavelengths_nm is None else self.wavelengths_nm
@@ -200,11 +191,6 @@ class SharedDataCube(Transforming):
         """Copy of the lines of the cube being filled, (along-track, cross-track, wavelength), in time order."""
         self._engine.check_usable()
         return self._engine.filler.lines()
-
-    @property
-    def slot_memory(self) -> SlotMemory:
-        """The shared memory of all slots, to be looked at."""
-        return self._engine.slots.memory
 
     def status(self) -> Status:
         """How it goes: a frozen snapshot."""
@@ -289,11 +275,10 @@ class SharedDataCube(Transforming):
         **plot_kwargs: Any,
     ) -> Any:
         """Show the lines there are, in colour where there are wavelengths; see `openhsi_shared.show.show_lines`."""
-        from openhsi_shared.datacube.looking import LinesSoFar
         from openhsi_shared.show import show_lines
 
         return show_lines(
-            LinesSoFar(self),
+            self._engine.lines_so_far(),
             self.wavelengths_nm,
             plot_lib=plot_lib,
             red_nm=red_nm,
@@ -312,9 +297,9 @@ class SharedDataCube(Transforming):
         when the camera is closed and nobody looks any more. `port` 0 is any that is free. Raises ArgumentError for a
         port that is taken, RecordingError where the system lets nobody look.
         """
-        from openhsi_shared.datacube.control_server import page_of
+        from openhsi_shared.viewer.live_page import LivePage
 
-        return page_of(self, open_browser, port)
+        return LivePage(socket_of(self._engine, self.control_server()), open_browser=open_browser, port=port)
 
     def live(self) -> "LiveCell":
         """Show image, spectrum and counters in a notebook's cell, and keep them up to date until this is closed.
@@ -322,9 +307,16 @@ class SharedDataCube(Transforming):
         Returns at once; other cells may run meanwhile. Raises PackageMissing without ipywidgets (the extra `notebook`),
         RecordingError where the system lets nobody look.
         """
-        from openhsi_shared.datacube.looking import live_cell_of
+        from openhsi_shared.viewer.notebook import live_cell
 
-        return live_cell_of(self)
+        cell = live_cell(self, *self.control_server().slots())
+        self._engine.at_close.callback(cell.close)
+        return cell.show()
+
+    def control_server(self, recording: ServedRecording | None = None) -> ControlServer:
+        """What answers requests of other programs about this camera, or about the `recording` that has it."""
+        self._engine.check_usable()
+        return ControlServer(self._engine, self, recording)
 
     def reinitialise(self, **keywords: Any) -> None:
         """Make slots and settings anew with these keywords changed. Blocks until pending saves are done.
@@ -396,9 +388,9 @@ class SharedDataCube(Transforming):
         )
 
     def _repr_html_(self) -> str:
-        from openhsi_shared.datacube.looking import html_of
+        from openhsi_shared.show import table_of_camera
 
-        return html_of(self)
+        return table_of_camera(self, None if self._engine.is_closed else self._engine.lines_so_far())
 
     def __repr__(self) -> str:
         rows, n_lines, bands = self.dc_shape

@@ -21,7 +21,7 @@ from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.drivers import FrameSource, FrameStamp
 from openhsi_shared.errors import ArgumentError, CameraError, SourceEnded
-from openhsi_shared.levels import copy_pixels
+from openhsi_shared.levels import LevelPlan, copy_pixels
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.processes.logs import safe_logger
 
@@ -45,10 +45,10 @@ class SharedOpenHSI(SharedDataCube):
         super().__init_subclass__(**keywords)
         for name, streaming in (("start_cam", True), ("stop_cam", False)):
             method = getattr(cls, name, None)
-            if method is not None and not getattr(method, "_is_idempotent", False):
+            if method is not None and not getattr(method, "is_idempotent", False):
                 setattr(cls, name, _once(method, streaming))
         method = inspect.getattr_static(cls, "set_exposure", None)
-        if inspect.isfunction(method) and not getattr(method, "_is_noted", False):
+        if inspect.isfunction(method) and not getattr(method, "is_noted", False):
             cls.set_exposure = _noted(method)  # type: ignore[attr-defined]
 
     # ---- the camera ----
@@ -60,7 +60,7 @@ class SharedOpenHSI(SharedDataCube):
             raise CameraError(
                 f"{type(self).__name__} has no {', '.join(missing)}: a camera needs start_cam, stop_cam and get_img"
             )
-        return _Methods(self, self._plan.frame_shape, self._plan.frame_dtype)
+        return _Methods(self, self._plan)
 
     def _frame_loop(self) -> FrameLoop:
         if self._loop is None:
@@ -191,10 +191,10 @@ def _once(method: Callable[..., Any], streaming: bool) -> Callable[..., Any]:
             raise
         self._is_streaming = streaming
         if streaming:
-            close_at_exit(self)
+            close_at_exit(self._close_source)
         return answer
 
-    idempotent._is_idempotent = True  # type: ignore[attr-defined]
+    idempotent.is_idempotent = True  # type: ignore[attr-defined]
     return idempotent
 
 
@@ -215,7 +215,7 @@ def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
             self._use_exposure()
         return answer
 
-    noted._is_noted = True  # type: ignore[attr-defined]
+    noted.is_noted = True  # type: ignore[attr-defined]
     return noted
 
 
@@ -224,8 +224,8 @@ class _Methods:
 
     frame_id_period: int | None = None  # it has no ids: they are counted here
 
-    def __init__(self, camera: Any, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any]) -> None:
-        self.frame_shape, self.frame_dtype = frame_shape, frame_dtype
+    def __init__(self, camera: Any, plan: LevelPlan) -> None:
+        self.frame_shape, self.frame_dtype, self._check = plan.frame_shape, plan.frame_dtype, plan.check
         self.temperature = float("nan")
         self._camera = camera
         self._has_temperature = callable(getattr(camera, "get_temp", None))
@@ -236,7 +236,7 @@ class _Methods:
             self._next_reading = time.monotonic() + 1.0
             self.temperature = self._temperature_or_nan()
         frame = np.asarray(self._camera.get_img())
-        self._camera._plan.check(frame)
+        self._check(frame)
         copy_pixels(frame, out)
         return FrameStamp()
 

@@ -77,6 +77,16 @@ class Transforming:
         """Openhsi's transforms, for the frames of the sensor."""
         return self._plan.transforms
 
+    @property
+    def dtype_in(self) -> np.dtype[Any]:
+        """Type of the frames that come in."""
+        return self._plan.frame_dtype
+
+    @property
+    def dtype_out(self) -> np.dtype[Any]:
+        """Type of the lines that are saved."""
+        return self._plan.line_dtype
+
     def pipeline(self, x: ArrayLike) -> NDArray[Any]:
         """Make of a frame the line that `put` would save. FrameError if it is none of this camera."""
         frame = np.asarray(x)

@@ -191,9 +191,9 @@ class OpenCube:
         return show_lines(self.lines, self.wavelengths_nm, **options)
 
     def _repr_html_(self) -> str:
-        from openhsi_shared.files.describing import html_of
+        from openhsi_shared.show import table_of_cube
 
-        return html_of(self) if self._file else f"<code>{escape(repr(self))}, closed</code>"
+        return table_of_cube(self) if self._file else f"<code>{escape(repr(self))}, closed</code>"
 
     def __repr__(self) -> str:
         return f"<OpenCube {self.path} {self.lines.shape} {self.lines.dtype}>"

@@ -31,14 +31,17 @@ class GroupWriter:
 
     contents: dict[str, int]
     """The checksum of each variable and group that was written so far, in the whole file, by path."""
+    ids: Iterator[int]
+    """Of the dimensions still to be written, in the whole file."""
+    dimensions: dict[str, Any]
+    """What variables can lie on: dimensions of this group, and those of the groups around it."""
 
     def __init__(self, target: Any, outer: "GroupWriter | None" = None, path: str = "") -> None:
         """`target`: the empty group of h5py, with its creation order tracked; `outer`: the one that it lies in."""
         self._target, self._path = target, path
         self.contents = {} if outer is None else outer.contents
-        self._ids: Iterator[int] = iter(range(1 << 31)) if outer is None else outer._ids
-        self._dimensions: dict[str, Any] = {} if outer is None else dict(outer._dimensions)
-        """What variables can lie on: dimensions of this group, and those of the groups around it."""
+        self.ids = iter(range(1 << 31)) if outer is None else outer.ids
+        self.dimensions = {} if outer is None else dict(outer.dimensions)
         self._is_root = outer is None
 
     def add_dimensions(self, sizes: Mapping[str, int], variables: Mapping[str, Variable]) -> None:
@@ -50,8 +53,8 @@ class GroupWriter:
             else:  # what netCDF calls a dimension without a variable
                 scale = self._target.create_dataset(name, (size,), ">f4", track_order=True)
                 scale.make_scale(f"This is a netCDF dimension but not a netCDF variable.{size:10d}")
-            scale.attrs["_Netcdf4Dimid"] = np.int32(next(self._ids))
-            self._dimensions[name] = scale
+            scale.attrs["_Netcdf4Dimid"] = np.int32(next(self.ids))
+            self.dimensions[name] = scale
 
     def add_variable(self, name: str, variable: Variable) -> None:
         """Write a variable, along dimensions that are there."""
@@ -60,7 +63,7 @@ class GroupWriter:
     def attach(self, dataset: Any, dims: tuple[str, ...]) -> None:
         """Say on which dimensions a dataset lies."""
         for axis, dim in enumerate(dims):
-            dataset.dims[axis].attach_scale(self._dimensions[dim])
+            dataset.dims[axis].attach_scale(self.dimensions[dim])
 
     def add_group(self, name: str, group: Group) -> None:
         """Write a group, and all that is in it."""
@@ -72,7 +75,7 @@ class GroupWriter:
         sizes: dict[str, int] = {}
         for variable in variables.values():
             sizes |= zip(variable.dims, variable.data.shape, strict=True)
-        own = {dim: size for dim, size in sizes.items() if dim not in self._dimensions}
+        own = {dim: size for dim, size in sizes.items() if dim not in self.dimensions}
         inner.add_dimensions(own, variables)
         for key, variable in variables.items():
             if key not in own:

@@ -14,43 +14,31 @@ import os
 import signal
 import sys
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing import util
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.processes.logs import safe_logger
 
-__all__ = ["close_at_exit", "finish_at_exit", "finish_when_dropped", "forget"]
+__all__ = ["close_at_exit", "finish_at_exit", "forget"]
 
 logger = safe_logger(__name__)
 
 
 class _Unfinished(Protocol):
-    """Who has something pending: an engine, or a recording."""
+    """What has saves pending: an engine, or a recording."""
 
-    def leave(self, crashed: bool) -> Sequence[BaseException]: ...
-
-
-class _Engine(Protocol):
-    """What keeps the saves of a cube that nobody closed."""
-
-    writer: Any
-
-    def close(self) -> None: ...
-
-
-class _Camera(Protocol):
-    def _close_source(self) -> None: ...
+    def leave(self, crashed: bool) -> Sequence[BaseException]:
+        """Finish them, also after a crash, and return the failures that were not handled."""
 
 
 _open: dict[_Unfinished, int] = {}
 """With the process that each belongs to: a forked child inherits them, and must leave them alone."""
-_cameras: "list[tuple[weakref.ref[_Camera], int]]" = []
+_cameras: "list[tuple[weakref.WeakMethod[Callable[[], object]], int]]" = []
 """With the process that each belongs to."""
 _hooked: set[int] = set()
 _hooked_with: set[int] = set()
@@ -59,16 +47,16 @@ _lock = threading.RLock()  # the garbage collector may drop a camera while we ho
 
 
 def finish_at_exit(unfinished: _Unfinished) -> None:
-    """Remember somebody who has to finish before this process ends."""
+    """Call `leave` when this process ends, unless `forget` is called before."""
     with _lock:
         _open[unfinished] = os.getpid()
     _hook()
 
 
-def close_at_exit(camera: _Camera) -> None:
-    """Let a camera be given back when this process ends, if somebody holds it then."""
-    _cameras[:] = [(held, owner) for held, owner in _cameras if held() not in (None, camera)]
-    _cameras.append((weakref.ref(camera), os.getpid()))
+def close_at_exit(close: Callable[[], object]) -> None:
+    """Call `close`, a method of a camera, when this process ends, if the camera is still referenced then."""
+    _cameras[:] = [(held, owner) for held, owner in _cameras if held() not in (None, close)]
+    _cameras.append((weakref.WeakMethod(close), os.getpid()))
     _hook()
 
 
@@ -82,21 +70,8 @@ def _hook() -> None:
             util.Finalize(None, _finish_all, exitpriority=100)
 
 
-def finish_when_dropped(cube: object, engine: _Engine) -> "weakref.finalize[..., object]":
-    """Let the saves of a cube be finished, too, that nobody holds any more and nobody closed."""
-    finalizer = weakref.finalize(cube, _dropped, engine, type(cube).__name__)
-    finalizer.atexit = False  # then it is `_finish_all` that does it
-    return finalizer
-
-
-def _dropped(engine: _Engine, name: str) -> None:
-    if engine.writer.is_started:
-        warnings.warn(f"a {name} was dropped and not closed: use it in a `with` block", ResourceWarning, stacklevel=1)
-    engine.close()
-
-
 def forget(unfinished: _Unfinished) -> None:
-    """It was closed in good order."""
+    """It has finished: do not call `leave`."""
     with _lock:
         _open.pop(unfinished, None)
 
@@ -107,8 +82,8 @@ def _finish_all() -> None:
         _open.clear()
     failures: list[BaseException] = []
     ended_by: BaseException | None = None
-    cameras = [held() for held, owner in _cameras if owner == os.getpid()]
-    steps: list[Callable[[], Sequence[BaseException]]] = [partial(_close, camera) for camera in cameras if camera]
+    closes = [held() for held, owner in _cameras if owner == os.getpid()]
+    steps: list[Callable[[], Sequence[BaseException]]] = [partial(_close, close) for close in closes if close]
     steps += [partial(unfinished.leave, _has_crashed()) for unfinished in mine]
     for step in steps:
         try:
@@ -124,18 +99,18 @@ def _finish_all() -> None:
         _end(ended_by)
 
 
-def _close(camera: _Camera) -> Sequence[BaseException]:
+def _close(close: Callable[[], object]) -> Sequence[BaseException]:
     try:
-        camera._close_source()
-    except Exception as error:  # noqa: BLE001 - whatever a camera raises, lines want to be saved
-        logger.warning("a camera could not be given back in good order: %s", error)
+        close()
+    except Exception as error:  # noqa: BLE001 - whatever a camera raises, its cubes must be saved
+        logger.warning("error while releasing the camera at exit: %s", error)
     return ()
 
 
 def _end(ended_by: BaseException | None) -> NoReturn:
     if multiprocessing.parent_process() is None:  # a child has the hooks of its parent, and does not call them
         with suppress(KeyboardInterrupt, SystemExit):
-            atexit._run_exitfuncs()  # what others registered; ours has nothing left to do
+            atexit._run_exitfuncs()  # noqa: SLF001 - atexit has no public way; ours has nothing left to do
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:

@@ -165,8 +165,8 @@ class Child:
 
     def forget(self) -> None:
         """Do not wait for it when the interpreter ends: nobody knows when the kernel lets it go."""
-        # what multiprocessing joins at exit; there is no public way, and without this the interpreter would hang, too
-        multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]
+        # what multiprocessing joins at exit, with no public access to it; without this the interpreter would hang, too
+        multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined] # noqa: SLF001 - see above
 
     def close(self) -> None:
         """Give back what belongs to a child that has ended. Idempotent; `exit_code` is still known."""

@@ -3,28 +3,28 @@
 import gc
 import itertools
 import os
-import shutil
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
+from openhsi_shared.control.control_socket import ControlSocket
+from openhsi_shared.control.status import RecordingStatus, disk_minutes_left
 from openhsi_shared.datacube.control_server import ControlServer
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.errors import NoFreeSlot, OpenHSIError, RecordingError, SaveError, SourceEnded, WriterFailed
-from openhsi_shared.processes.control_socket import ControlSocket
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service, unpack
 from openhsi_shared.processes.supervision import GuardedThread
-from openhsi_shared.recording.messages import Ask, Ended, RecordingStatus, RecordingSummary, Started, StopNow
+from openhsi_shared.recording.messages import Ask, Ended, RecordingSummary, Started, StopNow
 from openhsi_shared.recording.plan import RecordingPlan
-from openhsi_shared.recording.space import check_space, minutes_left
+from openhsi_shared.recording.space import check_space
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.pending import KEPT
 
@@ -59,7 +59,7 @@ class _RecordingLoop:
         self.parent = parent
         self.stop = threading.Event()
         self.camera: SharedOpenHSI | None = None
-        self.visitors: ControlServer | None = None
+        self.control: ControlServer | None = None
         self.cubes: list[SaveHandle] = []
         self.begun = time.monotonic()
         self.orphaned_by = ""
@@ -76,10 +76,8 @@ class _RecordingLoop:
         try:
             self._check_space(camera)
             camera.will_save(plan.request)
-            self.visitors = ControlServer(
-                camera, "recording", lambda _: plan.save_dir, lambda _: self.status(), self.stop.set
-            )
-            with _open_door(self.visitors):
+            self.control = camera.control_server(self)
+            with _open_socket(self.control):
                 GuardedThread(
                     self._listen,
                     name="parent",
@@ -143,9 +141,9 @@ class _RecordingLoop:
 
     def _end(self, camera: SharedOpenHSI, failure: BaseException | None) -> Ended:
         seconds = time.monotonic() - self.begun
-        visitors = self.visitors
-        if visitors is not None:
-            visitors.phase = "ending"
+        control = self.control
+        if control is not None:
+            control.phase = "ending"
         with suppress(OpenHSIError):
             camera.stop_cam()  # type: ignore[attr-defined]
         for cube in self.cubes:
@@ -165,8 +163,8 @@ class _RecordingLoop:
             rate=(status.lines + status.lines_lost) / seconds if seconds else 0.0,
             errors=errors,
         )
-        if visitors is not None:
-            visitors.say_goodbye(f"{type(failure).__name__}: {failure}" if failure else self.orphaned_by)
+        if control is not None:
+            control.announce_end(f"{type(failure).__name__}: {failure}" if failure else self.orphaned_by)
         if errors:
             tried = camera.abandon()
             if failure is not None:
@@ -195,6 +193,9 @@ class _RecordingLoop:
         self.listener_failure.__cause__ = error
         self.stop.set()
 
+    def ask_to_stop(self) -> None:
+        self.stop.set()
+
     def status(self) -> RecordingStatus:
         camera = self.camera
         if camera is None:
@@ -202,34 +203,25 @@ class _RecordingLoop:
         status = camera.status()
         rows, _, bands = camera.dc_shape
         rate = status.rate * rows * bands * np.dtype(camera.dtype_out).itemsize
-        try:
-            free = shutil.disk_usage(self.plan.save_dir).free
-        except OSError:  # it has vanished: that is told by the save that fails
-            free = 0
         return RecordingStatus(
             **status.__dict__,
             seconds=time.monotonic() - self.begun,
             cubes=len(self.cubes),
-            disk_minutes_left=minutes_left(free, rate),
+            disk_minutes_left=disk_minutes_left(self.plan.save_dir, rate),
         )
 
 
-class _open_door:  # noqa: N801 - used like a function
-    """The recording's door, where the platform has one."""
-
-    def __init__(self, visitors: ControlServer) -> None:
-        self._visitors = visitors
-        self._door: ControlSocket | None = None
-
-    def __enter__(self) -> None:
-        try:
-            self._door = ControlSocket(f"recording-{os.getpid()}", self._visitors.answer)
-        except (OSError, AttributeError, RecordingError) as error:
-            logger.warning("nobody can look at this recording from outside: %s", error)
-
-    def __exit__(self, *_: object) -> None:
-        if self._door is not None:
-            self._door.close()
+@contextmanager
+def _open_socket(control: ControlServer) -> Iterator[None]:
+    """Answer requests on a control socket, where the platform has one."""
+    try:
+        opened = ControlSocket(f"recording-{os.getpid()}", control.answer)
+    except (OSError, AttributeError, RecordingError) as error:
+        logger.warning("control socket unavailable: live view disabled: %s", error)
+        yield
+        return
+    with closing(opened):
+        yield
 
 
 def _for_another_process(error: OpenHSIError) -> OpenHSIError:

@@ -4,21 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openhsi_shared.datacube.status import Status
+from openhsi_shared.control.status import RecordingStatus
 
-__all__ = ["Ask", "Ended", "RecordingStatus", "RecordingSummary", "Started", "StopNow"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordingStatus(Status):
-    """How a recording goes."""
-
-    seconds: float
-    """Since the first line was awaited."""
-    cubes: int
-    """Cubes begun and closed so far."""
-    disk_minutes_left: float
-    """Until the disk is full, at this rate; infinite while nothing arrives."""
+__all__ = ["Ask", "Ended", "RecordingSummary", "Started", "StopNow"]
 
 
 @dataclass(frozen=True, kw_only=True)

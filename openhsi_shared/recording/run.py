@@ -9,17 +9,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from openhsi_shared.control.control_socket import request, socket_path
+from openhsi_shared.control.messages import AskSlots
+from openhsi_shared.control.status import RecordingStatus
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.errors import ArgumentError, ClosedError, RecordingError
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
 from openhsi_shared.processes.child import Child
-from openhsi_shared.processes.control_socket import runtime_directory
 from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import pack
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.loop import run_recording
-from openhsi_shared.recording.messages import Ask, Ended, RecordingStatus, RecordingSummary, Started, StopNow
+from openhsi_shared.recording.messages import Ask, Ended, RecordingSummary, Started, StopNow
 from openhsi_shared.recording.plan import RecordingPlan
 
 if TYPE_CHECKING:
@@ -184,10 +186,14 @@ class Recording:
         Returns at once. Raises PackageMissing without ipywidgets (the extra `notebook`), RecordingError if the
         recording has ended, or the system lets nobody look.
         """
-        from openhsi_shared.recording.looking import live_cell_of_recording
+        from openhsi_shared.viewer.notebook import live_cell
 
         self._check_owner()
-        return live_cell_of_recording(self)
+        try:
+            slots, descriptors = request(self._socket_path(), AskSlots())
+        except (OSError, RecordingError) as error:
+            raise self._cannot_be_looked_at(f" ({error})") from error
+        return live_cell(self, slots, descriptors, lambda run: not run.is_running).show()
 
     @property
     def is_running(self) -> bool:
@@ -210,11 +216,17 @@ class Recording:
         from openhsi_shared.viewer.live_page import LivePage
 
         self._check_owner()
-        door = runtime_directory() / f"recording-{self.process_id}.sock"
-        if not door.exists():
-            why = "its door did not open" if self.is_running else "it has ended"
-            raise RecordingError(f"this recording cannot be looked at: {why}")
-        return LivePage(door, open_browser=open_browser, port=port)
+        path = self._socket_path()
+        if not path.exists():
+            raise self._cannot_be_looked_at()
+        return LivePage(path, open_browser=open_browser, port=port)
+
+    def _socket_path(self) -> Path:
+        return socket_path(f"recording-{self.process_id}")
+
+    def _cannot_be_looked_at(self, more: str = "") -> RecordingError:
+        why = "its control socket does not answer" if self.is_running else "it has ended"
+        return RecordingError(f"this recording cannot be looked at: {why}{more}")
 
     def wait(self, timeout: float | None = None) -> RecordingSummary:
         """Block until the recording has ended, with a progress bar, and tell what it came to.

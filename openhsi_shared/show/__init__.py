@@ -4,6 +4,6 @@
 """
 
 from openhsi_shared.show.plots import PLOT_LIBRARIES, show_array, show_lines
-from openhsi_shared.show.tables import table, thumbnail
+from openhsi_shared.show.tables import table, table_of_camera, table_of_cube, thumbnail
 
-__all__ = ["PLOT_LIBRARIES", "show_array", "show_lines", "table", "thumbnail"]
+__all__ = ["PLOT_LIBRARIES", "show_array", "show_lines", "table", "table_of_camera", "table_of_cube", "thumbnail"]

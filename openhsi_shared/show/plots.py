@@ -101,7 +101,8 @@ def _holoviews(plot_lib: str) -> Any:
     import holoviews as hv
 
     shell = _notebook()
-    if plot_lib not in hv.Store.renderers or (shell is not None and not hv.extension._loaded):
+    is_loaded = hv.extension._loaded  # noqa: SLF001 - holoviews has no public way
+    if plot_lib not in hv.Store.renderers or (shell is not None and not is_loaded):
         hv.extension(plot_lib, logo=False, inline=True)
     hv.Store.set_current_backend(plot_lib)
     return hv

@@ -1,19 +1,148 @@
-"""Small tables with a picture beside them, as HTML for a notebook."""
+"""Tables with a small picture beside them, which a notebook shows of a camera or an opened cube, as HTML."""
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.rgb import Lines, mean_of_bands, picture, preview_bands
 
-__all__ = ["table", "thumbnail"]
+__all__ = ["table", "table_of_camera", "table_of_cube", "thumbnail"]
 
 THUMBNAIL_PIXELS = (480, 240)
 """Along-track and cross-track, at most, about."""
+
+
+class ShownStatus(Protocol):
+    """What a table needs of a status."""
+
+    def rows(self) -> Sequence[tuple[str, str]]:
+        """Names and values."""
+
+
+class ShownCamera(Protocol):
+    """What a table needs of a camera."""
+
+    processing_lvl: int
+    wavelengths_nm: NDArray[Any] | None
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """With its `exposure_ms`."""
+
+    @property
+    def dc_shape(self) -> tuple[int, int, int]:
+        """(cross-track, along-track, wavelength) of a full cube."""
+
+    @property
+    def dtype_out(self) -> np.dtype[Any]:
+        """Type of its lines."""
+
+    def status(self) -> ShownStatus:
+        """Its status now."""
+
+
+class ShownCube(Protocol):
+    """What a table needs of an opened cube. What its file does not contain is None."""
+
+    path: Path
+    lines: Any
+    """(along-track, cross-track, wavelength), as `openhsi_shared.rgb.Lines`"""
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Of the file."""
+
+    @property
+    def level(self) -> int | None:
+        """Processing level."""
+
+    @property
+    def times_ns(self) -> NDArray[np.int64] | None:
+        """UTC time of each line."""
+
+    @property
+    def frame_ids(self) -> NDArray[Any] | None:
+        """Of each line."""
+
+    @property
+    def wavelengths_nm(self) -> NDArray[np.float64] | None:
+        """Of each band."""
+
+    @property
+    def groups(self) -> Mapping[str, Any]:
+        """Its groups by name, as `openhsi_shared.files.open_group.OpenGroup`."""
+
+    @property
+    def dataset(self) -> Any:
+        """The file as an xarray.Dataset."""
+
+
+def table_of_camera(camera: ShownCamera, lines: Lines | None) -> str:
+    """Describe a camera: the cube being filled, with a picture of its `lines` so far, and the status.
+
+    `lines` is None after the camera was closed.
+    """
+    n_cross, n_lines, n_bands = camera.dc_shape
+    exposure_ms = camera.settings["exposure_ms"]
+    rows = [
+        ("cube", f"{n_cross} x {n_lines} lines x {n_bands} {camera.dtype_out}, level {camera.processing_lvl}"),
+        ("exposure", "not known" if exposure_ms is None else f"{exposure_ms} ms"),
+    ]
+    if lines is None:
+        return table(f"{type(camera).__name__}, closed", [*rows, *camera.status().rows()])
+    rows.append(("collected", f"{lines.shape[0]} of {n_lines} lines"))
+    image = thumbnail(lines, camera.wavelengths_nm) if lines.shape[0] else None
+    return table(type(camera).__name__, [*rows, *camera.status().rows()], image)
+
+
+def table_of_cube(cube: ShownCube) -> str:
+    """Describe a cube, with a picture and xarray's own description. What is damaged becomes a row; never raises."""
+    lines = cube.lines
+    n_lines, n_cross, n_bands = lines.shape
+    rows = [
+        ("along-track", f"{n_lines} lines"),
+        ("cross-track", f"{n_cross} pixels"),
+        ("wavelength", f"{n_bands} bands"),
+        ("pixel", f"{lines.dtype}, {n_lines * n_cross * n_bands * lines.dtype.itemsize / 1e6:,.1f} MB"),
+    ]
+    image, more = None, ""
+    try:
+        rows += _metadata_rows(cube)
+        rows += [(f"group {one.path}", ", ".join([*one.variables, *one.groups])) for one in cube.groups.values()]
+        if 0 not in lines.shape:
+            image = thumbnail(lines, cube.wavelengths_nm)
+        more = f"<details><summary>dataset</summary>{cube.dataset._repr_html_()}</details>"
+    except (OpenHSIError, OSError) as error:
+        rows.append(("damaged", str(error)))
+    return table(cube.path.name, rows, image, more)
+
+
+def _metadata_rows(cube: ShownCube) -> list[tuple[str, str]]:
+    rows = []
+    wavelengths, times_ns, attributes = cube.wavelengths_nm, cube.times_ns, cube.attributes
+    if wavelengths is not None:
+        rows.append(("from, to", f"{min(wavelengths):.1f} to {max(wavelengths):.1f} nm"))
+    if times_ns is not None and len(times_ns):
+        rows.append(("time", f"{_utc(times_ns[0])} to {_utc(times_ns[-1])} UTC"))
+    if cube.frame_ids is not None and len(cube.frame_ids):
+        rows.append(("frame ids", f"{int(cube.frame_ids[0])} to {int(cube.frame_ids[-1])}"))
+    if cube.level is not None:
+        rows.append(("level", str(cube.level)))
+    if "lines_lost" in attributes:
+        rows.append(("lost", f"{int(attributes['lines_lost'])} lines"))
+    return rows
+
+
+def _utc(time_ns: Any) -> str:
+    return datetime.fromtimestamp(int(time_ns) / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 def thumbnail(lines: Lines, wavelengths_nm: ArrayLike | None) -> NDArray[np.uint8]:

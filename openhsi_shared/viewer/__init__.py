@@ -2,8 +2,8 @@
 
 The live page of a recording::
 
-    slots ──(read-only)──▶  tap  ──▶  feed  ──▶  page  ──▶  browser
-    door  ──(words)──────────────────▶           waterfall, spectrum, trends, tiles
+    slots           ──(read-only)──▶  tap  ──▶  feed  ──▶  page  ──▶  browser
+    control socket  ──(status)──────────────────▶           waterfall, spectrum, trends, tiles
 
 `tap` reads lines out of the slots of another process, `feed` keeps what all browsers share, with the last lines in
 colour (`history`); `page` puts a document together from `waterfall`, `spectrum`, `trends` and `tiles`, in the looks of

@@ -1,22 +1,22 @@
-"""What all browsers of one page share: one tap, the last lines, and what was said at the door.
+"""What all browsers of one page share: one tap, the last lines, and the last status.
 
-Two threads fill it: the sampling thread looks into the slots ten times a second, the status thread asks at the door
-twice a second, which may take its time. Neither can hold up the other, nor the recording.
+Two threads fill it: the sampling thread reads the slots ten times a second, the status thread requests a glance twice a
+second, which may take some time. Neither can delay the other, nor the recording.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.buffers.tap import LineName, SlotExport, Tap
+from openhsi_shared.buffers.tap import LineName, Tap
+from openhsi_shared.control.control_socket import request
+from openhsi_shared.control.messages import AskGlance, AskSlots, Phase, Stop
 from openhsi_shared.errors import RecordingError
-from openhsi_shared.processes.control_socket import request
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.rgb import preview_bands
@@ -26,12 +26,15 @@ __all__ = ["Feed", "LineFacts", "Moment"]
 
 logger = safe_logger(__name__)
 
-LOOK_S = 0.1
-ASK_S = 0.5
-ASK_AT_END_S = 0.1
-SPEND_S = 0.035
-"""What a look may cost; where lines are too many for that, some are left out."""
-MOST_LINES = 64
+State = Phase | Literal["silent", "died", "failed"]
+"""A silent recording does not answer, one that died has left its socket; "failed": a thread of this feed has."""
+
+SAMPLE_INTERVAL_S = 0.1
+GLANCE_INTERVAL_S = 0.5
+GLANCE_INTERVAL_AT_END_S = 0.1
+SAMPLE_COST_S = 0.035
+"""What a sample may cost; where lines are too many for that, some are left out."""
+MAX_LINES = 64
 FACTS_S = 0.4
 N_HISTORY = 2048
 N_BINS = 64
@@ -60,29 +63,33 @@ class Moment(NamedTuple):
 
 
 class Feed:
-    """Looks at one recording, until `close`."""
+    """Reads one recording, until `close`."""
 
-    def __init__(self, door: Path) -> None:
-        """Knock at `door`. RecordingError if nobody answers, or its slots cannot be looked at."""
-        self.door = door
+    def __init__(self, path: Path) -> None:
+        """Send requests to the control socket at `path`.
+
+        RecordingError if no process answers, it speaks another version, or it hands out no slots.
+        """
+        self.path = path
         self.begun_s = time.time()
         """Since 1970, UTC"""
         try:
-            words, descriptors = request(door, "slots")
-        except (OSError, ValueError) as error:
-            raise RecordingError(f"nobody answers at {door}: {error}; has the recording ended?") from error
-        self._tap = Tap(SlotExport.from_json(words), descriptors)
-        self.about: Mapping[str, Any] = words["about"]
+            self.glance = request(path, AskGlance()).answer
+            """The last one."""
+            slots, descriptors = request(path, AskSlots())
+        except OSError as error:
+            raise RecordingError(f"no process answers at {path}: {error}; has the recording ended?") from error
+        self._tap = Tap(slots.export, descriptors)
+        self.about = slots.about
         self.layout = self._tap.layout
         n_cross, n_bands = self.layout.line_shape
-        wavelengths = self.about["wavelengths_nm"]
+        wavelengths = self.about.wavelengths_nm
         self._bands = preview_bands(wavelengths, n_bands)
         self.wavelengths = np.arange(n_bands, dtype=float) if wavelengths is None else np.asarray(wavelengths, float)
         self.has_wavelengths = len(self._bands) == 3
         self.history = History(N_HISTORY, n_cross, len(self._bands))
-        self.glance: Mapping[str, Any] = {}
-        """The last words from the door."""
-        self._state, self._has_failed = "running", False
+        self._state: State = "running"
+        self._has_failed = False
         self.newest: LineName | None = None
         """The last line in `history`."""
         self.newest_monotonic_ns = 0
@@ -101,14 +108,14 @@ class Feed:
                 failure="the live page shows nothing new",
                 on_failure=self._note_failure,
             )
-            for name, target in (("sampling", self._watch), ("status", self._listen))
+            for name, target in (("sampling", self._sample), ("status", self._read_status))
         ]
         for thread in self._threads:
             thread.start()
 
     @property
-    def state(self) -> str:
-        """One of "running", "ending", "ended", "silent" (no answer), "died", "failed" (a thread of this feed has)."""
+    def state(self) -> State:
+        """State of the recording, or of this feed."""
         return "failed" if self._has_failed else self._state
 
     @property
@@ -117,7 +124,7 @@ class Feed:
         return self.state in ("ended", "died", "failed")
 
     def close(self) -> None:
-        """Let go of the memory and the door; twice is once."""
+        """Release the memory, and end the threads. Idempotent."""
         self._closing.set()
         for thread in self._threads:
             thread.join()
@@ -139,49 +146,46 @@ class Feed:
             return None if self._tap.is_closed else self._tap.read(name, lambda line: line[pixel].copy())
 
     def stop(self) -> None:
-        """Ask the recording to end in good order. Does not block; how it goes is seen in `state`."""
+        """Request the recording to end in good order. Does not block; `state` shows whether it does."""
         GuardedThread(self._ask_to_stop, name="viewer's stop", failure="the recording was not asked to stop").start()
 
     def _ask_to_stop(self) -> None:
         try:
-            words, _ = request(self.door, "stop")
-        except (OSError, ValueError) as error:
-            logger.warning("the recording was asked to stop, and does not answer: %s", error)
-            return
-        if "error" in words:
-            logger.warning("the recording cannot be stopped from here: %s", words["error"])
+            request(self.path, Stop())
+        except OSError as error:
+            logger.warning("the recording does not answer the request to stop: %s", error)
+        except RecordingError as error:
+            logger.warning("the recording cannot be stopped from here: %s", error)
 
     def _note_failure(self, _: BaseException) -> None:
         self._has_failed = True  # the page says so, and ends when no browser looks at it any more
 
     # ---- the status thread ----
 
-    def _listen(self) -> None:
+    def _read_status(self) -> None:
         while not self.is_over:
-            self._ask()
-            if self._closing.wait(ASK_S if self.state == "running" else ASK_AT_END_S):
+            self._request_glance()
+            if self._closing.wait(GLANCE_INTERVAL_S if self.state == "running" else GLANCE_INTERVAL_AT_END_S):
                 return
 
-    def _ask(self) -> None:
+    def _request_glance(self) -> None:
         try:
-            words, _ = request(self.door, "glance")
-        except (OSError, ValueError) as error:
-            if not self.door.exists():  # the owner takes it away before he shuts it
+            self.glance = request(self.path, AskGlance()).answer
+        except RecordingError:  # the camera is closed
+            self._state = "ended"
+        except OSError as error:
+            if not self.path.exists():  # its owner removes it before it stops to answer
                 self._state = "ended"
             else:
                 self._state = "died" if isinstance(error, ConnectionRefusedError) else "silent"
         else:
-            if "error" in words:
-                self._state = "ended"
-                return
-            self.glance = words
-            self._state = words["phase"]
+            self._state = self.glance.phase
 
     # ---- the sampling thread ----
 
-    def _watch(self) -> None:
-        while not self._closing.wait(LOOK_S):
-            was_over = self.is_over  # asked first: what was there at the end is shown, too
+    def _sample(self) -> None:
+        while not self._closing.wait(SAMPLE_INTERVAL_S):
+            was_over = self.is_over  # first: what was there at the end is shown, too
             self._look()
             if was_over:
                 self._close_tap()  # the memory may be wanted by the next recording
@@ -189,7 +193,7 @@ class Feed:
 
     def _look(self) -> None:
         self.slots = self._tap.slots()
-        names = self._tap.since(self.newest, max(4, min(MOST_LINES, int(SPEND_S / self._line_s))))
+        names = self._tap.since(self.newest, max(4, min(MAX_LINES, int(SAMPLE_COST_S / self._line_s))))
         begun = time.perf_counter()
         means, seen = [], []
         for name in names:
@@ -201,7 +205,7 @@ class Feed:
             self._line_s += 0.2 * ((time.perf_counter() - begun) / len(names) - self._line_s)
             time_ns = self._tap.column(seen[-1], "time_ns")
             if time_ns is not None:
-                self.newest_monotonic_ns = time_ns - self.about["anchor_wall_ns"] + self.about["anchor_monotonic_ns"]
+                self.newest_monotonic_ns = time_ns - self.about.anchor.wall_ns + self.about.anchor.monotonic_ns
             self.history.append(means, seen)
             self.newest = seen[-1]
             self._look_closer(seen[-1])
@@ -213,15 +217,15 @@ class Feed:
             self._facts_at = now
             line = self._tap.read(name, np.copy)
             if line is not None:
-                self.facts = facts_of(line, self.about["full_scale"])
+                self.facts = facts_of(line, self.about.full_scale)
 
     def _note_moment(self) -> None:
         now = time.time()
         if now - self._moment_at >= 1 and self.newest is not None and not self.is_over:
             self._moment_at = now
             temperature = self._tap.column(self.newest, "temperature")
-            rate = self.glance.get("rate", float("nan"))
-            self.moments.append(Moment(now, float("nan") if temperature is None else float(temperature), rate))
+            celsius = float("nan") if temperature is None else float(temperature)
+            self.moments.append(Moment(now, celsius, self.glance.status.rate))
 
 
 def facts_of(line: NDArray[Any], full_scale: int | None) -> LineFacts:

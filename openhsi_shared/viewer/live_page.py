@@ -40,17 +40,17 @@ class LivePage:
     more; it need not be kept. Whatever becomes of it, the recording does not notice.
     """
 
-    def __init__(self, door: Path, *, open_browser: bool = True, port: int = 0) -> None:
+    def __init__(self, path: Path, *, open_browser: bool = True, port: int = 0) -> None:
         """Start it, and return at once: the page is there about a second later, and a browser waits for it.
 
-        `door` is where the recording answers. `open_browser`: if there is a screen, and this is no notebook. `port` 0
+        `path` is that of the control socket. `open_browser`: if there is a screen, and this is no notebook. `port` 0
         is any that is free. ArgumentError if `port` is taken. What goes wrong later is logged.
         """
         with PageSocket(port) as listening:
             self.url = listening.url
             """What to open in a browser on this machine; nobody else can guess it."""
             # a daemon: the interpreter does not wait for those who look
-            self._child = Child(_serve_page, (door, listening), name="live page", logger=logger, daemon=True)
+            self._child = Child(_serve_page, (path, listening), name="live page", logger=logger, daemon=True)
         self.process_id = self._child.pid
         self._closing, self._is_closed = threading.Lock(), False
         GuardedThread(_hear, self._child, name="live page", failure="the live page is not heard any more").start()
@@ -122,7 +122,7 @@ def _is_notebook() -> bool:
 # ---- in the page's own ---------------------------------------------------------------
 
 
-def _serve_page(parent: Parent, door: Path, listening: PageSocket) -> None:
+def _serve_page(parent: Parent, path: Path, listening: PageSocket) -> None:
     """Serve until it is time to end: a child's life."""
     become_service(NICENESS, in_background=True)
     forward_logs(parent)
@@ -130,7 +130,7 @@ def _serve_page(parent: Parent, door: Path, listening: PageSocket) -> None:
     from openhsi_shared.viewer.page import Page
 
     try:
-        with Feed(door) as feed:
+        with Feed(path) as feed:
             end = _End(feed, parent)
             signal.signal(signal.SIGTERM, end.ask)
             serve(partial(Page, feed, url=listening.url), listening, is_over=end.has_come)

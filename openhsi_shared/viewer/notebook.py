@@ -8,20 +8,23 @@ import io
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.buffers.tap import LineName, SlotExport, Tap
-from openhsi_shared.errors import OpenHSIError, PackageMissing
+from openhsi_shared.buffers.tap import LineName, Tap
+from openhsi_shared.control.messages import Slots
+from openhsi_shared.control.status import Status
+from openhsi_shared.errors import ClosedError, OpenHSIError, PackageMissing
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.viewer.curve import curve_picture
 from openhsi_shared.viewer.history import History, colours_of
 
-__all__ = ["Glance", "LiveCell"]
+__all__ = ["LiveCell", "live_cell"]
 
 PERIOD_S = 0.25
 SHARE = 4.0
@@ -34,40 +37,60 @@ JPEG_QUALITY = 85
 CLOSE_S = 5.0
 
 
-class Glance(NamedTuple):
-    """What is said of a camera beside its lines."""
+class Watched(Protocol):
+    """What a live cell shows beside lines: a camera, or a recording."""
 
-    words: str
-    """One line of text"""
-    fill: float
-    """Of the cube being filled, 0 to 1"""
-    lost: int
-    is_over: bool = False
+    def status(self) -> Status:
+        """Status now."""
+
+
+W = TypeVar("W", bound=Watched)
+
+
+def live_cell(
+    watched: W, slots: Slots, descriptors: Sequence[int], is_over: Callable[[W], bool] = lambda _: False
+) -> "LiveCell":
+    """Make the live cell of a camera or recording, without keeping that alive; see `LiveCell`.
+
+    It ends when `is_over(watched)` is true, when `watched` was garbage-collected, and when its status raises.
+    """
+    reference, name = weakref.ref(watched), slots.about.camera
+
+    def read_status() -> tuple[Status, bool]:
+        alive = reference()
+        if alive is None:
+            raise ClosedError(f"the {name} does not exist any more")
+        is_last = is_over(alive)  # first: the status that is read afterwards is the last one
+        return alive.status(), is_last
+
+    return LiveCell(slots, descriptors, read_status)
 
 
 class LiveCell:
     """Image, spectrum and counters in a notebook, until `close`, or until what it looks at ends."""
 
-    def __init__(self, words: Mapping[str, Any], descriptors: Sequence[int], glance: Callable[[], Glance]) -> None:
-        """`words` and `descriptors` are a door's answer to "slots"; `glance` is asked in a thread, and may raise.
+    def __init__(
+        self, slots: Slots, descriptors: Sequence[int], read_status: Callable[[], tuple[Status, bool]]
+    ) -> None:
+        """Show the lines of `slots`, whose descriptors are closed. PackageMissing without ipywidgets.
 
-        PackageMissing without ipywidgets, RecordingError if there is nothing to look at.
+        `read_status` returns the status and whether it is the last one. It is called in a thread; an OpenHSIError that
+        it raises is shown, and ends the cell.
         """
-        self._tap = Tap(SlotExport.from_json(words), descriptors)
+        self._tap = Tap(slots.export, descriptors)
         try:
             self._make_widgets(_ipywidgets(), self._tap.layout.line_shape[0])
         except BaseException:
             self._tap.close()
             raise
-        about = words["about"]
         n_cross, n_bands = self._tap.layout.line_shape
-        wavelengths = about["wavelengths_nm"]
+        wavelengths = slots.about.wavelengths_nm
         self._bands = preview_bands(wavelengths, n_bands)
         self._wavelengths = np.arange(n_bands, dtype=float) if wavelengths is None else np.asarray(wavelengths, float)
         self._label = "band" if wavelengths is None else "wavelength / nm"
-        self._top: float | None = about["full_scale"]
+        self._top: float | None = slots.about.full_scale
         self._history = History(WINDOW, n_cross, len(self._bands))
-        self._glance = glance
+        self._read_status = read_status
         self._newest: LineName | None = None
         self.n_updates = 0
         """How often something new was shown."""
@@ -145,18 +168,20 @@ class LiveCell:
 
     def _update(self) -> bool:
         """Show what is new; true if nothing comes any more."""
+        colour = "inherit"
         try:
-            glance = self._glance()
+            status, is_over = self._read_status()
         except OpenHSIError as error:
-            glance = Glance(str(error), float("nan"), 0, is_over=True)
+            words, is_over = str(error), True
+        else:
+            words, self.fill.value = str(status), status.fill
+            colour = "#c00" if status.lines_lost else colour
         if self._look():
             self._paint()
-        self.counters.value = ("<b>ended</b> " if glance.is_over or self._closing.is_set() else "") + (
-            f'<span style="color:{"#c00" if glance.lost else "inherit"}">{_text(glance.words)}</span>'
+        self.counters.value = ("<b>ended</b> " if is_over or self._closing.is_set() else "") + (
+            f'<span style="color:{colour}">{_text(words)}</span>'
         )
-        if np.isfinite(glance.fill):
-            self.fill.value = glance.fill
-        return glance.is_over
+        return is_over
 
     def _look(self) -> bool:
         """Take in the lines that came; true if there were any."""

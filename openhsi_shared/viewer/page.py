@@ -72,7 +72,7 @@ class Page:
         self._losses.visible = False
         self._freeze = Button(label="Freeze", button_type="primary", stylesheets=[looks], width=130)
         self._stop = Button(label="Stop", button_type="danger", stylesheets=[looks], width=210)
-        self._stop.visible = bool(feed.about["can_stop"])
+        self._stop.visible = feed.about.can_stop
         n_cross = feed.layout.line_shape[0]
         self._pixel_slider = Slider(
             start=0,
@@ -125,7 +125,7 @@ class Page:
             stylesheets=[GlobalInlineStyleSheet(css=page_css())],
         )
         document = self._document
-        document.title = f"{self._feed.about['camera']} · live"
+        document.title = f"{self._feed.about.camera} · live"
         document.theme = plot_theme()
         document.add_root(everything)
         document.add_root(self._seen)
@@ -180,7 +180,7 @@ class Page:
             self._spectrum.say(f"{in_words(name)} has left the memory")
 
     def _tell(self, now: float) -> None:
-        feed, words = self._feed, self._feed.glance
+        feed, glance = self._feed, self._feed.glance
         age_s = self._age_s
         if self._sent or feed.newest_monotonic_ns == self._exposed_ns:  # nothing newer has come to the screen
             age_s = (time.monotonic_ns() - self._exposed_ns) / 1e9 if self._exposed_ns else float("nan")
@@ -189,9 +189,9 @@ class Page:
         is_live = self._frozen_at is None and not feed.is_over
         shown_per_s = (n_now - n_before) / max(now - since, 0.2) if is_live else 0.0
         numbers = Numbers(shown_per_s, age_s, self._frozen_at is not None, feed.is_over)
-        self._say("head", self._head, head(feed.state, feed.about, words))
-        self._say("tiles", self._tiles, tiles(words, feed.slots, feed.layout.n_lines, numbers))
-        lost = losses(words)
+        self._say("head", self._head, head(feed.state, feed.about, glance))
+        self._say("tiles", self._tiles, tiles(glance, feed.slots, feed.layout.n_lines, numbers))
+        lost = losses(glance)
         self._say("losses", self._losses, lost)
         self._losses.visible = bool(lost)
         self._label_stop(now)

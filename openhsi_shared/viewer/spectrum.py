@@ -33,12 +33,12 @@ class Spectrum:
         from bokeh.plotting import figure
 
         x = feed.wavelengths
-        self._full_scale = feed.about["full_scale"]
+        self._full_scale = feed.about.full_scale
         self._source = ColumnDataSource({"x": x.astype(np.float32), "y": np.zeros(x.size, np.float32)})
         self.figure: Any = figure(
             title="Spectrum",
             x_axis_label="wavelength / nm" if feed.has_wavelengths else "band",
-            y_axis_label=AXIS_LABELS[LEVELS[feed.about["level"]].quantity],
+            y_axis_label=AXIS_LABELS[LEVELS[feed.about.level].quantity],
             x_range=Range1d(float(x.min()), float(x.max()) + 1e-6),
             y_range=Range1d(0, 1),
             tools="box_zoom,reset,hover",

@@ -1,12 +1,15 @@
-"""What the large numbers of the page say: pure functions from the words at the door to HTML."""
+"""The large numbers of the page: pure functions from a glance at the recording to HTML."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from openhsi_shared.buffers.slot_memory import SlotState
 from openhsi_shared.buffers.tap import SlotStatus
+from openhsi_shared.control.messages import About, Glance
+from openhsi_shared.control.status import Status
+from openhsi_shared.frames.losses import ranges_in_words
 from openhsi_shared.viewer.theme import BAD, GOOD, GREY, STATES, WARN
 
 __all__ = ["Numbers", "head", "losses", "minutes", "tiles"]
@@ -38,21 +41,22 @@ class Numbers(NamedTuple):
     """Nothing comes any more."""
 
 
-def tiles(words: Mapping[str, Any], slots: Sequence[SlotStatus], n_lines: int, numbers: Numbers) -> str:
-    """The row of large numbers. `words` is what the door said to "glance", or nothing yet; `n_lines` of a cube."""
-    n_lost = int(words.get("lines_lost", 0))
-    left = math.nan if numbers.is_over else float(words.get("disk_minutes_left", math.nan))
+def tiles(glance: Glance, slots: Sequence[SlotStatus], n_lines: int, numbers: Numbers) -> str:
+    """The row of large numbers; `n_lines` is that of a full cube."""
+    status = glance.status
+    n_lost = status.lines_lost
+    left = math.nan if numbers.is_over else glance.disk_minutes_left
     is_old = numbers.age_s > OLD_S and not numbers.is_frozen and not numbers.is_over
     age = "frozen" if numbers.is_frozen else "–" if numbers.is_over else _age(numbers.age_s)
-    rate = None if numbers.is_over else words.get("rate")
-    cubes = f"{words.get('cubes_saved', 0)} cubes saved, {words.get('cubes_pending', 0)} to go"
+    rate = math.nan if numbers.is_over else status.rate
+    cubes = f"{status.cubes_saved} cubes saved, {status.cubes_pending} to go"
     shown = f"{numbers.shown_per_s:.0f} /s on this screen"
     parts = [
         _tile("captured", "captured", _number(rate, "/s"), shown, "good"),
-        _tile("lost", "lines lost", f"{n_lost:,}", _share(words), "bad" if n_lost else "good"),
-        _tile("lines", "lines", f"{int(words.get('lines', 0)):,}", cubes),
+        _tile("lost", "lines lost", f"{n_lost:,}", _share(status), "bad" if n_lost else "good"),
+        _tile("lines", "lines", f"{status.lines:,}", cubes),
         _tile("slots", "memory", _slots(slots, n_lines), "places for a cube each"),
-        _tile("writer", "writer", _number(words.get("writer_mb_per_s"), "MB/s"), "to the disk"),
+        _tile("writer", "writer", _number(status.writer_mb_per_s, "MB/s"), "to the disk"),
         _tile("disk", "disk left", minutes(left), "at this rate", "bad" if left < LOW_MINUTES else ""),
         _tile("age", "age on screen", age, "of the newest line", "warn" if is_old else "good"),
     ]
@@ -66,9 +70,8 @@ def _tile(kind: str, name: str, value: str, under: str, judgement: str = "") -> 
     )
 
 
-def _number(value: Any, unit: str) -> str:
-    number = math.nan if value is None else float(value)
-    return f"{number:.0f} <small>{unit}</small>" if math.isfinite(number) else "–"
+def _number(value: float, unit: str) -> str:
+    return f"{value:.0f} <small>{unit}</small>" if math.isfinite(value) else "–"
 
 
 def _age(age_s: float) -> str:
@@ -90,11 +93,10 @@ def minutes(left: float) -> str:
     return f"{left:.0f} <small>min</small>" if left < 180 else f"{min(left / 60, 9999):.0f} <small>h</small>"
 
 
-def _share(words: Mapping[str, Any]) -> str:
-    n_lost, n = int(words.get("lines_lost", 0)), int(words.get("lines", 0))
-    overwritten = int(words.get("lines_overwritten", 0))
-    told = f"{100 * n_lost / (n + n_lost):.2g} % of all" if n_lost else "none"
-    return f"{told}, {overwritten:,} overwritten" if overwritten else told
+def _share(status: Status) -> str:
+    n_lost, overwritten = status.lines_lost, status.lines_overwritten
+    share = f"{100 * n_lost / (status.lines + n_lost):.2g} % of all" if n_lost else "none"
+    return f"{share}, {overwritten:,} overwritten" if overwritten else share
 
 
 def _slots(slots: Sequence[SlotStatus], n_lines: int) -> str:
@@ -112,34 +114,33 @@ def _slot(slot: SlotStatus, n_lines: int) -> str:
     return f'<span class="slot" title="cube {slot.cube}">{filled}<b>{name.lower()}</b></span>'
 
 
-def head(state: str, about: Mapping[str, Any], words: Mapping[str, Any]) -> str:
-    """The first row: how it is, whose it is, where it goes."""
+def head(state: str, about: About, glance: Glance) -> str:
+    """The first row: state, camera, directory."""
     badge, colour = BADGES[state]
-    if about["kind"] == "camera" and state == "running":
+    if about.kind == "camera" and state == "running":
         badge = "CAMERA"
     end = {
-        "ended": f" · {words.get('lines', 0):,} lines, {words.get('lines_lost', 0):,} lost",
+        "ended": f" · {glance.status.lines:,} lines, {glance.status.lines_lost:,} lost",
         "died": " · its process is gone; its writer saves what there was",
         "silent": " · it does not answer",
         "failed": " · what is shown is old: open another page; the recording is not touched by this",
     }.get(state, "")
-    ended_by = f" · {words['ended_by']}" if words.get("ended_by") else ""
-    exposure = about["settings"].get("exposure_ms")
-    what = f"{about['camera']} · level {about['level']} · {exposure} ms"
+    ended_by = f" · {glance.ended_by}" if glance.ended_by else ""
+    what = f"{about.camera} · level {about.level} · {about.exposure_ms} ms"
     return (
         f'<div class="head"><span class="badge {state}" style="background:{colour}">{badge}</span><b>{escape(what)}</b>'
-        f'<span class="where">{escape(about["save_dir"] or "not saved yet")}{escape(end + ended_by)}</span></div>'
+        f'<span class="where">{escape(about.save_dir or "not saved yet")}{escape(end + ended_by)}</span></div>'
     )
 
 
-def losses(words: Mapping[str, Any]) -> str:
-    """Which frames are lost, newest first, and what went wrong; nothing where all is well."""
+def losses(glance: Glance) -> str:
+    """Which frames are lost, newest first, and the errors; empty if there are none."""
     parts = []
-    gaps: Iterable[Sequence[int]] = words.get("newest_gaps", ())
-    if gaps:
-        told = [f"{first}" if first == last else f"{first}-{last}" for first, last in reversed(list(gaps))]
-        n_more = int(words.get("n_gaps", len(told))) - min(len(told), GAPS_SHOWN)
+    newest = glance.status.lost_ids[: -GAPS_SHOWN - 1 : -1]
+    if newest:
+        ids = ", ".join(ranges_in_words([gap]) for gap in newest)
+        n_more = glance.n_gaps - len(newest)
         more = f" and {n_more:,} gaps before" if n_more > 0 else ""
-        parts.append(f'<div class="losses">Lost frame ids, newest first: {", ".join(told[:GAPS_SHOWN])}{more}</div>')
-    parts += [f'<div class="errors">{escape(str(error))}</div>' for error in words.get("errors", ())]
+        parts.append(f'<div class="losses">Lost frame ids, newest first: {ids}{more}</div>')
+    parts += [f'<div class="errors">{escape(error)}</div>' for error in glance.status.errors]
     return "".join(parts)

@@ -113,12 +113,19 @@ class SaveHandle:
         """What failed, if it did and nobody has asked for it yet."""
         return None if self._asked or self._discarded else self._error
 
-    def _begin_again(self) -> None:
+    def begin_again(self) -> None:
+        """The save is pending again."""
         self._error, self._asked = None, False
         self._done.clear()
 
-    def _settle(
+    def settle(
         self, path: Path | None = None, preview_path: Path | None = None, error: OpenHSIError | None = None
     ) -> None:
+        """The save is done, or has failed with `error`: `join` and `result` return."""
         self._path, self._preview_path, self._error = path, preview_path, error
         self._done.set()
+
+    def mark_discarded(self, n_lost: int) -> None:
+        """The cube has left the memory; `n_lost` of its lines are lost with it."""
+        self._discarded = True
+        self.lines_lost += n_lost

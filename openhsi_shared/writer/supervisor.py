@@ -133,7 +133,7 @@ class WriterSupervisor:
             label = dataclasses.replace(pending.label, directory=where, make_directory=True)
             self._slots.write_label(pending.slot, label.as_bytes)  # may be refused: it is still held
             pending.label, pending.crashes, pending.as_dump = label, 0, False
-            handle._begin_again()
+            handle.begin_again()
             self._send(pending)
 
     def discard(self, handle: SaveHandle) -> None:

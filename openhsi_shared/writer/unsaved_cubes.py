@@ -74,7 +74,7 @@ class UnsavedCubes:
         if answer.picture_follows:
             self.drawing[answer.cube] = pending
         else:
-            pending.handle._settle(answer.path)
+            pending.handle.settle(answer.path)
         del self.saving[answer.cube]
 
     def pictured(self, cube: int, path: Path | None, trouble: str) -> None:
@@ -82,7 +82,7 @@ class UnsavedCubes:
         pending = self.drawing[cube]
         if trouble:
             logger.warning("%s is saved, but its preview is not: %s", pending.handle.name, trouble)
-        pending.handle._settle(pending.path, path)
+        pending.handle.settle(pending.path, path)
         del self.drawing[cube]
 
     def failed(self, cube: int, error: OpenHSIError) -> None:
@@ -92,17 +92,16 @@ class UnsavedCubes:
         self._slots.hold(pending.slot)
         logger.error("%s", error)
         self._unasked.append(pending.handle)
-        pending.handle._settle(error=error)
+        pending.handle.settle(error=error)
         del self.saving[cube]
 
     def discard(self, pending: Pending) -> int:
         """Free the slot of a cube that is held. Returns the lines lost with it: none of one that was dumped."""
         handle = pending.handle
-        handle._discarded = True
         n_lost = 0 if pending.is_safe else handle.n_lines
         if n_lost:
             self.tally.discard(n_lost, self._slots.note_discarded(pending.slot))
-            handle.lines_lost += n_lost
+        handle.mark_discarded(n_lost)
         self._free(pending)
         del self.held[pending.cube]
         return n_lost
@@ -139,9 +138,9 @@ class UnsavedCubes:
         for pending in unsettled:
             if pending.path is None:
                 self._unasked.append(pending.handle)
-                pending.handle._settle(error=error_of(pending.handle.name))
+                pending.handle.settle(error=error_of(pending.handle.name))
             else:
-                pending.handle._settle(pending.path)
+                pending.handle.settle(pending.path)
         for pending in lost:  # last: what failed may have been this
             if self._slots.state(pending.slot) is SlotState.SAVING:
                 self._slots.hold(pending.slot)

@@ -1,5 +1,6 @@
 """The tap: whole lines of another's slots, read-only, or none at all."""
 
+import dataclasses
 import gc
 import os
 from collections.abc import Iterator
@@ -10,11 +11,11 @@ import pytest
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera, record
 from openhsi_shared.buffers.slot_memory import SlotState
-from openhsi_shared.buffers.tap import LineName, SlotExport, Tap, export_slots
-from openhsi_shared.datacube.control_server import ControlServer
+from openhsi_shared.buffers.tap import LineName, Tap, export_slots
+from openhsi_shared.control.control_socket import find_sockets, request
+from openhsi_shared.control.messages import AskSlots
 from openhsi_shared.drivers.simulated import check_frame
 from openhsi_shared.errors import ClosedError, RecordingError
-from openhsi_shared.processes.control_socket import find_sockets, request
 from tests.support.flow import COUNTING
 from tests.support.helpers import wait_for
 
@@ -31,9 +32,7 @@ def cube() -> Iterator[SharedDataCube]:
 
 
 def tap_of(cube):
-    visitors = ControlServer(cube, "camera", lambda _: "", lambda camera: camera.status())
-    answer = visitors.answer("slots")
-    return Tap(SlotExport.from_json(answer.words), list(answer.descriptors))
+    return Tap(*export_slots(cube._engine.slots.memory))
 
 
 def put(cube, *values):
@@ -168,26 +167,33 @@ def test_no_descriptor_is_left_open(cube):
     before = n_open()
     tap_of(cube).close()
     assert n_open() == before
-    with pytest.raises(RecordingError, match="its slots cannot be read: the camera is closed"):
-        SlotExport.from_json({"error": "the camera is closed"})
-    exported, descriptors = export_slots(cube.slot_memory)
-    with pytest.raises(RecordingError, match="its slots cannot be read: it handed out no memory"):
-        Tap(exported, [])
+    exported, descriptors = export_slots(cube._engine.slots.memory)
+    os.close(descriptors.pop())
+    with pytest.raises(RecordingError, match="the slots cannot be read: 5 of 6 descriptors have come"):
+        Tap(exported, descriptors)
+    exported, descriptors = export_slots(cube._engine.slots.memory)
     os.close(descriptors[0])
     descriptors[0] = os.open(os.devnull, os.O_RDONLY)
     with pytest.raises(OSError, match=r"Invalid argument|No such device"):
-        Tap(exported, descriptors[:1])
-    for descriptor in descriptors[1:]:
-        os.close(descriptor)
+        Tap(exported, descriptors)
+    assert n_open() == before
+
+
+def test_memory_without_descriptors_is_refused_and_none_is_left_open(cube):
+    before = n_open()
+    memory = cube._engine.slots.memory
+    memory = dataclasses.replace(memory, arrays={**memory.arrays, "column extra": np.zeros(9, np.uint8)})
+    with pytest.raises(RecordingError, match="the memory of the slots cannot be shared"):
+        export_slots(memory)
     assert n_open() == before
 
 
 def test_every_line_of_a_recording_in_another_process_is_whole(tmp_path):
     keywords = {**COUNTING, "rate": 400, "n_lines": 16, "when_full": "block", "queue": 9999, "progress": False}
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run:
-        (door,) = find_sockets()
-        words, descriptors = request(door, "slots")
-        with Tap(SlotExport.from_json(words), descriptors) as tap:
+        (path,) = find_sockets()
+        slots, descriptors = request(path, AskSlots())
+        with Tap(slots.export, descriptors) as tap:
             seen, newest = 0, None
 
             def look():

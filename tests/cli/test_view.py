@@ -5,11 +5,13 @@ import signal
 import tempfile
 import urllib.error
 import urllib.request
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 
-from openhsi_shared.processes.control_socket import find_sockets, request
+from openhsi_shared.control import messages
+from openhsi_shared.control.control_socket import ControlSocket, Reply, find_sockets, request
+from openhsi_shared.control.messages import AskGlance, Stopping
 from tests.support.helpers import wait_for
 
 ENDLESS = (
@@ -88,7 +90,7 @@ def test_several_recordings_are_listed_and_one_can_be_named(start, run, quiet):
         listed = re.findall(
             r"  (recording-\d+)  SharedSimulatedCamera, recording for \d+ s, [\d,]+ lines, into", ended.err
         )
-        assert sorted(listed) == [door.stem for door in find_sockets()]
+        assert sorted(listed) == [path.stem for path in find_sockets()]
         ended = run("view", "recording-1", **quiet)
         assert (ended.code, "no recording has the name 'recording-1'" in ended.err) == (1, True)
         for name in (listed[0].split("-")[1], first.pid):
@@ -100,19 +102,27 @@ def test_several_recordings_are_listed_and_one_can_be_named(start, run, quiet):
 
 def test_who_looks_is_told_that_the_program_which_recorded_was_killed(start, quiet):
     with running(start, quiet, *ENDLESS) as recording:
-        (door,) = find_sockets()
-        said = []
+        (path,) = find_sockets()
+        seen = []
 
         def ended():
-            with suppress(OSError, ValueError):
-                said.append(request(door, "glance")[0])
-            return said[-1]["phase"] == "ended"
+            with suppress(OSError):
+                seen.append(request(path, AskGlance()).answer)
+            return seen[-1].phase == "ended"
 
         ended()
         recording.kill()
         wait_for(ended, 60)
-        assert said[0]["ended_by"] == ""
-        assert said[-1]["ended_by"] == "the program that recorded has died"
+        assert seen[0].ended_by == ""
+        assert seen[-1].ended_by == "the program that recorded has died"
+
+
+def test_a_recording_of_another_version_is_refused_with_both_versions(run, quiet, monkeypatch):
+    monkeypatch.setattr(messages, "VERSION", 7)  # of this process, which answers; the command has the true one
+    with closing(ControlSocket("recording-1", lambda asked: Reply(Stopping()))):
+        ended = run("view", **quiet)
+    assert ended.code == 1
+    assert "recording-1: the other program speaks version 7 of the control socket, this one version 1" in ended.err
 
 
 def test_record_view_tells_the_address_and_records_all_the_same(start, quiet, tmp_path):

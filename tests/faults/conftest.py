@@ -27,7 +27,7 @@ def faults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Faults:
 
 @pytest.fixture
 def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A place of its own for doors and rescued cubes."""
+    """A place of its own for control sockets and rescued cubes."""
     folder = tmp_path / "temporary"
     folder.mkdir(exist_ok=True)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))

@@ -1,6 +1,5 @@
 """Pictures and lookers are guests: whatever becomes of them, the recording is as if they were not there."""
 
-import json
 import os
 import signal
 import socket
@@ -14,8 +13,9 @@ import psutil
 import pytest
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera, record
+from openhsi_shared.control.control_socket import find_sockets, request
+from openhsi_shared.control.messages import AskSlots, AskStatus, encode
 from openhsi_shared.files.preview import write_preview
-from openhsi_shared.processes.control_socket import find_sockets, request
 from openhsi_shared.rgb import picture
 from tests.support.flow import COUNTING, SHAPE, cubes_in, read
 from tests.support.helpers import environment, wait_for
@@ -79,19 +79,19 @@ KEYWORDS = {**COUNTING, "n_lines": 20, "rate": 400, "queue": 9999, "when_full": 
 LOOKER = """
 import os, sys
 from pathlib import Path
-from openhsi_shared.processes.control_socket import request
-door = Path(sys.argv[1])
+from openhsi_shared.control.control_socket import request
+from openhsi_shared.control.messages import AskSlots, AskStatus
+path = Path(sys.argv[1])
 while True:
-    words, descriptors = request(door, "slots")
-    for descriptor in descriptors:
+    for descriptor in request(path, AskSlots()).descriptors:
         os.close(descriptor)
-    request(door, "status")
+    request(path, AskStatus())
     print("looked", flush=True)
 """
 
 
 @pytest.fixture
-def door_folder(monkeypatch):
+def runtime_folder(monkeypatch):
     with tempfile.TemporaryDirectory() as folder:  # the path of a socket must be short
         monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
         yield Path(folder)
@@ -103,7 +103,7 @@ def _wait_for_more(run_, n=4):
 
 
 @pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, None], ids=str)
-def test_lookers_that_are_killed_stopped_or_greedy_change_nothing(tmp_path, door_folder, fate):
+def test_lookers_that_are_killed_stopped_or_greedy_change_nothing(tmp_path, runtime_folder, fate):
     """S2: four of them look as often as they can; the recording has every frame."""
     keywords = {
         **COUNTING,
@@ -115,10 +115,10 @@ def test_lookers_that_are_killed_stopped_or_greedy_change_nothing(tmp_path, door
         "progress": False,
     }
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run_:
-        (door,) = find_sockets()
+        (path,) = find_sockets()
         lookers = [
             subprocess.Popen(
-                [sys.executable, "-c", LOOKER, str(door)],
+                [sys.executable, "-c", LOOKER, str(path)],
                 env=environment(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -132,7 +132,7 @@ def test_lookers_that_are_killed_stopped_or_greedy_change_nothing(tmp_path, door
                 for looker in lookers:
                     looker.send_signal(fate)
             _wait_for_more(run_)
-            assert request(door, "status")[0]["lines_lost"] == run_.status().lines_lost
+            assert request(path, AskStatus()).answer.status.lines_lost == run_.status().lines_lost
         finally:
             for looker in lookers:
                 looker.kill()
@@ -142,7 +142,7 @@ def test_lookers_that_are_killed_stopped_or_greedy_change_nothing(tmp_path, door
     assert prove(tmp_path / "out", summary.lines + summary.lines_lost).declared_lost == 0
 
 
-def test_lookers_that_never_read_their_answers_cost_neither_lines_nor_descriptors(tmp_path, door_folder):
+def test_lookers_that_never_read_their_answers_cost_neither_lines_nor_descriptors(tmp_path, runtime_folder):
     """S2: fifty that ask and say no more."""
     keywords = {
         **COUNTING,
@@ -154,32 +154,31 @@ def test_lookers_that_never_read_their_answers_cost_neither_lines_nor_descriptor
         "progress": False,
     }
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run_:
-        (door,) = find_sockets()
+        (path,) = find_sockets()
         recording = psutil.Process(run_.process_id)
         before = recording.num_fds()
-        visitors = [socket.socket(socket.AF_UNIX) for _ in range(50)]
-        for visitor in visitors:
-            visitor.connect(str(door))
-            visitor.sendall(json.dumps({"ask": "slots"}).encode() + b"\n")
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(50)]
+        for client in clients:
+            client.connect(str(path))
+            client.sendall(encode(AskSlots()))
         _wait_for_more(run_)
-        for visitor in visitors:
-            visitor.close()
+        for client in clients:
+            client.close()
         wait_for(lambda: recording.num_fds() <= before + 2)
         run_.stop()
         summary = run_.wait(60)
     assert prove(tmp_path / "out", summary.lines + summary.lines_lost).declared_lost == 0
 
 
-def test_a_looker_cannot_change_what_it_sees(tmp_path, door_folder):
+def test_a_looker_cannot_change_what_it_sees(tmp_path, runtime_folder):
     """S2: its descriptors are read-only, for writing and for mapping."""
     import mmap
 
     with record(SharedSimulatedCamera, tmp_path / "out", **KEYWORDS) as run_:
-        (door,) = find_sockets()
-        words, descriptors = request(door, "slots")
-        for descriptor, about in zip(descriptors, words["arrays"].values(), strict=True):
+        (path,) = find_sockets()
+        for descriptor in request(path, AskSlots()).descriptors:
             with pytest.raises(PermissionError):
-                mmap.mmap(descriptor, about["size"], access=mmap.ACCESS_WRITE)
+                mmap.mmap(descriptor, 0, access=mmap.ACCESS_WRITE)
             with pytest.raises(OSError, match=r"denied|not permitted|Invalid|Bad file"):
                 os.ftruncate(descriptor, 0)
             os.close(descriptor)

@@ -177,7 +177,7 @@ def finish_late():
     cam._line_lock = threading.Lock
     cam.take_line()
 cam.start_streaming()
-cam._close_source = lambda: None
+cam._owner = None  # else the driver is closed before
 cam._engine.finish = finish_late
 """
     assert run(f"{PENDING}{late}", tmp_path)[0] == 0

@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from openhsi_shared import SharedSimulatedCamera, record
+from openhsi_shared.control.control_socket import find_sockets, request
+from openhsi_shared.control.messages import AskSlots, AskStatus, Stop
 from openhsi_shared.errors import ClosedError, RecordingError
-from openhsi_shared.processes.control_socket import find_sockets, request
 from openhsi_shared.recording.space import check_space
 from tests.support.flow import COUNTING, account, cubes_in, environment, processes_in, program, run
 from tests.support.helpers import wait_for
@@ -186,24 +187,24 @@ while run.status().lines < before + 10:
     assert code == 0, errors
 
 
-def test_its_door_answers_while_it_runs_and_is_gone_afterwards(tmp_path, monkeypatch):
+def test_its_control_socket_answers_while_it_runs_and_is_gone_afterwards(tmp_path, monkeypatch):
     runtime = tempfile.TemporaryDirectory()  # the path of a socket must be short
     monkeypatch.setenv("XDG_RUNTIME_DIR", runtime.name)
     with runtime, record(SharedSimulatedCamera, tmp_path / "out", **KEYWORDS) as run:
         wait_for(lambda: run.status().cubes >= 2)
-        (door,) = find_sockets()
-        words, descriptors = request(door, "status")
-        assert (words["lines_lost"], words["slots"].keys()) == (0, run.status().slots.keys())
-        assert (words["lines"] >= 16, descriptors) == (True, [])
-        words, descriptors = request(door, "slots")
-        assert words["layout"]["n_lines"] == 8
-        assert descriptors
+        (path,) = find_sockets()
+        status = request(path, AskStatus()).answer.status
+        assert type(status) is type(run.status())
+        assert (status.lines_lost, status.slots.keys()) == (0, run.status().slots.keys())
+        assert status.lines >= 16
+        slots, descriptors = request(path, AskSlots())
+        assert slots.export.layout.n_lines == 8
+        assert len(descriptors) == len(slots.export.starts)
         for descriptor in descriptors:
             with pytest.raises(OSError, match=r"Operation not permitted|Bad file descriptor|denied"):
                 os.pwrite(descriptor, b"x", 0)
             os.close(descriptor)
-        assert "not known" in request(door, "secrets")[0]["error"]
-        run.stop()
+        request(path, Stop())
         run.wait()
         assert find_sockets() == []
 

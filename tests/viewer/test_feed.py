@@ -16,12 +16,12 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", ["_look", "_ask"])
+@pytest.mark.parametrize("name", ["_look", "_request_glance"])
 def test_a_thread_that_fails_ends_the_feed_and_the_page_says_so(monkeypatch, caplog, name):
     with SharedSimulatedCamera(**{**COUNTING, "n_lines": 8}) as cam, cam.view(open_browser=False):
-        with Feed(cam._engine.door) as feed:
+        with Feed(cam._engine.control_socket) as feed:
             cam.collect()
-            wait_for(lambda: feed.newest is not None and feed.glance)
+            wait_for(lambda: feed.newest is not None)
             assert feed.state == "running"
             monkeypatch.setattr(Feed, name, lambda _: 1 / 0)
             wait_for(lambda: feed.is_over)

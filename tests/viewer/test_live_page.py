@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from openhsi_shared import SharedSimulatedCamera, record
+from openhsi_shared.control.control_socket import find_sockets
 from openhsi_shared.errors import ArgumentError, RecordingError, ViewerError
-from openhsi_shared.processes.control_socket import find_sockets
 from openhsi_shared.viewer.live_page import LivePage
 from tests.support.flow import COUNTING, account, cubes_in
 from tests.support.helpers import environment, wait_for
@@ -317,7 +317,7 @@ def test_a_port_that_is_taken_is_told_at_once(tmp_path):
 def test_where_nobody_answers_the_page_ends_and_says_why(tmp_path, caplog):
     with LivePage(tmp_path / "nobody.sock") as page:
         assert page.wait(60)
-        wait_for(lambda: "nobody answers at" in caplog.text)
+        wait_for(lambda: "no process answers at" in caplog.text)
     assert "has the recording ended?" in caplog.text
 
 

@@ -22,7 +22,7 @@ widgets = pytest.importorskip("ipywidgets", reason="ipywidgets is missing: pip i
 
 
 @pytest.fixture(autouse=True)
-def _own_doors(monkeypatch, tmp_path):
+def _own_sockets(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
 
 

@@ -2,24 +2,19 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from openhsi_shared.buffers.slot_memory import SlotState
 from openhsi_shared.buffers.tap import SlotStatus
+from openhsi_shared.frames.losses import IdRange
 from openhsi_shared.viewer.feed import facts_of
 from openhsi_shared.viewer.tiles import Numbers, head, losses, minutes, tiles
+from tests.support.control import ABOUT, glance
 
-WORDS = {"rate": 498.6, "lines": 12345, "lines_lost": 0, "disk_minutes_left": 61.0, "writer_mb_per_s": 812.4}
 LIVE = Numbers(shown_per_s=480.0, age_s=0.123, is_frozen=False)
-ABOUT = {
-    "kind": "recording",
-    "camera": "SharedXimeaCamera",
-    "level": -1,
-    "settings": {"exposure_ms": 2.5},
-    "save_dir": "/data/<flight>",
-}
 
 
 def tile(html, kind):
@@ -29,38 +24,38 @@ def tile(html, kind):
 
 
 def test_each_number_has_its_tile():
-    html = tiles(WORDS, [], 100, LIVE)
+    html = tiles(glance(), [], 100, LIVE)
     assert tile(html, "captured") == ("good", "captured 499 /s 480 /s on this screen")
     assert tile(html, "lost") == ("good", "lines lost 0 none")
+    assert tile(html, "lines") == ("", "lines 12,345 12 cubes saved, 1 to go")
     assert tile(html, "writer") == ("", "writer 812 MB/s to the disk")
     assert tile(html, "disk") == ("", "disk left 61 min at this rate")
     assert tile(html, "age") == ("good", "age on screen 123 ms of the newest line")
 
 
 def test_a_lost_line_is_bad_and_its_id_is_told():
-    words = WORDS | {"lines_lost": 4, "lines": 396, "newest_gaps": [[7, 7], [20, 22]], "n_gaps": 5}
-    assert tile(tiles(words, [], 100, LIVE), "lost") == ("bad", "lines lost 4 1% of all".replace("1%", "1 %"))
-    assert "newest first: 20-22, 7 and 3 gaps before" in losses(words)
-    assert losses(WORDS) == ""
+    seen = glance(lines_lost=4, lines=396, lost_ids=(IdRange(7, 7), IdRange(20, 22)), n_gaps=5)
+    assert tile(tiles(seen, [], 100, LIVE), "lost") == ("bad", "lines lost 4 1 % of all")
+    assert "newest first: 20-22, 7 and 3 gaps before" in losses(seen)
+    assert losses(glance()) == ""
 
 
 def test_of_many_gaps_the_newest_are_told():
-    gaps = [[k, k] for k in range(0, 200, 2)]
-    told = losses(WORDS | {"newest_gaps": gaps, "n_gaps": 1100})
+    told = losses(glance(lost_ids=tuple(IdRange(k, k) for k in range(0, 200, 2)), n_gaps=1100))
     assert "198, 196," in told
     assert "120 and 1,060 gaps before" in told
 
 
 def test_a_save_that_failed_is_told_and_cannot_write_html():
-    assert "disk &lt;full&gt;" in losses(WORDS | {"errors": ["disk <full>"]})
-    assert "/data/&lt;flight&gt;" in head("running", ABOUT, {})
+    assert "disk &lt;full&gt;" in losses(glance(errors=("disk <full>",)))
+    assert "/data/&lt;flight&gt;" in head("running", ABOUT, glance())
 
 
 @pytest.mark.parametrize(
     ("left", "judged", "told"), [(3.21, "bad", "3.2 min"), (1e9, "", "9999 h"), (math.inf, "", "–")]
 )
 def test_a_disk_that_is_full_soon_is_bad(left, judged, told):
-    assert tile(tiles(WORDS | {"disk_minutes_left": left}, [], 9, LIVE), "disk") == (
+    assert tile(tiles(glance(disk_minutes_left=left), [], 9, LIVE), "disk") == (
         judged,
         f"disk left {told} at this rate",
     )
@@ -69,38 +64,39 @@ def test_a_disk_that_is_full_soon_is_bad(left, judged, told):
 
 def test_slots_show_their_state_and_how_full_they_are():
     slots = [SlotStatus(0, SlotState.FILLING, 3, 25, 0), SlotStatus(1, SlotState.SAVING, 2, 100, 0)]
-    html = tiles(WORDS, slots, 100, LIVE)
+    html = tiles(glance(), slots, 100, LIVE)
     assert tile(html, "slots")[1] == "memory filling saving places for a cube each"
     assert "height:25%" in html
     assert "height:100%" in html
     many = [SlotStatus(k, SlotState.FREE, 0, 0, 0) for k in range(9)]
-    assert "9 of 9 free" in tile(tiles(WORDS, many, 100, LIVE), "slots")[1]
+    assert "9 of 9 free" in tile(tiles(glance(), many, 100, LIVE), "slots")[1]
 
 
 def test_an_old_picture_is_warned_about_unless_it_is_frozen_or_over():
-    assert tile(tiles(WORDS, [], 9, LIVE._replace(age_s=3.0)), "age")[0] == "warn"
-    assert tile(tiles(WORDS, [], 9, LIVE._replace(age_s=3.0, is_frozen=True)), "age") == (
+    assert tile(tiles(glance(), [], 9, LIVE._replace(age_s=3.0)), "age")[0] == "warn"
+    assert tile(tiles(glance(), [], 9, LIVE._replace(age_s=3.0, is_frozen=True)), "age") == (
         "good",
         "age on screen frozen of the newest line",
     )
-    over = tiles(WORDS, [], 9, LIVE._replace(age_s=3.0, is_over=True))
+    over = tiles(glance(), [], 9, LIVE._replace(age_s=3.0, is_over=True))
     assert tile(over, "captured")[1].startswith("captured –")
     assert tile(over, "age")[0] == "good"
 
 
-def test_nothing_is_known_before_the_door_has_answered():
-    html = tiles({}, [], 9, Numbers(0.0, math.nan, False))
-    assert tile(html, "captured")[1].startswith("captured –")
-    assert tile(html, "lines")[1].startswith("lines 0 0 cubes saved")
+def test_what_is_not_known_yet_is_a_dash():
+    html = tiles(glance(writer_mb_per_s=math.nan, disk_minutes_left=math.nan), [], 9, Numbers(0.0, math.nan, False))
+    assert tile(html, "writer")[1] == "writer – to the disk"
+    assert tile(html, "disk")[1] == "disk left – at this rate"
+    assert tile(html, "age")[1] == "age on screen – of the newest line"
 
 
-def test_the_head_tells_how_it_goes():
-    assert "RECORDING" in head("running", ABOUT, {})
-    assert "CAMERA" in head("running", ABOUT | {"kind": "camera"}, {})
-    ended = head("ended", ABOUT, {"lines": 1200, "lines_lost": 3, "ended_by": "CameraLost: unplugged"})
+def test_the_head_shows_the_state_and_what_ended_it():
+    assert "RECORDING" in head("running", ABOUT, glance())
+    assert "CAMERA" in head("running", replace(ABOUT, kind="camera"), glance())
+    ended = head("ended", ABOUT, glance(lines=1200, lines_lost=3, ended_by="CameraLost: unplugged"))
     assert "ENDED" in ended
     assert "1,200 lines, 3 lost · CameraLost: unplugged" in ended
-    assert "its process is gone" in head("died", ABOUT, {})
+    assert "its process is gone" in head("died", ABOUT, glance())
 
 
 def test_a_line_tells_of_exposure_and_focus():

@@ -1,12 +1,14 @@
-"""How it goes: a frozen snapshot of a camera and its writer."""
+"""Status of a camera or of a recording: a frozen snapshot."""
 
+import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from openhsi_shared.frames.losses import IdRange, ranges_in_words
 
-__all__ = ["Status"]
+__all__ = ["RecordingStatus", "Status", "disk_minutes_left"]
 
 ONLY_IF_ANY = ("lines_overwritten", "readers", "writer_restarts")
 """Not worth a row of a table as long as there are none."""
@@ -74,6 +76,27 @@ class Status:
         told = {field.name: getattr(self, field.name) for field in fields(self)}
         found = [(name, _in_words(name, value)) for name, value in told.items() if value or name not in ONLY_IF_ANY]
         return [(UNITS.get(name, name.replace("_", " ")), words) for name, words in found if words]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingStatus(Status):
+    """Status of a recording."""
+
+    seconds: float
+    """Since the first line was awaited."""
+    cubes: int
+    """Cubes begun and closed so far."""
+    disk_minutes_left: float
+    """Until the disk is full, at this rate; infinite while nothing arrives."""
+
+
+def disk_minutes_left(directory: str, bytes_per_s: float) -> float:
+    """Minutes until the disk of `directory` is full: 0 if it has vanished, infinite while nothing arrives."""
+    try:
+        free = shutil.disk_usage(directory).free
+    except OSError:  # the save that fails reports it
+        free = 0
+    return free / bytes_per_s / 60 if bytes_per_s > 0 else math.inf
 
 
 def _in_words(name: str, value: Any) -> str:

@@ -1,0 +1,204 @@
+"""The control socket of a camera or recording: a Unix socket on which other programs of the same user send requests.
+
+A client sends one request and gets one answer (`messages`), some with descriptors beside it: shared memory without a
+name is given to another process by its descriptor, opened read-only, of which the kernel refuses a writeable map. The
+socket is in the user's runtime directory, with mode 0600. That of a dead process is removed by `find_sockets`.
+"""
+
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Generic, NamedTuple
+
+from openhsi_shared.control.messages import ANSWERS, REQUESTS, A, Answer, Refused, Request, decode, encode
+from openhsi_shared.errors import OpenHSIError, RecordingError
+from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.processes.supervision import GuardedThread
+
+__all__ = ["ControlSocket", "Reply", "find_sockets", "request", "runtime_directory", "socket_path"]
+
+logger = safe_logger(__name__)
+
+TIMEOUT_S = 2.0
+MAX_BYTES = 1 << 20
+"""Of a message."""
+MAX_DESCRIPTORS = 64
+"""Of a message."""
+
+
+class Reply(NamedTuple, Generic[A]):
+    """An answer, with the descriptors beside it."""
+
+    answer: A
+    descriptors: Sequence[int] = ()
+    """To be closed by who gets the reply."""
+
+
+def runtime_directory() -> Path:
+    """Return the directory of this user's control sockets, with mode 0700; it is created if it does not exist."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    folder = (
+        Path(base) / "openhsi_shared"
+        if base and Path(base).is_dir()
+        else Path(tempfile.gettempdir()) / f"openhsi_shared-{os.getuid()}"
+    )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise RecordingError(f"{folder} belongs to another user: set XDG_RUNTIME_DIR to a directory of your own")
+    return folder
+
+
+def socket_path(name: str) -> Path:
+    """Path of the control socket of that name."""
+    return runtime_directory() / f"{name}.sock"
+
+
+class ControlSocket:
+    """Answers requests, each in a thread of its own, until it is closed."""
+
+    def __init__(self, name: str, answer: Callable[[Request[Any]], Reply[Any]]) -> None:
+        """Listen at `socket_path(name)`. `answer` is called for one request at a time; what it raises is sent.
+
+        OSError if the socket cannot be made: its path may be too long, for instance.
+        """
+        self.path = socket_path(name)
+        self._answer = answer
+        self._answering = threading.Lock()
+        self._is_closed = False
+        self._listener = socket.socket(socket.AF_UNIX)
+        try:
+            self._listen()
+        except OSError:
+            self._listener.close()
+            raise
+        self._thread = GuardedThread(
+            self._serve,
+            name="control socket",
+            failure="the control socket answers no more requests",
+            on_failure=lambda _: self._shut(),
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop answering. Idempotent."""
+        self._is_closed = True
+        self._shut()
+        self._thread.join()
+
+    def _shut(self) -> None:
+        self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread up
+        self._listener.close()
+
+    def _listen(self) -> None:
+        """Take the name last: `find_sockets` removes one at which no process listens, as that of a dead owner."""
+        unnamed = self.path.with_suffix(".new")
+        unnamed.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            self._listener.bind(str(unnamed))
+        finally:
+            os.umask(before)
+        self._listener.listen()
+        unnamed.replace(self.path)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                if self._is_closed:
+                    return
+                raise
+            # a client that sends nothing must delay neither the others nor the end of the recording
+            GuardedThread(self._receive, client, name="request", failure="a request got no answer").start()
+
+    def _receive(self, client: socket.socket) -> None:
+        with client:
+            client.settimeout(TIMEOUT_S)
+            try:
+                self._reply(client)
+            except Exception as error:  # noqa: BLE001 - trouble of a client must not become that of the recording
+                logger.debug("a client of the control socket got no answer: %s", error)
+
+    def _reply(self, client: socket.socket) -> None:
+        line = _read_line(client)
+        try:
+            asked = decode(line, REQUESTS)
+            with self._answering:
+                reply = self._answer(asked)
+        except Exception as error:  # noqa: BLE001 - not swallowed: the client raises it
+            why = str(error) if isinstance(error, OpenHSIError) else f"{type(error).__name__}: {error}"
+            reply = Reply(Refused(why))
+        try:
+            text = encode(reply.answer)
+            if reply.descriptors:
+                socket.send_fds(client, [text[:1]], list(reply.descriptors))
+                client.sendall(text[1:])
+            else:
+                client.sendall(text)
+        finally:
+            _close_all(reply.descriptors)
+
+
+def _close_all(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    text = b""
+    while not text.endswith(b"\n"):
+        piece = connection.recv(65536)
+        if not piece or len(text) > MAX_BYTES:
+            raise ConnectionError("the other side hung up, or sent too much")
+        text += piece
+    return text
+
+
+def request(path: Path, asked: Request[A]) -> Reply[A]:
+    """Send a request to the control socket at `path` and return the reply. Blocks for 2 s at most.
+
+    OSError if no process answers; RecordingError if the request is refused, or the answer is of another version.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(TIMEOUT_S)
+        connection.connect(str(path))
+        connection.sendall(encode(asked))
+        first, descriptors, _, _ = socket.recv_fds(connection, 1, MAX_DESCRIPTORS)
+        try:
+            answer = _expected(asked, decode(first + _read_line(connection), ANSWERS))
+        except BaseException:
+            _close_all(descriptors)
+            raise
+    return Reply(answer, list(descriptors))
+
+
+def _expected(asked: Request[A], answer: Answer) -> A:
+    if isinstance(answer, Refused):
+        raise RecordingError(answer.why)
+    if not isinstance(answer, asked.answer_type):
+        raise RecordingError(f"the control socket answered {type(asked).__name__} with {type(answer).__name__}")
+    return answer
+
+
+def find_sockets() -> list[Path]:
+    """Control sockets of this user's programs that run now; those of dead ones are removed."""
+    found = []
+    for path in sorted(runtime_directory().glob("*.sock")):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(TIMEOUT_S)
+            try:
+                connection.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                logger.debug("no process answers at %s: %s", path, error)
+            else:
+                found.append(path)
+    return found

@@ -1,0 +1,221 @@
+"""Requests and answers of the control socket, and how they become lines of JSON: both ends use this module.
+
+A line is `{"version": 1, "type": "AskGlance", "fields": {}}`. A new request is a frozen dataclass in `REQUESTS`, its
+answer one in `ANSWERS`. A change of any field increments `VERSION`, which stays where it is in the line, so that every
+version recognises another one.
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+
+from openhsi_shared.buffers.tap import SlotExport
+from openhsi_shared.buffers.times import Anchor
+from openhsi_shared.control.status import RecordingStatus, Status
+from openhsi_shared.errors import RecordingError
+
+__all__ = [
+    "ANSWERS",
+    "REQUESTS",
+    "VERSION",
+    "About",
+    "Answer",
+    "AskGlance",
+    "AskSlots",
+    "AskStatus",
+    "Glance",
+    "Kind",
+    "Phase",
+    "Refused",
+    "Request",
+    "Slots",
+    "StatusNow",
+    "Stop",
+    "Stopping",
+    "decode",
+    "encode",
+]
+
+VERSION = 1
+"""Of the messages. Both ends must have the same."""
+
+Kind = Literal["recording", "camera"]
+"""A recording in a process of its own, or a camera of a user's program."""
+Phase = Literal["running", "ending", "ended"]
+
+
+# ---- answers -------------------------------------------------------------------------
+
+
+class Answer:
+    """Base of all answers."""
+
+
+@dataclass(frozen=True)
+class StatusNow(Answer):
+    """The whole status."""
+
+    status: RecordingStatus | Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glance(Answer):
+    """The status in a form that may be requested twice a second."""
+
+    status: RecordingStatus | Status
+    """`lost_ids` are the newest ones only."""
+    n_gaps: int
+    """Length of `lost_ids` in the whole status."""
+    phase: Phase
+    ended_by: str
+    """The error that ended it, or nothing."""
+    camera: str
+    """Class of the camera."""
+    save_dir: str
+    """Directory of the last cube; empty before the first."""
+    program_id: int
+    """Process id of the user's program."""
+    disk_minutes_left: float
+    """NaN before the first save, infinite while no lines come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a reader of the slots must know about the camera."""
+
+    kind: Kind
+    camera: str
+    """Class of the camera."""
+    save_dir: str
+    """Directory of the last cube; empty before the first."""
+    level: int
+    """Processing level of the lines."""
+    wavelengths_nm: tuple[float, ...] | None
+    """Of each band, if known."""
+    full_scale: int | None
+    """Value of a saturated pixel, if known."""
+    exposure_ms: float
+    anchor: Anchor
+    """Between the times of lines, which are UTC, and the monotonic clock."""
+    can_stop: bool
+    """Whether `Stop` is accepted."""
+
+
+@dataclass(frozen=True)
+class Slots(Answer):
+    """The memory of the slots; the descriptors of its arrays come beside this answer, in their order."""
+
+    export: SlotExport
+    about: About
+
+
+@dataclass(frozen=True)
+class Stopping(Answer):
+    """It will end in good order."""
+
+
+@dataclass(frozen=True)
+class Refused(Answer):
+    """The request failed. `request` raises it as a RecordingError."""
+
+    why: str
+
+
+A = TypeVar("A", bound=Answer)
+
+
+# ---- requests ------------------------------------------------------------------------
+
+
+class Request(Generic[A]):
+    """Base of all requests."""
+
+    answer_type: type[A]
+    """Type of the answer, unless it is `Refused`."""
+
+
+@dataclass(frozen=True)
+class AskStatus(Request[StatusNow]):
+    """Request the whole status."""
+
+    answer_type = StatusNow
+
+
+@dataclass(frozen=True)
+class AskGlance(Request[Glance]):
+    """Request the status in short."""
+
+    answer_type = Glance
+
+
+@dataclass(frozen=True)
+class AskSlots(Request[Slots]):
+    """Request read-only descriptors of the slots."""
+
+    answer_type = Slots
+
+
+@dataclass(frozen=True)
+class Stop(Request[Stopping]):
+    """End in good order, and save the unfinished cube as well."""
+
+    answer_type = Stopping
+
+
+M = TypeVar("M", bound=Answer | Request[Any])
+
+REQUESTS: Mapping[str, type[Request[Any]]] = {kind.__name__: kind for kind in (AskStatus, AskGlance, AskSlots, Stop)}
+ANSWERS: Mapping[str, type[Answer]] = {kind.__name__: kind for kind in (StatusNow, Glance, Slots, Stopping, Refused)}
+
+
+# ---- lines of JSON -------------------------------------------------------------------
+
+
+def encode(message: Any) -> bytes:
+    """Write one of `REQUESTS` or `ANSWERS` as a line, with its end."""
+    envelope = {"version": VERSION, "type": type(message).__name__, "fields": asdict(message)}
+    return json.dumps(envelope, default=_plain).encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be sent through a control socket")
+
+
+def decode(line: bytes, known: Mapping[str, type[M]]) -> M:
+    """Read a line as one of `known`. RecordingError for another version, an unknown type, or wrong fields."""
+    try:
+        envelope = json.loads(line)
+        version, name, fields = envelope["version"], envelope.get("type"), envelope.get("fields")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RecordingError(f"{line[:40]!r} is no message of the control socket: {error!r}") from error
+    if version != VERSION:
+        raise RecordingError(
+            f"the other program speaks version {version!r} of the control socket, this one version {VERSION}: "
+            "use the same openhsi_shared in both, and restart the one that was started before the update"
+        )
+    if not isinstance(name, str) or name not in known:
+        raise RecordingError(f"{name!r} is not known to the control socket; expected one of {', '.join(known)}")
+    from pydantic import ValidationError
+
+    kind: Any = known[name]
+    try:
+        message: M = _validator(kind).validate_python([fields])[0]
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        field = ".".join(str(part) for part in wrong["loc"][1:])
+        raise RecordingError(f"the control socket got a wrong {name}: {field}: {wrong['msg']}") from error
+    return message
+
+
+@functools.cache
+def _validator(kind: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    # of a list, since pydantic applies a configuration only to the dataclasses inside of something
+    return TypeAdapter(list[kind], config=ConfigDict(extra="forbid"))

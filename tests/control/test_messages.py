@@ -1,0 +1,146 @@
+"""Messages of the control socket: both ends read what the other one wrote, or say why not."""
+
+import json
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from openhsi_shared.control import messages
+from openhsi_shared.control.messages import (
+    ANSWERS,
+    REQUESTS,
+    AskGlance,
+    AskSlots,
+    AskStatus,
+    Glance,
+    Refused,
+    StatusNow,
+    Stop,
+    Stopping,
+    decode,
+    encode,
+)
+from openhsi_shared.errors import RecordingError
+from openhsi_shared.frames.losses import IdRange
+from tests.support.control import RECORDING_STATUS, SLOTS, STATUS, glance
+
+ALL_ANSWERS = [
+    StatusNow(STATUS),
+    StatusNow(RECORDING_STATUS),
+    glance(lost_ids=(IdRange(1, 1), IdRange(5, 9)), n_gaps=7),
+    replace(glance(), status=RECORDING_STATUS, phase="ended", ended_by="CameraLost: 'unplugged'\n"),
+    SLOTS,
+    replace(SLOTS, about=replace(SLOTS.about, kind="camera", wavelengths_nm=None, full_scale=4095)),
+    Stopping(),
+    Refused("the camera is closed"),
+]
+ALL_REQUESTS = [AskStatus(), AskGlance(), AskSlots(), Stop()]
+
+
+@pytest.mark.parametrize("answer", ALL_ANSWERS, ids=lambda answer: type(answer).__name__)
+def test_each_answer_is_read_as_it_was_written(answer):
+    line = encode(answer)
+    assert line.count(b"\n") == 1
+    again = decode(line, ANSWERS)
+    assert again == answer
+    assert encode(again) == line
+    if isinstance(answer, StatusNow | Glance):
+        assert type(again.status) is type(answer.status)
+
+
+@pytest.mark.parametrize("asked", ALL_REQUESTS, ids=lambda asked: type(asked).__name__)
+def test_each_request_is_read_as_it_was_written(asked):
+    assert decode(encode(asked), REQUESTS) == asked
+
+
+def test_every_type_has_a_test():
+    assert {type(answer).__name__ for answer in ALL_ANSWERS} == set(ANSWERS)
+    assert {type(asked).__name__ for asked in ALL_REQUESTS} == set(REQUESTS)
+    assert all(asked.answer_type in ANSWERS.values() for asked in REQUESTS.values())
+
+
+def test_what_is_not_known_and_what_never_ends_travels_too():
+    status = replace(STATUS, writer_mb_per_s=math.nan, rate=math.inf)
+    again = decode(encode(StatusNow(status)), ANSWERS).status
+    assert math.isnan(again.writer_mb_per_s)
+    assert again.rate == math.inf
+
+
+def test_numbers_of_numpy_travel_as_numbers():
+    status = replace(STATUS, lines=np.int64(5), temperature=np.float32(0.5), lost_ids=(IdRange(np.int64(3), 4),))
+    again = decode(encode(StatusNow(status)), ANSWERS).status
+    assert (again.lines, again.temperature, again.lost_ids) == (5, 0.5, (IdRange(3, 4),))
+    with pytest.raises(TypeError, match="cannot be sent"):
+        encode(Refused(object()))
+
+
+def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
+    monkeypatch.setattr(messages, "VERSION", 99)
+    theirs = encode(StatusNow(STATUS))
+    monkeypatch.undo()
+    expected = (
+        r"the other program speaks version 99 of the control socket, this one version 1: use the same openhsi_shared"
+    )
+    with pytest.raises(RecordingError, match=expected):
+        decode(theirs, ANSWERS)
+    with pytest.raises(RecordingError, match="version '2'"):
+        decode(b'{"version": "2", "whatever": "comes then"}', ANSWERS)
+
+
+def test_a_type_that_is_not_known_is_refused_with_those_that_are():
+    with pytest.raises(RecordingError, match=r"'Mark' is not known .* one of AskStatus, AskGlance, AskSlots, "):
+        decode(b'{"version": 1, "type": "Mark", "fields": {"text": "here"}}', REQUESTS)
+    with pytest.raises(RecordingError, match="'StatusNow' is not known"):
+        decode(encode(StatusNow(STATUS)), REQUESTS)
+    with pytest.raises(RecordingError, match=r"\[\] is not known"):
+        decode(b'{"version": 1, "type": []}', REQUESTS)
+
+
+def changed(message, change):
+    envelope = json.loads(encode(message))
+    change(envelope["fields"])
+    return json.dumps(envelope).encode()
+
+
+@pytest.mark.parametrize(
+    ("message", "change", "expected"),
+    [
+        (glance(), lambda fields: fields.pop("n_gaps"), "wrong Glance: n_gaps: Field required"),
+        (glance(), lambda fields: fields["status"].pop("rate"), r"wrong Glance: status\..*rate: Field required"),
+        (glance(), lambda fields: fields.update(phase="asleep"), "wrong Glance: phase: Input should be 'running'"),
+        (glance(), lambda fields: fields.update(program_id="one"), "wrong Glance: program_id: .*integer"),
+        (Stopping(), lambda fields: fields.update(soon=True), "wrong Stopping: soon: Unexpected"),
+        (SLOTS, lambda fields: fields["about"].update(levle=1), r"wrong Slots: about\.levle: Unexpected"),
+        (SLOTS, lambda fields: fields["export"]["layout"].update(n_slots=1), "wrong Slots: .*n_buffers must be 2"),
+    ],
+)
+def test_a_field_that_is_missing_or_wrong_is_named(message, change, expected):
+    with pytest.raises(RecordingError, match=expected):
+        decode(changed(message, change), ANSWERS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"\n", b"hello\n", b"[]", b"7", b"null", b"{}", b"\xff\xfe\n", b'"version"', b"[" * 100_000, b'{"a": 1}'],
+)
+def test_garbage_is_refused(line):
+    with pytest.raises(RecordingError, match="is no message of the control socket"):
+        decode(line, REQUESTS)
+
+
+@pytest.mark.parametrize("fields", [None, [], 7, "text"])
+def test_fields_that_are_none_are_refused(fields):
+    line = json.dumps({"version": 1, "type": "AskStatus", "fields": fields}).encode()
+    with pytest.raises(RecordingError, match="wrong AskStatus"):
+        decode(line, REQUESTS)
+
+
+def test_a_request_with_fields_needs_no_more_than_its_type():
+    @dataclass(frozen=True)
+    class Mark(messages.Request[Stopping]):
+        text: str
+        answer_type = Stopping
+
+    assert decode(encode(Mark("shore")), {"Mark": Mark}) == Mark("shore")

@@ -1,0 +1,137 @@
+"""What a camera answers to requests of other programs."""
+
+import gc
+import os
+import threading
+import time
+import weakref
+
+import numpy as np
+import pytest
+
+from openhsi_shared import SharedDataCube
+from openhsi_shared.control.messages import (
+    AskGlance,
+    AskSlots,
+    AskStatus,
+    Request,
+    Stop,
+    Stopping,
+)
+from openhsi_shared.datacube.control_server import MAX_GAPS
+from openhsi_shared.errors import ClosedError, RecordingError
+from openhsi_shared.frames.losses import IdRange
+from tests.support.control import RECORDING_STATUS
+from tests.support.helpers import wait_for
+
+SHAPE = (3, 4)
+
+
+@pytest.fixture
+def cube():
+    with SharedDataCube(n_lines=6, resolution=SHAPE, pixel_format="Mono12") as cube:
+        yield cube
+
+
+class Recording:
+    """A recording that has lost many frames."""
+
+    def __init__(self):
+        self.is_stopped = False
+
+    def status(self):
+        gaps = tuple(IdRange(k, k) for k in range(0, 4 * MAX_GAPS, 2))
+        return RECORDING_STATUS.__class__(**vars(RECORDING_STATUS) | {"lost_ids": gaps})
+
+    def ask_to_stop(self):
+        self.is_stopped = True
+
+
+def close(reply):
+    for descriptor in reply.descriptors:
+        os.close(descriptor)
+
+
+def test_a_camera_of_a_program_tells_its_status_and_cannot_be_stopped(cube, tmp_path):
+    server = cube.control_server()
+    cube.put(np.zeros(SHAPE, np.uint16))
+    assert server.answer(AskStatus()).answer.status.lines == 1
+    glance = server.answer(AskGlance()).answer
+    assert (glance.phase, glance.camera, glance.program_id) == ("running", "SharedDataCube", os.getpid())
+    assert glance.save_dir == ""
+    assert np.isnan(glance.disk_minutes_left)
+    cube.save(tmp_path).result(20)
+    glance = server.answer(AskGlance()).answer
+    assert glance.save_dir == str(tmp_path)
+    assert glance.disk_minutes_left > 0
+    with pytest.raises(RecordingError, match="belongs to a program: stop it there"):
+        server.answer(Stop())
+
+
+def test_slots_come_with_what_a_reader_must_know(cube):
+    reply = cube.control_server().slots()
+    about = reply.answer.about
+    close(reply)
+    assert reply.answer.export.layout.line_shape == SHAPE
+    assert (about.kind, about.full_scale, about.level, about.can_stop) == ("camera", 4095, -1, False)
+
+
+def test_a_glance_at_a_recording_has_the_newest_gaps_and_the_status_has_all(cube):
+    server = cube.control_server(Recording())
+    glance = server.answer(AskGlance()).answer
+    assert (len(glance.status.lost_ids), glance.n_gaps) == (MAX_GAPS, 2 * MAX_GAPS)
+    assert glance.status.lost_ids[-1] == IdRange(4 * MAX_GAPS - 2, 4 * MAX_GAPS - 2)
+    assert glance.program_id == os.getppid()
+    assert len(server.answer(AskStatus()).answer.status.lost_ids) == 2 * MAX_GAPS
+
+
+def test_a_recording_is_asked_to_stop(cube):
+    recording = Recording()
+    assert cube.control_server(recording).answer(Stop()).answer == Stopping()
+    assert recording.is_stopped
+
+
+def test_what_is_no_request_of_a_camera_is_refused(cube):
+    class Mark(Request[Stopping]):
+        pass
+
+    with pytest.raises(RecordingError, match="a camera does not answer Mark"):
+        cube.control_server().answer(Mark())
+
+
+@pytest.mark.parametrize(
+    "asked", [AskStatus(), AskGlance(), AskSlots(), Stop()], ids=lambda asked: type(asked).__name__
+)
+def test_a_closed_camera_answers_nothing(asked):
+    with SharedDataCube(n_lines=6, resolution=SHAPE) as cube:
+        server = cube.control_server(Recording())
+    with pytest.raises(ClosedError, match="the camera is closed"):
+        server.answer(asked)
+    with pytest.raises(ClosedError, match="is closed"):
+        cube.control_server()
+
+
+def test_a_server_does_not_keep_the_camera_alive():
+    cube = SharedDataCube(n_lines=6, resolution=SHAPE)
+    server, reference = cube.control_server(), weakref.ref(cube)
+    del cube
+    wait_for(lambda: (gc.collect(), reference() is None)[1])
+    with pytest.raises(ClosedError):
+        server.answer(AskStatus())
+
+
+def test_the_end_is_announced_to_clients_and_to_nobody_else(cube):
+    server = cube.control_server()
+    begun = time.monotonic()
+    server.announce_end("an error", patience_s=30)
+    assert time.monotonic() - begun < 10, "there is no client"
+    server = cube.control_server()
+    assert server.answer(AskGlance()).answer.phase == "running"
+    ending = threading.Thread(target=server.announce_end, args=("an error", 30))
+    ending.start()
+    wait_for(lambda: server.phase == "ended")
+    assert ending.is_alive(), "the client has not read it yet"
+    glance = server.answer(AskGlance()).answer
+    assert (glance.phase, glance.ended_by) == ("ended", "an error")
+    ending.join(20)
+    assert not ending.is_alive()
