@@ -1,6 +1,10 @@
 """How tests run unless the command line says otherwise: several at a time, each with a limit."""
 
+import argparse
 import os
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +12,26 @@ TIMEOUT_S = 120
 """For one test; a few that are known to take longer have a mark of their own."""
 MAX_WORKERS = 4
 """More would disturb the tests that record at a rate."""
+GROUPS = {
+    "cameras": ("tests/drivers/test_basler", "tests/drivers/test_genicam", "tests/cli/test_cameras"),
+    "rings": ("tests/buffers/test_ring", "tests/viewer/test_ring"),
+    "flight": ("tests/faults/test_di", "tests/faults/test_power_cuts"),
+    "corruption": ("tests/faults/test_damaged_files",),
+    "oracle": ("tests/faults/test_oracle",),
+    "plug-in": ("tests/drivers/test_plug_in",),
+    "assets": ("tests/test_assets",),
+    "leaks": ("tests/test_leaks",),
+    "plots": ("tests/show/test_plots",),
+}
+"""Tests that one worker runs, one after the other, by the beginnings of their paths.
+
+The emulated cameras of pylon, of GenTL and of Aravis disturb each other, and whoever makes a ring removes those of dead
+makers. The others share something that takes long to make. All other tests go to the worker that is free next.
+"""
+
+# else each of the many processes that tests start would compile the library again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -16,7 +40,28 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     option = config.option
     if getattr(option, "timeout", 0) is None:
         option.timeout = TIMEOUT_S
-    is_looked_at = option.usepdb or option.trace or option.capture == "no" or option.collectonly
-    if getattr(option, "numprocesses", 0) is None and not hasattr(config, "workerinput") and not is_looked_at:
+    if hasattr(config, "workerinput"):
+        # .../popen-gw0 becomes .../0: the path of a socket may not be longer than 107 bytes
+        option.basetemp = str(Path(option.basetemp).with_name(config.workerinput["workerid"].removeprefix("gw")))
+    elif getattr(option, "numprocesses", 0) is None and not _is_looked_at(option):
         option.numprocesses = min(len(os.sched_getaffinity(0)), MAX_WORKERS)
-        option.dist = "loadgroup"
+
+
+def _is_looked_at(option: argparse.Namespace) -> bool:
+    """Whether the user wants to see what goes on, in one process."""
+    return bool(option.usepdb or option.trace or option.capture == "no" or option.collectonly)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out groups as a whole, the largest first, and then single tests.
+
+    `--dist loadgroup` should do that, but that of pytest-xdist 3.8 does not group with pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((name for name, begins in GROUPS.items() if nodeid.startswith(begins)), nodeid)
+
+    return Scheduling(config, log)

@@ -79,9 +79,10 @@ def test_of_a_maker_who_was_killed_nothing_is_left(name):
 @pytest.mark.parametrize("how", ["make", "attach"])
 def test_who_comes_later_sweeps_up_after_the_dead(name, how):
     with child(make_and_wait, name) as (process, connection):
-        os.kill(receive(connection), signal.SIGKILL)
-        process.join()
+        maker = receive(connection)
         assert path_of(name).exists()
+        os.kill(maker, signal.SIGKILL)
+        process.join()  # from now on, any program that makes or opens a ring sweeps, too
         if how == "make":
             with SharedRing(16, name, create=True) as ring:
                 assert ring.latest() is None

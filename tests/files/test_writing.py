@@ -262,7 +262,7 @@ def test_metadata_of_any_kind_is_kept_and_never_overrides_ours(cube_of, tmp_path
 def test_pyfive_reads_metadata_of_any_kind(cube_of, tmp_path):
     pyfive = pytest.importorskip("pyfive", reason=NEEDS_PYFIVE)
     with pyfive.File(str(save(cube_of(metadata=METADATA), tmp_path).path)) as file:
-        assert file.attrs["title"] == "my flight"
+        assert file.attrs["title"] == b"my flight"
         assert len(dict(file.attrs)) >= len(METADATA)
 
 
