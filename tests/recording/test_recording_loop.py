@@ -27,7 +27,7 @@ RECORDING = """
 import logging, os, signal, sys, time
 from openhsi_shared import SharedSimulatedCamera, record
 run = record(SharedSimulatedCamera, "out", mode="counting", resolution=(16, 32), row_slice=None, cal_path="",
-             n_lines=8, n_buffers=9, rate=400, progress=False)
+             n_lines=8, n_buffers=40, rate=200, progress=False)
 while run.status().lines < 20:
     time.sleep(0.01)
 print(run.process_id, flush=True)

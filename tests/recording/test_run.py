@@ -68,7 +68,7 @@ def test_seconds_limit_a_recording_and_the_unfinished_cube_is_saved(tmp_path):
     with record(SharedSimulatedCamera, tmp_path, seconds=0.3, rate=200, **{**KEYWORDS, "n_lines": 1000}) as run:
         summary = run.wait()
     assert len(summary.paths) == 1
-    assert 20 <= summary.lines <= 61
+    assert 20 <= summary.lines <= 100  # about 60
     assert account(tmp_path) == (list(range(summary.lines)), [])
 
 
