@@ -8,9 +8,11 @@ import pytest
 import xarray as xr
 
 from openhsi_shared import open_cube, recover, verify
+from openhsi_shared.errors import FileError
 from openhsi_shared.files import CubeWriter
 from openhsi_shared.files.preview import preview_of
 from tests.support.cubes import make_cube, make_groups
+from tests.support.helpers import in_child
 
 LATITUDES = np.linspace(0, 1, 6)
 
@@ -167,6 +169,54 @@ def test_an_addition_that_cannot_be_read_is_left_out(path, caplog):
         assert "bad" not in cube.dataset
     assert "a variable that was added to a cube is left out" in caplog.text
     assert verify(path).problems == ()
+
+
+def test_an_addition_that_copies_our_checksum_is_no_damage(path):
+    with xr.open_dataset(path) as opened:
+        copied = xr.Dataset({"twice": opened.temperature.load().drop_vars("time") * 2})
+        copied.twice.attrs = dict(opened.temperature.attrs)
+        assert "values_crc32" in copied.twice.attrs
+    copied.to_netcdf(path, mode="a")
+    report = verify(path)
+    assert (report.problems, "twice" in report.added, "twice" in report.covers) == ((), True, False)
+    with open_cube(path) as cube:
+        assert "twice" in cube.dataset
+
+
+def look_at_texts(path):
+    found = []
+    for read in (
+        lambda cube: cube.groups["gps"].variables["name"].data,
+        lambda cube: cube.groups["gps"].attributes,
+        lambda cube: cube.attributes,
+    ):
+        with open_cube(path) as cube:
+            try:
+                found.append(f"read {read(cube)}")
+            except FileError as error:
+                found.append(str(error))
+    return found
+
+
+def test_added_texts_in_a_damaged_heap_are_no_search_for_ever(path):
+    """HDF5 stores texts of any length there, without a checksum, and would walk through it for ever."""
+    by_netcdf4(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["remark"] = file["gps"].attrs["remark"] = "a text of any length"
+    content = bytearray(path.read_bytes())
+    place = -1
+    while (place := content.find(b"GCOL", place + 1)) >= 0:
+        content[place + 16 : place + 40] = bytes(24)
+    path.write_bytes(content)
+    for said in in_child(look_at_texts, path):
+        assert "the heap at byte" in said
+
+
+def test_a_recovered_file_has_no_additions(path):
+    part = path.with_name(f".{path.name}.17.part")
+    path.rename(part)
+    assert recover(path.parent).published == (path,)
+    assert verify(path).added == ()
 
 
 def test_a_file_with_additions_is_recovered_and_has_its_picture(path):
