@@ -49,7 +49,7 @@ class SparseFile(PlacedFile):
             yield begin, self._read(begin, min(end, self.size))
 
     def _read(self, begin: int, end: int) -> memoryview:
-        data = memoryview(bytearray(end - begin))
+        data = memoryview(bytearray(max(0, end - begin)))  # it may have been cut since
         at = 0
         while at < len(data):
             page, skip = divmod(begin + at, PAGE)

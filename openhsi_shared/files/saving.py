@@ -134,10 +134,12 @@ class Saving:
         superblock = next(extents)
         gathered = BlockWriter(part)
         for offset, data in extents:
-            gathered.put(offset, data)
-            if len(data) >= LARGE_LINE:
+            if len(data) < LARGE_LINE:
+                part.write_at(offset, data)
+            else:
+                gathered.put(offset, data)
+                gathered.flush()  # what lies before the next piece is not ours to write
                 self.passed("piece")
-        gathered.flush()
         part.write_at(*superblock)  # last: without it, it is no file
         part.resize(image.final_size)
 
