@@ -1,6 +1,6 @@
-"""A stretch of coast as a drone sees it, drawn from random numbers with a fixed seed.
+"""A coast seen from a drone, drawn from random numbers with a fixed seed.
 
-Its right end joins its left, so a camera can fly along it for ever. The sea is above, the land below::
+Its right end continues at its left, so that a camera can fly along it without end. The sea is above, the land below::
 
     sea ~ swell, reefs, sandbanks │ surf │ beach, dunes │ road, village │ fields, hedges, woods, a river
 """
@@ -18,7 +18,7 @@ TALL, WIDE = np.mgrid[:ROWS, :COLUMNS].astype(float)
 
 def draw_coast() -> NDArray[np.uint8]:
     """Return the picture, (rows, columns, RGB), the same each time."""
-    random = np.random.RandomState(1788)  # the old generator: its numbers stay the same from one numpy to the next
+    random = np.random.RandomState(1788)  # the old generator: its numbers are the same in every version of numpy
     shore = 262 + 34 * _wave(1, 0.4) + 20 * _wave(2, 2.0) + 9 * _wave(5, 1.0) + 7 * _fractal(random, 1.6)[0]
     inland = TALL - shore + 5 * _fractal(random, 1.8)  # pixels from the water's edge, negative on the sea
     relief = _fractal(random, 2.2)
@@ -36,7 +36,7 @@ def draw_coast() -> NDArray[np.uint8]:
     picture = sea * (1 - wet) + picture * wet
     picture += _foam(random, inland)[..., None] * (np.array([244, 248, 247]) - picture)
     _draw_boats(picture, random, inland)
-    steps = np.clip(np.rint(picture / 5) * 5, 0, 255)  # of 5: nobody sees them, and the file is half
+    steps = np.clip(np.rint(picture / 5) * 5, 0, 255)  # of 5: invisible, and the file is half as large
     return np.asarray(steps, np.uint8)
 
 
@@ -51,12 +51,12 @@ def _fractal(random: np.random.RandomState, steepness: float, stretch: float = 1
 
 
 def _wave(times: int, phase: float) -> Field:
-    """A sine along the flight that closes after `times` turns."""
+    """A sine along the flight with `times` periods, continuous at the ends."""
     return np.sin(2 * np.pi * times * np.arange(COLUMNS) / COLUMNS + phase)
 
 
 def _soft(line: Field) -> Field:
-    """Take out what turns more than eight times along the flight."""
+    """Remove everything with more than eight periods along the flight."""
     waves = np.fft.rfft(line)
     waves[9:] = 0
     return np.fft.irfft(waves, len(line))

@@ -2,7 +2,7 @@
 
     python assets/make_assets.py [FOLDER]
 
-Writes below FOLDER, by default this checkout, and only what differs from what is there: a second run changes nothing.
+Writes below FOLDER, by default this checkout, and only files whose contents differ: a second run changes nothing.
 """
 
 import json
@@ -43,7 +43,7 @@ SITE = {
     "radiosonde_region": "pac",
     "sixs_path": "",
 }
-"""Where and when the templates' scenes are: what the atmosphere's model asks for."""
+"""Place and time of the templates' scenes: input of the atmosphere's model."""
 
 Dims = tuple[str, ...]
 Variable = tuple[Dims, NDArray[Any]]

@@ -2,7 +2,7 @@
 
     python assets/make_live_page.py        # needs Playwright, and Chromium at /usr/bin/chromium
 
-Nothing is painted here: it is a browser that looks at a recording.
+It is a screenshot of a browser that shows a recording.
 """
 
 import tempfile
@@ -26,7 +26,7 @@ def make() -> None:
     ):
         page = browser.new_page(viewport={"width": 1366, "height": 768})
         page.goto(view.url)
-        page.wait_for_timeout(15_000)  # so that there is a pass to be seen
+        page.wait_for_timeout(15_000)  # so that the waterfall is filled
         page.screenshot(path=TARGET, type="jpeg", quality=85)
         run.stop()
         run.wait()

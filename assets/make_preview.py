@@ -2,7 +2,7 @@
 
     python assets/make_preview.py
 
-Nothing is painted here: it is the very file that lies beside the cube.
+It is a copy of the file that was saved beside the cube.
 """
 
 import shutil

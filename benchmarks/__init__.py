@@ -1,9 +1,9 @@
-"""What the promises of speed rest on: one module for each row of the table in the README beside this file.
+"""Benchmarks of the promised speeds: one module for each row of the table in the README beside this file.
 
-Each of them has `run(plan) -> list[Row]`: it verifies what was saved before it reports a figure, and takes the figure
-it compares with in the same run, alternating. `measuring` has plan and row, `frames` the proof that nothing is missing,
-`raw_disk` the disk without us, `openhsi_process` (ours) and `openhsi_side` (run by the other Python) the library of
-openhsi.
+Each of them has `run(plan) -> list[Row]`: it verifies what was saved before it reports a figure, and measures what it
+compares with in the same run, alternating. `measuring` has plan and row, `frames` the check that nothing is missing,
+`raw_disk` the disk without this library, `openhsi_process` (on this side) and `openhsi_side` (run by the other Python)
+the library of openhsi.
 """
 
 __all__ = ["BENCHMARKS"]

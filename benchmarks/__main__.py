@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run them, tell what came out, and write it down."""
+"""`python -m benchmarks`: run benchmarks, print the figures, and write them to JSON files."""
 
 import argparse
 import importlib
@@ -40,10 +40,10 @@ def _arguments() -> argparse.Namespace:
         "names", nargs="*", metavar="NAME", help=f"which; all if none is given: {', '.join(BENCHMARKS)}"
     )
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--quick", dest="size", action="store_const", const="quick", help="less of everything")
-    sizes.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="only see whether they work")
+    sizes.add_argument("--quick", dest="size", action="store_const", const="quick", help="smaller sizes")
+    sizes.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="only check that they work")
     parser.add_argument("--out", type=Path, help="one JSON file for all; else one for each in benchmarks/results/")
-    parser.add_argument("--directory", type=Path, help="where cubes go: a folder on the disk to be measured")
+    parser.add_argument("--directory", type=Path, help="folder for cubes, on the disk to be measured")
     parser.add_argument("--openhsi-python", type=Path, help="the Python of an environment that has openhsi")
     parser.set_defaults(size="full")
     arguments = parser.parse_args()

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.chaos --minutes N`: record at rate while everything happens that may, and tell what it came to.
+"""`python -m benchmarks.chaos --minutes N`: record at a given rate, inject faults, and account for every frame.
 
-Every second to every fifth, a process of the recording is killed or frozen, its disk is full, the wall clock is set,
-or those who look at it are killed. All files are checked as they come: every frame that the camera offered must be
-saved or declared lost, once, with every bit right. As root (mounts of its own) the disk is a small one that is really
-full; else its folder loses its permission. Where there is no C compiler, the clock stays as it is.
+Every 1 to 5 seconds, a process of the recording is killed or frozen, its disk is full, the wall clock is set,
+or processes that read its slots are killed. All files are checked as they are published: every frame that the camera
+offered must be saved or declared lost, once, with every bit right. As root (mounts of its own) the disk is a small one
+that is really full; else its folder loses its write permission. Without a C compiler, the clock is not set.
 """
 
 import argparse
@@ -37,7 +37,7 @@ DISK_MB = 300
 
 
 class Chaos:
-    """Flights, one after the other, and what is done to them."""
+    """Flights, one after the other, and the faults injected into them."""
 
     def __init__(self, folder: Path, seed: int, shape: tuple[int, int], rate: float) -> None:
         self.dice = random.Random(seed)
@@ -47,9 +47,9 @@ class Chaos:
         self.complaints: list[str] = []
         self.until_saved: dict[str, list[float]] = {"main": [], "writer": []}
         self.stalls_s: list[float] = []
-        """The longest one while a writer was replaced, each time."""
+        """The longest one during each replacement of a writer."""
         self.quiet_stalls_s: list[float] = []
-        """The longest one in as much time right before that, to compare with."""
+        """The longest one in a period of the same length before each of them, for comparison."""
         self.n_flights = 0
         self.left_in_shm: set[str] = set()
         self.disk, self.is_own_disk = folder / "disk", False
@@ -58,10 +58,10 @@ class Chaos:
         with contextlib.suppress(RuntimeError):
             self.clock = SteppedClock(folder)
 
-    # ---- what happens ----
+    # ---- faults ----
 
-    def happenings(self) -> list[tuple[int, Callable[[Flight], None]]]:
-        """What may happen, and how often."""
+    def possible_faults(self) -> list[tuple[int, Callable[[Flight], None]]]:
+        """Faults that may be injected, with their weights."""
         found: list[tuple[int, Callable[[Flight], None]]] = [
             (4, self.kill_writer),
             (1, self.kill_writers_in_a_row),
@@ -77,7 +77,7 @@ class Chaos:
         return found
 
     def kill_writer(self, flight: Flight) -> None:
-        """And see how soon another one saves, and how long the camera's loop was held up by that."""
+        """Measure the time until another one saves, and how long the camera's loop was delayed."""
         if not wait_for(flight.writers):
             raise RuntimeError("there is no writer")
         writer = flight.writers()[-1]
@@ -94,7 +94,7 @@ class Chaos:
         self.quiet_stalls_s.append(flight.longest_stall_s(2 * since_ns - now_ns, since_ns))
 
     def kill_writers_in_a_row(self, flight: Flight) -> None:
-        """Each as soon as it is there."""
+        """Each as soon as it is started."""
         for _ in range(self.dice.choice([2, 3])):
             if wait_for(flight.writers):
                 flight.writers()[-1].send_signal(self.dice.choice(DEATHS))
@@ -102,16 +102,16 @@ class Chaos:
         flight.seconds_until_saving(time.monotonic())
 
     def freeze_writer(self, flight: Flight) -> None:
-        """Longer than the slots last, at times: then lines are lost, and told."""
+        """Sometimes for longer than the slots last: then lines are lost, and reported."""
         if wait_for(flight.writers):
             self._freeze(flight.writers()[-1], self.dice.uniform(0.2, 2.5))
 
     def freeze_recording(self, flight: Flight) -> None:
-        """The camera's queue runs over."""
+        """The camera's queue overflows."""
         self._freeze(flight.recorder, self.dice.uniform(0.05, 0.6))
 
     def kill_lookers(self, flight: Flight) -> None:
-        """In the middle of an answer, if it happens so."""
+        """Possibly during an answer of the control socket."""
         lookers = [looker for _ in range(3) if (looker := flight.looker())]
         time.sleep(self.dice.uniform(0.5, 1.0))
         for looker in lookers:
@@ -119,7 +119,7 @@ class Chaos:
             looker.wait()
 
     def freeze_lookers(self, flight: Flight) -> None:
-        """They have asked, and never take their answer."""
+        """They have sent a request, and never read the answer."""
         lookers = [looker for _ in range(3) if (looker := flight.looker())]
         time.sleep(self.dice.uniform(0.3, 0.6))
         for looker in lookers:
@@ -130,17 +130,17 @@ class Chaos:
             looker.wait()
 
     def fill_disk(self, _: Flight) -> None:
-        """Cubes go to the spare one meanwhile."""
+        """Cubes are saved on the spare one meanwhile."""
         with self._no_room():
             time.sleep(self.dice.uniform(0.3, 1.5))
 
     def set_clock(self, _: Flight) -> None:
-        """By an hour, a second, a millisecond, back or forth."""
+        """By a day, an hour, a second or a millisecond, back or forth."""
         if self.clock is not None:
             self.clock.step(self.dice.choice([-3600, 3600, -1, 1, -0.001, 0.001, 86400, 0]))
 
     def kill_main(self, flight: Flight) -> None:
-        """The process that has the camera and the slots; at times while its writer is frozen."""
+        """The process that has the camera and the slots; sometimes while its writer is frozen."""
         flight.take_in()
         flight.names()
         wait_for(flight.writers)
@@ -151,7 +151,7 @@ class Chaos:
         since = time.monotonic()
         if writers:
             time.sleep(self.dice.uniform(0, 0.5))
-            flight.let_all_go_on()
+            flight.resume_all()
         elif (seconds := flight.seconds_until_saving(since)) is not None:
             self.until_saved["main"].append(seconds)
 
@@ -184,8 +184,8 @@ class Chaos:
 
     # ---- flights ----
 
-    def fly(self, end: float, most_faults: int) -> None:
-        """One flight, which ends in good order or by the death of its process."""
+    def fly(self, end: float, max_faults: int) -> None:
+        """One flight, which is stopped cleanly or ends by the death of its process."""
         self.n_flights += 1
         folder = self.folder / f"flight_{self.n_flights}"
         (folder / "temporary").mkdir(parents=True)
@@ -194,16 +194,16 @@ class Chaos:
         if self.clock is not None:
             os.environ.update(self.clock.environment)
         flight = Flight(folder, self.disk, folder / "spare", self.shape, self.rate)
-        weights, things = zip(*self.happenings(), strict=True)
-        n_things = self.dice.randint(2, 12)
+        weights, faults = zip(*self.possible_faults(), strict=True)
+        n_faults = self.dice.randint(2, 12)
         try:
-            for _ in range(n_things):
-                if time.monotonic() > end or self.faults.total() >= most_faults - 1:
+            for _ in range(n_faults):
+                if time.monotonic() > end or self.faults.total() >= max_faults - 1:
                     break
                 self._pause(flight)
-                thing = self.dice.choices(things, weights)[0]
-                self.faults[thing.__name__] += 1
-                thing(flight)
+                fault = self.dice.choices(faults, weights)[0]
+                self.faults[fault.__name__] += 1
+                fault(flight)
             self._pause(flight)
             if self.dice.random() < 0.7:
                 self.faults["kill_main"] += 1
@@ -212,8 +212,8 @@ class Chaos:
             else:
                 verdict = flight.end()
         finally:
-            flight.let_all_go_on()
-            with contextlib.suppress(Exception):  # it may have been killed: that was told above
+            flight.resume_all()
+            with contextlib.suppress(Exception):  # it may have been killed: see the verdict
                 flight.run.stop()
         self._note(flight, verdict)
         shutil.rmtree(folder)
@@ -239,7 +239,7 @@ class Chaos:
         print(f"flight {self.n_flights}: {verdict}", flush=True)
 
     def report(self) -> dict[str, Any]:
-        """What it all came to."""
+        """The totals, the times until another writer saves, and what is wrong."""
         return {
             "flights": self.n_flights,
             "faults": dict(self.faults),
@@ -273,7 +273,7 @@ def main() -> int:
         again = ["unshare", "-m", "--propagation", "private", sys.executable, "-m", "benchmarks.chaos", "--own-mounts"]
         if subprocess.run([*again[:4], "true"], check=False, capture_output=True).returncode == 0:
             return subprocess.run([*again, *sys.argv[1:]], check=False).returncode
-    logging.getLogger("openhsi_shared").addHandler(logging.NullHandler())  # what is warned of here, we have done
+    logging.getLogger("openhsi_shared").addHandler(logging.NullHandler())  # its warnings are about injected faults
     with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="openhsi_shared-chaos-") as name:
         chaos = Chaos(Path(name), arguments.seed, tuple(arguments.shape), arguments.rate)
         if arguments.own_mounts:
@@ -300,13 +300,13 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20.0, help="how long; the last flight is ended in good order")
-    parser.add_argument("--faults", type=int, default=10**9, help="end after so many")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="what happens, and when")
+    parser.add_argument("--minutes", type=float, default=20.0, help="duration; the last flight is stopped cleanly")
+    parser.add_argument("--faults", type=int, default=10**9, help="maximum number of faults")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the random faults")
     parser.add_argument("--rate", type=float, default=500.0, help="lines per second")
     parser.add_argument("--shape", type=int, nargs=2, default=(128, 200), help="cross-track, wavelength")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the report goes, as JSON")
-    parser.add_argument("--directory", type=Path, help="where cubes go")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file for the report")
+    parser.add_argument("--directory", type=Path, help="folder for cubes")
     parser.add_argument("--own-mounts", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""How fast deflated cubes are written, beside netCDF4's own, and whether that holds a camera's rate on two cores."""
+"""Write speed of deflated cubes, compared with netCDF4, and whether it is enough for a camera's rate on two cores."""
 
 import os
 import time
@@ -21,7 +21,7 @@ def run(plan: Plan) -> list[Row]:
     return [_speed(plan), _nonstop(plan)]
 
 
-# ---- how fast ----
+# ---- write speed ----
 
 
 def _speed(plan: Plan) -> Row:
@@ -103,7 +103,7 @@ def _require_equal(path: Path, frames: NDArray[Any]) -> None:
     path.unlink()
 
 
-# ---- whether it is fast enough ----
+# ---- nonstop ----
 
 
 def _nonstop(plan: Plan) -> Row:
@@ -119,7 +119,7 @@ def _nonstop(plan: Plan) -> Row:
             mode=None,
             cores=cores,
             compression="deflate",
-            n_buffers=3,  # as `record` has: compressing takes most of a cube's time, a hiccup of the disk the rest
+            n_buffers=3,  # as `record`: compressing takes most of a cube's time, a delay of the disk the rest
         )
     n_bytes = sum(file.n_bytes for file in loop.files)
     return Row(

@@ -1,4 +1,4 @@
-"""One recording to which things happen, and its account, which is drawn up from the files while they come."""
+"""One recording with injected faults, and its account, made from the files as they are published."""
 
 import os
 import signal
@@ -20,8 +20,8 @@ from tests.support.commit_log import WITNESS, Witness, WitnessedCamera
 
 __all__ = ["Flight", "wait_for"]
 
-KEPT = 3
-"""So many of the newest files stay: a writer that died may have to find out that its cube is published."""
+N_KEPT = 3
+"""Newest files that are not deleted: the successor of a writer that died must find that the cube is published."""
 LOOKER = """
 import os, sys
 from pathlib import Path
@@ -34,7 +34,7 @@ while True:
 
 
 def wait_for(what: Callable[[], object], patience_s: float = 30.0, pause_s: float = 0.0005) -> bool:
-    """Whether `what()` came true in time."""
+    """Whether `what()` became true in time."""
     end = time.monotonic() + patience_s
     while not what():
         if time.monotonic() > end:
@@ -44,7 +44,7 @@ def wait_for(what: Callable[[], object], patience_s: float = 30.0, pause_s: floa
 
 
 class Flight:
-    """A recording of the counting camera at `rate`, into `disk`, with `spare` to go to when that fails."""
+    """A recording of the counting camera at `rate`, into `disk`, with the fallback directory `spare`."""
 
     def __init__(self, folder: Path, disk: Path, spare: Path, shape: tuple[int, int], rate: float) -> None:
         self.places: Sequence[Path] = (disk, spare, folder / "temporary")
@@ -52,7 +52,7 @@ class Flight:
         self.account = Account()
         self.witness_path = folder / "witness"
         self.known: set[str] = set()
-        """Names of all files that were ever seen, unfinished ones too."""
+        """Names of all files that were ever seen, including unfinished ones."""
         keywords: dict[str, Any] = {**WITNESS, "resolution": shape, "rate": rate, "queue": 50, "exposure_ms": 1.0}
         self.run = record(
             WitnessedCamera,
@@ -68,10 +68,10 @@ class Flight:
         self._all_writers: set[psutil.Process] = set()
         wait_for(self.writers)
 
-    # ---- who is there ----
+    # ---- processes ----
 
     def writers(self) -> list[psutil.Process]:
-        """Those that live, oldest first."""
+        """Living writers, oldest first."""
         found = []
         with suppress(psutil.Error):
             for child in self.recorder.children():
@@ -82,7 +82,7 @@ class Flight:
         return sorted(found, key=lambda process: process.pid)
 
     def looker(self) -> subprocess.Popen[bytes] | None:
-        """Somebody who looks at the slots as often as possible."""
+        """A process that requests the slots as often as possible."""
         paths = find_sockets()
         if not paths:
             return None
@@ -91,13 +91,13 @@ class Flight:
     # ---- the files ----
 
     def names(self) -> set[str]:
-        """Names of all files that are there now, the unfinished ones as well."""
+        """Names of all files that exist now, including unfinished ones."""
         found = {name for place in self.places for _, _, files in os.walk(place) for name in files}
         self.known |= found
         return found
 
     def seconds_until_saving(self, since: float, writer_id: int | None = None) -> float | None:
-        """Seconds from `since` until a file is begun that was not there, by another writer than `writer_id`."""
+        """Seconds from `since` until another writer than `writer_id` begins a new file."""
         before, by_it = set(self.known), f".{writer_id}.part"
 
         def is_begun() -> bool:
@@ -105,8 +105,8 @@ class Flight:
 
         return time.monotonic() - since if wait_for(is_begun, 10.0) else None
 
-    def take_in(self, keep: int = KEPT) -> None:
-        """Check what is published, and delete it."""
+    def take_in(self, keep: int = N_KEPT) -> None:
+        """Check published files, and delete them."""
         cubes = [path for place in self.places for path in place.rglob("*.nc")]
         cubes.sort(key=lambda path: path.name)
         for path in cubes[: len(cubes) - keep]:
@@ -115,7 +115,7 @@ class Flight:
             path.with_suffix(".png").unlink(missing_ok=True)
 
     def longest_stall_s(self, since_ns: int, until_ns: int) -> float:
-        """How late the acquiring loop was at most, in this time."""
+        """Longest delay of the acquiring loop in this period."""
         stalls = Witness(self.witness_path).stalls()
         here = stalls[(stalls[:, 0] >= since_ns) & (stalls[:, 0] <= until_ns), 1]
         return float(here.max()) / 1e9 if here.size else 0.0
@@ -123,7 +123,7 @@ class Flight:
     # ---- the end ----
 
     def end(self) -> Verdict:
-        """Stop in good order, and tell what it came to."""
+        """Stop the recording cleanly, and return the verdict."""
         self.writers()
         self.run.stop()
         with suppress(OpenHSIError, OSError):  # a save that failed: its cube is rescued, and in the account
@@ -135,7 +135,7 @@ class Flight:
         return self.account.verdict(status.lines + status.lines_lost)
 
     def verdict_after_death(self) -> Verdict:
-        """Its process was killed: what its writer made of it; one line may have been committed and not noted."""
+        """Verdict when its process was killed, which may have committed one line without noting it."""
         with suppress(RecordingError, OSError):
             self.run.wait(120)
         self._settle()
@@ -153,8 +153,8 @@ class Flight:
         if len(parts) > len(self._all_writers):
             self.account.wrong.append(f"{len(parts)} unfinished files of {len(self._all_writers)} writers were left")
 
-    def let_all_go_on(self) -> None:
-        """Whoever was stopped."""
+    def resume_all(self) -> None:
+        """Resume every process that was stopped."""
         for process in [self.recorder, *self._all_writers]:
             with suppress(psutil.Error):
                 process.send_signal(signal.SIGCONT)

@@ -1,6 +1,6 @@
-"""The proof that nothing is missing: every line of a file is compared with the frame that the camera made.
+"""Check of files: every line is compared with the frame that the camera made.
 
-Frames of the simulated camera depend on their number alone, so what must be in a file can be made again.
+Frames of the simulated camera depend only on their number, so the expected contents of a file can be computed.
 """
 
 import os
@@ -36,20 +36,20 @@ __all__ = [
 
 
 class CountedFrames:
-    """What the camera in the mode "counting" makes: any frame, at once."""
+    """Frames of the camera in the mode "counting", in any order."""
 
     def __init__(self, frame_shape: tuple[int, int]) -> None:
         self._painter = CountingPainter(frame_shape, np.dtype(np.uint16))
         self._frame = np.empty(frame_shape, np.uint16)
 
     def frame(self, number: int) -> NDArray[Any]:
-        """The frame of that number; the next call changes it."""
+        """The frame of that number; the next call overwrites it."""
         self._painter.paint(self._frame, number)
         return self._frame
 
 
 class SceneFrames:
-    """What the camera that flies over its scene makes, from frame 0 on, one after the other."""
+    """Frames of the camera that flies over its scene, from frame 0 on, in order."""
 
     def __init__(self, frame_shape: tuple[int, int]) -> None:
         settings = read_settings(SETTINGS_PATH, {"resolution": frame_shape, "row_slice": (0, -1)})
@@ -60,7 +60,7 @@ class SceneFrames:
         self._number: int | None = -1
 
     def frame(self, number: int) -> NDArray[Any]:
-        """The frame of that number, which must not be lower than that of the last call; the next call changes it."""
+        """The frame of that number, not lower than that of the last call; the next call overwrites it."""
         while self._number != number:
             self._number = self._driver.read_into(self._frame, 1.0).frame_id
         return self._frame
@@ -74,43 +74,43 @@ def frames_of_scene(frame_shape: tuple[int, int], n: int) -> NDArray[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What a file was found to hold."""
+    """Contents of a file."""
 
     path: Path
     ids: tuple[int, ...]
-    """Frame ids of its lines, as its column says, or, in openhsi's files, as the lines themselves say."""
+    """Frame ids of its lines, from its column or, in openhsi's files, from the lines themselves."""
     n_wrong: int
-    """Lines that are not, to the last bit, what the camera made, or whose checksum is not theirs."""
+    """Lines that differ from the camera's frame in any bit, or have a wrong checksum."""
     n_checked: int
     """Lines whose pixels were compared."""
     n_bytes: int
 
 
 def check_cube(path: Path, source: CountedFrames | SceneFrames, every: int = 1) -> Checked:
-    """Compare each `every`-th line of a file of ours with the frame that it should be.
+    """Compare each `every`-th line of a file of this library with the expected frame.
 
-    Its writer may still hold its lock, when it has just got its name.
+    Its writer may still hold its lock when the file was published just now.
     """
     with h5py.File(path, "r", locking=False) as file:
         cube = file["datacube"]
         ids, sums = file["frame_id"][...], file["line_crc32"][...]
         if file.attrs["complete"] != 1 or cube.shape[1] != len(ids):
             return Checked(path=path, ids=(), n_wrong=len(ids), n_checked=0, n_bytes=path.stat().st_size)
-        looked_at = range(0, len(ids), every)
+        checked = range(0, len(ids), every)
         n_wrong = 0
-        for y in looked_at:
+        for y in checked:
             line = cube[:, y, :]
             is_right = np.array_equal(line, source.frame(int(ids[y]))) and isal_zlib.crc32(line) == sums[y]
             n_wrong += not is_right
     return Checked(
-        path=path, ids=tuple(ids.tolist()), n_wrong=n_wrong, n_checked=len(looked_at), n_bytes=path.stat().st_size
+        path=path, ids=tuple(ids.tolist()), n_wrong=n_wrong, n_checked=len(checked), n_bytes=path.stat().st_size
     )
 
 
 def check_openhsi_cube(path: Path, source: CountedFrames) -> Checked:
-    """Compare every line of a file of openhsi's with the frame whose number it bears; one that cannot be read is empty.
+    """Compare every line of a file of openhsi with the frame whose number it has; an unreadable file has no lines.
 
-    That comes of two of its processes that wrote the same file at the same time.
+    Files are unreadable when two of its processes wrote the same one at the same time.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -124,7 +124,7 @@ def check_openhsi_cube(path: Path, source: CountedFrames) -> Checked:
 
 
 def ids_are_whole(files: Sequence[Checked], n: int) -> bool:
-    """Whether the files hold the frames 0 to n - 1, each once, and nothing that is wrong."""
+    """Whether the files contain the frames 0 to n - 1, each once, and no wrong line."""
     ids = sorted(number for file in files for number in file.ids)
     return ids == list(range(n)) and not any(file.n_wrong for file in files)
 
@@ -132,8 +132,7 @@ def ids_are_whole(files: Sequence[Checked], n: int) -> bool:
 class Checker:
     """A process of low priority that checks files and deletes them, while others are still recorded.
 
-    It begins only when more than `keep_bytes` wait, so that it disturbs the recording no more than the disk's size
-    demands.
+    It starts only when more than `keep_bytes` wait, to disturb the recording as little as the disk's size allows.
     """
 
     def __init__(self, frame_shape: tuple[int, int], mode: str | None, keep_bytes: float = 8e9, every: int = 1) -> None:
@@ -146,7 +145,7 @@ class Checker:
         theirs.close()
 
     def add(self, path: Path) -> None:
-        """Take a file that is done; it may be gone any time now."""
+        """Take a finished file; it may be deleted at any time."""
         self._waiting.append(path)
         self._bytes_waiting += path.stat().st_size
         while self._bytes_waiting > self._keep_bytes:
@@ -158,7 +157,7 @@ class Checker:
         self._connection.send(path)
 
     def results(self) -> list[Checked]:
-        """Check what waits, and tell about all files in their order. Blocks until that is done."""
+        """Check the waiting files, and return the results of all in order. Blocks until that is done."""
         while self._waiting:
             self._send_one()
         self._connection.send(None)
@@ -178,11 +177,11 @@ class Checker:
 
 
 def _check_files(connection: Connection, frame_shape: tuple[int, int], mode: str | None, every: int) -> None:
-    """The whole life of the checker's process."""
+    """Main function of the checker's process."""
     os.nice(19)
     source = CountedFrames(frame_shape) if mode == "counting" else SceneFrames(frame_shape)
     found = []
-    with suppress(EOFError):  # the other side has gone: nobody wants to know
+    with suppress(EOFError):  # the other side has exited: the results are not needed
         while (path := connection.recv()) is not None:
             found.append(check_cube(path, source, every))
             path.unlink()

@@ -1,4 +1,4 @@
-"""Whether a line costs the same, and memory stays the same, however much was recorded before."""
+"""Whether time per line and memory stay constant, however much was recorded before."""
 
 import os
 import statistics
@@ -14,11 +14,11 @@ from openhsi_shared import SharedDataCube
 __all__ = ["run"]
 
 SHAPE = (64, 100)
-"""Lines of 12.8 kB, so that many of them fit; they go through the page cache."""
+"""Lines of 12.8 kB, so that many of them fit; they are written through the page cache."""
 FLAT = 1.5
-"""The most that a hundred times the work may cost more for each line."""
+"""Maximum ratio of the time per line for a hundred times the work."""
 FLAT_MB = 16.0
-"""The most by which memory may grow meanwhile, beside the slots."""
+"""Maximum growth of memory meanwhile, without the slots."""
 
 
 def run(plan: Plan) -> list[Row]:
@@ -48,7 +48,7 @@ def _lines(plan: Plan, lengths: tuple[int, ...]) -> Row:
 
 
 def _one_length(plan: Plan, n_lines: int) -> dict[str, float]:
-    """Microseconds a line, the middle of three cubes."""
+    """Microseconds per line, median of three cubes."""
     puts, saves, source = [], [], CountedFrames(SHAPE)
     with plan.folder("growth") as folder, SharedDataCube(n_lines, resolution=SHAPE) as cube:
         for n in range(4):
@@ -60,7 +60,7 @@ def _one_length(plan: Plan, n_lines: int) -> dict[str, float]:
             if path:
                 path.unlink()
     _require([file for file in files if file.ids[0] == 3 * n_lines and not file.n_wrong], n_lines)
-    return {"put_us": statistics.median(puts[2:]), "save_us": statistics.median(saves[2:])}  # first the pages are made
+    return {"put_us": statistics.median(puts[2:]), "save_us": statistics.median(saves[2:])}  # first pages are made
 
 
 # ---- more cubes ----
@@ -116,7 +116,7 @@ def _state(n: int, puts: list[float], calls: list[float]) -> dict[str, Any]:
 
 
 def _fill(cube: SharedDataCube, source: CountedFrames, first: int) -> float:
-    """Put a cube of lines; microseconds a line of `put` alone."""
+    """Put a cube of lines; microseconds per line of `put` only."""
     seconds = 0.0
     clock, put = time.perf_counter, cube.put
     for number in range(first, first + cube.n_lines):

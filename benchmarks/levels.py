@@ -1,4 +1,4 @@
-"""What each processing level costs for one frame on one core, beside openhsi's `put` and beside the bytes alone.
+"""Time of each processing level for one frame on one core, compared with openhsi's `put` and with the bytes alone.
 
 "The bytes alone" is a loop that reads what the level must read (the frame, and the calibration's numbers at 16 bits
 each, which keeps the result within 1e-5) and writes the line; it computes nothing.
@@ -29,11 +29,11 @@ __all__ = ["run"]
 ROOT = Path(__file__).parent.parent
 FWHM_NM, EXPOSURE_MS, LUMINANCE = 4.0, 2.0, 10000.0
 TARGETS = {-1: (1.5, 1.3), 0: (1.5, 1.3), 1: (4, 2.5), 3: (8, 6), 7: (8, 6), 8: (8, 6)}
-"""Level: so many times faster than openhsi, at most so many times the bytes alone; 12 and 2.5 at all others."""
+"""Level: (minimum speed-up over openhsi, maximum ratio to the bytes alone); 12 and 2.5 at all others."""
 
 
 def run(plan: Plan) -> list[Row]:
-    """Rounds of all sides follow each other, each of them over lines that no cache holds."""
+    """Rounds of all sides alternate, each over more lines than fit into a cache."""
     core = min(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else 0
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
     with plan.folder("levels") as folder:
@@ -48,7 +48,7 @@ def run(plan: Plan) -> list[Row]:
 
 
 class _Camera:
-    """Frames, settings and calibration, also as files for the other side."""
+    """Frames, settings and calibration, also as files for openhsi's process."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         rows, columns = self.shape = plan.frame_shape
@@ -87,7 +87,7 @@ class _Camera:
         )
 
     def in_steps(self, level: int) -> NDArray[Any]:
-        """The line of the first frame by plain numpy, one transform after the other."""
+        """The line of the first frame, computed with plain numpy, one transform after the other."""
         parts = (self.shape, np.dtype(np.uint16), self.rows, self.calibration, self.fwhm_nm, EXPOSURE_MS, LUMINANCE)
         transforms = Transforms(level, *parts, is_compat=False)
         line: NDArray[Any] = self.frames[0]
@@ -97,7 +97,7 @@ class _Camera:
 
 
 def _small(whole: Calibration, n_rows: int, n_frame_rows: int, n_columns: int) -> Calibration:
-    """As much of a calibration as a small frame has."""
+    """The part of a calibration that fits a small frame."""
     shifts = whole["smile_shifts"][:: len(whole["smile_shifts"]) // n_rows][:n_rows]
     left = n_columns - int(shifts.max())
     step = len(whole["wavelengths"]) // left
@@ -126,7 +126,7 @@ def _measure(plan: Plan, camera: _Camera, level: int, core: int) -> Row:
             times["bytes"].append(_time(touch, camera.frames, lines))
             times["ours"].append(_time(ours.apply, camera.frames, lines))
             times["openhsi"].append(other.time())
-    times = {side: values[1:] for side, values in times.items()}  # the first round makes the pages
+    times = {side: values[1:] for side, values in times.items()}  # the first round allocates pages
     ours.apply(camera.frames[0], lines[0])
     _verify(level, lines[0], camera, other.crc32)
     return _row(level, times, line_bytes, n_read, other.crc32 is not None)
@@ -138,7 +138,7 @@ def _row(level: int, times: dict[str, list[float]], line_bytes: int, n_read: int
     gain = float(np.median(np.divide(times["openhsi"], times["ours"]))) if has_other else None
     is_reached = ratio <= slower and (gain is None or gain >= faster)
     mine = Spread(times["ours"])
-    openhsi = f"openhsi's put {Spread(times['openhsi']).text('us', 0)} = {gain:.1f} x ours; " if gain else ""
+    openhsi = f"openhsi's put {Spread(times['openhsi']).text('us', 0)} = {gain:.1f} x as long; " if gain else ""
     return Row(
         benchmark="levels",
         what=f"level {level}: one frame into a line",
@@ -149,7 +149,7 @@ def _row(level: int, times: dict[str, list[float]], line_bytes: int, n_read: int
         target=f"<= {slower} x the bytes, openhsi >= {faster} x, >= 1500 lines/s",
         is_reached=is_reached and mine.median <= 1e6 / 1500,
         verified="the line equals plain numpy's"
-        + (", and openhsi's equals ours with compat, bit for bit" if has_other else ""),
+        + (", and openhsi's equals that with compat, bit for bit" if has_other else ""),
         figures={f"{side}_us": values for side, values in times.items()} | {"openhsi_by_ours": gain},
     )
 
@@ -172,11 +172,11 @@ def _verify(level: int, line: NDArray[Any], camera: _Camera, crc32: int | None) 
         as_openhsi = np.empty(compat.line_shape, compat.line_dtype)
         compat.apply(camera.frames[0], as_openhsi)
         if zlib.crc32(as_openhsi.tobytes()) != crc32:
-            raise AssertionError(f"level {level}: compat='openhsi' is not what openhsi makes")
+            raise AssertionError(f"level {level}: compat='openhsi' differs from openhsi's result")
 
 
 def _touch(camera: _Camera, ours: LevelPlan, level: int) -> tuple[Callable[[Any, Any], Any], int]:
-    """The loop over the bytes alone, and how many it reads."""
+    """The loop over the bytes alone, and how many bytes it reads."""
     import numba
 
     @numba.njit  # type: ignore[untyped-decorator,unused-ignore]
@@ -204,7 +204,7 @@ def _touch(camera: _Camera, ours: LevelPlan, level: int) -> tuple[Callable[[Any,
 
 
 class _Other:
-    """openhsi in its own Python, or nobody."""
+    """openhsi in its own Python, if there is one."""
 
     crc32: int | None = None
 
@@ -250,7 +250,7 @@ _FILES = {"frames": "frames.npy", "json_path": "settings.json", "cal_path": "cal
 
 
 def _start_up(plan: Plan, folder: Path) -> Row:
-    """Milliseconds until a plan of level 4 is warm in a new process: first where nothing is compiled, then again."""
+    """Milliseconds until a plan of level 4 is warm in a new process: first without compiled kernels, then with."""
     import sys
 
     program = (

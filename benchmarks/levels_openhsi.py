@@ -1,6 +1,6 @@
-"""openhsi's own levels; run by a Python that has openhsi, never by ours. `levels` is the other side.
+"""openhsi's own levels; run by a Python that has openhsi, never by that of this library. `levels` is the other side.
 
-Orders come as JSON lines on the standard input, answers go as JSON lines to the standard output.
+Requests are JSON lines on the standard input, answers are JSON lines on the standard output.
 """
 
 import json

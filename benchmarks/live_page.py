@@ -1,4 +1,4 @@
-"""What an attached live page costs the recording, and what it costs itself: traffic, processor, age of what is seen."""
+"""Cost of an attached live page: lines lost by the recording, traffic, processor time, delay from capture to screen."""
 
 import shutil
 from contextlib import nullcontext, suppress
@@ -25,7 +25,7 @@ N_LINES = 128
 
 @dataclass
 class Seen:
-    """What the one who looks found."""
+    """Measurements in the browser."""
 
     seconds: float = 0.0
     bytes_received: int = 0
@@ -37,7 +37,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of the lines."""
+    """Result of a recording."""
 
     rate: float
     lines: int
@@ -59,16 +59,16 @@ def _compare(plan: Plan, rate: float, seconds: float) -> list[Row]:
     watched, seen = _record(plan, rate, seconds, "browser")
     again, _ = _record(plan, rate, seconds, "alone")
     verified = (
-        "every byte of every line, each in its place, and each that was declared lost"
+        "every byte of every line, its position, and every line declared lost"
         if _all_whole(alone, unseen, watched, again)
         else "MISSING LINES"
     )
-    with_browser = "chromium" if HAS_BROWSER else "no browser: a page that nobody looks at"
+    with_browser = "chromium" if HAS_BROWSER else "no browser: a page without viewers"
     rows = [
         Row(
             benchmark="live_page",
             what=f"a recording at {rate:.0f} lines/s, with a page in a browser and without ({with_browser})",
-            ours=f"{_in_words(watched)}; a page that nobody looks at: {_in_words(unseen)}",
+            ours=f"{_in_words(watched)}; a page without viewers: {_in_words(unseen)}",
             against=f"{_in_words(alone)}; {_in_words(again)}",
             ratio=watched.rate / alone.rate,
             target="0 lost",

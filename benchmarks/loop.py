@@ -1,4 +1,4 @@
-"""The documented loop of ours, with every file checked."""
+"""The documented loop of this library, with every file checked."""
 
 import os
 import time
@@ -17,18 +17,18 @@ from openhsi_shared.writer.handle import SaveHandle
 __all__ = ["QUEUE", "Loop", "cores_for_recording", "run_loop"]
 
 QUEUE = 30
-"""Frames that the camera keeps while nobody takes one."""
+"""Frames that the camera keeps until they are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """What came of a loop."""
+    """Result of a loop."""
 
     n_cubes: int
     n_lost: int
-    """As the camera's status says."""
+    """From the camera's status."""
     is_whole: bool
-    """Whether the files hold the frames 0 to the last, each once and bit by bit, and there is one for each cube."""
+    """Whether the files contain all frames, each once and bit by bit, and there is one file for each cube."""
     files: list[Checked] = field(repr=False)
     saves_ms: list[float] = field(repr=False)
     """Duration of each call of `save()`."""
@@ -38,7 +38,7 @@ class Loop:
 
     @property
     def verified(self) -> str:
-        """What was looked at, and what was found."""
+        """What was checked, and the result."""
         found = "nothing is missing" if self.is_whole else "SOMETHING IS MISSING"
         return f"every line of {len(self.files)} files: {found}"
 
@@ -105,7 +105,7 @@ def _give(checker: Checker, handle: SaveHandle) -> None:
 
 
 def cores_for_recording(n: int) -> set[int] | None:
-    """`n` of the cores that we may use; None where the system cannot say that, or has no more."""
+    """`n` of the cores that this process may use; None if this is not known, or there are no more."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))
@@ -114,7 +114,7 @@ def cores_for_recording(n: int) -> set[int] | None:
 
 @contextmanager
 def _only_on(cores: set[int] | None) -> Iterator[None]:
-    """Let this thread, and all that it starts, have these cores only."""
+    """Restrict this thread, and all that it starts, to these cores."""
     if cores is None:
         yield
         return

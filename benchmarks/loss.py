@@ -1,7 +1,7 @@
-"""Lines that a camera lost against lines that were reported as lost, on every stack that can lose: they must be equal.
+"""Lines lost by a camera, and lines reported as lost, on every stack that can lose: they must be equal.
 
-What the camera lost is known without us: a simulated or stand-in sensor counts it, pylon tells how many frames it
-skipped, Aravis' fake camera writes its frame number into the pixels.
+The camera's losses are known independently: a simulated or stand-in sensor counts them, pylon reports how many frames
+it skipped, Aravis' fake camera writes its frame number into the pixels.
 """
 
 import importlib
@@ -30,16 +30,16 @@ VENDORS = ("SharedXimeaCamera", "SharedFlirCamera", "SharedLucidCamera", "Shared
 
 
 class Found(NamedTuple):
-    """What came of one stack."""
+    """Result of one stack."""
 
     stack: str
     truth: str
-    """Who says what was lost."""
+    """Source of the true number."""
     n_lost: int
     n_told: int
-    """By `status()` after the last line."""
+    """In `status()` after the last line."""
     n_in_file: int
-    """By the attributes of the files."""
+    """In the attributes of the files."""
 
 
 def run(plan: Plan) -> list[Row]:
@@ -67,13 +67,13 @@ def run(plan: Plan) -> list[Row]:
 
 
 class Taken(NamedTuple):
-    """What is known of the lines of a camera, by us."""
+    """What this library reports of a camera's lines."""
 
     n_told: int
     n_in_file: int
     ids: list[int]
     marks: list[int]
-    """The first pixel of each line, as it lies in the files."""
+    """The first pixel of each line in the files."""
 
 
 def _take(camera: Any, folder: Path, n_lines: int, each: Any) -> Taken:
@@ -81,7 +81,7 @@ def _take(camera: Any, folder: Path, n_lines: int, each: Any) -> Taken:
     camera.start_streaming()
     handles = []
     each(0)
-    while not camera.take_line():  # we count from the first line to the last: beyond them no frame tells its number
+    while not camera.take_line():  # counted from the first line to the last: outside, no frame number is known
         each(0)
     n_before = camera.status().lines_lost
     n, is_line = 1, True
@@ -108,7 +108,7 @@ def _take(camera: Any, folder: Path, n_lines: int, each: Any) -> Taken:
     n_told = camera.status().lines_lost - n_before
     n_in_file -= n_before
     if sorted(set(ids)) != ids or (ids and ids[-1] - ids[0] + 1 - len(ids) != n_told):
-        raise AssertionError(f"the ids in the files do not tell of {n_told} lost lines: {ids[:9]} ... {ids[-9:]}")
+        raise AssertionError(f"the ids in the files do not show {n_told} lost lines: {ids[:9]} ... {ids[-9:]}")
     return Taken(n_told, n_in_file, ids, marks)
 
 
@@ -121,7 +121,7 @@ def _simulated(folder: Path, n_lines: int) -> Found:
 
         def dawdle(_: int) -> None:
             if cam.n_collected:
-                numbers.append(frame_number(cam.lines[-1]))  # what the frame itself says
+                numbers.append(frame_number(cam.lines[-1]))  # from the frame itself
             time.sleep(0.02 if chance.random() < 0.02 else 0)
 
         n_told, n_in_file, ids, _ = _take(cam, folder, n_lines, dawdle)
@@ -146,7 +146,7 @@ def _vendor(name: str) -> Any:
                         sensor.expose(chance.choice((1, 1, 1, 2, 4, 7)))
 
                 n_told, n_in_file, ids, _ = _take(cam, folder, n_lines, expose)
-                n_after = sensor.n_shot - 1 - ids[-1] - sensor.n_waiting  # behind the last line: nobody can know yet
+                n_after = sensor.n_shot - 1 - ids[-1] - sensor.n_waiting  # after the last line: not known yet
                 n_lost = sensor.n_skipped + sensor.n_lost_on_the_way - max(0, n_after)
         return Found(f"{name} on a stand-in, queue of 4", "the sensor's own count", n_lost, n_told, n_in_file)
 
@@ -178,7 +178,7 @@ def _basler(folder: Path, n_lines: int) -> Found | str:
         cam.start_streaming()
         driver: Any = cam.driver
         connection = driver._connection
-        connection._camera.StopGrabbing()  # recording never asks for the latest only; here it makes pylon lose
+        connection._camera.StopGrabbing()  # recording never uses this mode; here it makes pylon lose frames
         connection._camera.StartGrabbing(pylon.GrabStrategy_LatestImageOnly)
         take = connection._take
 

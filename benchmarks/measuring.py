@@ -1,4 +1,4 @@
-"""How large a benchmark is, how its figures are judged, and how they are told."""
+"""The size of a benchmark, and the table of its figures and targets."""
 
 import json
 import os
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 FRAME_SHAPE = (644, 800)
-"""(cross-track, wavelength) of the camera that the targets speak of; its pixels are uint16."""
+"""(cross-track, wavelength) of the camera that the targets are for; its pixels are uint16."""
 LINE_BYTES = FRAME_SHAPE[0] * FRAME_SHAPE[1] * 2
 MB = 1e6
 
@@ -37,14 +37,14 @@ Choice = TypeVar("Choice")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to run, how large, and where."""
+    """The size of the benchmarks, and where they run."""
 
     size: Literal["full", "quick", "tiny"] = "full"
-    """"full" is what the targets are for; "quick" for a look; "tiny" only shows that the benchmark works."""
+    """"full" is what the targets are for; "quick" takes less time; "tiny" only shows that the benchmark works."""
     directory: Path
-    """Where cubes go; on the disk that is to be measured."""
+    """Folder for cubes, on the disk that is to be measured."""
     openhsi_python: Path | None = None
-    """The Python of an environment that has openhsi, or None: then nothing is compared with it."""
+    """The Python of an environment that has openhsi, or None: no comparison with it."""
 
     def pick(self, full: Choice, quick: Choice, tiny: Choice) -> Choice:
         """The one for this size."""
@@ -62,7 +62,7 @@ class Plan:
 
     @contextmanager
     def folder(self, name: str) -> Iterator[Path]:
-        """A new folder for cubes, gone afterwards with all that is in it."""
+        """A new folder for cubes, deleted afterwards with its contents."""
         path = self.directory / f"{name}-{os.getpid()}"
         path.mkdir(parents=True)
         try:
@@ -73,7 +73,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure beside the one it is compared with."""
+    """One figure, and the one it is compared with."""
 
     benchmark: str
     what: str
@@ -84,13 +84,13 @@ class Row:
     is_reached: bool | None = None
     """None: there is no target, or nothing to compare with."""
     verified: str
-    """What was looked at before the figure was believed."""
+    """What was checked before the figure was accepted."""
     figures: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Several measurements of the same."""
+    """Several measurements of the same figure."""
 
     values: Sequence[float]
 
@@ -105,7 +105,7 @@ class Spread:
         return max(self.values)
 
     def text(self, unit: str, digits: int = 0) -> str:
-        """Median, and from where to where."""
+        """Median, minimum and maximum."""
         if len(self.values) == 1:
             return f"{self.median:,.{digits}f} {unit}"
         low, high = min(self.values), max(self.values)
@@ -118,7 +118,7 @@ def private_bytes(process_id: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Private_"))
 
 
-# ---- what is told ----
+# ---- output ----
 
 
 def print_table(rows: Sequence[Row]) -> None:
@@ -134,7 +134,7 @@ def print_table(rows: Sequence[Row]) -> None:
 
 
 def machine(plan: Plan) -> dict[str, Any]:
-    """Tell where the figures come from."""
+    """The machine on which the figures were measured."""
     model = next(
         (line.split(":", 1)[1].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")),
         platform.processor(),

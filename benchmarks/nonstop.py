@@ -1,4 +1,4 @@
-"""Whether the documented loop loses a line, beside openhsi's with the same camera."""
+"""Whether the documented loop loses a line, compared with openhsi's with the same camera."""
 
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ def _compare(plan: Plan, n_lines: int, n_cubes: int, rate: float) -> Row:
             f"{one['n_right']} of {n_cubes} files right"
             for one in theirs
         )
-        or "openhsi is not there",
+        or "openhsi is not installed",
         target="0 lost, a file per cube",
         is_reached=loop.n_lost == 0 and loop.is_whole,
-        verified=loop.verified + "".join(f"; every line of {one['n_files']} files of openhsi's" for one in theirs),
+        verified=loop.verified + "".join(f"; every line of {one['n_files']} files of openhsi" for one in theirs),
         figures={"lost": loop.n_lost, "saves_ms": loop.saves_ms, "gaps_ms": loop.gaps_ms, "openhsi": theirs},
     )
 

@@ -1,4 +1,4 @@
-"""openhsi in a process of its own Python: what is asked of it, and what it answers."""
+"""openhsi in a process with its own Python: requests and answers."""
 
 import json
 import os
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class OpenHSIProcess:
-    """One process of openhsi, given orders one after the other."""
+    """One process of openhsi, which gets requests one after the other."""
 
     def __init__(self, plan: Plan, directory: Path) -> None:
         if plan.openhsi_python is None:
@@ -31,7 +31,7 @@ class OpenHSIProcess:
         )
 
     def ask(self, do: str, **order: Any) -> dict[str, Any]:
-        """Give an order and block until it is done. RuntimeError if openhsi does not survive it."""
+        """Send a request and block until it is done. RuntimeError if openhsi's process dies."""
         order |= {"do": do, "directory": str(self._directory), "frame_shape": self._frame_shape}
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("openhsi's process has no pipes")
@@ -40,7 +40,7 @@ class OpenHSIProcess:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(
-                f"openhsi's process ended with {self._process.wait()} at {do!r}: give the order to "
+                f"openhsi's process ended with {self._process.wait()} at {do!r}: send the request to "
                 f"`python -m benchmarks.openhsi_side` by hand: {json.dumps(order)}"
             )
         answer: dict[str, Any] = json.loads(line)
@@ -54,7 +54,7 @@ class OpenHSIProcess:
 
 
 def check_files_of_loop(plan: Plan, directory: Path, cubes: list[list[int]]) -> tuple[list[Checked], int]:
-    """Check all files of its loop, delete them, and count those that hold exactly the lines of one cube."""
+    """Check all files of its loop, delete them, and count those that contain exactly the lines of one cube."""
     source, files, n_right = CountedFrames(plan.frame_shape), [], 0
     collected = {tuple(ids) for ids in cubes}
     for path in sorted(directory.glob("*/*.nc")):

@@ -1,7 +1,7 @@
-"""openhsi's own shared cube, driven by our paced camera; run by a Python that has openhsi, never by ours.
+"""openhsi's own shared cube, with the paced camera of this library; run by a Python that has openhsi.
 
-Orders come as JSON lines on the standard input, answers go as JSON lines to the standard output; what openhsi prints
-goes nowhere. `openhsi_process` is the other side.
+Requests are JSON lines on the standard input, answers are JSON lines on the standard output; what openhsi prints
+is discarded. `openhsi_process` is the other side.
 """
 
 import json
@@ -21,7 +21,7 @@ from openhsi_shared.settings import read_settings
 
 
 class PacedCamera:
-    """The camera as openhsi wants it: the same sensor, queue and frames as on our side."""
+    """The camera with openhsi's interface: the same sensor, queue and frames as on the other side."""
 
     def __init__(self, rate: float, queue: int, **keywords: Any) -> None:
         super().__init__(**keywords)
@@ -32,34 +32,34 @@ class PacedCamera:
         self.ids: list[int] = []
 
     def start_cam(self) -> None:
-        """Let frames come, from 0 on."""
+        """Start the stream of frames, from 0 on."""
         self._driver.start()
 
     def stop_cam(self) -> None:
-        """Let none come."""
+        """Stop the stream of frames."""
         self._driver.stop()
 
     def get_img(self) -> Any:
-        """Wait for a frame; the next call changes it."""
+        """Wait for a frame; the next call overwrites it."""
         stamp = self._driver.read_into(self._frame, 10.0)
         self.ids.append(stamp.frame_id or 0)
         return self._frame
 
     def get_temp(self) -> float:
-        """Say how warm it is."""
+        """Return the temperature in degrees Celsius."""
         return self._driver.temperature_celsius()
 
     def set_exposure(self, exposure_ms: float) -> None:
-        """Tell the camera."""
+        """Set the exposure."""
         self._driver.set_exposure(exposure_ms)
 
 
 class SharedPacedCamera(PacedCamera, SharedOpenHSI):  # type: ignore[misc]
-    """What openhsi's documentation tells people to write."""
+    """A camera class as in openhsi's documentation."""
 
 
 def loop(order: dict[str, Any]) -> dict[str, Any]:
-    """Its documented loop."""
+    """Run its documented loop."""
     cubes, gaps_ms, saves_ms, process = [], [], [], None
     camera = SharedPacedCamera(
         order["rate"], order["queue"], n_lines=order["n_lines"], processing_lvl=-1, json_path=_settings_file(order)
@@ -93,7 +93,7 @@ class Saves:
         self._number = 0
 
     def once(self) -> dict[str, Any]:
-        """Fill, save, wait: milliseconds of the call, and of it all until the file is durable."""
+        """Fill, save, wait: milliseconds of the call, and path of the file."""
         for _ in range(self._n_lines):
             self._painter.paint(self._frame, self._number)
             self._cube.put(self._frame)
@@ -145,7 +145,7 @@ def main() -> None:
         elif saves is not None:
             answer = saves.once()
         else:
-            raise SystemExit(f"{order}: make comes first")
+            raise SystemExit(f"{order}: send make first")
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -1,7 +1,7 @@
-"""What the picture of a cube costs, beside openhsi's: made of the same lines, all bands, in grey.
+"""Time and memory for the picture of a cube, compared with openhsi's, of the same lines, all bands, in grey.
 
-Ours is made in a process of its own, of a slot in shared memory, in one thread. openhsi makes its picture at the end of
-a save, after the file: it costs what its process goes on longer from there, and needs more, than without it.
+This library makes it in a process of its own, from a slot in shared memory, in one thread. openhsi makes its picture at
+the end of a save, after the file: its cost is the time and memory from there on, less those of a save without it.
 """
 
 import json
@@ -27,7 +27,7 @@ __all__ = ["run"]
 
 ROOT = Path(__file__).parent.parent
 N_FRAMES = 64
-"""Different ones; a cube repeats them."""
+"""Number of different frames, which are repeated in a cube."""
 
 
 def run(plan: Plan) -> list[Row]:
@@ -39,7 +39,7 @@ def run(plan: Plan) -> list[Row]:
     return [_time(n_lines, ours, theirs), _memory(n_lines, ours, theirs)]
 
 
-# ---- ours ----
+# ---- this library ----
 
 
 def _ours(plan: Plan, folder: Path, frames: NDArray[Any], n_lines: int, n_rounds: int) -> list[dict[str, float]]:
@@ -69,7 +69,7 @@ def _make(memory: SlotMemory, path: str, connection: Connection) -> None:
     from openhsi_shared.rgb import mean_of_bands, picture, preview_bands
 
     lines = SlotView.of(memory).lines(0)
-    write_preview(np.zeros((9, 9), np.uint8), path)  # what is imported for it is there already in a writer
+    write_preview(np.zeros((9, 9), np.uint8), path)  # a writer has done these imports before
     connection.send("ready")
     try:
         while connection.recv():
@@ -82,7 +82,7 @@ def _make(memory: SlotMemory, path: str, connection: Connection) -> None:
 
 
 def _check(path: Path, lines: NDArray[Any]) -> None:
-    """Every pixel, computed another way: by whole numbers."""
+    """Compare every pixel with an independent computation in integers."""
     from PIL import Image
 
     sums = np.stack([line.sum(axis=-1, dtype=np.int64) for line in lines], axis=1)
@@ -92,7 +92,7 @@ def _check(path: Path, lines: NDArray[Any]) -> None:
         raise AssertionError(f"{path}: a pixel is wrong by {wrong.max()}")
 
 
-# ---- openhsi's ----
+# ---- openhsi ----
 
 
 def _openhsi(
@@ -124,7 +124,7 @@ def _openhsi(
     ]
 
 
-# ---- what is told ----
+# ---- output ----
 
 
 def _time(n_lines: int, ours: Sequence[dict[str, float]], theirs: Sequence[dict[str, float]] | None) -> Row:
@@ -135,11 +135,11 @@ def _time(n_lines: int, ours: Sequence[dict[str, float]], theirs: Sequence[dict[
         benchmark="preview",
         what=f"picture of {n_lines} lines, of all bands",
         ours=own.text("s", 2),
-        against=f"openhsi, savefig=True: {other.text('s', 2)}" if theirs else "openhsi is not there",
+        against=f"openhsi, savefig=True: {other.text('s', 2)}" if theirs else "openhsi is not installed",
         ratio=ratio,
         target="faster",
         is_reached=None if ratio is None else ratio < 1,
-        verified="every pixel of ours, computed another way" + ("; openhsi's is there" if theirs else ""),
+        verified="every pixel, by an independent computation" + ("; openhsi's exists" if theirs else ""),
         figures={"ours_s": list(own.values), "openhsi_s": list(other.values)},
     )
 
@@ -149,9 +149,9 @@ def _memory(n_lines: int, ours: Sequence[dict[str, float]], theirs: Sequence[dic
     other = Spread([one["bytes"] / MB for one in theirs or []])
     return Row(
         benchmark="preview",
-        what=f"most private memory for the picture of {n_lines} lines, the cube itself apart",
+        what=f"peak private memory for the picture of {n_lines} lines, without the cube itself",
         ours=own.text("MB"),
-        against=f"openhsi: {other.text('MB')} more than without" if theirs else "openhsi is not there",
+        against=f"openhsi: {other.text('MB')} more than without" if theirs else "openhsi is not installed",
         ratio=None,
         target="<= 100 MB",
         is_reached=own.highest <= 100,

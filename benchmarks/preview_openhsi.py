@@ -1,9 +1,9 @@
-"""openhsi's picture of a cube; run by a Python that has openhsi, never by ours. `preview` is the other side.
+"""openhsi's picture of a cube; run by a Python that has openhsi. `preview` is the other side.
 
     python -m benchmarks.preview_openhsi ORDER
 
-ORDER is JSON. The cube is saved without and with its picture, in turn; one JSON line tells for each save how long its
-process went on after the NetCDF was written, and the most private memory that it had.
+ORDER is JSON. The cube is saved without and with its picture, in turn; for each save, one JSON line contains the time
+of its process after the NetCDF was written, and its peak private memory.
 """
 
 import json
@@ -23,7 +23,7 @@ from openhsi.shared import SharedDataCube  # type: ignore[import-not-found,unuse
 from benchmarks.measuring import private_bytes
 
 WRITTEN = "written"
-"""File in which a process that saves notes when the NetCDF was there; it is forked, and so has what is patched here."""
+"""File in which the saving process writes the time when the NetCDF was finished; it is forked, so the patch applies."""
 
 
 def main() -> None:
@@ -44,8 +44,8 @@ def _save(cube: Any, directory: str, picture: bool) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(dir=directory))
     _note_when_written(folder / WRITTEN)
     process = cube.save(str(folder), savefig=picture)
-    most = [0]
-    watch = threading.Thread(target=_watch, args=(process, most))
+    peak = [0]
+    watch = threading.Thread(target=_watch, args=(process, peak))
     watch.start()
     process.join()
     seconds = time.monotonic() - float((folder / WRITTEN).read_text())
@@ -54,7 +54,7 @@ def _save(cube: Any, directory: str, picture: bool) -> dict[str, Any]:
     shutil.rmtree(folder)
     if bool(pictures) is not picture or process.exitcode:
         raise SystemExit(f"savefig={picture} ended with {process.exitcode}, and left pictures of {pictures} bytes")
-    return {"picture": picture, "s": seconds, "peak_bytes": most[0]}
+    return {"picture": picture, "s": seconds, "peak_bytes": peak[0]}
 
 
 def _note_when_written(path: Path, to_netcdf: Any = xr.Dataset.to_netcdf) -> None:
@@ -66,10 +66,10 @@ def _note_when_written(path: Path, to_netcdf: Any = xr.Dataset.to_netcdf) -> Non
     xr.Dataset.to_netcdf = noted  # type: ignore[method-assign]
 
 
-def _watch(process: Any, most: list[int]) -> None:
+def _watch(process: Any, peak: list[int]) -> None:
     while process.is_alive():
         try:
-            most[0] = max(most[0], private_bytes(process.pid))
+            peak[0] = max(peak[0], private_bytes(process.pid))
         except (OSError, ValueError):
             return
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""What `put` of one line costs, beside copying the same frame into contiguous memory."""
+"""Time of `put` of one line, compared with copying the same frame into contiguous memory."""
 
 import time
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["run"]
 
 
 def run(plan: Plan) -> list[Row]:
-    """Both sides walk through as many lines, because a line that lies in the cache would tell nothing."""
+    """Both sides fill as many lines, more than the cache holds."""
     n_lines, n_rounds = plan.pick((400, 41), (200, 15), (16, 3))
     frames = frames_of_scene(plan.frame_shape, 8)
     private = _ones_placed_like(frames, n_lines)
@@ -33,9 +33,9 @@ def run(plan: Plan) -> list[Row]:
             shared_copies.append(_time_copies(shared, frames))
             _verify(cube, frames)
         cube.save(folder, savefig=False).result()
-    del puts[0], copies[0], shared_copies[0]  # the first round makes the pages
+    del puts[0], copies[0], shared_copies[0]  # the first round allocates pages
     put, copy, shared_copy = Spread(puts), Spread(copies), Spread(shared_copies)
-    ratio = float(np.median(np.divide(puts, copies)))  # of neighbours in time
+    ratio = float(np.median(np.divide(puts, copies)))  # of consecutive measurements
     speed = plan.line_bytes / put.median / MB * 1e6
     return [
         Row(
@@ -53,7 +53,7 @@ def run(plan: Plan) -> list[Row]:
 
 
 def _ones_placed_like(frames: NDArray[Any], n_lines: int) -> NDArray[Any]:
-    """Lines that begin as far behind a cache line as the frames do: else copying them is luck, by a factor of two."""
+    """Lines with the same offset from a cache line as the frames: else the time of a copy varies by a factor of two."""
     n_bytes = n_lines * frames[0].nbytes
     flat = np.ones(n_bytes + 64, np.uint8)
     begin = (frames.ctypes.data - flat.ctypes.data) % 64

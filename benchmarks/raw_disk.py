@@ -1,4 +1,4 @@
-"""The disk without us: the same bytes by `pwrite` and `fsync`, directly or through the page cache."""
+"""The raw disk: the same bytes by `pwrite` and `fsync`, directly or through the page cache."""
 
 import mmap
 import os
@@ -11,7 +11,7 @@ BLOCK = 8 << 20
 
 
 class RawBytes:
-    """So many bytes in memory that begins at a page, ready to be written as fast as the system can."""
+    """Page-aligned bytes in memory, to be written as fast as the system can."""
 
     def __init__(self, n_bytes: int) -> None:
         self.n_bytes = -(-n_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -22,7 +22,7 @@ class RawBytes:
             self._data[begin:end] = block[: end - begin]
 
     def write(self, path: Path, is_direct: bool) -> float:
-        """Write all bytes to a new file, durably, and return the seconds that took. OSError if they did not go."""
+        """Write all bytes to a new file, durably, and return the seconds that it took. OSError if this fails."""
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | (os.O_DIRECT if is_direct else 0)
         begun = time.perf_counter()
         fd = os.open(path, flags, 0o600)
@@ -31,7 +31,7 @@ class RawBytes:
             for begin in range(0, self.n_bytes, BLOCK):
                 block = self._data[begin : begin + BLOCK]
                 if os.pwrite(fd, block, begin) != len(block):
-                    raise OSError(f"{path}: a block was not written whole")
+                    raise OSError(f"{path}: a block was not written completely")
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -41,7 +41,7 @@ class RawBytes:
         return seconds
 
     def can_be_direct(self, folder: Path) -> bool:
-        """Whether the file system of `folder` has O_DIRECT."""
+        """Whether the file system of `folder` supports O_DIRECT."""
         if not hasattr(os, "O_DIRECT"):
             return False
         path = folder / "direct"

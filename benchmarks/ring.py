@@ -1,4 +1,4 @@
-"""Frames of 512 x 512 uint16 through a ring into a viewer: how many of them are seen, and what putting them costs."""
+"""Frames of 512 x 512 uint16 through a ring into a viewer: how many are shown, and the time of a `put`."""
 
 import os
 import shutil
@@ -21,18 +21,18 @@ from openhsi_shared.viewer.demo import simulated_frames
 __all__ = ["run"]
 
 Shown = list[tuple[float, float]]
-"""For each of the rates: frames shown in a second, and the share of those put that were not."""
+"""For each of the rates: frames shown per second, and the share of frames that were dropped."""
 
 RATES = (100, 25)
-"""Frames put in a second: more than a screen shows, and as many as it should."""
+"""Frames put per second: more than a screen shows, and about as many as the target."""
 TARGET = 20
 IN_RING = 16
-PATIENCE_S = 60
+TIMEOUT_S = 60
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 def run(plan: Plan) -> list[Row]:
-    """First what a put costs, then each viewer for some seconds, and the straightforward one beside them."""
+    """Measure `put`, then each viewer for some seconds, and the straightforward one."""
     side, seconds = plan.pick((512, 8.0), (512, 3.0), (64, 0.5))
     frames = simulated_frames(side)
     rows = [_put_row(plan, frames)]
@@ -61,9 +61,9 @@ def _put_row(plan: Plan, frames: NDArray[np.uint16]) -> Row:
             for line, (item, copy) in enumerate(zip(np.asarray(ring).reshape(private.shape), private, strict=True)):
                 if not np.array_equal(item, copy):
                     raise AssertionError(f"frame {line} of the ring is not the one that was put")
-    del puts[0], copies[0]  # the first round makes the pages
+    del puts[0], copies[0]  # the first round allocates pages
     put, copy = Spread(puts), Spread(copies)
-    ratio = float(np.median(np.divide(puts, copies)))  # of neighbours in time
+    ratio = float(np.median(np.divide(puts, copies)))  # of consecutive measurements
     return Row(
         benchmark="ring",
         what=f"put of one frame {frames[0].shape} uint16",
@@ -78,7 +78,7 @@ def _put_row(plan: Plan, frames: NDArray[np.uint16]) -> Row:
 
 
 def _at_pages(array: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Copy it to where a page begins, as drivers' frames do: else a copy takes up to twice as long, by luck."""
+    """Copy it to the beginning of a page, as drivers' frames: else a copy may take up to twice as long."""
     memory = np.empty(array.nbytes + PAGE, np.uint8)
     begin = -memory.ctypes.data % PAGE
     placed = memory[begin : begin + array.nbytes].view(np.uint16).reshape(array.shape)
@@ -123,11 +123,11 @@ def _viewer_row(side: int, backend: str, place: str, found: Shown | str, against
 
 
 def _rate_of(frames: NDArray[np.uint16], seconds: float, backend: Any, folder: Path) -> Shown | str:
-    """What is shown, or why it is not known."""
+    """Frames shown, or why they could not be measured."""
     with ExitStack() as stack:
         ring = stack.enter_context(SharedRing(IN_RING * frames[0].nbytes, create=True))
         viewer = Viewer(ring, frames[0].shape, backend=backend, save_dir=folder, open_browser=False)
-        stack.enter_context(viewer).wait_ready(PATIENCE_S)
+        stack.enter_context(viewer).wait_ready(TIMEOUT_S)
         page = None
         if viewer.url is not None:
             page = stack.enter_context(_browser(viewer.url))
@@ -152,7 +152,7 @@ def _measure_at(
     seconds: float,
     shown: Callable[[], tuple[int, int] | None],
 ) -> tuple[float, float]:
-    """Put at the rate, until what is shown was counted for some seconds."""
+    """Put at the rate, and count shown frames for some seconds."""
     begun, begun_at = time.monotonic(), ring.n_put
     first: tuple[float, int, int] | None = None
     last = 0.0, 0, begun_at + 5
@@ -163,8 +163,8 @@ def _measure_at(
         if count is not None and count[1] > last[2]:
             last = now, *count
             first = first or last
-        if now > begun + seconds + PATIENCE_S:
-            raise AssertionError(f"nothing is shown for {PATIENCE_S} s")
+        if now > begun + seconds + TIMEOUT_S:
+            raise AssertionError(f"nothing was shown for {TIMEOUT_S} s")
         time.sleep(max(0.0, begun + (ring.n_put - begun_at) / rate - time.monotonic()))
     n_shown, n_passed = last[1] - first[1], last[2] - first[2]
     if not 0 < n_shown <= n_passed:
@@ -174,7 +174,7 @@ def _measure_at(
 
 def _verify_saved(page: Any, viewer: Viewer, frames: NDArray[np.uint16]) -> None:
     page.keyboard.press("s")
-    for _ in range(PATIENCE_S * 20):
+    for _ in range(TIMEOUT_S * 20):
         if viewer.saved:
             break
         page.wait_for_timeout(50)
@@ -183,7 +183,7 @@ def _verify_saved(page: Any, viewer: Viewer, frames: NDArray[np.uint16]) -> None
         raise AssertionError(f"frame {number}, saved from the screen, is not the one that was put")
 
 
-# ---- what they are compared with ----
+# ---- the straightforward viewer ----
 
 
 def _rate_of_peer(frames: NDArray[np.uint16], seconds: float) -> Shown:
@@ -208,19 +208,19 @@ def _rate_of_peer(frames: NDArray[np.uint16], seconds: float) -> Shown:
 
 
 def _straightforward(ring: SharedRing, shape: tuple[int, int], connection: Any) -> None:
-    """Show the newest frame as one does at first: a child's life."""
+    """Show the newest frame with imshow, set_data and pause; main function of a child."""
     import matplotlib.pyplot as plt
 
     image = plt.imshow(np.zeros(shape, np.uint16), cmap="gray", vmin=0, vmax=4095)
-    number, n_shown, told_at = -1, 0, 0.0
+    number, n_shown, sent_at = -1, 0, 0.0
     while True:
         item = ring.latest(number)
         if item is not None:
             image.set_data(item.data.reshape(shape))
             number, n_shown = item.number, n_shown + 1
         plt.pause(0.001)
-        if n_shown and time.monotonic() - told_at > 0.25:
-            told_at = time.monotonic()
+        if n_shown and time.monotonic() - sent_at > 0.25:
+            sent_at = time.monotonic()
             connection.send((n_shown, number))
 
 
@@ -229,7 +229,7 @@ def _straightforward(ring: SharedRing, shape: tuple[int, int], connection: Any) 
 
 @contextmanager
 def _screen() -> Iterator[str]:
-    """See to it that windows can be opened: for real, on a screen that nobody sees, or only in memory."""
+    """Let windows be opened: on the real screen, on a virtual one, or only in memory."""
     before = {name: os.environ.get(name) for name in ("DISPLAY", "MPLBACKEND")}
     if before["DISPLAY"]:
         yield "a window"
@@ -259,7 +259,7 @@ def _screen() -> Iterator[str]:
 
 @contextmanager
 def _browser(url: str) -> Iterator[Any]:
-    """Open the page in headless chromium; gives why not, where it cannot be had."""
+    """Open the page in headless chromium; yields the reason if that is not installed."""
     program = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
     try:
         from playwright.sync_api import sync_playwright
@@ -273,6 +273,6 @@ def _browser(url: str) -> Iterator[Any]:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, headless=True, args=flags)
         page = browser.new_page(viewport={"width": 1100, "height": 850})
-        page.goto(url, timeout=PATIENCE_S * 1000)
+        page.goto(url, timeout=TIMEOUT_S * 1000)
         yield page
         browser.close()

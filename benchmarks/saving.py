@@ -1,4 +1,4 @@
-"""How fast 1 GB becomes a durable file, beside the raw disk, and what memory the writer takes for it."""
+"""Speed of saving 1 GB durably, compared with the raw disk, and memory of the writer."""
 
 import subprocess
 import sys
@@ -66,14 +66,14 @@ def _memory(n_lines: int, peak: int, imports: int) -> Row:
 
 
 def _save_once(cube: SharedDataCube, folder: Path, source: CountedFrames, first: int) -> float:
-    """MB/s of one save. AssertionError if the file is not what was put."""
+    """MB/s of one save. AssertionError if the file differs from the lines that were put."""
     for number in range(first, first + cube.n_lines):
         cube.put(source.frame(number))
     begun = time.perf_counter()
     result = cube.save(folder).result()
     seconds = time.perf_counter() - begun
     if result.path is None or result.preview_path is None or not result.preview_path.stat().st_size:
-        raise AssertionError(f"file or picture are missing: {result}")
+        raise AssertionError(f"file or picture is missing: {result}")
     file = check_cube(result.path, source)
     if file.ids != tuple(range(first, first + cube.n_lines)) or file.n_wrong:
         raise AssertionError(f"{result.path}: {file.n_wrong} lines are wrong")
@@ -95,7 +95,7 @@ def writer_id() -> int:
 
 
 def writer_imports_bytes() -> int:
-    """Private memory of a process that has imported what a writer imports, and done nothing."""
+    """Private memory of a process that has done only the imports of a writer."""
     code = (
         "import os, openhsi_shared.writer.loop\n"
         "from benchmarks.measuring import private_bytes\n"
@@ -108,15 +108,15 @@ def writer_imports_bytes() -> int:
 
 
 class PeakMemory:
-    """Looks at the private memory of a process two hundred times a second."""
+    """Samples the private memory of a process two hundred times a second."""
 
     def __init__(self, process_id: int) -> None:
         self.peak_bytes = 0
         self._process_id = process_id
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._stop.wait(0.005):
             self.peak_bytes = max(self.peak_bytes, private_bytes(self._process_id))
 

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.soak --lines N`: record so many lines nonstop, and look at every bit of every one.
+"""`python -m benchmarks.soak --lines N`: record N lines nonstop, and compare every bit of each.
 
-Small frames, as fast as they go; the files are checked and deleted while the next ones come.
+Small frames, as fast as possible; files are checked and deleted while the next ones are recorded.
 """
 
 import argparse
@@ -22,16 +22,16 @@ N_LINES = 500
 
 
 def soak(folder: Path, n_lines: int, shape: tuple[int, int]) -> dict[str, Any]:
-    """Record, check, delete. `n_lines` in all; the last cube is as long as the others."""
-    account, begun, told = Account(), time.monotonic(), 0
+    """Record, check, delete. `n_lines` in total, rounded up to whole cubes."""
+    account, begun, n_printed = Account(), time.monotonic(), 0
     n_cubes = -(-n_lines // N_LINES)
     keywords = {**WITNESS, "resolution": shape, "n_lines": N_LINES, "n_buffers": 6, "when_full": "block"}
     with record(SharedSimulatedCamera, folder, n_cubes=n_cubes, progress=False, **keywords) as run:
         while run.is_running:
             _take_in(account, folder, keep=2)
-            if len(account.saved) - told >= 100_000:
-                told = len(account.saved)
-                print(f"{told:,} lines after {time.monotonic() - begun:.0f} s", flush=True)
+            if len(account.saved) - n_printed >= 100_000:
+                n_printed = len(account.saved)
+                print(f"{n_printed:,} lines after {time.monotonic() - begun:.0f} s", flush=True)
             time.sleep(0.01)
         summary = run.wait()
     _take_in(account, folder, keep=0)
@@ -58,12 +58,12 @@ def _take_in(account: Account, folder: Path, keep: int) -> None:
 
 
 def main() -> int:
-    """Return 1 unless every line is there, once, and right."""
+    """Return 1 unless every line is saved once, with the right pixels."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--shape", type=int, nargs=2, default=(16, 32), help="cross-track, wavelength")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the report goes, as JSON")
-    parser.add_argument("--directory", type=Path, help="where cubes go")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file for the report")
+    parser.add_argument("--directory", type=Path, help="folder for cubes")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="openhsi_shared-soak-") as name:
         about = machine(Plan(directory=Path(name)))

@@ -1,7 +1,7 @@
-"""How long the call of `save()` keeps the loop, beside openhsi's.
+"""Duration of the call of `save()`, compared with openhsi's.
 
-Lines come at the camera's rate. A loop that computes without a pause has used up its share of the processor when it
-wakes the writer, which then goes first for 2 ms now and then: that would measure the system's scheduler.
+Lines come at the camera's rate. A loop that computes without a pause has used up its time slice when it wakes the
+writer, which then runs first for up to 2 ms now and then: that would measure the system's scheduler.
 """
 
 import time
@@ -37,11 +37,11 @@ def run(plan: Plan) -> list[Row]:
             benchmark="swap",
             what=f"call of save() at 500 lines/s with slots of {n_lines * plan.line_bytes / 1e9:.2f} GB",
             ours=call.text("ms", 3),
-            against=f"openhsi: {reference.text('ms', 3)}" if theirs else "openhsi is not there",
+            against=f"openhsi: {reference.text('ms', 3)}" if theirs else "openhsi is not installed",
             ratio=call.median / reference.median if theirs else None,
             target=f"median <= 0.5 ms, max <= {LINE_PERIOD_MS} ms",
             is_reached=call.median <= 0.5 and call.highest <= LINE_PERIOD_MS,
-            verified=f"every line of {n_saves} files of ours" + (f", {len(theirs)} of openhsi's" if theirs else ""),
+            verified=f"every line of {n_saves} files" + (f", {len(theirs)} of openhsi's" if theirs else ""),
             figures={"ours_ms": ours, "openhsi_ms": theirs},
         )
     ]
@@ -77,7 +77,7 @@ def _openhsi_once(openhsi: OpenHSIProcess, source: CountedFrames, first: int, n_
 
 
 def _require(file: Checked, first: int, n_lines: int) -> None:
-    """The file must hold these lines; then it is deleted. What is `put` has no id, so it is counted, from 0 on."""
+    """Check that the file contains these lines, and delete it. Lines of `put` have no ids: they are counted."""
     if file.ids != tuple(range(first, first + n_lines)) or file.n_wrong:
-        raise AssertionError(f"{file.path} does not hold lines {first} to {first + n_lines - 1}: {file}")
+        raise AssertionError(f"{file.path} does not contain lines {first} to {first + n_lines - 1}: {file}")
     file.path.unlink()

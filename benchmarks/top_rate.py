@@ -1,4 +1,4 @@
-"""The highest rate that loses nothing for twenty seconds, beside what the raw disk takes in the same run."""
+"""Highest rate without loss for twenty seconds, compared with the raw disk in the same run."""
 
 import time
 from pathlib import Path
@@ -13,13 +13,13 @@ from openhsi_shared import SharedSimulatedCamera, record
 __all__ = ["run"]
 
 FRACTIONS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3)
-"""Rates that are tried, highest first, as parts of what the raw disk takes."""
+"""Rates that are tried, highest first, as fractions of the raw disk's speed."""
 AT_ONCE = 8e9
-"""Bytes of files that may lie on the disk, before they are checked line by line."""
+"""Maximum bytes of files on the disk that wait to be checked line by line."""
 
 
 def run(plan: Plan) -> list[Row]:
-    """A rate counts when the long run holds by ids and samples, and a shorter one line by line."""
+    """A rate counts if ids and samples of the long run are right, and every line of a shorter one."""
     n_lines, seconds = plan.pick((512, 20.0), (512, 5.0), (16, 0.5))
     raw = RawBytes(plan.pick(1 << 30, 1 << 30, 1 << 20))
     trials, best, n_sampled, n_checked = [], 0.0, 0, 0
@@ -57,7 +57,7 @@ def run(plan: Plan) -> list[Row]:
 
 
 def _raw_mb_per_s(raw: RawBytes, folder: Path, is_direct: bool, seconds: float) -> float:
-    """Files one after the other, for so many seconds; what is deleted does not count as time."""
+    """Write files one after the other, for so many seconds; the time to delete them is not counted."""
     n, written_s = 0, 0.0
     while written_s < seconds:
         written_s += raw.write(folder / "raw", is_direct)
