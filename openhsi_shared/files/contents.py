@@ -176,8 +176,6 @@ class Contents:
 
     def _dims(self, path: str, dataset: Any) -> tuple[str, ...]:
         dims = (self._axes if "/" in path else self.root_axes).get(path, ("",) * dataset.ndim)
-        if "" in dims and self.is_written(path) and self.written is not None:
-            raise ValueError("it does not lie on its dimensions")
         return tuple(dim or f"{path.rpartition('/')[2]}_{axis}" for axis, dim in enumerate(dims))
 
     def _values(self, path: str, dataset: Any, dims: tuple[str, ...]) -> NDArray[Any]:

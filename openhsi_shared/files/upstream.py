@@ -21,6 +21,7 @@ from openhsi_shared.errors import ArgumentError
 from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.files.preview import write_preview
 from openhsi_shared.files.saving import Saving, pass_all
+from openhsi_shared.groups import check_name
 from openhsi_shared.rgb import preview_bands
 
 __all__ = ["save_shared_datacube"]
@@ -111,6 +112,7 @@ def _lines(shared_array: Any, c_dtype: Any, shape: tuple[int, int, int]) -> NDAr
 
 def _variable(name: str, given: Any) -> Variable:
     """What xarray takes for a coordinate, as it is to be stored."""
+    check_name("coordinate", name)
     if hasattr(given, "dims") and hasattr(given, "values"):
         dims, data, labels = tuple(given.dims), np.asarray(given.values), dict(given.attrs)
     elif isinstance(given, tuple):
