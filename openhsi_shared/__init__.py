@@ -1,13 +1,13 @@
 """Record hyperspectral cubes without a gap.
 
-How a line of light travels, and where to read about it::
+Data flow, and the packages that implement it::
 
     drivers/  ──▶  levels  ──▶  buffers/  ──▶  writer/  ──▶  files/
-    a frame is     corrected     waits in       becomes      is opened
-    read                         shared memory  durable      again
+    read a         apply the     buffer in      save to      open the
+    frame          level         shared memory  disk         file
 
-`capture` drives the first half. `datacube` and `recording` put the parts together, `cameras` gives them the names of
-vendors. Import names from here; modules may move.
+`capture` runs the acquisition half. `datacube` and `recording` combine the parts, `cameras` has one class per vendor.
+Import names from this package; modules may move.
 """
 
 from importlib import import_module
@@ -122,7 +122,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first asked for (PEP 562): importing the package loads nothing heavy."""
+    """Import a name on first access (PEP 562): importing the package loads nothing large."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     thing = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,6 +1,6 @@
-"""The cameras: one class for each vendor, all with the interface of `SharedOpenHSI`.
+"""Camera classes: one per vendor, all with the interface of `SharedOpenHSI`.
 
-Importing this touches no vendor's package; that happens when a camera is made.
+Importing this module imports no vendor's package; that happens when a camera is created.
 """
 
 from typing import Any, ClassVar
@@ -23,10 +23,10 @@ __all__ = [
 
 
 class SharedSimulatedCamera(DriverCamera):
-    """A camera without hardware: a scene (or a picture of yours, `img_path`), a lamp, a flat field, or counted frames.
+    """A camera without hardware: a scene (or your own picture, `img_path`), a lamp, a flat field, or counted frames.
 
-    Needs no file and no argument. `mode`: None, "HgAr", "flat", "counting"; `rate` in lines/s and `queue` pace it like
-    a sensor whose queue overflows; without `rate` it waits for you and loses nothing.
+    Needs no file and no argument. `mode`: None, "HgAr", "flat", "counting"; with `rate` in lines/s and `queue` it
+    behaves like a sensor whose queue overflows; without `rate` it waits for the reader and loses no frame.
     """
 
     driver_name: ClassVar[str] = "simulated"
@@ -40,20 +40,20 @@ class SharedSimulatedCamera(DriverCamera):
         print_settings: bool = False,
         **keywords: Any,
     ) -> None:
-        """As `SharedDataCube`; the files that come with the package are used where none is given."""
+        """As `SharedDataCube`; missing file names default to the files of the package."""
         if cal_path is None and "pkl_path" not in keywords:
             cal_path = CALIBRATION_PATH
         if not json_path and "resolution" in keywords:
-            keywords = {"row_slice": None} | keywords  # the file's are rows of its own resolution
+            keywords = {"row_slice": None} | keywords  # the file's row_slice belongs to its own resolution
         super().__init__(n_lines, processing_lvl, json_path or SETTINGS_PATH, cal_path, print_settings, **keywords)
 
     def mode_change(self, mode: str | None) -> None:
-        """Show something else from the next frame on."""
+        """Change the mode from the next frame on."""
         self.driver.mode_change(mode)  # type: ignore[attr-defined]
 
 
 class SharedReplayCamera(DriverCamera):
-    """A saved cube, or a folder of them, as a camera: `path`, `rate` ("recorded", None = any, or lines/s), `loop`."""
+    """Saved cubes (a file or a folder) as a camera: `path`, `rate` ("recorded", None = unlimited, lines/s), `loop`."""
 
     driver_name: ClassVar[str] = "replay"
 
@@ -67,8 +67,8 @@ class SharedBaslerCamera(DriverCamera):
 class SharedXimeaCamera(DriverCamera):
     """A XIMEA camera, by XIMEA's package: `serial_num` (None = the first one), `queue` frames in the API.
 
-    `images_per_buffer` frames come in one buffer from cameras on PCIe; `compat="openhsi"` reads openhsi's settings as
-    openhsi does (`win_offset` 0 = the greatest, `binxy[0]` vertical).
+    `images_per_buffer` frames share one buffer on PCIe cameras; `compat="openhsi"` interprets openhsi's settings as
+    openhsi does (`win_offset` 0 = the maximum, `binxy[0]` vertical).
     """
 
     driver_name: ClassVar[str] = "ximea"
@@ -87,7 +87,7 @@ class SharedLucidCamera(DriverCamera):
 
 
 class SharedHikrobotCamera(DriverCamera):
-    """A Hikrobot camera, by MvCameraControl_class: `serial_num` (None = the first one), `queue` frames in it."""
+    """A Hikrobot camera, by MvCameraControl_class: `serial_num` (None = the first one), `queue` frames in the SDK."""
 
     driver_name: ClassVar[str] = "hikrobot"
 
@@ -99,12 +99,12 @@ class SharedGenICamCamera(DriverCamera):
 
 
 class SharedWebCamera(DriverCamera):
-    """A webcam or a video file, by OpenCV: `source` (a number, or a path), `loop` (a file begins again at its end)."""
+    """A webcam or a video file, by OpenCV: `source` (a number, or a path), `loop` (restart a file at its end)."""
 
     driver_name: ClassVar[str] = "web"
 
 
-_OWN: dict[str, type[DriverCamera]] = {
+_BUILT_IN: dict[str, type[DriverCamera]] = {
     camera.driver_name: camera
     for camera in (
         SharedSimulatedCamera,
@@ -121,5 +121,5 @@ _OWN: dict[str, type[DriverCamera]] = {
 
 
 def camera_class(name: str) -> type[DriverCamera]:
-    """Return the camera class of a driver, also of one that another package brings."""
-    return _OWN.get(name) or type(f"Shared{name.title()}Camera", (DriverCamera,), {"driver_name": name})
+    """Return the camera class of a driver, also of a driver of another package."""
+    return _BUILT_IN.get(name) or type(f"Shared{name.title()}Camera", (DriverCamera,), {"driver_name": name})

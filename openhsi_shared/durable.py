@@ -1,8 +1,8 @@
-"""A file that exists under its name only when it is whole and on the disk.
+"""A file that gets its final name only when it is complete and on the disk.
 
-It is written under a temporary name beside its place, held with a lock that says that its writer lives, synced once,
-and renamed to a name that nobody has. Large writes go past the page cache where the file system can do that: the cache
-would make the camera's process wait for memory. What fails is told with its true errno, and leaves nothing behind.
+It is written under a temporary name in the same directory, locked while its writer is alive, synced once, and renamed
+to a name that is free. Large writes bypass the page cache (direct I/O) where the file system supports it: the cache
+would make the camera's process wait for memory. Failures are raised with the system's errno, and leave no file behind.
 """
 
 import contextlib
@@ -17,33 +17,33 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from openhsi_shared.errors import SaveError
-from openhsi_shared.locking import is_open_in, let_readers_in, lock
+from openhsi_shared.locking import is_open_in, lock, share_lock
 
 __all__ = ["PAGE", "PART", "Durability", "PartFile", "make_folder", "save_error"]
 
 logger = logging.getLogger(__name__)
 
 PAGE = 4096
-"""Where direct writes begin and end, in memory and in the file."""
+"""Alignment of direct writes, in memory and in the file."""
 
 PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(-\d+)?\.part")
-"""A temporary name: what the file shall be called, and the process that writes it."""
+"""A temporary name: the final name, and the id of the process that writes it."""
 
-MOST_NAMES = 1000
-"""Temporary names that are tried for a file."""
-LARGEST_WRITE = 64 << 20
+MAX_NAMES = 1000
+"""Maximum number of temporary names tried for a file."""
+MAX_WRITE_BYTES = 64 << 20
 AT_FDCWD = -100
 RENAME_NOREPLACE = 1
 
 Durability = Literal["fsync", "rename"]
-""""fsync": on the disk when published. "rename": whole for every reader, but a power cut may still take it."""
+""""fsync": on the disk when published. "rename": complete for every reader, but a power cut may still lose it."""
 
 
 class PartFile:
-    """A file while it is being written, in `directory`, under a hidden temporary name made from `name`.
+    """A file that is being written, in `directory`, under a hidden temporary name derived from `name`.
 
-    Use it as a context manager: what is not published by the end of the block is removed, and its space given back.
-    Every method raises SaveError with the true errno.
+    Use it as a context manager: a file not published by the end of the block is removed, and its space released. Every
+    method raises SaveError with the system's errno.
     """
 
     path: Path
@@ -54,10 +54,10 @@ class PartFile:
 
     @staticmethod
     def adopt(path: Path) -> "PartFile | None":
-        """Take over the leftover of a writer that is dead; None if it lives, or somebody else has taken it over.
+        """Take over the leftover file of a dead writer; None if it is alive, or another process has taken it over.
 
-        Who lives is known by the lock on the file, not by the process id in its name, which another process may have by
-        now; but an empty one may be about to be locked. A leftover that is not published stays where it is.
+        The lock on the file shows whether its writer is alive, not the process id in its name, which may have been
+        reused; but an empty file may be about to be locked. A leftover that is not published is kept.
         """
         path = Path(path)
         try:
@@ -72,14 +72,14 @@ class PartFile:
         if not is_left:
             os.close(fd)
             return None
-        let_readers_in(fd)  # whoever checks it opens it, too
+        share_lock(fd)  # a process that checks the file opens it, too
         return _AdoptedPart(fd, path)
 
     def __init__(self, directory: Path, name: str) -> None:
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        for attempt in range(MOST_NAMES):
-            again = f"-{attempt}" if attempt else ""  # a dead process may have had our id
-            self.path = Path(directory) / f".{name}.{os.getpid()}{again}.part"
+        for attempt in range(MAX_NAMES):
+            suffix = f"-{attempt}" if attempt else ""  # a dead process may have had the same id
+            self.path = Path(directory) / f".{name}.{os.getpid()}{suffix}.part"
             try:
                 self._fd = os.open(self.path, flags, 0o666)
             except FileExistsError:
@@ -92,16 +92,16 @@ class PartFile:
             except OSError as error:
                 self.close()
                 raise save_error(error, self.path) from error
-            self._remove()  # whoever looks for leftovers was faster: another name is nobody's yet
+            self._remove()  # a search for leftovers took the lock first: try another name
             _close(self._fd)
         else:
-            raise save_error(OSError(errno.EBUSY, f"all of {MOST_NAMES} temporary names are taken"), self.path)
-        with contextlib.suppress(OSError):  # many file systems have no direct writes: then the page cache takes all
+            raise save_error(OSError(errno.EBUSY, f"all of {MAX_NAMES} temporary names are in use"), self.path)
+        with contextlib.suppress(OSError):  # not supported by many file systems: then all goes to the page cache
             self._direct_fd = os.open(self.path, os.O_WRONLY | os.O_DIRECT) if hasattr(os, "O_DIRECT") else None
 
     @property
     def has_name(self) -> bool:
-        """Whether `path` is its name, and not gone, or another file's by now."""
+        """Whether `path` is still the name of this file: not removed, nor of another file."""
         try:
             return os.path.samestat(os.fstat(self._fd), self.path.stat())
         except OSError:
@@ -109,25 +109,25 @@ class PartFile:
 
     @property
     def is_direct(self) -> bool:
-        """Whether writes that lie at whole pages go past the page cache."""
+        """Whether page-aligned writes bypass the page cache."""
         return self._direct_fd is not None
 
     def reserve(self, n_bytes: int) -> None:
-        """Take `n_bytes` of the disk now, so that a full disk shows before the work and not at its end."""
+        """Allocate `n_bytes` on the disk now, so that a full disk is reported before the work, not at its end."""
         if n_bytes > 0:
             with self._errors():
                 _allocate(self._fd, n_bytes)
 
     def write_at(self, offset: int, data: memoryview) -> None:
-        """Write all of `data` (contiguous bytes) at `offset`. Blocks until the system has taken it.
+        """Write all of `data` (contiguous bytes) at `offset`. Blocks until the system has accepted it.
 
-        Whole pages go to the disk directly if `data` lies in memory as it will lie in the file, modulo the page.
+        Whole pages are written directly if `data` has the same alignment in memory as in the file, modulo the page.
         """
         data = data.cast("B")
         is_aligned = self.is_direct and (_address(data) - offset) % PAGE == 0
         with self._errors():
             while data:
-                n = self._write_some(offset, data[:LARGEST_WRITE], is_aligned)
+                n = self._write_some(offset, data[:MAX_WRITE_BYTES], is_aligned)
                 offset += n
                 data = data[n:]
 
@@ -142,16 +142,16 @@ class PartFile:
                 except OSError as error:
                     if error.errno != errno.EINVAL:
                         raise
-                    self._close_direct()  # opened, but not willing: the page cache from now on
+                    self._close_direct()  # opened, but direct writes are refused: use the page cache from now on
         return _written(_pwrite(self._fd, data, offset))
 
     def resize(self, n_bytes: int) -> None:
-        """Make the file `n_bytes` long."""
+        """Set the length of the file to `n_bytes`."""
         with self._errors():
             os.ftruncate(self._fd, n_bytes)
 
     def sync(self) -> None:
-        """Wait until all of it is on the disk. Once only: a second fsync after one that failed may report success."""
+        """Wait until the file is on the disk. Once only: a second fsync after one that failed may report success."""
         if not self._is_synced:
             self._is_synced = True
             with self._errors():
@@ -167,13 +167,13 @@ class PartFile:
     ) -> Path:
         """Sync, then give the file the first free name of `stem`, `stem-1`, `stem-2`, ... and return its path.
 
-        Nothing is ever overwritten. If `is_same` says of a taken name that it is this very cube, published before its
-        writer died, ours is dropped and that path returned. SaveError after the rename (the directory could not be
-        synced) leaves the file where it is: whole, and found again by `is_same`.
+        Never overwrites a file. If `is_same` returns True for an existing file (this same cube, published before its
+        writer died), this file is discarded and that path returned. SaveError after the rename (the directory could not
+        be synced) leaves the file in place: complete, and found again by `is_same`.
         """
         if durability == "fsync":
             self.sync()
-        let_readers_in(self._fd)
+        share_lock(self._fd)
         directory = self.path.parent
         count = -1
         while True:
@@ -184,7 +184,7 @@ class PartFile:
             except FileExistsError:
                 if is_same is None or not is_same(target):
                     continue
-                self._is_adopted = False  # not needed any more, whoever began it
+                self._is_adopted = False  # no longer needed: `close` removes it
                 self.close()
             except OSError as error:
                 raise save_error(error, target) from error
@@ -198,23 +198,23 @@ class PartFile:
             return target
 
     def close(self) -> None:
-        """Close the file, and remove it unless it is published; calling it twice is once."""
+        """Close the file, and remove it unless it is published. Idempotent."""
         if self._is_closed:
             return
         self._is_closed = True
-        open_ones = [fd for fd in (self._direct_fd, self._fd) if fd is not None]
+        descriptors = [fd for fd in (self._direct_fd, self._fd) if fd is not None]
         self._direct_fd = None
         try:
             if not self._is_published and not self._is_adopted:
                 self._remove()
         finally:
-            errors = [error for fd in open_ones if (error := _close(fd))]  # each of them, or the lock would be held
-        if errors and self._is_published:  # else there is an error already, which is the true one
+            errors = [error for fd in descriptors if (error := _close(fd))]  # all of them, else the lock would be held
+        if errors and self._is_published:  # else an error was raised already, which is the cause
             raise errors[0]
 
     def _remove(self) -> None:
         try:
-            os.ftruncate(self._fd, 0)  # first, else whoever has the file open would keep its space
+            os.ftruncate(self._fd, 0)  # first, else a process that has the file open would keep its space allocated
         except OSError as error:
             logger.warning("%s could not be emptied: %s", self.path, error)
         _unlink_or_warn(self.path)
@@ -239,7 +239,7 @@ class PartFile:
 
 
 class _AdoptedPart(PartFile):
-    """The leftover of a writer that is dead."""
+    """The leftover file of a dead writer."""
 
     _is_adopted = True
 
@@ -248,13 +248,13 @@ class _AdoptedPart(PartFile):
 
 
 def _is_new(fd: int, path: Path) -> bool:
-    """Whether the writer of a part file has just made it, and comes too late to lock it."""
+    """Whether the writer of a part file has just created it, and has yet to lock it."""
     match = PART.fullmatch(path.name)
     return match is not None and os.fstat(fd).st_size == 0 and is_open_in(int(match["process"]), path)
 
 
 def make_folder(parent: Path, name: str, *, durability: Durability = "fsync") -> Path:
-    """Make the folder `name` in `parent`, which must exist, or find it there; with "fsync" a new one is on the disk."""
+    """Make the folder `name` in `parent`, which must exist, unless it exists; with "fsync" a new one is on the disk."""
     folder = Path(parent) / name
     try:
         try:
@@ -263,7 +263,7 @@ def make_folder(parent: Path, name: str, *, durability: Durability = "fsync") ->
             if not folder.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
             with os.scandir(folder) as entries:
-                is_new = next(entries, None) is None  # who made it may have died, or failed, before it was synced
+                is_new = next(entries, None) is None  # its creator may have died, or failed, before it was synced
         else:
             is_new = True
         if is_new and durability == "fsync":
@@ -274,17 +274,17 @@ def make_folder(parent: Path, name: str, *, durability: Durability = "fsync") ->
 
 
 def save_error(error: OSError, path: Path) -> SaveError:
-    """Say the same as `error`, as a SaveError with a path and an errno."""
+    """Convert `error` into a SaveError with a path and an errno."""
     if isinstance(error, SaveError):
         return error
     number = error.errno or errno.EIO
-    said = SaveError(number, error.strerror or str(error) or os.strerror(number), str(path))
-    said.__cause__ = error
-    return said
+    converted = SaveError(number, error.strerror or str(error) or os.strerror(number), str(path))
+    converted.__cause__ = error
+    return converted
 
 
 def _close(fd: int) -> OSError | None:
-    """Close, and return what the system says to that; the descriptor is free in any case."""
+    """Close, and return the error if it failed; the descriptor is released in any case."""
     try:
         os.close(fd)
     except OSError as error:
@@ -296,18 +296,18 @@ def _close(fd: int) -> OSError | None:
 def _pwrite(fd: int, data: memoryview, offset: int) -> int:
     if hasattr(os, "pwrite"):
         return os.pwrite(fd, data, offset)
-    os.lseek(fd, offset, os.SEEK_SET)  # Windows; nobody else has the file
+    os.lseek(fd, offset, os.SEEK_SET)  # Windows; no other process has the file open
     return os.write(fd, data)
 
 
 def _written(n: int) -> int:
     if n <= 0:
-        raise OSError(errno.EIO, "the system took no byte of what was written")
+        raise OSError(errno.EIO, "the system accepted none of the bytes written")
     return n
 
 
 def _address(data: memoryview) -> int:
-    """Where `data` lies in memory; an odd number, which is never aligned, where that cannot be known (read-only)."""
+    """Address of `data` in memory; 1, which is never aligned, where it cannot be determined (read-only)."""
     if data.readonly or not data:
         return 1
     return ctypes.addressof(ctypes.c_char.from_buffer(data))
@@ -318,7 +318,7 @@ def _libc(name: str) -> Any:
 
 
 def _allocate(fd: int, n_bytes: int) -> None:
-    """Allocate blocks. Not by `posix_fallocate`, which writes them one by one where the file system cannot do it."""
+    """Allocate blocks. Not by `posix_fallocate`, which writes them one by one on file systems without support."""
     function = _libc("fallocate64") or _libc("fallocate")
     if function is None:
         return
@@ -332,7 +332,7 @@ def _allocate(fd: int, n_bytes: int) -> None:
 
 
 def _rename_to_new(source: Path, target: Path) -> None:
-    """Rename, or raise FileExistsError; one of several who try at once wins."""
+    """Rename, or raise FileExistsError; of several concurrent calls one succeeds."""
     function = _libc("renameat2")
     if function is not None:
         if function(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), RENAME_NOREPLACE) == 0:
@@ -344,9 +344,9 @@ def _rename_to_new(source: Path, target: Path) -> None:
 
 
 def _link_to_new(source: Path, target: Path) -> None:
-    """Rename where the system knows no renameat2: by a hard link, or else by reserving the name first."""
+    """Rename without renameat2: by a hard link, or else by reserving the name first."""
     if sys.platform == "win32":
-        source.rename(target)  # refuses a taken name by itself
+        source.rename(target)  # refuses an existing name by itself
         return
     try:
         os.link(source, target)
@@ -355,15 +355,15 @@ def _link_to_new(source: Path, target: Path) -> None:
             raise
         _rename_reserved(source, target)
     else:
-        _unlink_or_warn(source)  # published it is: to fail now would empty what has the name
+        _unlink_or_warn(source)  # already published: raising here would truncate the published file
 
 
 def _rename_reserved(source: Path, target: Path) -> None:
-    """Rename where neither can be had: among us, who has the reservation has the name.
+    """Rename without renameat2 and hard links: cooperating writers serialise on a reservation file.
 
-    Not by taking the name itself first: who died then would leave an empty file under it.
+    Not by creating the name itself first: a writer that died then would leave an empty file under it.
     """
-    reservation = target.with_name(f".{target.name}.0.part")  # told by `recover`, should it be left behind
+    reservation = target.with_name(f".{target.name}.0.part")  # reported by `recover` if it is left behind
     os.close(os.open(reservation, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         if os.path.lexists(target):
@@ -382,7 +382,7 @@ def _unlink_or_warn(path: Path) -> None:
 
 def _sync_directory(directory: Path) -> None:
     if sys.platform == "win32":
-        return  # has no such thing: the file system's journal keeps names
+        return  # not available: the journal of the file system keeps names
     fd = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(fd)

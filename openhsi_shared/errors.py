@@ -1,7 +1,7 @@
-"""Everything that can go wrong, as one tree: catch `OpenHSIError` and you catch them all.
+"""The exceptions of this library, in one tree: `OpenHSIError` catches them all.
 
-Each is also the builtin that a stranger would catch. A message holds the thing, its value, what was expected and the
-way out.
+Each also derives from the matching builtin exception. A message contains the name, its value, what was expected and a
+remedy.
 """
 
 __all__ = [
@@ -40,35 +40,35 @@ __all__ = [
 
 
 class OpenHSIError(Exception):
-    """Whatever this library raises by itself."""
+    """Base class of every exception that this library raises."""
 
 
 class ArgumentError(OpenHSIError, ValueError):
-    """An argument of a function lies outside what it can do."""
+    """An argument of a function is outside its valid range."""
 
 
 class UnknownKeyword(OpenHSIError, TypeError):
-    """A keyword argument that nobody knows: most often a mistyped one."""
+    """An unknown keyword argument, most often a mistyped one."""
 
 
 class PackageMissing(OpenHSIError, ImportError):
-    """A package that is only needed for this is not installed: the message says which extra brings it."""
+    """An optional package is not installed: the message names the extra that installs it."""
 
 
 class SettingsError(OpenHSIError, ValueError):
-    """A settings file, or one of its values, cannot be used."""
+    """A settings file, or one of its values, is invalid."""
 
 
 class SettingsNotFound(SettingsError, FileNotFoundError):
-    """There is no such settings file."""
+    """The settings file does not exist."""
 
 
 class CalibrationError(OpenHSIError, ValueError):
-    """A calibration file cannot be read, or lacks what is needed."""
+    """A calibration file cannot be read, or lacks values that are needed."""
 
 
 class LevelError(OpenHSIError, ValueError):
-    """A processing level that does not exist, or that the calibration cannot serve."""
+    """A processing level that does not exist, or that the calibration does not support."""
 
 
 class FrameError(OpenHSIError, ValueError):
@@ -80,35 +80,35 @@ class CameraError(OpenHSIError, RuntimeError):
 
 
 class DriverMissing(CameraError, ImportError):
-    """The package of the camera's vendor is not installed, or there is no driver of that name."""
+    """The package of the camera's vendor is not installed, or no driver has that name."""
 
 
 class CameraNotFound(CameraError):
-    """The driver works, but the camera is not there."""
+    """The driver works, but the camera is not connected."""
 
 
 class CameraLost(CameraError):
-    """The camera was there, and has gone."""
+    """The connection to the camera was lost."""
 
 
 class FrameTimeout(CameraError, TimeoutError):
-    """No frame came in the time it should have taken."""
+    """No frame arrived within the timeout."""
 
 
 class SourceEnded(CameraError, EOFError):
-    """A source that has an end, such as a replayed cube, has reached it."""
+    """A finite source, such as a replayed cube, has reached its end."""
 
 
 class NoFreeSlot(OpenHSIError, RuntimeError):
-    """Every slot is being saved or held, and the next line has no home."""
+    """Every slot is being saved or held: there is no room for the next line."""
 
 
 class IllegalMove(OpenHSIError, RuntimeError):
-    """A slot was to be used in a way that its state does not allow: a fault of this library, or of a reader's."""
+    """The state of a slot does not allow this move: a bug of this library or of a reader."""
 
 
 class NothingToSave(OpenHSIError, ValueError):
-    """`save` was called, but nothing was collected since the last one."""
+    """`save` was called, but no line was collected since the last save."""
 
 
 class ClosedError(OpenHSIError, ValueError):
@@ -116,37 +116,37 @@ class ClosedError(OpenHSIError, ValueError):
 
 
 class MemoryShortage(OpenHSIError, MemoryError):
-    """The slots would not fit into memory."""
+    """The slots do not fit into memory."""
 
 
 class WriterFailed(OpenHSIError, RuntimeError):
-    """The process that saves cubes could not be started, or its answers are not heard any more."""
+    """The writer process could not be started, or its answers are no longer received."""
 
 
 class RecordingError(OpenHSIError, RuntimeError):
-    """A recording ended before its time."""
+    """A recording ended prematurely."""
 
 
 class RingExists(OpenHSIError, FileExistsError):
-    """A ring of that name belongs to a process that lives."""
+    """A ring of that name belongs to a live process."""
 
 
 class RingNotFound(OpenHSIError, FileNotFoundError):
-    """There is no ring of that name, or no longer."""
+    """No ring has that name, or it no longer exists."""
 
 
 class OverrunError(OpenHSIError, LookupError):
-    """What was asked for has been overwritten by what came later."""
+    """The requested data have been overwritten by newer data."""
 
 
 class ViewerError(OpenHSIError, RuntimeError):
-    """A viewer could not be opened, or died."""
+    """A viewer could not be opened, or its process died."""
 
 
 class SaveError(OpenHSIError, OSError):
-    """A cube could not be saved: `errno`, `strerror` and `filename` are the true ones. The cube is still in memory.
+    """A cube could not be saved; `errno`, `strerror` and `filename` are those of the system. It is still in memory.
 
-    `errno` is None where no call of the system failed, but a writer died.
+    `errno` is None if a writer died, rather than a system call failed.
     """
 
     def __str__(self) -> str:
@@ -154,16 +154,16 @@ class SaveError(OpenHSIError, OSError):
 
 
 class PreviewError(OpenHSIError, OSError):
-    """The picture of a cube could not be written: `errno`, `strerror` and `filename` are the true ones."""
+    """The preview of a cube could not be written: `errno`, `strerror` and `filename` are those of the system."""
 
 
 class FileError(OpenHSIError, OSError):
-    """A file is not what it should be: foreign, broken, or not a cube."""
+    """A file is invalid: of another program, damaged, or not a cube."""
 
 
 class IncompleteFileError(FileError):
-    """A cube's file that its writer has not finished."""
+    """The file of a cube that its writer has not completed."""
 
 
 class ChecksumError(FileError):
-    """What is in the file is not what was written into it."""
+    """The contents of a file differ from what was written into it."""

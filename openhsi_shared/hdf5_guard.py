@@ -1,4 +1,4 @@
-"""Damage in HDF5's global heaps for which its library would search for ever."""
+"""Detection of damage in HDF5's global heaps that sends its library into an endless loop."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -7,15 +7,15 @@ __all__ = ["refuse_endless_heaps"]
 
 SIGNATURE = b"GCOL\x01\0\0\0"
 HEADER_BYTES = 16
-"""Of a collection, and of each thing in it."""
+"""Size of the header of a collection, and of each object in it."""
 BLOCK_BYTES = 16 << 20
 
 
 def refuse_endless_heaps(file: BinaryIO) -> None:
-    """ValueError if a collection in this file, which is read from end to end, does not lead on from a thing in it.
+    """ValueError if an object of a global heap collection has length 0. Reads the whole file.
 
-    A collection, where texts and lists of axes lie, has no checksum. HDF5 walks through it by the lengths that stand in
-    it; where one is damaged to nothing, it never arrives, and cannot be interrupted. So look before it does.
+    Collections store texts and lists of axes, without a checksum. HDF5 iterates over the objects by their stored
+    lengths; with a damaged length of 0 it never ends, and cannot be interrupted. So check before HDF5 opens the file.
     """
     for begin in list(_collections(file)):
         file.seek(begin + 8)
@@ -25,7 +25,7 @@ def refuse_endless_heaps(file: BinaryIO) -> None:
             file.seek(place)
             header = file.read(HEADER_BYTES)
             if len(header) < HEADER_BYTES:
-                break  # the end of the file, as HDF5 will notice, too
+                break  # the end of the file, which HDF5 detects itself
             is_free_space, length = header[:2] == b"\0\0", int.from_bytes(header[8:], "little")
             step = length if is_free_space else (HEADER_BYTES + -(-length // 8) * 8) % (1 << 64)
             if step == 0:
@@ -34,7 +34,7 @@ def refuse_endless_heaps(file: BinaryIO) -> None:
 
 
 def _collections(file: BinaryIO) -> Iterator[int]:
-    """Where they begin."""
+    """Offsets of the collections."""
     file.seek(0)
     before, base = b"", 0
     while block := file.read(BLOCK_BYTES):

@@ -1,4 +1,4 @@
-"""The lock by which others see that the writer of a file lives; it ends with the process."""
+"""File lock that shows that the writer of a file is alive; released when its process ends."""
 
 import contextlib
 import errno
@@ -10,13 +10,13 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["is_open_in", "let_readers_in", "lock"]
+__all__ = ["is_open_in", "lock", "share_lock"]
 
 logger = logging.getLogger(__name__)
 
 
 def lock(fd: int, path: Path) -> bool:
-    """Hold the lock of the file, alone; False if somebody else holds it. Never blocks. OSError if it cannot be had."""
+    """Take the exclusive lock of the file; False if another process holds it. Never blocks. OSError on failure."""
     if sys.platform != "win32":
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -25,21 +25,21 @@ def lock(fd: int, path: Path) -> bool:
                 return False
             if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
                 raise
-            logger.warning("%s: the file system knows no locks (%s)", path, error)
+            logger.warning("%s: the file system does not support locks (%s)", path, error)
     return True
 
 
-def let_readers_in(fd: int) -> None:
-    """Share the lock: whoever finds the new name at once and reads takes a shared one, and must not be refused."""
+def share_lock(fd: int) -> None:
+    """Make the lock shared: a reader of the new name takes a shared lock, which must succeed at once."""
     if sys.platform != "win32":
         with contextlib.suppress(OSError):
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def is_open_in(process_id: int, path: Path) -> bool:
-    """Whether such a process lives and has the file open, which the caller has, too.
+    """Whether the process is alive and has the file open, besides the caller itself.
 
-    False where the system does not tell, as of other users' processes.
+    False where the system does not report it, as for processes of other users.
     """
     import psutil
 

@@ -1,6 +1,6 @@
-"""The table of processing levels: what is done to a frame at each, what that needs, and what a pixel is then.
+"""Table of processing levels: transforms, needed calibration values, and the quantity of a pixel.
 
-Every module that treats levels differently asks this table; no other one compares the number of a level.
+Every module that treats levels differently uses this table; no other one compares level numbers.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Literal
 __all__ = ["AXIS_LABELS", "LABELS", "LEVELS", "ProcessingLevel", "Quantity"]
 
 Quantity = Literal["counts", "radiance", "reflectance"]
-"""What a pixel is."""
+"""Physical quantity of a pixel."""
 
 LABELS: Mapping[Quantity, Mapping[str, str]] = MappingProxyType(
     {
@@ -24,33 +24,33 @@ LABELS: Mapping[Quantity, Mapping[str, str]] = MappingProxyType(
         "reflectance": {"units": "1", "long_name": "reflectance"},
     }
 )
-"""Attributes of a datacube whose pixels are that, by the conventions of CF."""
+"""Attributes of a datacube of that quantity, by the CF conventions."""
 AXIS_LABELS: Mapping[Quantity, str] = MappingProxyType(
     {"counts": "digital number", "radiance": "uW/cm²/sr/nm", "reflectance": "reflectance"}
 )
-"""What stands at the axis of a plot."""
+"""Axis labels of plots."""
 
 
 @dataclass(frozen=True)
 class ProcessingLevel:
-    """One row of the table; what is a property follows from `steps`."""
+    """One row of the table; its properties are derived from `steps`."""
 
     number: int
     steps: tuple[str, ...]
-    """The transforms in their order, by openhsi's names."""
+    """The transforms in order, by openhsi's names."""
     needs: tuple[str, ...]
-    """Names of the values that the calibration must hold."""
+    """Names of the values that the calibration must contain."""
     description: str
-    """What was done to the frames, in words for the file."""
+    """Description of the processing, for the file."""
 
     @property
     def is_smile_corrected(self) -> bool:
-        """Whether the rows are shifted; levels below that copy pixels."""
+        """Whether the rows are shifted; lower levels copy pixels."""
         return "fast_smile" in self.steps
 
     @property
     def binning(self) -> str | None:
-        """How columns become bands: "fast_bin" (equally many), "slow_bin" (of equal width), None: not at all.
+        """How columns become bands: "fast_bin" (equally many), "slow_bin" (of equal width), None: no binning.
 
         Without bands a line has the numbers and the type of the frame, with bands it is float32.
         """
@@ -63,12 +63,12 @@ class ProcessingLevel:
 
     @property
     def calibrates_bands(self) -> bool:
-        """Whether radiance is made of summed columns, not of single ones."""
+        """Whether radiance is computed from summed columns, not from single ones."""
         return self.makes_radiance and self.binning in self.steps[: self.steps.index("dn2rad")]
 
     @property
     def quantity(self) -> Quantity:
-        """What a pixel is."""
+        """Physical quantity of a pixel."""
         if "rad2ref_6SV" in self.steps:
             return "reflectance"
         return "radiance" if self.makes_radiance else "counts"
@@ -130,4 +130,4 @@ LEVELS: Mapping[int, ProcessingLevel] = MappingProxyType(
         )
     }
 )
-"""All levels, in their order."""
+"""All levels, in order."""

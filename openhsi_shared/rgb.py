@@ -1,10 +1,10 @@
-"""Pictures of lines: which bands make red, green and blue, their means, and how these become 8 bits.
+"""RGB pictures of lines: the bands of red, green and blue, their means, and the conversion to 8 bits.
 
 ::
 
     lines (n, X, L) ──mean_of_bands──▶ (n, X, 3 or 1) float32 ──picture──▶ (X, n, 3) or (X, n) uint8
 
-Everything goes by blocks of a few megabytes, so that a picture never costs a second copy of the cube.
+Lines are processed in blocks of a few megabytes, so that a picture never needs a second copy of the cube.
 """
 
 import math
@@ -30,9 +30,9 @@ __all__ = [
 ]
 
 Band = slice | NDArray[np.intp]
-"""Where the bands of one colour lie on the wavelength axis: a slice where they are neighbours, else their indices."""
+"""The bands of one colour on the wavelength axis: a slice if they are adjacent, else their indices."""
 Range = float | tuple[float, float]
-"""What a colour is made of, in nm: the first and last wavelength, or one wavelength."""
+"""Wavelengths of a colour in nm: first and last, or a single one."""
 
 PREVIEW_RANGES_NM: tuple[Range, Range, Range] = ((640.0, 670.0), (530.0, 590.0), (450.0, 510.0))
 """Red, green and blue of a preview."""
@@ -40,19 +40,19 @@ SHOW_NM: tuple[Range, Range, Range] = (640.0, 550.0, 470.0)
 """Red, green and blue of `show`."""
 
 HALF_WIDTH_NM = 15.0
-"""A single wavelength means the bands that are no further away than this."""
-LARGEST_SIDE = 4096
-"""A picture has no more pixels than this on a side."""
+"""A single wavelength selects the bands within this distance."""
+MAX_SIDE = 4096
+"""Maximum number of pixels of a side of a picture."""
 NOISE = 1e-6
-"""Values that differ by less than this share of them differ by the rounding of float32 only."""
+"""Relative differences below this are due to float32 rounding."""
 READ_BYTES = 64 << 20
-"""What is read at once of lines that lie in a file."""
+"""Bytes per read of lines in a file."""
 BLOCK_PIXELS = 1 << 20
-"""What is averaged at once: 4 MB as float32 stay in the caches, and the interpreter is needed seldom."""
+"""Pixels averaged at once: 4 MB as float32 fit into the caches, with little interpreter overhead."""
 
 
 class Lines(Protocol):
-    """What pictures are made of: an array (along-track, cross-track, wavelength), or what slices like one."""
+    """Source of pictures: an array (along-track, cross-track, wavelength), or an object that slices like one."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,19 +65,19 @@ class Lines(Protocol):
         ...
 
     def __getitem__(self, lines: Any, /) -> Any:
-        """Lines of a slice along the first axis, as an array."""
+        """The lines of a slice along the first axis, as an array."""
         ...
 
 
 def preview_bands(
     wavelengths_nm: ArrayLike | None, n_bands: int, ranges: Sequence[Range] = PREVIEW_RANGES_NM
 ) -> list[Band]:
-    """Find the bands of red, green and blue; one entry with all bands (grey) where there is no saying.
+    """Find the bands of red, green and blue; a single entry with all bands (grey) where they cannot be determined.
 
-    That is so without wavelengths, with mere indices in their place (0, 1, 2 ..., as openhsi writes without a
-    calibration), and where a range holds no band. A single wavelength is the bands within 15 nm, at least the nearest
-    one; it holds none where it lies more than 15 nm outside of the spectrum. Raises ArgumentError for wavelengths that
-    are not `n_bands`.
+    Grey is returned without wavelengths, with indices in their place (0, 1, 2 ..., as openhsi writes without a
+    calibration), and if a range contains no band. A single wavelength selects the bands within 15 nm, at least the
+    nearest one, but none if it is more than 15 nm outside of the spectrum. Raises ArgumentError if there are not
+    `n_bands` wavelengths.
 
     >>> preview_bands([450, 500, 550, 600, 650], 5)
     [slice(4, 5, None), slice(2, 3, None), slice(0, 2, None)]
@@ -105,7 +105,7 @@ def _bands_of(wavelengths: NDArray[np.float64], wanted: Range) -> NDArray[np.int
         except (TypeError, ValueError):
             low, high = math.nan, math.nan
     if not low <= high:
-        raise ArgumentError(f"a colour is one wavelength or (first, last) in nm, got {wanted!r}")
+        raise ArgumentError(f"a colour must be one wavelength or (first, last) in nm, got {wanted!r}")
     inside = np.flatnonzero((wavelengths >= low) & (wavelengths <= high))
     near = low <= np.nanmax(wavelengths) and high >= np.nanmin(wavelengths)
     if inside.size == 0 and near and np.isscalar(wanted):
@@ -120,19 +120,19 @@ def _as_slice(band: NDArray[np.intp]) -> Band:
 
 
 def decimation(n_pixels: int) -> int:
-    """Every how many pixels of a side are shown: 1 up to 4096, a whole number above.
+    """Decimation step of a side of `n_pixels`: 1 up to 4096, a larger integer above.
 
     >>> [decimation(n) for n in (1, 4096, 4097, 100_000)]
     [1, 1, 2, 25]
     """
-    return max(1, -(-n_pixels // LARGEST_SIDE))
+    return max(1, -(-n_pixels // MAX_SIDE))
 
 
 def mean_of_bands(lines: Lines, bands: Sequence[Band], step: int = 1) -> NDArray[np.float32]:
     """Average the bands of every colour in every `step`th line: (n_lines, cross_track, len(bands)).
 
-    NaN and infinity are left out; a pixel that has nothing else is NaN. Works by blocks, most of its time without the
-    interpreter's lock, in this thread alone. Raises ArgumentError if `lines` has not three axes.
+    NaN and infinity are ignored; a pixel without finite values is NaN. Works in blocks, mostly without the GIL, in the
+    calling thread only. Raises ArgumentError unless `lines` has three axes.
     """
     if len(lines.shape) != 3:
         raise ArgumentError(f"lines have shape {tuple(lines.shape)}, expected (along_track, cross_track, wavelength)")
@@ -159,19 +159,19 @@ def _mean_of_block(
         if block.dtype == np.float32:
             floats = block
         else:
-            np.copyto(buffer, block)  # in one go: cast by slices of bands it would take twice as long
+            np.copyto(buffer, block)  # at once: casting slices of bands would take twice as long
             floats = buffer
         for colour, band in enumerate(bands):
             part = floats[..., band]
-            # einsum, because it is as fast as BLAS here and starts no threads that would fight with the writing
+            # einsum: as fast as BLAS here, without threads that would compete with the writer
             np.einsum("nxl->nx", part, out=means[..., colour])
             means[..., colour] /= part.shape[-1]
             if block.dtype.kind == "f":
-                _leave_out_what_is_no_number(part, means[..., colour])
+                _recompute_non_finite(part, means[..., colour])
 
 
-def _leave_out_what_is_no_number(part: NDArray[np.float32], mean: NDArray[np.float32]) -> None:
-    """Compute again, of the pixels that came out as no number, the mean of the bands that are numbers."""
+def _recompute_non_finite(part: NDArray[np.float32], mean: NDArray[np.float32]) -> None:
+    """Recompute pixels with a non-finite mean from their finite bands."""
     bad = ~np.isfinite(mean)
     if bad.any():
         values = part[bad].astype(np.float64)
@@ -182,20 +182,20 @@ def _leave_out_what_is_no_number(part: NDArray[np.float32], mean: NDArray[np.flo
 
 
 def stretch(image: NDArray[Any], robust: bool | float = False, hist_eq: bool = False) -> NDArray[np.uint8]:
-    """Map `image` (any shape) onto 0..255, all channels alike, so that hues stay.
+    """Map `image` (any shape) to 0..255, all channels alike, which preserves hues.
 
-    By default from the least value to the largest. `robust`: from the 2nd to the 98th percentile, or from the one that
-    is given to its counterpart. `hist_eq`: every grey value about equally often. Both together: ArgumentError.
-    What is no number becomes 0. One value everywhere becomes 255, or 0 if it is not above 0.
+    By default from minimum to maximum. `robust`: from the 2nd to the 98th percentile, or from the given one to its
+    counterpart. `hist_eq`: histogram equalisation. Both together: ArgumentError. Non-finite values become 0. A constant
+    image becomes 255, or 0 if its value is not above 0.
     """
     if hist_eq and robust is not False:
-        raise ArgumentError(f"robust={robust!r} and hist_eq=True exclude each other: leave one out")
+        raise ArgumentError(f"robust={robust!r} and hist_eq=True are mutually exclusive: omit one")
     tail = 2.0 if robust is True else float(robust)
     if robust is not False and not 0 <= tail < 50:
         raise ArgumentError(f"robust={robust!r} must be True or a percentile of at least 0 and below 50")
     image = np.asarray(image)
     is_number = np.isfinite(image)
-    values = image[is_number].astype(np.float64)  # the range of float32 does not fit into float32
+    values = image[is_number].astype(np.float64)  # the difference of two float32 may exceed float32
     result = np.zeros(image.shape, np.uint8)
     if values.size == 0:
         return result
@@ -208,14 +208,14 @@ def stretch(image: NDArray[Any], robust: bool | float = False, hist_eq: bool = F
         return result
     if tail > 0:
         tails = [float(value) for value in np.percentile(values, [tail, 100 - tail])]
-        if tails[1] - tails[0] > NOISE * max(abs(low), abs(high)):  # else a few bright pixels before nothing: show them
+        if tails[1] - tails[0] > NOISE * max(abs(low), abs(high)):  # else few bright pixels: show them
             low, high = tails
     result[is_number] = np.rint(255 * np.clip((values - low) / (high - low), 0, 1))
     return result
 
 
 def _equalised(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Put each value at the share of values below it, in 65536 steps between `low` and `high`."""
+    """Map each value to the fraction of values below it, in 65536 steps between `low` and `high`."""
     counts, _ = np.histogram(values, bins=1 << 16, range=(low, high))
     below = np.cumsum(counts) - counts
     step = np.clip((values - low) * ((1 << 16) / (high - low)), 0, (1 << 16) - 1).astype(np.intp)
@@ -224,10 +224,10 @@ def _equalised(values: NDArray[np.float64], low: float, high: float) -> NDArray[
 
 
 def picture(lines_mean: NDArray[Any], *, robust: bool | float = False, hist_eq: bool = False) -> NDArray[np.uint8]:
-    """Turn means of bands (n_lines, cross_track, 3 or 1) into a picture.
+    """Convert means of bands (n_lines, cross_track, 3 or 1) into a picture.
 
-    It is (cross_track, n_lines, 3), or (cross_track, n_lines) of one channel: one pixel per cross-track pixel (down)
-    and line (to the right). A side above 4096 is decimated: every second, third ... pixel is shown. `robust` and
+    Its shape is (cross_track, n_lines, 3), or (cross_track, n_lines) for one channel: one pixel per cross-track pixel
+    (down) and line (to the right). A side above 4096 is decimated: every second, third ... pixel is shown. `robust` and
     `hist_eq` are those of `stretch`.
     """
     n_lines, n_cross, n_channels = lines_mean.shape

@@ -1,4 +1,4 @@
-"""How cubes are buffered and saved: options that every camera takes, checked here and nowhere else."""
+"""Options of every camera for buffering and saving cubes, validated here and nowhere else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,31 +14,32 @@ __all__ = ["COMPRESSION_LEVELS", "Compression", "SaveOptions", "WhenFull"]
 
 Compression = Literal["deflate", "zstd"]
 WhenFull = Literal["block", "drop", "stop"]
-"""No slot is free: wait for one; go on and count what is lost; end in good order."""
+"""What to do when no slot is free: wait; continue and count the lost lines; stop."""
 
 COMPRESSION_LEVELS: Mapping[Compression, range] = MappingProxyType({"deflate": range(4), "zstd": range(-7, 23)})
-"""Levels of compression there are; 1 is the default of both. Those of deflate are ISA-L's."""
+"""Valid compression levels; the default of both is 1. Those of deflate are ISA-L's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SaveOptions:
-    """How cubes are buffered and saved: the keywords that every camera takes. ArgumentError for what there is not."""
+    """Options for buffering and saving cubes: keywords of every camera. ArgumentError for invalid values."""
 
     n_buffers: int = 2
-    """How many slots; one is filled while the others are saved. Checked by the layout of the slots."""
+    """Number of slots; one is filled while the others are saved. Validated by the layout of the slots."""
     when_full: WhenFull = "block"
-    """No slot is free: "block" waits, "drop" counts the lines lost, "stop" raises NoFreeSlot."""
+    """If no slot is free, "block" waits, "drop" counts the lost lines, "stop" raises NoFreeSlot."""
     compression: Compression | None = None
     """None, "deflate" (every netCDF-4 reader opens it) or "zstd" (the reader needs the filter, as netCDF4's wheels)."""
     compression_level: int | None = None
     durability: Durability = "fsync"
-    """"fsync": a file that has its name is on the disk; "rename": the system writes it when it likes."""
+    """"fsync": a file that has its final name is on the disk; "rename": the system writes it later."""
     writers: int = 1
-    """2 keeps a second writer standing by, so that a crash of the first cannot coincide with one of ours."""
+    """2 keeps a standby writer, so that cubes are saved even if the first writer and the main process crash
+    together."""
     fallback_dirs: Sequence[str | Path] = ()
-    """Where cubes go whose directory fails; absolute paths, once this is made."""
+    """Directories for cubes whose own directory fails; converted to absolute paths."""
     writer_patience_s: float | None = None
-    """A writer that makes no progress for so long is replaced; None: 30 s, and what a disk of 4 MB/s would take."""
+    """Timeout: a writer that makes no progress for so long is replaced; None: 30 s plus the time at 4 MB/s."""
 
     def __post_init__(self) -> None:
         self._check_choice("compression", (None, *get_args(Compression)))

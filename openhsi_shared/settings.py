@@ -1,7 +1,7 @@
-"""What a camera is told before it starts: settings, checked when made.
+"""Settings of a camera, validated when created.
 
-The keys are those of openhsi's settings files. A key that is not known is kept, because vendors and users add their
-own, and warned about once for each file, because most of them are typing errors.
+The keys are those of openhsi's settings files. An unknown key is kept, because vendors and users add their own, and
+logged as a warning once per file, because most of them are typing errors.
 """
 
 import difflib
@@ -31,35 +31,35 @@ __all__ = ["CHANGEABLE", "CameraSettings", "SettingsMapping", "nearest_name", "r
 
 logger = logging.getLogger(__name__)
 
-MOST_LEVELS = 100
-"""How deep a file may be nested. Far more, and what was read could not be sent on, or written: Python's limit of a
-thousand calls counts the callers, too, and these differ."""
+MAX_LEVELS = 100
+"""Maximum nesting depth of a file. Values nested far deeper could be read, but not pickled or written: Python's
+recursion limit of 1000 includes the callers, whose number differs."""
 _SHORT = reprlib.Repr()
-"""Shows a value in a message: what was mistyped fits, a file that was pasted into it does not."""
+"""Shows a value in a message; a long one, such as a pasted file, is truncated."""
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
 class CameraSettings(BaseModel):
-    """What the camera is told before it starts; every key of openhsi's settings files."""
+    """Settings of a camera before it starts; every key of openhsi's settings files."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=False, allow_inf_nan=False, protected_namespaces=())
 
     camera_id: str | int = "0"
-    """Name of the camera, as its owner calls it."""
+    """Name of the camera, chosen by its owner."""
     resolution: tuple[PositiveInt, PositiveInt] | None = None
     """Size of a frame: (rows, columns) = (cross-track, wavelength). None: as the camera delivers it."""
     row_slice: tuple[NonNegativeInt, int] | None = None
-    """Rows that see the slit: first, and end (not included). An end of -1 is the last row, included. None: all rows."""
+    """Illuminated rows: first (included) and end (excluded). An end of -1 includes the last row. None: all rows."""
     fwhm_nm: PositiveFloat = 4.0
     """Full width of a spectral band at half maximum, in nm."""
     exposure_ms: PositiveFloat = 10.0
-    """Time the shutter is open for one line, in ms. After opening: what the camera really took."""
+    """Exposure time of one line, in ms. After opening: the value that the camera applied."""
     luminance: float | None = None
-    """Luminance of the calibration to use, in cd/m^2. None: the largest there is."""
+    """Luminance of the calibration to use, in cd/m^2. None: the largest one available."""
     longitude: float | None = None
     latitude: float | None = None
     datetime_str: str | None = None
-    """UTC time of the scene for the atmosphere's model, as "%Y-%m-%d %H:%M"."""
+    """UTC time of the scene for the atmospheric model, as "%Y-%m-%d %H:%M"."""
     altitude: float | None = None
     """Altitude of the scene, in km."""
     radiosonde_station_num: int | None = None
@@ -81,14 +81,14 @@ class CameraSettings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _numbers_are_numbers(cls, values: Any) -> Any:
-        """Python counts true as 1, and pydantic reads "5" as 5: in a settings file, both are mistakes."""
+        """Reject booleans and texts for numbers: Python takes true as 1 and pydantic "5" as 5."""
         if isinstance(values, Mapping):
             for key, value in values.items():
                 for part in value if isinstance(value, list | tuple) else [value]:
                     if isinstance(part, bool) and key in cls.model_fields:
                         raise ValueError(f"{key} must not be true or false, got {value}")
                     if isinstance(part, str) and key in NUMBERS:
-                        raise ValueError(f"{key}: must be a number and no text, got {_SHORT.repr(value)}")
+                        raise ValueError(f"{key}: must be a number, not text, got {_SHORT.repr(value)}")
         return values
 
     @model_validator(mode="after")
@@ -101,12 +101,12 @@ class CameraSettings(BaseModel):
                     f"row_slice {list(self.row_slice)} must be [first, end] with 0 <= first < end <= {rows} rows of "
                     f"the resolution (or end = -1 for all rows, the last included)"
                 )
-        self.dtype_in  # noqa: B018 - raises for a pixel format that nobody knows
+        self.dtype_in  # noqa: B018 - raises for an unknown pixel format
         return self
 
     @property
     def dtype_in(self) -> np.dtype[Any]:
-        """Type of a pixel as the camera delivers it, told by `pixel_format`: uint8 or uint16."""
+        """Type of a pixel as the camera delivers it, derived from `pixel_format`: uint8 or uint16."""
         if self.pixel_format is None:
             return np.dtype(np.uint16)
         if "8" in self.pixel_format:
@@ -118,11 +118,11 @@ class CameraSettings(BaseModel):
         )
 
     def rows_of(self, n_rows: int) -> slice:
-        """Rows of `row_slice` in a frame of `n_rows`. SettingsError if they lie outside."""
+        """Rows of `row_slice` in a frame of `n_rows`. SettingsError if they are outside of it."""
         first, end = self.row_slice or (0, -1)
         end = n_rows if end == -1 else end
         if not first < end <= n_rows:
-            raise SettingsError(f"row_slice {self.row_slice} lies outside the {n_rows} rows that the camera delivers")
+            raise SettingsError(f"row_slice {self.row_slice} is outside the {n_rows} rows that the camera delivers")
         return slice(first, end)
 
 
@@ -131,22 +131,22 @@ NUMBERS = {"resolution", "row_slice", "fwhm_nm", "exposure_ms", "luminance", "lo
 }
 OF_THE_SCENE = {"longitude", "latitude", "altitude", "datetime_str"} | {"radiosonde_station_num", "radiosonde_region"}
 CHANGEABLE = frozenset({"exposure_ms", "camera_id", "sixs_path", *OF_THE_SCENE})
-"""Settings of an open camera that may change: it does so at once, or they describe something else than the camera."""
+"""Settings that may change while the camera is open: applied at once, or not about the camera itself."""
 
 
 class SettingsMapping(MutableMapping[str, Any]):
-    """The settings of a camera, as the dictionary that users of openhsi know.
+    """The settings of a camera as a mutable mapping, like openhsi's dictionary.
 
-    Setting a key validates all of them and replaces the frozen `model`, then tells `when_set`; nothing changes if
-    either refuses. Deleting a key that was set brings its default back, in the same way. With `when_set` a camera is
-    open: then SettingsError for what cannot be changed any more (all known keys but `CHANGEABLE`). Other keys are notes
-    of the user's.
+    Setting a key validates all values, replaces the frozen `model`, then calls `when_set`; nothing changes if either
+    raises. Deleting a key restores its default in the same way. `when_set` means that a camera is open: then
+    SettingsError for settings that can no longer change (all known keys except `CHANGEABLE`). Unknown keys are the
+    user's notes.
     """
 
     def __init__(self, model: CameraSettings, when_set: Callable[[str, Any], None] | None = None) -> None:
         self.model = model
         self.not_known: frozenset[str] = frozenset()
-        """Keys whose true value nobody knows, such as the exposure of a camera that does not tell it: shown as None."""
+        """Keys whose value is unknown, such as the exposure of a camera that does not report it: shown as None."""
         self._when_set, self._first = when_set, model
 
     def _shown(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class SettingsMapping(MutableMapping[str, Any]):
         self._replace(make_settings(values, f"settings[{key!r}]"), key)
         hint = nearest_name(key, CameraSettings.model_fields) if is_new else ""
         if hint:
-            logger.warning("settings[%r] is kept as a note, but nobody uses it%s", key, hint)
+            logger.warning("settings[%r] is kept as a note, but not used%s", key, hint)
 
     def __delitem__(self, key: str) -> None:
         values = self.model.model_dump(exclude_unset=True)
@@ -171,7 +171,7 @@ class SettingsMapping(MutableMapping[str, Any]):
         self._replace(make_settings(values, f"settings without {key!r}"), key)
 
     def _replace(self, after: CameraSettings, key: str) -> None:
-        """Make `after`, where `key` has changed, the model, if the camera can do it."""
+        """Replace the model by `after`, in which `key` has changed, if the camera accepts it."""
         before, value = self.model, getattr(after, key, None)
         if self._when_set is None:
             self.model = after
@@ -198,23 +198,23 @@ class SettingsMapping(MutableMapping[str, Any]):
         return repr(self._shown())
 
     def begin(self) -> None:
-        """What is set from now on, or noted, has changed."""
+        """Start recording changes for `changed`."""
         self._first = self.model
 
     def changed(self) -> dict[str, Any]:
-        """What was set or noted since `begin`."""
+        """Values that were set or noted since `begin`."""
         first, now = self._first.model_dump(), self.model.model_dump()
         return {key: value for key, value in now.items() if key not in first or _differ(value, first[key])}
 
     def note(self, **values: Any) -> None:
-        """Record what the camera really does, without asking it to do so."""
+        """Record the values that the camera applied, without sending them to it."""
         self.model = make_settings(self.model.model_dump(exclude_unset=True) | values, "what the camera reports")
 
 
 def _differ(value: Any, before: Any) -> bool:
     try:
         return bool(value != before)
-    except ValueError:  # arrays, which differ in some places
+    except ValueError:  # arrays: element-wise comparison
         return value is not before
 
 
@@ -223,8 +223,8 @@ def make_settings(values: Mapping[str, Any], origin: str) -> CameraSettings:
     try:
         return CameraSettings.model_validate(dict(values))
     except ValidationError as error:
-        said = "; ".join(_in_words(item) for item in error.errors())
-        raise SettingsError(f"{origin}: {said}") from None
+        details = "; ".join(_in_words(item) for item in error.errors())
+        raise SettingsError(f"{origin}: {details}") from None
 
 
 def _in_words(item: Any) -> str:
@@ -234,9 +234,9 @@ def _in_words(item: Any) -> str:
 
 
 def read_settings(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> CameraSettings:
-    """Read a settings file of openhsi, `overrides` (keyword arguments of a camera) going before what stands in it.
+    """Read a settings file of openhsi; `overrides` (keyword arguments of a camera) take precedence.
 
-    Raises SettingsError that names the file and the key. An unknown key of the file is kept, with one warning.
+    Raises SettingsError that names the file and the key. Unknown keys of the file are kept, with one warning.
     """
     values: dict[str, Any] = {}
     if path:
@@ -244,7 +244,7 @@ def read_settings(path: str | Path | None, overrides: Mapping[str, Any] | None =
         unknown = sorted(set(values) - set(CameraSettings.model_fields))
         if unknown:
             hints = [f"{key!r}{nearest_name(key, CameraSettings.model_fields)}" for key in unknown]
-            logger.warning("settings file %s: unknown keys are kept, but nobody uses them: %s", path, ", ".join(hints))
+            logger.warning("settings file %s: unknown keys are kept, but not used: %s", path, ", ".join(hints))
     overrides = dict(overrides or {})
     given = f"with the arguments {sorted(overrides)}" if overrides else ""
     return make_settings(
@@ -255,7 +255,7 @@ def read_settings(path: str | Path | None, overrides: Mapping[str, Any] | None =
 def read_json(path: str | Path, what: str = "settings file") -> dict[str, Any]:
     """Read a file that must hold one JSON object; `what` names it in errors.
 
-    SettingsError for all else: missing, broken, NaN, a key twice, nested deeper than anybody means it.
+    SettingsError for anything else: missing, invalid, NaN, a duplicate key, nested too deep.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -274,7 +274,7 @@ def read_json(path: str | Path, what: str = "settings file") -> dict[str, Any]:
 
 
 class _NoNumber(str):
-    """NaN or Infinity, which Python's reader takes, and JSON has not."""
+    """NaN or Infinity, which Python's parser accepts but JSON does not define."""
 
 
 def _no_numbers_in(value: Any) -> Iterator[_NoNumber]:
@@ -287,7 +287,7 @@ def _no_numbers_in(value: Any) -> Iterator[_NoNumber]:
 
 def _refuse_depth(values: Any) -> None:
     level = [values]
-    for _ in range(MOST_LEVELS + 1):
+    for _ in range(MAX_LEVELS + 1):
         level = [
             part
             for value in level
@@ -296,22 +296,22 @@ def _refuse_depth(values: Any) -> None:
         ]
         if not level:
             return
-    raise ValueError(f"it is nested deeper than {MOST_LEVELS} levels")
+    raise ValueError(f"it is nested deeper than {MAX_LEVELS} levels")
 
 
 def _checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands in it twice")
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
     for key, value in pairs:
         for constant in _no_numbers_in(value):
-            raise ValueError(f"{key}: {constant} is no number of JSON")
+            raise ValueError(f"{key}: {constant} is not a valid JSON number")
     return values
 
 
 def nearest_name(name: str, known: Any) -> str:
-    """Words for an error message: which known name the user may have meant, or nothing.
+    """Suggestion for an error message: the known name closest to `name`, or an empty text.
 
     >>> nearest_name("exposure_mss", ["exposure_ms", "luminance"])
     ' (did you mean exposure_ms?)'

@@ -1,15 +1,15 @@
-"""What a driver must do, as tests: for authors of drivers, who subclass `CameraContract`.
+"""Contract tests of drivers: authors of drivers subclass `CameraContract`.
 
-Whole test file of a driver::
+Complete test file of a driver::
 
     class TestMyDriver(CameraContract):
         @pytest.fixture
         def driver(self):
             return MyDriver(CameraSettings(resolution=(32, 64)))
 
-The fixture gives a driver that is not open; the tests open it, and close it again. It must be able to give some 30
-frames a round, for a few rounds. Put `pytest.register_assert_rewrite("openhsi_shared.testing")` into your conftest.py,
-and failures show their values.
+The fixture returns a driver that is not open; the tests open and close it. It must deliver about 30 frames per run, for
+a few runs. With `pytest.register_assert_rewrite("openhsi_shared.testing")` in your conftest.py, failures show their
+values.
 """
 
 import gc
@@ -39,23 +39,23 @@ class CameraContract:
     """The contract of `openhsi_shared.drivers.Driver`, one test for each of its sentences."""
 
     patience_s = 5.0
-    """How long a frame may take to come."""
+    """Timeout of a frame."""
     counts_frames = True
-    """The camera has a counter: its stamps have a frame id. False: they never have."""
+    """The camera has a frame counter: its stamps have a frame id. False: they have none."""
     other_exposure_ms = 3.0
-    """An exposure that the camera can do."""
+    """An exposure that the camera supports."""
 
     @pytest.fixture
     def driver(self) -> Driver:
-        """Return the driver to be tested, not open. Every subclass has its own."""
+        """Return the driver to be tested, not open. Every subclass overrides it."""
         raise NotImplementedError(
-            "subclasses of CameraContract have a fixture `driver` that returns a driver, not open"
+            "subclasses of CameraContract must define a fixture `driver` that returns a driver, not open"
         )
 
     # ---- before and after ----
 
-    def test_opening_twice_is_once(self, driver: Driver) -> None:
-        """`open` may be called again, also while it streams, and nothing changes."""
+    def test_opening_is_idempotent(self, driver: Driver) -> None:
+        """`open` may be called again, also while streaming, without effect."""
         with closing(driver):
             driver.open()
             before = (driver.frame_shape, driver.frame_dtype, driver.frame_id_period)
@@ -66,10 +66,10 @@ class CameraContract:
             driver.open()
             second, *_, status = self.read(driver)[1]
             assert status is FrameStatus.GOOD, "a second `open` broke the stream"
-            assert first is None or second is None or first != second, "a second `open` began anew"
+            assert first is None or second is None or first != second, "a second `open` restarted the stream"
 
     def test_an_open_driver_knows_its_frames(self, driver: Driver) -> None:
-        """Shape, type and period are true once it is open."""
+        """Shape, type and period are valid once it is open."""
         with closing(driver):
             driver.open()
             rows, columns = driver.frame_shape
@@ -78,7 +78,7 @@ class CameraContract:
             assert driver.frame_dtype == np.dtype(driver.frame_dtype), "frame_dtype is a numpy dtype"
             assert driver.frame_id_period is None or driver.frame_id_period > 2
 
-    def test_closing_twice_is_once_and_so_is_closing_what_was_never_open(self, driver: Driver) -> None:
+    def test_closing_is_idempotent_also_before_opening(self, driver: Driver) -> None:
         """`close` may be called at any time."""
         driver.close()
         driver.open()
@@ -86,14 +86,14 @@ class CameraContract:
         driver.close()
 
     def test_a_driver_can_be_closed_while_it_streams_and_opened_again(self, driver: Driver) -> None:
-        """`close` stops by itself, and nothing is in the way of another `open`."""
+        """`close` stops the stream, and `open` works again."""
         for _ in range(2):
             with streaming(driver):
                 self.read(driver)
 
     @pytest.mark.parametrize("state", ["never opened", "open", "stopped", "closed"])
     def test_reading_what_does_not_stream_is_an_error_at_once(self, driver: Driver, state: str) -> None:
-        """`read_into` raises CameraError where no frame can come, and does not wait for one."""
+        """`read_into` raises CameraError without waiting if no frame can arrive."""
         with closing(driver):
             driver.open()
             room = np.empty(driver.frame_shape, driver.frame_dtype)
@@ -108,7 +108,7 @@ class CameraContract:
             assert time.monotonic() - begun < 30.0
 
     def test_a_closed_driver_refuses_to_start_and_to_be_set(self, driver: Driver) -> None:
-        """Use after `close` is a CameraError."""
+        """Use after `close` raises CameraError."""
         driver.open()
         driver.close()
         with pytest.raises(CameraError):
@@ -117,7 +117,7 @@ class CameraContract:
             driver.set_exposure(self.other_exposure_ms)
 
     def test_ctrl_c_stays_with_the_program(self, driver: Driver) -> None:
-        """A vendor's package that takes the signal for itself makes every program deaf that uses its camera."""
+        """A vendor's package must not replace the handler of SIGINT: programs could no longer be interrupted."""
         before = signal.getsignal(signal.SIGINT)
         with closing(driver):
             driver.open()
@@ -128,14 +128,14 @@ class CameraContract:
         assert signal.getsignal(signal.SIGINT) is before, "the driver took Ctrl-C"
 
     def test_nothing_is_left_behind(self, driver: Driver) -> None:
-        """Rounds of open, stream and close use up no thread, process or file descriptor."""
-        self.one_round(driver)  # what a vendor's package keeps for itself, it keeps once
+        """Cycles of open, stream and close leak no thread, process or file descriptor."""
+        self.one_round(driver)  # a vendor's package may allocate resources once
         before = belongings()
         for _ in range(3):
             self.one_round(driver)
         deadline = time.monotonic() + self.patience_s
         while any(now > then for now, then in zip(belongings(), before, strict=True)) and time.monotonic() < deadline:
-            threading.Event().wait(0.01)  # a vendor's threads end a moment later
+            threading.Event().wait(0.01)  # a vendor's threads may end later
         after = belongings()
         assert all(now <= then for now, then in zip(after, before, strict=True)), (
             f"threads of Python, threads, processes, file descriptors: {before} before three rounds, {after} after"
@@ -144,21 +144,21 @@ class CameraContract:
     # ---- frames ----
 
     def test_a_frame_fills_the_room_it_is_given_and_nothing_else(self, driver: Driver) -> None:
-        """Every pixel of `out` is written, in place, and none beside it."""
+        """Every pixel of `out` is written, in place, and nothing outside of it."""
         random = np.random.default_rng(1)
         with streaming(driver):
             rows, columns = driver.frame_shape
             untouched = np.ones(driver.frame_shape, bool)
-            for _ in range(5):  # by chance a pixel may be what was there before, but not five times
+            for _ in range(5):  # a pixel may keep its value by chance, but not five times
                 around = noise(random, (3, rows, columns), driver.frame_dtype)
                 before = around.copy()
                 self.read(driver, around[1])
-                assert np.array_equal(around[[0, 2]], before[[0, 2]]), "the driver wrote beside `out`"
+                assert np.array_equal(around[[0, 2]], before[[0, 2]]), "the driver wrote outside `out`"
                 untouched &= around[1] == before[1]
         assert not untouched.any(), f"{untouched.sum()} pixels of `out` were never written"
 
     def test_a_frame_is_never_touched_again(self, driver: Driver) -> None:
-        """The driver forgets `out` when `read_into` returns."""
+        """The driver keeps no reference to `out` when `read_into` returns."""
         with streaming(driver):
             first = np.empty(driver.frame_shape, driver.frame_dtype)
             self.read(driver, first)
@@ -171,7 +171,7 @@ class CameraContract:
             assert kept() is None, "the driver keeps a reference to `out`"
 
     def test_room_that_does_not_fit_is_refused(self, driver: Driver) -> None:
-        """Another shape or type of `out` is a FrameError, and the next frame comes all the same."""
+        """Another shape or type of `out` raises FrameError, and streaming continues."""
         with streaming(driver):
             rows, columns = driver.frame_shape
             for room in (
@@ -184,7 +184,7 @@ class CameraContract:
             self.read(driver)
 
     def test_frame_ids_grow(self, driver: Driver) -> None:
-        """Ids are whole numbers that only grow, once unwrapped, also after a new start."""
+        """Ids are integers that strictly increase once unwrapped, also after a restart."""
         with closing(driver):
             driver.open()
             ids, seen = FrameIds(driver.frame_id_period), []
@@ -199,10 +199,10 @@ class CameraContract:
                     assert isinstance(frame_id, int), f"a frame id is an int, got {frame_id!r}"
                     seen.append(ids.unwrap(frame_id))
                 driver.stop()
-            assert all(a < b for a, b in pairwise(seen)), f"ids do not grow: {seen}"
+            assert all(a < b for a, b in pairwise(seen)), f"ids do not increase: {seen}"
 
     def test_stamps_make_sense(self, driver: Driver) -> None:
-        """Times never step back, the host's lie between start and now, and frames are good."""
+        """Times never decrease, the host's are between start and now, and frames are good."""
         began = time.monotonic_ns()
         with streaming(driver):
             stamps = [self.read(driver)[1] for _ in range(15)]
@@ -217,8 +217,8 @@ class CameraContract:
         assert all(began - margin_ns <= ns <= ended for ns in host), f"{host} outside {began} to {ended}"
         assert {stamp.status for stamp in stamps} == {FrameStatus.GOOD}
 
-    def test_starting_and_stopping_twice_is_once(self, driver: Driver) -> None:
-        """`start` while it streams goes on with the next frame; `stop` may be called at any time once it is open."""
+    def test_starting_and_stopping_are_idempotent(self, driver: Driver) -> None:
+        """`start` while streaming has no effect; `stop` may be called at any time once it is open."""
         with closing(driver):
             driver.open()
             driver.stop()
@@ -226,12 +226,12 @@ class CameraContract:
             first = self.read(driver)[1].frame_id
             driver.start()
             second = self.read(driver)[1].frame_id
-            assert first is None or second is None or first != second, "a second `start` began anew"
+            assert first is None or second is None or first != second, "a second `start` restarted the stream"
             driver.stop()
             driver.stop()
 
     def test_no_time_to_wait_gives_a_frame_or_frame_timeout(self, driver: Driver) -> None:
-        """A timeout of 0 takes what there is; FrameTimeout leaves the stream as it was."""
+        """A timeout of 0 returns a queued frame or raises FrameTimeout; the stream is unaffected."""
         with streaming(driver):
             room = np.empty(driver.frame_shape, driver.frame_dtype)
             begun = time.monotonic()
@@ -244,7 +244,7 @@ class CameraContract:
     # ---- exposure, temperature ----
 
     def test_the_exposure_can_be_set_while_it_streams(self, driver: Driver) -> None:
-        """`set_exposure` returns what the camera took, and frames go on."""
+        """`set_exposure` returns the exposure that the camera applied, and streaming continues."""
         with streaming(driver):
             self.read(driver)
             taken = driver.set_exposure(self.other_exposure_ms)
@@ -252,17 +252,17 @@ class CameraContract:
             self.read(driver)
 
     @pytest.mark.parametrize("exposure_ms", [0.0, -1.0, math.nan, math.inf])
-    def test_an_exposure_that_is_none_is_refused(self, driver: Driver, exposure_ms: float) -> None:
-        """It is a ValueError, and frames go on."""
+    def test_an_invalid_exposure_is_refused(self, driver: Driver, exposure_ms: float) -> None:
+        """It raises ValueError, and streaming continues."""
         with streaming(driver):
             with pytest.raises(ValueError, match="exposure_ms"):
                 driver.set_exposure(exposure_ms)
             self.read(driver)
 
     def test_the_temperature_can_be_read_from_another_thread(self, driver: Driver) -> None:
-        """Where there is a thermometer: a number or NaN, while frames are read."""
+        """With a temperature sensor: a number or NaN, while frames are read."""
         if not isinstance(driver, HasTemperature):
-            pytest.skip("this camera has no thermometer")
+            pytest.skip("this camera has no temperature sensor")
         read, temperatures = driver.temperature_celsius, []
         with streaming(driver):
             thread = threading.Thread(target=lambda: temperatures.append(read()))
@@ -272,7 +272,7 @@ class CameraContract:
         assert len(temperatures) == 1, "temperature_celsius raised or did not return"
         assert isinstance(temperatures[0], float)
 
-    # ---- what the tests are made of ----
+    # ---- helpers ----
 
     def read(self, driver: Driver, room: NDArray[Any] | None = None) -> tuple[NDArray[Any], FrameStamp]:
         """Read the next frame."""
@@ -281,7 +281,7 @@ class CameraContract:
         return room, driver.read_into(room, self.patience_s)
 
     def one_round(self, driver: Driver) -> None:
-        """Open, stream a little, close."""
+        """Open, read three frames, close."""
         with streaming(driver):
             for _ in range(3):
                 self.read(driver)
@@ -306,12 +306,12 @@ def streaming(driver: Driver) -> Iterator[None]:
 
 
 def belongings() -> tuple[int, int, int, int]:
-    """Count what this process has: threads of Python, threads, children, file descriptors."""
+    """Count the resources of this process: threads of Python, threads, children, file descriptors."""
     process = psutil.Process()
     n_open = process.num_fds() if psutil.POSIX else process.num_handles()
     return threading.active_count(), process.num_threads(), len(process.children()), n_open
 
 
 def noise(random: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Every byte at random, so that what is not overwritten shows."""
+    """Random bytes, so that pixels that are not overwritten are detected."""
     return np.frombuffer(random.bytes(math.prod(shape) * dtype.itemsize), dtype).reshape(shape).copy()

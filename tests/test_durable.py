@@ -152,7 +152,7 @@ def test_short_writes_are_continued(tmp_path, monkeypatch):
 
 def test_a_system_that_takes_nothing_is_an_error_and_no_endless_loop(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "pwrite", lambda fd, view, at: 0)
-    with PartFile(tmp_path, "a") as part, pytest.raises(SaveError, match="took no byte"):
+    with PartFile(tmp_path, "a") as part, pytest.raises(SaveError, match="accepted none of the bytes"):
         part.write_at(0, memoryview(b"x"))
 
 
@@ -223,8 +223,8 @@ def test_whoever_looks_for_leftovers_between_making_and_locking_takes_nothing_aw
     assert looks == [f".a.nc.{process_id}.part", f".a.nc.{process_id}-1.part", f".a.nc.{process_id}-2.part"]
     assert names_in(tmp_path) == ["a.nc"]
     monkeypatch.setattr(durable, "lock", lambda fd, path: False)
-    monkeypatch.setattr(durable, "MOST_NAMES", 5)
-    with pytest.raises(SaveError, match="all of 5 temporary names are taken") as caught:
+    monkeypatch.setattr(durable, "MAX_NAMES", 5)
+    with pytest.raises(SaveError, match="all of 5 temporary names are in use") as caught:
         PartFile(tmp_path, "b.nc")
     assert caught.value.errno == errno.EBUSY
     assert names_in(tmp_path) == ["a.nc"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from openhsi_shared import SharedRing
-from openhsi_shared.buffers.ring_file import sweep
+from openhsi_shared.buffers.ring_file import remove_stale
 from tests.support.helpers import PATIENCE_S, environment, wait_for
 
 SHM = Path("/dev/shm")
@@ -94,7 +94,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     code = "".join(f"def test_{re.sub(chr(32), '_', name)}():\n    {body}\n\n" for name, (body, _) in LEAKS.items())
     with running(code, tmp_path_factory.mktemp("leaks")) as process:
         yield process.communicate(timeout=PATIENCE_S)[0]
-    sweep()
+    remove_stale()
     for path in SHM.glob(f"pym-{process.pid}-left-by-a-test"):
         path.unlink()
 

@@ -274,7 +274,7 @@ def test_two_values_equalised_are_black_and_white():
 
 @pytest.mark.parametrize("robust", [True, 5])
 def test_robust_and_equalised_exclude_each_other(robust):
-    with pytest.raises(ArgumentError, match=f"robust={robust} and hist_eq=True exclude each other: leave one out"):
+    with pytest.raises(ArgumentError, match=f"robust={robust} and hist_eq=True are mutually exclusive: omit one"):
         stretch(np.arange(9.0), robust=robust, hist_eq=True)
 
 

@@ -1,7 +1,7 @@
-"""Circular arrays: the newest lines of something, private or shared between processes.
+"""Circular arrays of the newest lines, private or shared between processes.
 
-In memory the circular axis always comes first, so that a line is one contiguous copy; `data` is the view in the order
-that was asked for::
+In memory the circular axis is always first, so that a line is one contiguous copy; `data` is a view with the requested
+order of axes::
 
     size (cross-track 3, along-track 5, wavelength 4), axis 1
     in memory  (5, 3, 4)      one line after the other
@@ -26,7 +26,7 @@ N_PUT, N_GOT = 0, 1
 
 
 def copy_without_wrapping(out: NDArray[Any], values: ArrayLike) -> None:
-    """Copy `values` into `out`, broadcasting as numpy does; a cast that would wrap round raises FrameError instead.
+    """Copy `values` into `out`, broadcasting as numpy does; FrameError if the cast would overflow.
 
     >>> copy_without_wrapping(np.zeros(2, np.uint8), [255, 256])
     Traceback (most recent call last):
@@ -34,28 +34,28 @@ def copy_without_wrapping(out: NDArray[Any], values: ArrayLike) -> None:
     openhsi_shared.errors.FrameError: a line with values from 255 to 256 does not fit into uint8 (0 to 255)
     """
     try:
-        given = np.asarray(values)
+        array = np.asarray(values)
     except ValueError as error:
         raise FrameError(f"a line must be an array or a number: {error}") from error
-    if given.dtype != out.dtype and given.size and not np.can_cast(given.dtype, out.dtype, "safe"):
-        if given.dtype.kind not in "iufb":  # half a line of words would be copied before the first that is no number
-            raise FrameError(f"a line of {given.dtype} does not fit into {out.dtype}")
+    if array.dtype != out.dtype and array.size and not np.can_cast(array.dtype, out.dtype, "safe"):
+        if array.dtype.kind not in "iufb":  # else texts would be copied up to the first non-number
+            raise FrameError(f"a line of {array.dtype} does not fit into {out.dtype}")
         if out.dtype.kind in "iu":
-            _check_limits(given, out.dtype)
+            _check_limits(array, out.dtype)
     try:
-        np.copyto(out, given, casting="unsafe")
+        np.copyto(out, array, casting="unsafe")
     except (ValueError, TypeError) as error:
         raise FrameError(
-            f"a line of shape {given.shape} and type {given.dtype} does not fit into {out.shape} {out.dtype}"
+            f"a line of shape {array.shape} and type {array.dtype} does not fit into {out.shape} {out.dtype}"
         ) from error
 
 
-def _check_limits(given: NDArray[Any], dtype: np.dtype[Any]) -> None:
+def _check_limits(array: NDArray[Any], dtype: np.dtype[Any]) -> None:
     limits = np.iinfo(dtype)
-    low, high = given.min(), given.max()
-    # compared as Python's whole numbers: as floats, the largest of 64 bits is rounded up to one that does not fit
+    low, high = array.min(), array.max()
+    # compared as Python's integers: as a float, the largest 64-bit integer is rounded up to one that does not fit
     fits = bool(np.isfinite(low) and np.isfinite(high))  # a NaN makes both of them NaN
-    if fits and given.dtype.kind == "f":
+    if fits and array.dtype.kind == "f":
         fits = limits.min <= math.floor(float(low)) and math.ceil(float(high)) <= limits.max
     elif fits:
         fits = limits.min <= int(low) and int(high) <= limits.max
@@ -66,7 +66,7 @@ def _check_limits(given: NDArray[Any], dtype: np.dtype[Any]) -> None:
 
 
 class CircArrayBuffer:
-    """A circular array that keeps the newest `size[axis]` lines: first in, first out; when full, the oldest goes."""
+    """A circular array of the newest `size[axis]` lines: first in, first out; when full, the oldest is overwritten."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class CircArrayBuffer:
         dtype: DTypeLike = np.uint8,
         show_func: Callable[[NDArray[Any]], Any] | None = None,
     ) -> None:
-        """Make a zeroed array of `size`; `axis` is the circular one, `show_func(data)` what `show` calls, if given."""
+        """Make a zeroed array of `size`; `axis` is the circular one; `show` calls `show_func(data)` if given."""
         self._describe(size, axis, show_func)
         self._attach(np.zeros(self._memory_shape(), dtype), np.zeros(2, np.int64))
 
@@ -100,13 +100,13 @@ class CircArrayBuffer:
         return (self.size[self.axis], *self.size[: self.axis], *self.size[self.axis + 1 :])
 
     def _attach(self, lines: NDArray[Any], counts: Any) -> None:
-        """Work on `lines` (circular axis first) and `counts` (n_put, n_got: 64-bit words, each with one writer)."""
+        """Use `lines` (circular axis first) and `counts` (n_put, n_got: 64-bit words, each with one writer)."""
         self._lines = lines
         self._counts = counts
 
     @property
     def data(self) -> NDArray[Any]:
-        """The array in the order asked for: a view, unused lines are zero."""
+        """The array with the requested order of axes: a view; unused lines are zero."""
         return np.moveaxis(self._lines, 0, self.axis)
 
     @property
@@ -116,17 +116,17 @@ class CircArrayBuffer:
 
     @property
     def n_put(self) -> int:
-        """How many lines were ever put; a line counts once its bytes are in place."""
+        """Number of lines ever put; a line counts once its bytes are stored."""
         return int(self._counts[N_PUT])
 
     @property
     def _n_read(self) -> int:
-        """Number of the oldest line that is still unread: how many were got or overwritten."""
+        """Number of the oldest unread line: how many were got or overwritten."""
         return max(int(self._counts[N_GOT]), self.n_put - len(self._lines))
 
     @property
     def slots_left(self) -> int:
-        """How many lines can be put before an unread one is overwritten."""
+        """Number of lines that can be put before an unread one is overwritten."""
         return len(self._lines) - (self.n_put - self._n_read)
 
     @property
@@ -145,9 +145,9 @@ class CircArrayBuffer:
         return position
 
     def put(self, line: ArrayLike) -> None:
-        """Copy `line`, an array without the circular axis or a scalar for all of it; when full, over the oldest one.
+        """Copy `line`, an array without the circular axis or a scalar; when full, overwrite the oldest line.
 
-        FrameError if its shape does not fit, or if a value would wrap round in the cast.
+        FrameError if its shape does not fit, or if the cast would overflow.
         """
         n_put = int(self._counts[N_PUT])
         copy_without_wrapping(self._lines[n_put % len(self._lines), ...], line)
@@ -163,7 +163,7 @@ class CircArrayBuffer:
         return line
 
     def is_empty(self) -> bool:
-        """Whether every line that was put has been got."""
+        """Whether every line that was put has been read."""
         return self._n_read == self.n_put
 
     def __getitem__(self, key: Any) -> Any:
@@ -186,14 +186,14 @@ class CircArrayBuffer:
 
 
 class _NoLock:
-    """Stands where a lock is expected. A true one has a name in /dev/shm, which stays there after a `kill -9`."""
+    """Lock that does nothing. A real one would leave its name in /dev/shm after a `kill -9`."""
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:  # noqa: ARG002 - the lock's interface
         """Always succeeds."""
         return True
 
     def release(self) -> None:
-        """Nothing is held."""
+        """No-op."""
 
     def __enter__(self) -> bool:
         return True
@@ -203,9 +203,9 @@ class _NoLock:
 
 
 class SharedCircArrayBuffer(CircArrayBuffer):
-    """A circular array on `multiprocessing.Array`: children that get it at birth share bytes and counters.
+    """A circular array on `multiprocessing.Array`: children that get it as an argument share bytes and counters.
 
-    One process puts, one gets, and neither takes a lock: who dies holding one would stop the other. Hand it to a child
+    One process puts, one gets, without locks: a process that died holding one would block the other. Pass it to a child
     as an argument of its spawned `Process`.
     """
 
@@ -218,7 +218,7 @@ class SharedCircArrayBuffer(CircArrayBuffer):
     ) -> None:
         """Make a zeroed shared array; `c_dtype` is a ctypes type. Raises MemoryShortage if it does not fit.
 
-        `shared_data` is it, with `get_obj()` as a `multiprocessing.Array` has it. Its lock locks nothing.
+        `shared_data` is this array, with `get_obj()` as of a `multiprocessing.Array`. Its lock does nothing.
         """
         self._describe(size, axis, show_func)
         self.c_dtype = _number_type(c_dtype)
@@ -232,7 +232,7 @@ class SharedCircArrayBuffer(CircArrayBuffer):
         self._attach(lines, np.frombuffer(self._shared_counts, np.int64))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel without the views: pickled, a view would become a silent copy."""
+        """Pickle without the views: a pickled view would become a silent copy."""
         return {key: value for key, value in self.__dict__.items() if key not in ("_lines", "_counts")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -241,12 +241,12 @@ class SharedCircArrayBuffer(CircArrayBuffer):
 
 
 def _number_type(c_dtype: Any) -> Any:
-    """A ctypes type of numbers, or ArgumentError."""
+    """Return `c_dtype` if it is a numeric ctypes type, else raise ArgumentError."""
     try:
         is_simple = isinstance(c_dtype, type) and issubclass(c_dtype, ctypes._SimpleCData)  # noqa: SLF001 - of ctypes
         code = np.dtype(c_dtype) if is_simple else None
     except (TypeError, NotImplementedError):  # such as c_void_p
         code = None
     if code is None or code.kind not in "uif":
-        raise ArgumentError(f"c_dtype must be a ctypes type of numbers such as ctypes.c_uint16, got {c_dtype!r}")
+        raise ArgumentError(f"c_dtype must be a numeric ctypes type such as ctypes.c_uint16, got {c_dtype!r}")
     return c_dtype

@@ -1,10 +1,10 @@
-"""Shared memory without a name or a lock, made only if it fits.
+"""Shared memory without a name or a lock, allocated only if it fits.
 
-`multiprocessing.Array(..., lock=False)` lives in a file of /dev/shm that is unlinked at birth: whoever is killed,
-nothing is left behind, and no dead process holds a lock. Two traps are closed here. If /dev/shm is too small,
-multiprocessing takes a file in the temp directory instead, which is as slow as the disk; and memory that a container
-may not have ends in a SIGBUS or a SIGKILL. So we ask first, look where the array came to lie, and have its pages
-reserved before they are touched: somebody else may have taken them meanwhile.
+`multiprocessing.Array(..., lock=False)` is stored in a file of /dev/shm that is unlinked on creation: a killed process
+leaves no file behind, and holds no lock. This module avoids two pitfalls. If /dev/shm is too small, multiprocessing
+uses a file in the temp directory instead, which is as slow as the disk; and exceeding the memory limit of a container
+ends in SIGBUS or SIGKILL. So the free memory is checked first, then the location of the array, and its pages are
+reserved before they are accessed: other processes may have allocated the memory meanwhile.
 """
 
 import ctypes
@@ -25,15 +25,14 @@ __all__ = ["PAGE", "aligned_bytes", "arena_of", "free_memory", "require_memory",
 
 PAGE = 4096
 RESERVE = 64 << 20
-"""Left to everybody else, in bytes, whatever we ask for."""
+"""Bytes always left to other programs."""
 SHM = Path("/dev/shm")
 
 
 def shared_array(c_type: Any, n_items: int, what: str) -> Any:
-    """Make a zeroed `SPAWN.Array(c_type, n_items, lock=False)`. Blocks while its pages are made.
+    """Make a zeroed `SPAWN.Array(c_type, n_items, lock=False)`. Blocks while its pages are allocated.
 
-    That takes 1 s for 1 GB, in huge pages 0.1 s. `what` names it in the MemoryShortage that is raised when it does not
-    fit.
+    That takes 1 s for 1 GB, with huge pages 0.1 s. `what` names it in the MemoryShortage raised if it does not fit.
     """
     if not isinstance(n_items, int | np.integer) or n_items < 1:
         raise ArgumentError(f"{what}: the number of items must be a whole number > 0, got {n_items!r}")
@@ -43,8 +42,8 @@ def shared_array(c_type: Any, n_items: int, what: str) -> Any:
     try:
         wrapper = BufferWrapper(size)
     except OSError as error:
-        raise MemoryShortage(f"{what}: no shared memory in {SHM}: {error}; is it mounted, and writeable?") from error
-    array = rebuild_ctype(item * int(n_items), wrapper, None)  # as Array() does, but for touching its pages
+        raise MemoryShortage(f"{what}: no shared memory in {SHM}: {error}; is it mounted and writeable?") from error
+    array = rebuild_ctype(item * int(n_items), wrapper, None)  # as Array() does, but without accessing its pages
     _reserve_pages(array, size, what)
     arena, start = arena_of(array)
     mapped = map_at_huge_pages(arena.fd, start + size)
@@ -53,20 +52,20 @@ def shared_array(c_type: Any, n_items: int, what: str) -> Any:
 
 
 def _reserve_pages(array: Any, size: int, what: str) -> None:
-    """Have the pages of an array that nobody has touched. MemoryShortage if they are not there, or on a disk."""
+    """Reserve the pages of a new array. MemoryShortage if they are not available, or on a disk."""
     if sys.platform != "linux":
         return
     arena, start = arena_of(array)
     if not str(Path(f"/proc/self/fd/{arena.fd}").readlink()).startswith(str(SHM)):
         raise MemoryShortage(
-            f"{what}: {size:,} bytes came to lie on a disk, not in {SHM}: is it mounted, writeable, large enough?"
+            f"{what}: {size:,} bytes were allocated on a disk, not in {SHM}: is it mounted, writeable, large enough?"
         )
     try:
         make_huge_pages(arena.fd, start, size)
         os.posix_fallocate(arena.fd, start, size)
     except OSError as error:
         raise MemoryShortage(
-            f"{what}: {size:,} bytes of shared memory were there a moment ago, and are not any more: {error.strerror}; "
+            f"{what}: {size:,} bytes of shared memory are no longer available: {error.strerror}; "
             "use fewer lines or slots, or close other programs"
         ) from error
 
@@ -75,30 +74,30 @@ _C_TYPES = {"B": ctypes.c_uint8, "q": ctypes.c_int64}
 
 
 def arena_of(array: Any) -> tuple[Arena, int]:
-    """Return the mapped file that a shared array lives in, and where in it the array begins, in bytes."""
+    """Return the mapped file in which a shared array is stored, and the offset of the array, in bytes."""
     (arena, start, _), _ = array._wrapper._state  # noqa: SLF001 - multiprocessing has no public access to it
     return arena, start
 
 
 def aligned_bytes(array: Any, n_bytes: int) -> NDArray[np.uint8]:
-    """View `n_bytes` of a shared array of bytes from its first page boundary on; it must be `PAGE` larger than that.
+    """View `n_bytes` of a shared byte array from its first page boundary on; the array must be `PAGE` bytes larger.
 
-    Every process finds the same boundary, because mappings begin at pages. Where there are huge pages, the view is of
-    a mapping of its own that uses them.
+    The boundary is the same in every process, because mappings begin at pages. With huge pages, the view uses a
+    separate mapping.
     """
     arena, start = arena_of(array)
     begin = -(-start // PAGE) * PAGE
     mapped = map_at_huge_pages(arena.fd, arena.size)
     if mapped is not None:
-        mapped.owner = array  # else its bytes would be given to the next array while the view is still looked at
+        mapped.owner = array  # else its bytes would be reused while the view still exists
         return np.frombuffer(mapped, np.uint8)[begin : begin + n_bytes]
     return np.frombuffer(array, np.uint8)[begin - start : begin - start + n_bytes]
 
 
 def require_memory(n_bytes: int, what: str) -> None:
-    """Raise MemoryShortage, with figures and remedy, unless `n_bytes` of shared memory are there to be taken."""
+    """Raise MemoryShortage, with numbers and a remedy, unless `n_bytes` of shared memory are available."""
     for place, free, remedy in free_memory():
-        # a container is given 64 MB of /dev/shm, in which something small must find room
+        # a container has 64 MB of /dev/shm by default, which must suffice for small arrays
         reserve = min(RESERVE, max(free, 0) // 8) if place == str(SHM) else RESERVE
         if n_bytes + reserve > free:
             raise MemoryShortage(
@@ -108,7 +107,7 @@ def require_memory(n_bytes: int, what: str) -> None:
 
 
 def free_memory() -> list[tuple[str, int, str]]:
-    """List what limits shared memory here: (place, free bytes, remedy)."""
+    """List the limits of shared memory here: (place, free bytes, remedy)."""
     limits = []
     if SHM.is_dir():
         shm = os.statvfs(SHM)
@@ -124,7 +123,7 @@ def free_memory() -> list[tuple[str, int, str]]:
 
 
 def _cgroup_free(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
-    """Free bytes under the limits of our control group, version 2 or 1; page cache counts as free."""
+    """Free bytes under the limits of this process's control groups, version 2 or 1; page cache counts as free."""
     found = []
     for base, limit_name, used_name, cache in (
         (root, "memory.max", "memory.current", "inactive_file"),
@@ -143,7 +142,7 @@ def _cgroup_free(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/se
 
 
 def _own_groups(base: Path, own: Path) -> list[Path]:
-    """The folders of our control group and of all above it: each may have a limit."""
+    """The folders of this process's control group and its parents: each may have a limit."""
     groups = [base]
     if own.exists():
         for line in own.read_text().splitlines():

@@ -1,8 +1,8 @@
-"""A ring of items in shared memory: one process puts, any number look, and nobody waits for anybody.
+"""A ring buffer of items in shared memory, without locks: one process puts, any number of processes read.
 
-An item is whatever is put at once, most often a frame, flattened. It lies behind the one before it; where the end is
-reached, it goes on at the beginning. `ring_memory` says how torn copies are told from whole ones, `ring_file` what
-becomes of the name when somebody dies.
+An item is the array of one `put`, most often a frame, flattened. It is stored after the previous one; at the end it
+wraps around. `ring_memory` describes how torn copies are detected, `ring_file` what happens to the name when a process
+dies.
 """
 
 import itertools
@@ -20,41 +20,41 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from openhsi_shared.buffers.ring_file import RingFile
-from openhsi_shared.buffers.ring_memory import Item, RingMemory, let_go, make_ring
+from openhsi_shared.buffers.ring_memory import Item, RingMemory, create_ring, release
 from openhsi_shared.errors import ArgumentError, ClosedError, FrameError, FrameTimeout, OverrunError
 
 __all__ = ["Item", "SharedRing"]
 
-PATIENCE_S = 0.5
-SHORTEST_NAP_S, LONGEST_NAP_S = 0.0002, 0.004
+TIMEOUT_S = 0.5
+MIN_SLEEP_S, MAX_SLEEP_S = 0.0002, 0.004
 
 
 class SharedRing:
-    """A 1-D ring buffer in shared memory, with a name; its maker puts, everybody else looks.
+    """A named 1-D ring buffer in shared memory; the process that created it puts, all others read.
 
-    Attach by name from any process, or hand it to a spawned child as an argument of its `Process`. A ring that is
-    closed raises ClosedError; arrays that were taken from it before stay readable.
+    Attach by name from any process, or pass it to a spawned child as an argument of its `Process`. A closed ring raises
+    ClosedError; arrays that were obtained from it before stay readable.
     """
 
     def __init__(
         self, capacity_bytes: int | None, name: str | None = None, create: bool = False, dtype: DTypeLike = "uint16"
     ) -> None:
-        """Make a ring of as many whole items of `dtype` as `capacity_bytes` hold, or attach to the one called `name`.
+        """Create a ring for as many items of `dtype` as fit into `capacity_bytes`, or attach to the ring `name`.
 
-        `name` None: a new one makes up its own. Attaching compares size and type; `capacity_bytes` None takes any size.
-        ArgumentError for what makes no ring; RingExists, RingNotFound, MemoryShortage.
+        `name` None: a new ring generates one. Attaching compares size and type; `capacity_bytes` None accepts any size.
+        ArgumentError for invalid arguments; RingExists, RingNotFound, MemoryShortage.
         """
         try:
             kind = np.dtype(dtype)
         except TypeError as error:
-            raise ArgumentError(f"dtype must be a type of numbers such as 'uint16', got {dtype!r}") from error
+            raise ArgumentError(f"dtype must be a numeric type such as 'uint16', got {dtype!r}") from error
         if kind.kind not in "biufc" or not kind.isnative:
-            raise ArgumentError(f"a ring holds numbers in the order of this machine's bytes, not {kind!r}")
+            raise ArgumentError(f"a ring holds numbers in native byte order, not {kind!r}")
         if not create and name is None:
-            raise ArgumentError("a ring to attach to needs its name; to make a new one, say create=True")
+            raise ArgumentError("attaching to a ring needs its name; to create a ring, pass create=True")
         if create:
             size = _whole_items(capacity_bytes, kind)
-            self._attach(make_ring(name or f"ring-{secrets.token_hex(4)}", size, kind))
+            self._attach(create_ring(name or f"ring-{secrets.token_hex(4)}", size, kind))
         else:
             self._attach(RingFile.open(str(name)))
             try:
@@ -69,19 +69,21 @@ class SharedRing:
         self.dtype = memory.dtype
         """Type of an item."""
         self.size = memory.size
-        """How many items of `dtype` fit."""
+        """Capacity in items of `dtype`."""
         self._file = file
         self._memory: RingMemory | None = memory
         self._putting = threading.Lock()
-        self._finalizer = weakref.finalize(self, let_go, file)  # a ring that nobody closed leaves no file behind
+        self._finalizer = weakref.finalize(self, release, file)  # a ring that was not closed leaves no file behind
 
     def _compare(self, size: int | None, kind: np.dtype[Any]) -> None:
         if kind != self.dtype:
-            raise ArgumentError(f"the ring {self.name!r} holds {self.dtype}, not {kind}: say dtype={str(self.dtype)!r}")
+            raise ArgumentError(
+                f"the ring {self.name!r} holds {self.dtype}, not {kind}: pass dtype={str(self.dtype)!r}"
+            )
         if size is not None and size != self.size:
             raise ArgumentError(
                 f"the ring {self.name!r} has room for {self.size} items ({self.nbytes} bytes), not for {size}: "
-                "say that, or None"
+                "pass that, or None"
             )
 
     def _open_memory(self) -> RingMemory:
@@ -92,61 +94,61 @@ class SharedRing:
 
     @property
     def nbytes(self) -> int:
-        """Its capacity, rounded down to whole items."""
+        """Capacity in bytes, rounded down to whole items."""
         return self.size * self.dtype.itemsize
 
     @property
     def shape(self) -> tuple[int]:
-        """As of an array."""
+        """Shape as of an array."""
         return (self.size,)
 
     @property
     def n_put(self) -> int:
-        """How many items were ever put: frames, not their pixels."""
+        """Number of items ever put: frames, not their pixels."""
         return self._open_memory().n_put
 
     @property
     def is_live(self) -> bool:
-        """Whether its maker lives and has not closed it: something may still come."""
-        return not self._open_memory().is_closed and self._file.maker_lives()
+        """Whether its creator is alive and has not closed it: more items may follow."""
+        return not self._open_memory().is_closed and self._file.is_creator_alive()
 
-    # ---- the maker ----
+    # ---- in the process that created it ----
 
     def put(self, array: ArrayLike) -> tuple[int, int]:
-        """Copy `array`, flattened, behind the last one and return its place: start (included), stop (excluded).
+        """Copy `array`, flattened, after the last item and return its indices: start (included), stop (excluded).
 
-        Start is negative if it reaches the end: the item then lies in the last `-start` places and in the first `stop`.
-        Never waits for readers. FrameError if it is larger than the ring, or not of its type; ClosedError in any
-        process but its maker's.
+        Start is negative if the item reaches the end: it is then stored at the last `-start` indices and the first
+        `stop`. Never waits for readers. FrameError if it is larger than the ring, or not of its type; ClosedError in
+        any process but its creator.
         """
         memory = self._open_memory()
-        if not self._file.is_mine:
-            raise ClosedError(f"the ring {self.name!r} is read-only here: only the process that made it can put")
-        given = np.asarray(array)
-        if given.dtype != self.dtype:
-            raise FrameError(f"the ring {self.name!r} holds {self.dtype}, not {given.dtype}: convert it first")
-        if given.size > self.size:
+        if not self._file.is_creator:
+            raise ClosedError(f"the ring {self.name!r} is read-only here: only the process that created it can put")
+        values = np.asarray(array)
+        if values.dtype != self.dtype:
+            raise FrameError(f"the ring {self.name!r} holds {self.dtype}, not {values.dtype}: convert it first")
+        if values.size > self.size:
             raise FrameError(
-                f"{given.size} items ({given.nbytes} bytes) do not fit into the ring {self.name!r} of {self.size} "
+                f"{values.size} items ({values.nbytes} bytes) do not fit into the ring {self.name!r} of {self.size} "
                 f"({self.nbytes} bytes): make it larger"
             )
         with self._putting:
-            return memory.put(given)
+            return memory.put(values)
 
-    # ---- everybody ----
+    # ---- in every process ----
 
-    def read(self, start: int, stop: int, patience_s: float = PATIENCE_S) -> NDArray[Any]:
-        """Copy the places from `start` (negative: it goes over the end) to `stop`, as `put` returned them.
+    def read(self, start: int, stop: int, patience_s: float = TIMEOUT_S) -> NDArray[Any]:
+        """Copy the values from index `start` (negative: wraps around) to `stop`, as `put` returned them.
 
-        What lies there now is given, if it is one item, a part of one, or several whole ones: never half of one and
-        half of another. If it is just being changed, it is read again. OverrunError if that does not end within
-        `patience_s`, or if something else lies there by now. ArgumentError for places that do not exist, or are empty.
+        Returns the current contents, if they are one item, a part of one, or several whole ones: never parts of two
+        items. Retries while they are being overwritten. OverrunError if that does not end within `patience_s`, or if
+        other items are stored there by now. ArgumentError for indices that do not exist, or are empty.
         """
         n = stop - start
         if not (-self.size <= start < self.size and 0 <= n <= self.size and stop <= self.size):
-            raise ArgumentError(f"places {start} to {stop} do not exist in the ring {self.name!r} of {self.size}")
+            raise ArgumentError(f"indices {start} to {stop} do not exist in the ring {self.name!r} of {self.size}")
         try:
-            for _ in _naps(patience_s):
+            for _ in _retries(patience_s):
                 data = self._open_memory().read(start, n)
                 if data is not None:
                     return data
@@ -157,17 +159,17 @@ class SharedRing:
         except LookupError:
             pass
         raise OverrunError(
-            f"places {start} to {stop} of the ring {self.name!r} have been overwritten, at least in part: read them "
+            f"indices {start} to {stop} of the ring {self.name!r} have been overwritten, at least in part: read them "
             f"sooner, or make the ring larger than {self.nbytes} bytes"
         )
 
-    def latest(self, after: int = -1, patience_s: float = PATIENCE_S) -> Item | None:
-        """Copy the newest item; None if there is none with a higher number than `after`.
+    def latest(self, after: int = -1, patience_s: float = TIMEOUT_S) -> Item | None:
+        """Copy the newest item; None unless its number is higher than `after`.
 
-        If it is overwritten meanwhile, the next one is taken. OverrunError if that does not end within `patience_s`: in
-        a ring with room for less than two items, there may never be a whole one.
+        Retries with the next item if it is overwritten meanwhile. OverrunError if that does not end within
+        `patience_s`: a ring with a capacity of less than two items may never contain a whole one.
         """
-        for _ in _naps(patience_s):
+        for _ in _retries(patience_s):
             memory = self._open_memory()
             newest = memory.n_put - 1
             if newest <= after:
@@ -181,18 +183,18 @@ class SharedRing:
         )
 
     def follow(self, first: int | None = None, patience_s: float | None = None) -> Iterator[Item]:
-        """Copy every item in order, waiting for the next one, until the ring is closed by its maker, or he is dead.
+        """Copy every item in order, waiting for the next one, until the creator of the ring closes it or dies.
 
-        `first` is the number of the first one wanted (0: as many as are still there), None the next that is put. Who
-        is lapped goes on with the oldest that is whole, and finds in `missed` how many are gone. FrameTimeout if none
-        comes for `patience_s`. OverrunError at the end if the last ones could not be had.
+        `first` is the number of the first item to return (0: all that are still there), None the next one put. A reader
+        that is overrun continues with the oldest whole item, whose `missed` is the number of items lost. FrameTimeout
+        if none is put for `patience_s`. OverrunError at the end if the last items were overwritten.
         """
         return self._follow(self.n_put if first is None else max(0, first), patience_s)
 
     def _follow(self, number: int, patience_s: float | None) -> Iterator[Item]:
         missed = 0
         while True:
-            was_live = self.is_live  # asked first: what was put last is not forgotten
+            was_live = self.is_live  # before n_put, so that the last items are not missed
             while number < self.n_put:
                 memory = self._open_memory()
                 item = memory.item(number)
@@ -206,7 +208,7 @@ class SharedRing:
                 missed = 0
             if not was_live:
                 break
-            for _ in _naps(patience_s):
+            for _ in _retries(patience_s):
                 if number < self.n_put or not self.is_live:
                     break
             else:
@@ -220,17 +222,17 @@ class SharedRing:
     # ---- as an array ----
 
     def __getitem__(self, key: Any) -> Any:
-        """Look at places as in an array: live and read-only. They change while you look; `read` gives a whole copy.
+        """Index like an array: a live, read-only view that changes with each `put`; `read` returns a consistent copy.
 
-        `ring[start:stop]` also takes what `put` returned: with a negative start, where numpy would find nothing, it
-        goes over the end, and gives a copy.
+        `ring[start:stop]` also accepts the indices that `put` returned: with a negative start, where numpy would return
+        nothing, it wraps around, and returns a copy.
         """
         memory = self._open_memory()
         if isinstance(key, slice) and key.step in (None, 1) and key.start is not None and key.stop is not None:
             start, stop = int(key.start), int(key.stop)
             if -self.size <= start < 0 <= stop <= self.size + start:
                 return memory.copy(start, stop - start)
-        return memory.places[key]
+        return memory.values[key]
 
     def __len__(self) -> int:
         return self.size
@@ -238,11 +240,11 @@ class SharedRing:
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self[:], dtype) if copy else np.asarray(self[:], dtype)
 
-    # ---- its life ----
+    # ---- closing, pickling ----
 
     def close(self) -> None:
-        """Let it go; by its maker: nothing more will come, and its name is free. Twice is once."""
-        with self._putting:  # not under the hands of another thread that puts
+        """Close it; in the process that created it, mark the end for readers and free the name. Idempotent."""
+        with self._putting:  # not during a put of another thread
             self._memory = None
             self._finalizer()
 
@@ -254,7 +256,7 @@ class SharedRing:
 
     def __reduce__(self) -> Any:
         self._open_memory()
-        if context.get_spawning_popen() is not None and os.name != "nt":  # by descriptor: it need not find the name
+        if context.get_spawning_popen() is not None and os.name != "nt":  # by descriptor: independent of the name
             return _unattached, (), (self.name, reduction.DupFd(self._file.descriptor))
         return SharedRing, (None, self.name, False, self.dtype.str)
 
@@ -274,7 +276,7 @@ def _whole_items(capacity_bytes: int | None, kind: np.dtype[Any]) -> int:
         raise ArgumentError(f"capacity_bytes must be a whole number of bytes, got {capacity_bytes!r}")
     if capacity_bytes < kind.itemsize:
         raise ArgumentError(
-            f"a ring of {capacity_bytes} bytes cannot hold one item of {kind}, which has {kind.itemsize}"
+            f"a ring of {capacity_bytes} bytes cannot hold one item of {kind}, which has {kind.itemsize} bytes"
         )
     return int(capacity_bytes) // kind.itemsize
 
@@ -284,11 +286,11 @@ def _unattached() -> SharedRing:
     return SharedRing.__new__(SharedRing)
 
 
-def _naps(patience_s: float | None) -> Iterator[None]:
-    """Go on at once, then after naps that become longer, until patience is at its end; once at least."""
+def _retries(patience_s: float | None) -> Iterator[None]:
+    """Yield at once, then after increasing sleeps, until the timeout; at least once."""
     end = None if patience_s is None else time.monotonic() + patience_s
     for attempt in itertools.count():
         yield
         if end is not None and time.monotonic() >= end:
             return
-        time.sleep(min(LONGEST_NAP_S, SHORTEST_NAP_S * 1.2 ** min(attempt, 99)))
+        time.sleep(min(MAX_SLEEP_S, MIN_SLEEP_S * 1.2 ** min(attempt, 99)))

@@ -1,8 +1,7 @@
-"""When lines were taken: a clock that never steps back, and arrays of times.
+"""Times of lines: a clock that never steps back, and arrays of times.
 
-A line's time is read from the monotonic clock; where that lies in UTC is fixed once, by an anchor, a pair of both
-clocks read together. The wall clock may then be set, step back an hour or jump: line times go on evenly, and the step
-is seen.
+The time of a line is read from the monotonic clock; its offset from UTC is fixed once, by an anchor: a pair of both
+clocks read together. The wall clock may then be set or step: line times are not affected, and the step is detected.
 """
 
 import time
@@ -26,7 +25,7 @@ class Anchor(NamedTuple):
 
 
 def read_anchor(tries: int = 5) -> Anchor:
-    """Read both clocks together: of some tries the one during which least time passed (well under a microsecond)."""
+    """Read both clocks together: of several tries the one that took the least time (well under a microsecond)."""
     readings = []
     for _ in range(tries):
         before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
@@ -35,10 +34,10 @@ def read_anchor(tries: int = 5) -> Anchor:
 
 
 class Clock:
-    """Turns monotonic times into UTC, by an anchor."""
+    """Converts monotonic times to UTC, by an anchor."""
 
     def __init__(self, anchor: Anchor | None = None) -> None:
-        """Take the anchor now, unless it is that of another process's clock."""
+        """Use `anchor`, such as that of another process's clock, or read one now."""
         self.anchor = read_anchor() if anchor is None else anchor
 
     def wall_ns(self, monotonic_ns: int) -> int:
@@ -46,13 +45,13 @@ class Clock:
         return monotonic_ns + self.anchor.wall_ns - self.anchor.monotonic_ns
 
     def step_ns(self) -> int:
-        """How far the wall clock has been moved since the anchor, in ns; negative = back."""
+        """Step of the wall clock since the anchor, in ns; negative = back."""
         now = read_anchor()
         return now.wall_ns - self.wall_ns(now.monotonic_ns)
 
 
 class DateTimeBuffer:
-    """A circular array of `n` times, as openhsi's: `update` stores the time now.
+    """A circular array of `n` times, as openhsi's: `update` stores the current time.
 
     `data` holds datetime64[ns]; entries that were never written read as the first nanoseconds of 1970. Times never step
     back.
@@ -69,7 +68,7 @@ class DateTimeBuffer:
         self._clock = Clock()
 
     def update(self) -> None:
-        """Store the time now, in UTC; go round after `n`."""
+        """Store the current time, in UTC; wraps around after `n`."""
         self.data[self.write_pos] = np.datetime64(self._clock.wall_ns(time.monotonic_ns()), "ns")
         self.write_pos = (self.write_pos + 1) % self.n
         self.count = min(self.count + 1, self.n)
@@ -89,7 +88,7 @@ class DateTimeBuffer:
 
 
 class LineTimes:
-    """The times of the cube being filled: `data` has one datetime64[ns] for each line there is, oldest first."""
+    """Times of the cube being filled: `data` has one datetime64[ns] per line, oldest first."""
 
     def __init__(self, n: int, read_times_ns: Callable[[], NDArray[np.int64]]) -> None:
         self.n = n
@@ -102,7 +101,7 @@ class LineTimes:
 
     @property
     def count(self) -> int:
-        """How many lines there are."""
+        """Number of lines."""
         return len(self.data)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The account of frames: ids that only grow, and which of them were lost.
+"""Accounting of frames: increasing ids, and which of them were lost.
 
-`ids` unwraps a camera's counter, `losses` counts what was offered and never committed.
+`ids` unwraps a camera's counter, `losses` counts frames that were offered and never committed.
 """

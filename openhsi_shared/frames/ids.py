@@ -1,7 +1,7 @@
-"""Frame ids that never begin again, made from a camera's counter that does.
+"""Frame ids that only increase, unwrapped from a camera's counter.
 
-Lost frames are seen as gaps in the camera's own counter. That counter has few digits on some transports, and begins
-anew whenever the camera is started; here it becomes one sequence that only grows.
+Lost frames are detected as gaps in the camera's counter. That counter wraps around after few frames on some transports,
+and restarts whenever the camera is started; here it becomes one increasing sequence.
 """
 
 import logging
@@ -14,11 +14,11 @@ logger = logging.getLogger(__name__)
 
 
 class FrameIds:
-    """One growing sequence out of a counter that wraps after `period` ids (None: it never does).
+    """One increasing sequence from a counter that wraps around after `period` ids (None: never).
 
-    The first run keeps the camera's own numbers. It does not matter whether a counter begins at 0 or at 1: GigE Vision
-    has period 65535 (1 to 65535, then 1 again, 0 unused), a counter of 32 bits has 2**32. Up to half a period may be
-    lost at once and is still counted right; what looks like more is a counter that began anew.
+    The first run keeps the camera's numbers. A counter may begin at 0 or 1: GigE Vision has period 65535 (1 to 65535,
+    then 1 again, 0 unused), a 32 bit counter 2**32. Up to half a period may be lost at once and is still counted
+    correctly; a larger step is treated as a restart of the counter.
 
     >>> ids = FrameIds(65535)
     >>> [ids.unwrap(raw) for raw in (65533, 65535, 1, 2)]
@@ -33,39 +33,39 @@ class FrameIds:
             raise ArgumentError(f"period of a frame counter must be None or at least 3, got {period}")
         self.period = period
         self.last: int | None = None
-        """The id returned last; None before the first."""
+        """The last id returned; None before the first."""
         self._last_raw = 0
-        self._begins_anew = False
+        self._was_restarted = False
         self._has_warned = False
 
     def restart(self) -> None:
-        """Say that the camera was stopped and started: whatever it counts next is the frame after the last one."""
-        self._begins_anew = True
+        """Report that the camera was restarted: its next frame, whatever its number, follows the last one."""
+        self._was_restarted = True
 
     def unwrap(self, raw: int) -> int:
-        """Return the id of the frame that the camera counts as `raw`.
+        """Return the id of the frame with the camera's number `raw`.
 
-        The same `raw` again returns the same id (a frame that was sent twice: drop it). A step backwards without a
-        `restart` counts as one, and is warned about the first time.
+        The same `raw` again returns the same id (a duplicate frame: discard it). A step backwards without `restart` is
+        treated as a restart, with a warning the first time.
         """
         raw = int(raw)  # a numpy integer would overflow
         if self.last is None:
             unwrapped = raw
-        elif self._begins_anew:
+        elif self._was_restarted:
             unwrapped = self.last + 1
         else:
             unwrapped = self.last + self._step_to(raw)
-        self.last, self._last_raw, self._begins_anew = unwrapped, raw, False
+        self.last, self._last_raw, self._was_restarted = unwrapped, raw, False
         return unwrapped
 
     def is_behind(self, raw: int) -> bool:
-        """Whether the camera counted `raw` before the last frame, unless it was started anew since.
+        """Whether `raw` is older than the last frame; False directly after `restart`.
 
         >>> ids = FrameIds(65535)
         >>> ids.unwrap(2), ids.is_behind(65530), ids.is_behind(3)
         (2, True, False)
         """
-        return self.last is not None and not self._begins_anew and self._is_backwards(self._step(int(raw)))
+        return self.last is not None and not self._was_restarted and self._is_backwards(self._step(int(raw)))
 
     def _step(self, raw: int) -> int:
         step = raw - self._last_raw
@@ -79,7 +79,7 @@ class FrameIds:
         if self._is_backwards(step):
             if not self._has_warned:
                 logger.warning(
-                    "the camera's frame counter stepped back from %d to %d: taken as a new start", self._last_raw, raw
+                    "the camera's frame counter stepped back from %d to %d: treated as a restart", self._last_raw, raw
                 )
             self._has_warned = True
             return 1

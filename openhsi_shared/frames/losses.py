@@ -1,12 +1,12 @@
-"""Which frames were lost, exactly: what was offered and never committed."""
+"""Exact account of lost frames: offered and never committed."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 __all__ = ["FrameLedger", "IdRange", "gaps_between", "merged", "ranges_in_words"]
 
-MOST_RANGES = 10_000
-"""So many gaps are kept one by one; of the rest only the count is kept, which stays exact."""
+MAX_RANGES = 10_000
+"""Maximum number of gaps that are listed; further ones are only counted, exactly."""
 
 
 class IdRange(NamedTuple):
@@ -20,16 +20,16 @@ class IdRange(NamedTuple):
 
 
 class FrameLedger:
-    """The account of one camera: every id is committed, lost, or yet to come.
+    """The account of one camera: every id is committed, lost, or in the future.
 
-    Ids come unwrapped and increasing. Where a camera has none, `next_id` counts in software: exact for what we drop
-    ourselves, blind to what the camera drops.
+    Ids must be unwrapped and increasing. For cameras without ids, `next_id` counts in software: it detects frames
+    dropped by this library, not those dropped by the camera.
     """
 
     def __init__(self) -> None:
         self.n_committed = 0
         self.n_lost_before_last = 0
-        """Lost between committed lines; frames offered after the last one are added by `n_lost`."""
+        """Lost between committed lines; `n_lost` adds frames offered after the last one."""
         self.ranges: list[IdRange] = []
         self._begin: int | None = None
         self._next_commit = 0
@@ -37,23 +37,23 @@ class FrameLedger:
 
     @property
     def next_id(self) -> int:
-        """The id that follows the last one that was offered."""
+        """The id after the last one offered."""
         return self._next_offer
 
     @property
     def expected(self) -> int:
-        """The id that follows the last committed line, or the first one that was ever offered."""
+        """The id after the last committed line, or the first one ever offered."""
         return self._next_commit
 
     @property
     def n_lost(self) -> int:
-        """How many frames were offered, or skipped by the camera, and not committed."""
+        """Number of frames that were offered, or skipped by the camera, and not committed."""
         return self.n_lost_before_last + self._next_offer - self._next_commit
 
     def offer(self, frame_id: int) -> bool:
-        """Note that the camera delivered `frame_id`.
+        """Record that the camera delivered `frame_id`.
 
-        False if it was there before: a doubled frame must not be committed.
+        False for a duplicate, which must not be committed.
         """
         if self._begin is None:
             self._begin = self._next_commit = self._next_offer = frame_id
@@ -63,23 +63,24 @@ class FrameLedger:
         return True
 
     def lost_if_committed(self) -> int:
-        """How many ids lie between the last committed line and the frame on offer."""
+        """Number of ids between the last committed line and the offered frame."""
         return self._next_offer - 1 - self._next_commit
 
     def commit(self) -> None:
-        """Note that the frame on offer has become a line."""
+        """Record that the offered frame became a line."""
         last = self._next_offer - 1
         if last > self._next_commit:
             self.n_lost_before_last += last - self._next_commit
-            if len(self.ranges) < MOST_RANGES:
+            if len(self.ranges) < MAX_RANGES:
                 self.ranges.append(IdRange(self._next_commit, last - 1))
         self._next_commit = last + 1
         self.n_committed += 1
 
     def skip(self, frame_id: int) -> bool:
-        """Note that somebody took `frame_id` to look at it: neither committed nor lost.
+        """Record that `frame_id` was consumed without being saved: neither committed nor lost.
 
-        False, and nothing is noted, if it does not follow the last line: it could not be told from the loss before it.
+        False, without effect, if it does not follow the last line: it could not be distinguished from the loss before
+        it.
         """
         if self._begin is not None and frame_id != self._next_commit:
             return False
@@ -89,13 +90,13 @@ class FrameLedger:
         return True
 
     def lost_ids(self) -> tuple[IdRange, ...]:
-        """All gaps so far, with the one that is still open."""
+        """All gaps so far, including the one that is still open."""
         still_open = (IdRange(self._next_commit, self._next_offer - 1),) if self._next_offer > self._next_commit else ()
         return (*self.ranges, *still_open)
 
 
 def gaps_between(expected: int, frame_ids: list[int]) -> list[IdRange]:
-    """Ranges of ids missing before and between increasing `frame_ids`, when `expected` should have been the first.
+    """Ranges of ids missing before and between increasing `frame_ids`; `expected` is the first id expected.
 
     >>> gaps_between(3, [5, 6, 9])
     [IdRange(first=3, last=4), IdRange(first=7, last=8)]
@@ -109,7 +110,7 @@ def gaps_between(expected: int, frame_ids: list[int]) -> list[IdRange]:
 
 
 def merged(ranges: Iterable[IdRange]) -> tuple[IdRange, ...]:
-    """The same ids in order, in as few ranges as there can be.
+    """The same ids in order, in the smallest number of ranges.
 
     >>> merged([IdRange(7, 9), IdRange(1, 3), IdRange(4, 5), IdRange(8, 8)])
     (IdRange(first=1, last=5), IdRange(first=7, last=9))
@@ -124,7 +125,7 @@ def merged(ranges: Iterable[IdRange]) -> tuple[IdRange, ...]:
 
 
 def ranges_in_words(ranges: list[IdRange] | tuple[IdRange, ...]) -> str:
-    """Write ranges for people and for attributes of a file.
+    """Format ranges for messages and for attributes of a file.
 
     >>> ranges_in_words([IdRange(3, 4), IdRange(7, 7)])
     '3-4 7'

@@ -1,6 +1,6 @@
-"""What people look at: plots of lines, and small tables for notebooks.
+"""Displays: plots of lines, and small tables for notebooks.
 
-`plots` draws with holoviews or matplotlib, `tables` writes the HTML that a notebook shows of cameras and cubes.
+`plots` draws with holoviews or matplotlib, `tables` writes the HTML by which notebooks show cameras and cubes.
 """
 
 from openhsi_shared.show.plots import PLOT_LIBRARIES, show_array, show_lines

@@ -1,4 +1,4 @@
-"""Plots of lines to look at, in a notebook or from a script."""
+"""Plots of lines, in a notebook or from a script."""
 
 import io
 import logging
@@ -16,19 +16,19 @@ __all__ = ["PLOT_LIBRARIES", "show_array", "show_lines"]
 logger = logging.getLogger(__name__)
 
 PLOT_LIBRARIES = ("bokeh", "matplotlib")
-"""What holoviews may draw with."""
+"""Plotting libraries (backends) of holoviews."""
 FRAME_PIXELS = (900, 500)
-"""Bokeh: width and height into which a plot is fitted."""
-LEAST_FRAME_PIXELS = 60
-"""Bokeh: what a very long or very narrow cube gets at least; there is empty room beside it then."""
+"""Bokeh: maximum width and height of a plot."""
+MIN_FRAME_PIXELS = 60
+"""Bokeh: minimum width and height, for very long or narrow cubes, which are padded."""
 TICK_PIXELS = 40
-"""Bokeh: numbers at an axis are no closer than this, about."""
+"""Bokeh: approximate minimum distance of ticks."""
 PLOT_INCHES = (9.0, 5.0)
 """Matplotlib: size of the figure that holoviews makes."""
 FIGURE_INCHES = (12.0, 3.0)
 """Size of the figure of `quick_imshow`."""
 SIZES = {"width", "height", "frame_width", "frame_height", "aspect", "data_aspect", "responsive"}
-"""Options of holoviews with which a user takes the size in hand."""
+"""Options of holoviews by which a user sets the size."""
 
 
 def show_lines(
@@ -44,13 +44,13 @@ def show_lines(
     quick_imshow: bool = False,
     **plot_kwargs: Any,
 ) -> Any:
-    """Draw lines (along-track, cross-track, wavelength) in real colours, or grey where no wavelengths tell the colours.
+    """Draw lines (along-track, cross-track, wavelength) in real colours, or in grey without wavelengths.
 
-    Cross-track goes down and along-track to the right, counted in pixels and lines, at true aspect. A colour is a
-    wavelength in nm (its bands within 15 nm) or a range (first, last); `robust` and `hist_eq` are those of
-    `rgb.stretch`. Returns a holoviews RGB (Image, if grey) that `plot_lib` will draw, `plot_kwargs` being options of
+    Cross-track points down and along-track to the right, in pixels and lines, with equal aspect. A colour is a
+    wavelength in nm (the bands within 15 nm) or a range (first, last); `robust` and `hist_eq` are those of
+    `rgb.stretch`. Returns a holoviews RGB (Image, if grey) to be drawn by `plot_lib`, `plot_kwargs` being options of
     holoviews; with `quick_imshow` a matplotlib Figure of 12 x 3 inches, `plot_kwargs` being those of `imshow`. Raises
-    ArgumentError if there are no lines or an argument cannot be, UnknownKeyword for a `plot_kwargs` that nobody knows.
+    ArgumentError if there are no lines or an argument is invalid, UnknownKeyword for an unknown `plot_kwargs`.
     """
     _check_library(plot_lib)
     if 0 in lines.shape:
@@ -67,9 +67,9 @@ def show_lines(
 
 
 def show_array(array: NDArray[Any], plot_lib: str = "bokeh") -> Any:
-    """Draw what is in a circular array: a frame (2-D) as it is, a cube (3-D) summed over its last axis.
+    """Draw a circular array: a frame (2-D) unchanged, a cube (3-D) summed over its last axis.
 
-    Returns a holoviews Image in grey; of a 1-D array its text, which is logged, too. ArgumentError for other arrays.
+    Returns a holoviews Image in grey; for a 1-D array its text, which is also logged. ArgumentError for other arrays.
     """
     _check_library(plot_lib)
     array = np.asarray(array)
@@ -86,7 +86,7 @@ def show_array(array: NDArray[Any], plot_lib: str = "bokeh") -> Any:
     hv = _holoviews(plot_lib)
     labels = ["along-track" if summed else "wavelength index", "cross-track"]
     n_rows, n_columns = values.shape
-    # hv.Image wants the last row first, because its axis goes up
+    # hv.Image expects the last row first, because its axis points up
     element = hv.Image(values[::-1], bounds=(-0.5, -0.5, n_columns - 0.5, n_rows - 0.5), kdims=labels, vdims="value")
     return element.opts(cmap="gray", invert_yaxis=True, xlabel=labels[0], ylabel=labels[1], backend=plot_lib)
 
@@ -97,7 +97,7 @@ def _check_library(plot_lib: str) -> None:
 
 
 def _holoviews(plot_lib: str) -> Any:
-    """Import holoviews and make `plot_lib` what it draws with; in a notebook all comes inline, for want of internet."""
+    """Import holoviews with `plot_lib` as its backend; in a notebook, resources are inline, to work offline."""
     import holoviews as hv
 
     shell = _notebook()
@@ -109,18 +109,18 @@ def _holoviews(plot_lib: str) -> Any:
 
 
 def _notebook() -> Any:
-    """The shell of IPython that we run in, or None."""
+    """The IPython shell that runs this code, or None."""
     interactive = sys.modules.get("IPython")
     return interactive.get_ipython() if interactive is not None else None
 
 
 def _element_of(image: NDArray[np.uint8], n_lines: int, n_cross: int, plot_lib: str, wanted: dict[str, Any]) -> Any:
     hv = _holoviews(plot_lib)
-    bounds = (-0.5, -0.5, n_lines - 0.5, n_cross - 0.5)  # of all lines, also if the picture is decimated
+    bounds = (-0.5, -0.5, n_lines - 0.5, n_cross - 0.5)  # of all lines, even if the picture is decimated
     axes = ["along-track", "cross-track"]
     options: dict[str, Any] = {"invert_yaxis": True, "xlabel": axes[0], "ylabel": axes[1]}
     if image.ndim == 3:
-        element = hv.RGB(image[::-1], bounds=bounds, kdims=axes)  # the last row first, because its axis goes up
+        element = hv.RGB(image[::-1], bounds=bounds, kdims=axes)  # the last row first, because its axis points up
     else:
         element = hv.Image(image[::-1], bounds=bounds, kdims=axes, vdims=hv.Dimension("brightness", range=(0, 255)))
         options |= {"cmap": "gray"}
@@ -132,19 +132,19 @@ def _element_of(image: NDArray[np.uint8], n_lines: int, n_cross: int, plot_lib: 
     except ValueError as error:
         if "Unexpected option" not in str(error):
             raise
-        raise UnknownKeyword(f"show() hands other keywords to holoviews as options of {plot_lib}: {error}") from error
+        raise UnknownKeyword(f"show(): unknown holoviews options of {plot_lib}: {error}") from error
 
 
 def _frame_of(n_lines: int, n_cross: int) -> dict[str, int]:
-    """Size of the frame in pixels of the screen: as large as fits, at the cube's own aspect; few ticks if narrow."""
+    """Size of the plot in screen pixels: the largest that fits, with the aspect of the cube; few ticks if narrow."""
     scale = min(FRAME_PIXELS[0] / n_lines, FRAME_PIXELS[1] / n_cross)
-    width, height = (max(LEAST_FRAME_PIXELS, round(side * scale)) for side in (n_lines, n_cross))
+    width, height = (max(MIN_FRAME_PIXELS, round(side * scale)) for side in (n_lines, n_cross))
     ticks = {name: n for name, side in (("xticks", width), ("yticks", height)) if (n := side // TICK_PIXELS) < 6}
     return {"frame_width": width, "frame_height": height} | {name: max(2, n) for name, n in ticks.items()}
 
 
 def _figure_of(image: NDArray[np.uint8], n_lines: int, n_cross: int, plot_kwargs: dict[str, Any]) -> Any:
-    from matplotlib.figure import Figure  # not pyplot: it would look for a screen
+    from matplotlib.figure import Figure  # not pyplot, which would need a display
 
     figure = Figure(figsize=FIGURE_INCHES, layout="constrained")
     axes = figure.add_subplot(xlabel="along-track", ylabel="cross-track")
@@ -157,11 +157,11 @@ def _figure_of(image: NDArray[np.uint8], n_lines: int, n_cross: int, plot_kwargs
     try:
         axes.imshow(image, **options | plot_kwargs)
     except (AttributeError, TypeError) as error:
-        raise UnknownKeyword(f"show(quick_imshow=True) hands other keywords to matplotlib's imshow: {error}") from error
+        raise UnknownKeyword(f"show(quick_imshow=True): unknown keywords of imshow: {error}") from error
     shell = _notebook()
     if shell is not None:
         formatter = shell.display_formatter.formatters["image/png"]
-        if Figure not in formatter:  # pyplot would have told the notebook how to show a figure
+        if Figure not in formatter:  # otherwise registered by pyplot
             formatter.for_type(Figure, _png_of)
     return figure
 

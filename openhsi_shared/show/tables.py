@@ -17,7 +17,7 @@ from openhsi_shared.rgb import Lines, mean_of_bands, picture, preview_bands
 __all__ = ["table", "table_of_camera", "table_of_cube", "thumbnail"]
 
 THUMBNAIL_PIXELS = (480, 240)
-"""Along-track and cross-track, at most, about."""
+"""Approximate maximum size, along-track and cross-track."""
 
 
 class ShownStatus(Protocol):
@@ -146,9 +146,9 @@ def _utc(time_ns: Any) -> str:
 
 
 def thumbnail(lines: Lines, wavelengths_nm: ArrayLike | None) -> NDArray[np.uint8]:
-    """Make a small picture of lines (along-track, cross-track, wavelength), in the colours of a preview.
+    """Make a thumbnail of lines (along-track, cross-track, wavelength), in the colours of a preview.
 
-    Reads only the lines that it shows. ArgumentError if the wavelengths are not those of the bands.
+    Reads only the lines that it shows. ArgumentError if the number of wavelengths is not that of the bands.
     """
     n_lines, n_cross, n_bands = lines.shape
     step = max(1, -(-n_lines // THUMBNAIL_PIXELS[0]), -(-n_cross // THUMBNAIL_PIXELS[1]))
@@ -157,7 +157,7 @@ def thumbnail(lines: Lines, wavelengths_nm: ArrayLike | None) -> NDArray[np.uint
 
 
 def table(title: str, rows: Sequence[tuple[str, str]], image: NDArray[np.uint8] | None = None, more: str = "") -> str:
-    """Write HTML: a title, rows of names and values, an image inline; `more` is HTML that stands below."""
+    """Write HTML: a title, rows of names and values, an inline image, and `more` HTML below."""
     cells = "".join(
         f'<tr><td style="text-align:left;opacity:0.7">{escape(name)}</td>'
         f'<td style="text-align:left">{escape(value)}</td></tr>'

@@ -272,7 +272,7 @@ def test_shared_array_is_one_of_multiprocessing():
 
 @pytest.mark.parametrize("c_dtype", [np.uint16, "H", ctypes.c_char, 5, None])
 def test_shared_array_of_what_are_no_numbers_is_refused(c_dtype):
-    with pytest.raises(ArgumentError, match="c_dtype must be a ctypes type of numbers such as"):
+    with pytest.raises(ArgumentError, match="c_dtype must be a numeric ctypes type such as"):
         SharedCircArrayBuffer((2, 3), 0, c_dtype)
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openhsi_shared.buffers.huge_pages import WORTHWHILE, _huge_page_bytes, make_huge_pages, map_at_huge_pages
+from openhsi_shared.buffers.huge_pages import MIN_RANGE_BYTES, _huge_page_bytes, make_huge_pages, map_at_huge_pages
 from openhsi_shared.buffers.memory import aligned_bytes, arena_of, shared_array
 from openhsi_shared.processes.spawning import SPAWN
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked for huge pages")
 
-SIZE = WORTHWHILE + (5 << 20) + 12345
+SIZE = MIN_RANGE_BYTES + (5 << 20) + 12345
 
 
 def _mapped_in_huge_pages() -> int:

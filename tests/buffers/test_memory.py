@@ -191,7 +191,7 @@ else:
 """
     code, said = run_with_shm("mount -t tmpfs -o size=50m tmpfs /dev/shm", program)
     assert code == 0, said
-    assert "lines: 41,943,040 bytes of shared memory were there a moment ago, and are not any more: No space" in said
+    assert "lines: 41,943,040 bytes of shared memory are no longer available: No space" in said
 
 
 @pytest.mark.root
@@ -228,5 +228,5 @@ print({os.readlink(f"/proc/self/fd/{arena_of(array)[0].fd}")[:13] for array in k
 """
     code, said = run_with_shm("mount -t tmpfs -o size=3m tmpfs /dev/shm", program)
     assert code == 0, said
-    assert "small: 100,000 bytes came to lie on a disk, not in /dev/shm: is it mounted" in said
+    assert "small: 100,000 bytes were allocated on a disk, not in /dev/shm: is it mounted" in said
     assert "{'/dev/shm/pym-'}" in said

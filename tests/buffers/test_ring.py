@@ -1,4 +1,4 @@
-"""A ring in shared memory: places as they are expected, nothing torn, nothing left behind, no crash."""
+"""A ring in shared memory: indices as expected, nothing torn, nothing left behind, no crash."""
 
 import sys
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from openhsi_shared import SharedRing
-from openhsi_shared.buffers.ring_memory import BEGUN, MOST_ROWS
+from openhsi_shared.buffers.ring_memory import BEGUN, MAX_ROWS
 from openhsi_shared.errors import (
     ArgumentError,
     FrameError,
@@ -26,7 +26,7 @@ def some(n, value, dtype=np.uint16):
     return np.full(n, value, dtype)
 
 
-# ---- places ----
+# ---- indices ----
 
 
 def test_places_are_those_that_the_neighbour_returns(ring):
@@ -108,8 +108,8 @@ def test_capacity_is_rounded_down_to_whole_items():
         ((16, ".hidden"), ArgumentError, "got '.hidden'"),
         ((16, 5), ArgumentError, "the name of a ring must be 1 to 100 letters, .* got 5"),
         ((16, None, True, object), ArgumentError, "a ring holds numbers"),
-        ((16, None, True, "nonsense"), ArgumentError, "dtype must be a type of numbers such as 'uint16', got 'nons"),
-        ((16, None, True, ">u2"), ArgumentError, "in the order of this machine's bytes"),
+        ((16, None, True, "nonsense"), ArgumentError, "dtype must be a numeric type such as 'uint16', got 'nons"),
+        ((16, None, True, ">u2"), ArgumentError, "in native byte order"),
         ((1 << 50,), MemoryShortage, "the ring 'ring-.*' needs 1,125,"),
     ],
 )
@@ -120,16 +120,16 @@ def test_what_makes_no_ring_is_refused(arguments, error, text):
 
 
 def test_attaching_needs_a_name_and_the_same_size_and_type(name):
-    with pytest.raises(ArgumentError, match="a ring to attach to needs its name; to make a new one, say create=True"):
+    with pytest.raises(ArgumentError, match="attaching to a ring needs its name; to create a ring, pass create=True"):
         SharedRing(16)
     with pytest.raises(RingNotFound, match=f"there is no ring '{name}'"):
         SharedRing(16, name)
     with SharedRing(17, name, create=True):
         with pytest.raises(ArgumentError, match=r"has room for 8 items \(16 bytes\), not for 9"):
             SharedRing(18, name)
-        with pytest.raises(ArgumentError, match="holds uint16, not int16: say dtype='uint16'"):
+        with pytest.raises(ArgumentError, match="holds uint16, not int16: pass dtype='uint16'"):
             SharedRing(16, name, dtype="int16")
-        with pytest.raises(RingExists, match=f"a living process has a ring '{name}'"):
+        with pytest.raises(RingExists, match=f"a live process has a ring '{name}'"):
             SharedRing(16, name, create=True)
         SharedRing(17, name).close()
         SharedRing(None, name).close()
@@ -169,7 +169,7 @@ def test_places_that_do_not_exist_are_refused(ring, places):
 def test_parts_of_two_items_are_not_given_as_one(ring):
     first = ring.put(some(5, 1))
     ring.put(some(5, 2))  # (-3, 2)
-    with pytest.raises(OverrunError, match=r"places 0 to 5 .* have been overwritten, at least in part"):
+    with pytest.raises(OverrunError, match=r"indices 0 to 5 .* have been overwritten, at least in part"):
         ring.read(*first)  # of two laps
     assert ring.read(2, 5).tolist() == [1, 1, 1]
     ring.put(some(5, 3))  # (2, 7)
@@ -187,7 +187,7 @@ def test_what_is_just_being_changed_is_not_given(ring):
     words[BEGUN] += 5  # as in the middle of the next put
     with pytest.raises(OverrunError, match="overwritten faster than it can be copied: make the ring larger than 16"):
         ring.latest(patience_s=0.01)
-    with pytest.raises(OverrunError, match="places 0 to 5"):
+    with pytest.raises(OverrunError, match="indices 0 to 5"):
         ring.read(*place, patience_s=0.01)
     assert ring.read(2, 5).tolist() == [1, 1, 1]
     words[BEGUN] -= 5
@@ -286,7 +286,7 @@ def test_the_first_to_follow_is_the_next_one_unless_said_otherwise(ring):
 
 
 def test_more_small_items_than_are_known_by_number_count_as_missed():
-    n = MOST_ROWS + 100
+    n = MAX_ROWS + 100
     with SharedRing(2 * n, create=True) as ring:
         for number in range(n):
             ring.put(np.uint16(number % 7))

@@ -87,7 +87,7 @@ def test_who_comes_later_sweeps_up_after_the_dead(name, how):
             with SharedRing(16, name, create=True) as ring:
                 assert ring.latest() is None
         else:
-            with pytest.raises(RingNotFound, match="has its maker ended"):
+            with pytest.raises(RingNotFound, match="has its creator ended"):
                 SharedRing(None, f"{name}-other")
         assert not path_of(name).exists()
 
@@ -106,7 +106,7 @@ def test_a_file_that_is_no_ring_yet_is_not_attached_to(name):
         os.link(path_of(ring.name), path)  # held, as one that is just being made
         words = ring._memory.words
         magic, words[0] = words[0], 0
-        with pytest.raises(RingNotFound, match="is no ring, or is not made yet: try again"):
+        with pytest.raises(RingNotFound, match="is no ring, or is not initialised yet: try again"):
             SharedRing(None, name)
         words[0] = magic
         path.unlink()

@@ -87,7 +87,7 @@ def test_bands_and_stretch_may_be_chosen(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--robust", 2, "--hist-eq"), "exclude each other"),
+        (("--robust", 2, "--hist-eq"), "mutually exclusive"),
         (("--robust", 60), "must be True or a percentile"),
         (("--bands", "640,550"), "is not RED,GREEN,BLUE"),
         (("--bands", "640,550,blue"), "is not RED,GREEN,BLUE"),

@@ -57,7 +57,7 @@ def test_notes_of_the_users_go_into_the_file_and_a_mistyped_key_is_told(tmp_path
         cube.put(frame(0))
         path = cube.save(tmp_path).result().path
     assert [record.getMessage() for record in caplog.records] == [
-        "settings['luminanc'] is kept as a note, but nobody uses it (did you mean luminance?)"
+        "settings['luminanc'] is kept as a note, but not used (did you mean luminance?)"
     ]
     with netCDF4.Dataset(path) as file:
         assert all(word in file.settings for word in ('"longitude": 151.2', '"pilot": "Ada"', '"luminance": null'))

@@ -279,7 +279,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path, content):
 
 
 def test_rows_outside_the_frame_are_refused_when_it_is_opened():
-    with pytest.raises(SettingsError, match=r"row_slice \(16, 700\) lies outside the 644 rows"):
+    with pytest.raises(SettingsError, match=r"row_slice \(16, 700\) is outside the 644 rows"):
         started(CameraSettings(row_slice=(16, 700)))
 
 

@@ -204,7 +204,7 @@ def test_colours_stretch_and_place_may_be_chosen(tmp_path):
     cube = save_scene(tmp_path / "flight.nc", scene())
     path = preview_of(cube, tmp_path / "mine.png", ranges=((450, 510), (530, 590), (640, 670)))
     assert np.array_equal(pixels_of(path), scene()[..., ::-1])
-    with pytest.raises(ArgumentError, match="exclude each other"):
+    with pytest.raises(ArgumentError, match="mutually exclusive"):
         preview_of(cube, robust=True, hist_eq=True)
 
 

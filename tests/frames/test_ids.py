@@ -67,7 +67,7 @@ def test_a_counter_that_steps_back_is_warned_about_once(caplog):
         for raw in (5, 0, 1, 0):
             ids.unwrap(raw)
     assert [record.message for record in caplog.records] == [
-        "the camera's frame counter stepped back from 5 to 0: taken as a new start"
+        "the camera's frame counter stepped back from 5 to 0: treated as a restart"
     ]
 
 

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from openhsi_shared.frames import losses
-from openhsi_shared.frames.losses import MOST_RANGES, FrameLedger, IdRange, gaps_between, ranges_in_words
+from openhsi_shared.frames.losses import MAX_RANGES, FrameLedger, IdRange, gaps_between, ranges_in_words
 
 
 def ids_of(ranges):
@@ -96,11 +96,11 @@ def test_one_that_was_looked_at_behind_lost_frames_is_not_skipped():
 
 def test_more_gaps_than_are_kept_are_still_counted_exactly():
     ledger = FrameLedger()
-    n = MOST_RANGES + 50
+    n = MAX_RANGES + 50
     for k in range(n):
         ledger.offer(3 * k)
         ledger.commit()
-    assert len(ledger.ranges) == MOST_RANGES
+    assert len(ledger.ranges) == MAX_RANGES
     assert ledger.n_lost == 2 * (n - 1)
 
 
