@@ -1,6 +1,6 @@
-"""What a calibration says of its camera: read from openhsi's files, never changed, written whole.
+"""Calibrations of cameras: read from openhsi's files, immutable, written atomically.
 
-`values` is what one holds, `netcdf` the layout of its file, `pickles` how an old pickle is read without running it.
+`values` is the mapping of values, `netcdf` the layout of the file, `pickles` reads old pickles without executing them.
 """
 
 from openhsi_shared.calibration.netcdf import read_calibration, write_calibration

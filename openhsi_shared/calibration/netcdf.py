@@ -1,7 +1,7 @@
-"""Calibration files in openhsi's layout: NetCDF, one variable or global attribute for each value.
+"""Calibration files in openhsi's layout: NetCDF, one variable or global attribute per value.
 
-A row of numbers `key` lies on the axis `key_dim`, a picture on `key_dim_x` and `key_dim_y`, the two halves of a curve
-`key_x` and `key_y` on `key_dim`; `rad_ref` has axes with coordinates of their own.
+A 1-D array `key` has the axis `key_dim`, a 2-D array `key_dim_x` and `key_dim_y`, the two arrays `key_x` and `key_y` of
+a curve share `key_dim`; `rad_ref` has its own axes, with coordinates.
 """
 
 import hashlib
@@ -38,20 +38,20 @@ _KNOWN = frozenset(
 _ROWS = ("wavelengths", "wavelengths_linear", "smile_shifts")
 _COMPRESSION = {"zlib": True, "complevel": 4}
 _REFERENCE_DIMS = ("cross_track", "wavelength_index", "exposure", "luminance")
-_ONE_AT_A_TIME = threading.Lock()
-"""The library of netCDF is for one thread at a time, whatever the files, but netCDF4 lets others run while it is in
-there: good files would seem broken, or the process would end."""
+_NETCDF_LOCK = threading.Lock()
+"""The netCDF library is not thread-safe, even for different files, but netCDF4 releases the GIL inside of it: valid
+files would be reported as damaged, or the process would crash."""
 
 
 # ---- reading ---------------------------------------------------------------------------------
 
 
 def read_calibration(path: str | Path | None) -> Calibration:
-    """Read a calibration file of openhsi whole, and let go of it; an empty one for None or "".
+    """Read a calibration file of openhsi into memory; an empty calibration for None or "".
 
-    CalibrationError that names the file, if it is missing, broken, or something else. What a pickle (`.pkl`) holds is
-    rebuilt without running anything of it, and refused if it holds more than openhsi puts into one; to convert it, pass
-    what comes to `write_calibration`.
+    CalibrationError that names the file, if it is missing, damaged, or not a calibration. A pickle (`.pkl`) is read
+    without executing it, and refused if it contains anything that openhsi does not store; to convert it, pass the
+    result to `write_calibration`.
     """
     if not path:
         return Calibration()
@@ -79,32 +79,32 @@ def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], dict[str, tuple[
     try:
         refuse_endless_heaps(io.BytesIO(content))
         # from memory: the file may be replaced meanwhile
-        with _ONE_AT_A_TIME, netCDF4.Dataset("calibration", memory=content) as file:
+        with _NETCDF_LOCK, netCDF4.Dataset("calibration", memory=content) as file:
             values |= {key: _plain(file.getncattr(key)) for key in file.ncattrs()}
             for key, variable in file.variables.items():
-                array = np.asarray(variable[...])  # without the mask: what looks like netCDF's fill value is a number
+                array = np.asarray(variable[...])  # without the mask: netCDF's fill value is a valid number here
                 if variable.dimensions == (key,):
                     coordinates[key] = array
                 else:
                     dims[key], values[key] = variable.dimensions, array
     except (OSError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError, MemoryError) as error:
-        raise CalibrationError(f"calibration {str(path)!r} is no NetCDF file, or broken: {error}") from error
+        raise CalibrationError(f"calibration {str(path)!r} is not a NetCDF file, or damaged: {error}") from error
     return values, dims, coordinates
 
 
 def _check(values: Mapping[str, Any], path: Path) -> None:
     if not _KNOWN & values.keys():
         raise CalibrationError(
-            f"calibration {str(path)!r} is no calibration of openhsi: it holds {sorted(values)}, "
+            f"calibration {str(path)!r} is not a calibration of openhsi: it contains {sorted(values)}, "
             f"expected some of {sorted(_KNOWN)}"
         )
     for key in _ROWS:
         if key in values and not _is_numbers(values[key]):
-            raise CalibrationError(f"calibration {str(path)!r}: {key} must be a row of finite numbers")
+            raise CalibrationError(f"calibration {str(path)!r}: {key} must be a 1-D array of finite numbers")
 
 
 def _without_variable(dims: tuple[str, ...], value: Any) -> tuple[tuple[str, ...], Any]:
-    """Drop the axis `variable` of length 1, which older files of openhsi have in front."""
+    """Drop the leading axis `variable` of length 1 of older files of openhsi."""
     if dims[:1] == ("variable",) and len(value) == 1:
         return dims[1:], value[0]
     return dims, value
@@ -129,8 +129,8 @@ def _plain(value: Any) -> Any:
 def write_calibration(calibration: Mapping[str, Any], path: str | Path) -> Path:
     """Write a calibration, or a dictionary of its values, as `path` in openhsi's layout, and return the path.
 
-    The file is there, durable, in one step; one that had the name is replaced, and whoever still reads that one reads
-    on in the old. CalibrationError for a value that the layout cannot hold, or where the file cannot be written.
+    The file is replaced atomically and durably; processes that read the old one are not affected. CalibrationError for
+    a value that the layout cannot store, or if the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".nc":
@@ -145,10 +145,10 @@ def write_calibration(calibration: Mapping[str, Any], path: str | Path) -> Path:
 
 
 def _compose(calibration: Calibration) -> bytes:
-    """The bytes of the file."""
+    """Contents of the file."""
     import netCDF4
 
-    with _ONE_AT_A_TIME:
+    with _NETCDF_LOCK:
         file = netCDF4.Dataset("calibration", "w", memory=1 << 20)
         try:
             _fill(file, calibration)
@@ -176,7 +176,7 @@ def _fill(file: Any, calibration: Calibration) -> None:
 
 def _add(file: Any, key: str, dims: tuple[str, ...], array: NDArray[Any]) -> None:
     if array.dtype.kind not in "iufU" or array.ndim == 0:
-        raise CalibrationError(f"calibration: {key} is an array of {array.dtype}, which a file cannot hold")
+        raise CalibrationError(f"calibration: {key} is an array of {array.dtype}, which a file cannot store")
     for dim, size in zip(dims, array.shape, strict=True):
         if dim not in file.dimensions:
             file.createDimension(dim, size)
@@ -188,7 +188,7 @@ def _add(file: Any, key: str, dims: tuple[str, ...], array: NDArray[Any]) -> Non
 
 
 def _dims(key: str, calibration: Calibration, n_axes: int) -> tuple[str, ...]:
-    """Names of the axes of a value: those it came with, or those that openhsi gives."""
+    """Names of the axes of a value: those it was read with, or openhsi's."""
     known = calibration.dims.get(key, ())
     if len(known) == n_axes:
         return known
@@ -210,11 +210,13 @@ def _attribute(key: str, value: Any) -> str | int | float | np.generic:
     value = _plain(value)
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return value
-    raise CalibrationError(f"calibration: {key} is {value!r}, which a file cannot hold: expected text, number or array")
+    raise CalibrationError(
+        f"calibration: {key} is {value!r}, which a file cannot store: expected text, number or array"
+    )
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Give `path` this content in one step, on the disk."""
+    """Replace the contents of `path` atomically and durably."""
     part = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}.part")
     descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
     try:

@@ -1,8 +1,8 @@
-"""What a calibration pickled by openhsi holds, rebuilt without running anything of it.
+"""Calibrations pickled by openhsi, read without executing them.
 
-A pickle is a program: it names classes and functions, and calls them. Here each name that openhsi's calibrations use
-stands for a husk, a class of ours that only keeps what it is given; any other name ends the reading. So it does not
-matter either with which versions of numpy, xarray, pandas or scipy the pickle was made.
+A pickle is a program: it names classes and functions, and calls them. Here each name that openhsi's calibrations use is
+replaced by a placeholder class that only stores its arguments; any other name is refused. This makes it independent of
+the versions of numpy, xarray, pandas and scipy that made the pickle, too.
 """
 
 import io
@@ -20,13 +20,13 @@ from openhsi_shared.errors import CalibrationError
 __all__ = ["is_pickle", "values_of_pickle"]
 
 _SUFFIXES = (".pkl", ".pickle")
-_MEMORIES = ("PUT", "BINPUT", "LONG_BINPUT")
-_MOST_THINGS = 1_000_000
-"""More lists, names and numbers than that, beside its arrays, no calibration has."""
+_MEMO_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
+_MAX_OBJECTS = 1_000_000
+"""Maximum number of lists, names and numbers, besides arrays: more than in any calibration."""
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether the name says that the file is a pickle."""
+    """Whether the file has a suffix of pickles."""
     return path.suffix.lower() in _SUFFIXES
 
 
@@ -35,18 +35,18 @@ def values_of_pickle(
 ) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], dict[str, NDArray[Any]]]:
     """Values, names of axes, and coordinates of a calibration that openhsi pickled.
 
-    CalibrationError if it is broken, or holds anything that openhsi's own do not; nothing of it is run.
+    CalibrationError if it is damaged, or contains anything that openhsi's do not; nothing is executed.
     """
     try:
         _check_sizes(content)
-        loaded = _Inert(io.BytesIO(content)).load()
-        if _count(loaded, {}) > _MOST_THINGS:
-            raise CalibrationError(f"unfolds to more than {_MOST_THINGS} things, which no calibration of openhsi does")
+        loaded = _RestrictedUnpickler(io.BytesIO(content)).load()
+        if _count(loaded, {}) > _MAX_OBJECTS:
+            raise CalibrationError(f"expands to more than {_MAX_OBJECTS} objects, more than any calibration of openhsi")
         found = _rebuilt(loaded)
     except CalibrationError as error:
         raise CalibrationError(f"calibration {str(path)!r} is a pickle and {error}") from None
-    except Exception as error:  # a broken pickle may raise whatever it likes
-        raise CalibrationError(f"calibration {str(path)!r} is no pickle, or broken: {error!r}") from error
+    except Exception as error:  # a damaged pickle may raise anything
+        raise CalibrationError(f"calibration {str(path)!r} is not a pickle, or damaged: {error!r}") from error
     if not isinstance(found, dict):
         raise CalibrationError(
             f"calibration {str(path)!r} is a pickle of {type(found).__name__}, expected a dictionary"
@@ -72,23 +72,23 @@ def values_of_pickle(
 
 
 def _check_sizes(content: bytes) -> None:
-    """ValueError if the program asks for more memory than its own length accounts for: a few bytes can ask for all."""
+    """ValueError for a memo index beyond the length of the pickle: a few bytes could allocate all memory."""
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in _MEMORIES and argument is not None and argument > len(content):
-            raise ValueError(f"remembers thing number {argument} of {len(content)} bytes")
+        if opcode.name in _MEMO_OPCODES and argument is not None and argument > len(content):
+            raise ValueError(f"has memo index {argument} in {len(content)} bytes")
 
 
 def _count(value: Any, known: dict[int, int]) -> int:
-    """Things within `value`, one that is there several times counted as often: a list of lists of the same list.
+    """Number of objects in `value`, shared ones counted each time, as in a list of lists of the same list.
 
-    RecursionError for what holds itself.
+    RecursionError for a value that contains itself.
     """
     if isinstance(value, dict):
         parts: tuple[Any, ...] = (*value.keys(), *value.values())
     elif isinstance(value, list | tuple):
         parts = tuple(value)
-    elif isinstance(value, _Husk):
-        parts = (*value.given, value.state)
+    elif isinstance(value, _Placeholder):
+        parts = (*value.arguments, value.state)
     else:
         return 1
     if id(value) not in known:
@@ -96,48 +96,48 @@ def _count(value: Any, known: dict[int, int]) -> int:
     return known[id(value)]
 
 
-# ---- husks -----------------------------------------------------------------------------------
+# ---- placeholders ----------------------------------------------------------------------------
 
 
-class _Husk:
-    """Stands for a class or function: an instance, or what a call would give. Keeps arguments and state."""
+class _Placeholder:
+    """Placeholder of an instance of a class, or of the result of a function. Stores arguments and state."""
 
-    given: tuple[Any, ...]
+    arguments: tuple[Any, ...]
     state: Any
 
-    def __new__(cls, *given: Any, **_named: Any) -> "_Husk":
-        """Pickles make instances with and without a call of the class; both come here."""
-        husk = super().__new__(cls)
-        husk.given, husk.state = given, None
-        return husk
+    def __new__(cls, *arguments: Any, **_named: Any) -> "_Placeholder":
+        """Used by pickles that create instances with or without a call of the class."""
+        placeholder = super().__new__(cls)
+        placeholder.arguments, placeholder.state = arguments, None
+        return placeholder
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
     def field(self, name: str) -> Any:
-        """Rebuild an attribute of the instance, from its dictionary or that of its slots; None if it has none."""
+        """Rebuild an attribute of the instance, from its dictionary or its slots; None if it is missing."""
         for part in self.state if isinstance(self.state, tuple) else (self.state,):
             if isinstance(part, dict) and name in part:
                 return _rebuilt(part[name])
         return None
 
     def rebuilt(self) -> Any:
-        """What we need of it."""
+        """Value that is used of it."""
         return None
 
 
-class _Dtype(_Husk):
-    """A dtype, given as (code, ...); its state has the order of bytes in second place."""
+class _Dtype(_Placeholder):
+    """A dtype, with the arguments (code, ...); the second item of its state is the byte order."""
 
     def rebuilt(self) -> Any:
-        code = self.given[0] if self.given else None
+        code = self.arguments[0] if self.arguments else None
         if not isinstance(code, str) or code[:1] not in "biufUO" or not code[1:].isdigit():
-            raise CalibrationError(f"holds numbers of the type {code!r}, expected integers, floats or text")
+            raise CalibrationError(f"contains values of the type {code!r}, expected integers, floats or text")
         order = self.state[1] if isinstance(self.state, tuple) and len(self.state) > 1 else "="
         return np.dtype(f"{order if order in ('<', '>') else '='}{code}")
 
 
-class _Array(_Husk):
+class _Array(_Placeholder):
     """An array; its state is (version, shape, dtype, whether the first axis runs fastest, bytes or list)."""
 
     def rebuilt(self) -> Any:
@@ -145,60 +145,62 @@ class _Array(_Husk):
         return _array(data, _rebuilt(dtype), shape, "F" if is_fortran else "C")
 
 
-class _FromBuffer(_Husk):
-    """An array, given as (bytes, dtype, shape, order)."""
+class _FromBuffer(_Placeholder):
+    """An array, with the arguments (bytes, dtype, shape, order)."""
 
     def rebuilt(self) -> Any:
-        data, dtype, shape, order = self.given
+        data, dtype, shape, order = self.arguments
         return _array(data, _rebuilt(dtype), shape, order)
 
 
-class _Scalar(_Husk):
-    """A number of numpy, given as (dtype, bytes)."""
+class _Scalar(_Placeholder):
+    """A numpy scalar, with the arguments (dtype, bytes)."""
 
     def rebuilt(self) -> Any:
-        dtype, data = self.given
+        dtype, data = self.arguments
         return _array(data, _rebuilt(dtype), (), "C").item()
 
 
-class _Bytes(_Husk):
-    """Bytes, given as (text, "latin1"), as old protocols have them."""
+class _Bytes(_Placeholder):
+    """Bytes of old protocols, with the arguments (text, "latin1")."""
 
     def rebuilt(self) -> Any:
-        return self.given[0].encode("latin1")
+        return self.arguments[0].encode("latin1")
 
 
-class _Index(_Husk):
-    """An index of pandas, given as (class, what it was made of)."""
+class _Index(_Placeholder):
+    """An index of pandas, with the arguments (class, dictionary)."""
 
     def rebuilt(self) -> Any:
-        return _rebuilt(self.given[1].get("data"))
+        return _rebuilt(self.arguments[1].get("data"))
 
 
-class _Adapter(_Husk):
+class _Adapter(_Placeholder):
     """xarray's wrapper around an array, or around an index."""
 
     def rebuilt(self) -> Any:
         return self.field("array")
 
 
-class _Variable(_Husk):
+class _Variable(_Placeholder):
     """Array and names of its axes."""
 
     def rebuilt(self) -> Any:
         data, dims = self.field("_data"), self.field("_dims")
         if not isinstance(data, np.ndarray):
-            return None  # words, that nobody needs
+            return None  # texts, which are not used
         return _Labelled(data, tuple(str(dim) for dim in dims), {})
 
 
-class _DataArray(_Husk):
+class _DataArray(_Placeholder):
     """A variable and its coordinates."""
 
     def rebuilt(self) -> Any:
         variable, coordinates = self.field("_variable"), self.field("_coords") or {}
         if not isinstance(variable, _Labelled):
-            raise CalibrationError("its DataArray holds no array of numbers: was it read from a file that is not here?")
+            raise CalibrationError(
+                "its DataArray has no numeric array: is its file missing?"
+            )
         variable.coordinates |= {
             name: labelled.data
             for name, labelled in coordinates.items()
@@ -207,7 +209,7 @@ class _DataArray(_Husk):
         return variable
 
 
-class _Interpolator(_Husk):
+class _Interpolator(_Placeholder):
     """A curve through points."""
 
     def rebuilt(self) -> Any:
@@ -233,12 +235,12 @@ class _Curve:
 
 
 def _rebuilt(value: Any) -> Any:
-    """Replace every husk within by what it stands for."""
+    """Replace every placeholder in `value` by its value."""
     if isinstance(value, dict):
         return {_rebuilt(key): _rebuilt(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(_rebuilt(item) for item in value)
-    return value.rebuilt() if isinstance(value, _Husk) else value
+    return value.rebuilt() if isinstance(value, _Placeholder) else value
 
 
 def _array(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> NDArray[Any]:
@@ -250,51 +252,51 @@ def _array(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) 
 
 # ---- the names -------------------------------------------------------------------------------
 
-_STANDS_FOR: dict[str, tuple[type[_Husk], tuple[str, ...]]] = {
+_PLACEHOLDERS: dict[str, tuple[type[_Placeholder], tuple[str, ...]]] = {
     "dtype": (_Dtype, ("numpy",)),
-    "ndarray": (_Husk, ("numpy",)),
+    "ndarray": (_Placeholder, ("numpy",)),
     "_reconstruct": (_Array, ("numpy._core.multiarray", "numpy.core.multiarray")),
     "_frombuffer": (_FromBuffer, ("numpy._core.numeric", "numpy.core.numeric")),
     "scalar": (_Scalar, ("numpy._core.multiarray", "numpy.core.multiarray")),
-    "float64": (_Husk, ("numpy",)),
-    "float32": (_Husk, ("numpy",)),
+    "float64": (_Placeholder, ("numpy",)),
+    "float32": (_Placeholder, ("numpy",)),
     "encode": (_Bytes, ("_codecs",)),
-    "getattr": (_Husk, ("builtins", "__builtin__")),  # by which old protocols name a method; here it gets nothing
+    "getattr": (_Placeholder, ("builtins", "__builtin__")),  # by which old protocols name a method; does nothing here
     "DataArray": (_DataArray, ("xarray.core.dataarray",)),
     "Variable": (_Variable, ("xarray.core.variable",)),
     "IndexVariable": (_Variable, ("xarray.core.variable",)),
-    "PandasIndex": (_Husk, ("xarray.core.indexes",)),
+    "PandasIndex": (_Placeholder, ("xarray.core.indexes",)),
     "PandasIndexingAdapter": (_Adapter, ("xarray.core.indexing",)),
     "NumpyIndexingAdapter": (_Adapter, ("xarray.core.indexing",)),
     "_new_Index": (_Index, ("pandas.core.indexes.base",)),
-    "Index": (_Husk, ("pandas", "pandas.core.indexes.base")),
-    "Int64Index": (_Husk, ("pandas.core.indexes.numeric",)),
-    "Float64Index": (_Husk, ("pandas.core.indexes.numeric",)),
-    "StringDtype": (_Husk, ("pandas", "pandas.core.arrays.string_")),
-    "StringArray": (_Husk, ("pandas.arrays", "pandas.core.arrays.string_")),
-    "__pyx_unpickle_NDArrayBacked": (_Husk, ("pandas._libs.arrays",)),
+    "Index": (_Placeholder, ("pandas", "pandas.core.indexes.base")),
+    "Int64Index": (_Placeholder, ("pandas.core.indexes.numeric",)),
+    "Float64Index": (_Placeholder, ("pandas.core.indexes.numeric",)),
+    "StringDtype": (_Placeholder, ("pandas", "pandas.core.arrays.string_")),
+    "StringArray": (_Placeholder, ("pandas.arrays", "pandas.core.arrays.string_")),
+    "__pyx_unpickle_NDArrayBacked": (_Placeholder, ("pandas._libs.arrays",)),
     "interp1d": (_Interpolator, ("scipy.interpolate._interpolate", "scipy.interpolate.interpolate")),
     **{
-        f"interp1d._call_{kind}": (_Husk, ("scipy.interpolate._interpolate", "scipy.interpolate.interpolate"))
+        f"interp1d._call_{kind}": (_Placeholder, ("scipy.interpolate._interpolate", "scipy.interpolate.interpolate"))
         for kind in ("spline", "linear", "linear_np", "nearest", "previousnext")
     },
-    "BSpline": (_Husk, ("scipy.interpolate._bsplines",)),
-    "asarray": (_Husk, ("scipy._lib.array_api_compat.numpy._aliases",)),
+    "BSpline": (_Placeholder, ("scipy.interpolate._bsplines",)),
+    "asarray": (_Placeholder, ("scipy._lib.array_api_compat.numpy._aliases",)),
 }
-"""What openhsi's pickles name, in which modules of which versions, and the husk for it."""
+"""Names in openhsi's pickles: placeholder, and modules in different versions."""
 
 
-class _Inert(pickle.Unpickler):
-    """Knows the names above, and their husks, and nothing else."""
+class _RestrictedUnpickler(pickle.Unpickler):
+    """Resolves the names above to placeholders, and refuses all others."""
 
-    def find_class(self, module_name: str, global_name: str) -> type[_Husk]:
-        husk, modules = _STANDS_FOR.get(global_name, (_Husk, ()))
+    def find_class(self, module_name: str, global_name: str) -> type[_Placeholder]:
+        placeholder, modules = _PLACEHOLDERS.get(global_name, (_Placeholder, ()))
         if module_name not in modules:
             raise CalibrationError(
-                f"names {module_name}.{global_name}, which openhsi's calibrations do not hold: it may be meant to do "
-                f"harm, and was not run; load it where you trust it, and save it as NetCDF"
+                f"names {module_name}.{global_name}, which openhsi's calibrations do not contain: it may be malicious, "
+                f"and was not executed; load it only if you trust it, and save it as NetCDF"
             )
-        return husk
+        return placeholder
 
     def persistent_load(self, pid: Any) -> Any:
-        raise CalibrationError(f"refers to something outside, {pid!r}")
+        raise CalibrationError(f"has a persistent reference, {pid!r}")

@@ -1,4 +1,4 @@
-"""Where in `rad_ref` the dark and the lamps lie: by the names of its axes and the values along them, in any order."""
+"""Reference frames of the dark and the lamps in `rad_ref`, by names and coordinates of its axes, in any order."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ _UNITS = {"exposure": "ms", "luminance": "cd/m^2"}
 def lacks_of_reference(
     pictures: Any, dims: tuple[str, ...], coordinates: Mapping[str, NDArray[Any]]
 ) -> tuple[str, ...]:
-    """Say in words what radiance needs and `pictures` do not have; nothing if they serve.
+    """Describe what radiance needs and `pictures` lack; empty if they are complete.
 
     >>> lacks_of_reference(np.zeros((2, 3, 1, 1)), REFERENCE_AXES, {"exposure": np.ones(1), "luminance": np.ones(1)})
     ('rad_ref at luminance 0 (the dark)',)
@@ -43,9 +43,9 @@ def lacks_of_reference(
 def pictures_of(
     pictures: NDArray[Any], dims: tuple[str, ...], coordinates: Mapping[str, NDArray[Any]]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Of one that serves: pictures (cross-track, column, exposure, luminance), exposures in ms, luminances in cd/m^2.
+    """Frames (cross-track, column, exposure, luminance) of a complete `rad_ref`, exposures in ms, luminances in cd/m^2.
 
-    The values along the last two axes are in the order of the file, whatever that is.
+    The last two axes keep the order of the file.
     """
     ordered = np.transpose(pictures, [dims.index(axis) for axis in REFERENCE_AXES])
     return ordered, np.asarray(coordinates["exposure"]), np.asarray(coordinates["luminance"])

@@ -1,8 +1,8 @@
-"""The values of a calibration by name, read-only, and which levels they serve.
+"""Values of a calibration by name, read-only, and the levels that they support.
 
 `smile_shifts`, `wavelengths`, `wavelengths_linear`, `rad_ref`, `flat_field_pic`, `HgAr_pic`, the curves `sfit_x`,
-`sfit_y`, `rad_fit_x`, `rad_fit_y`, `spec_rad_ref_luminance`, `camera_id`. A file need not hold all of them: what misses
-one asks for it by name.
+`sfit_y`, `rad_fit_x`, `rad_fit_y`, `spec_rad_ref_luminance`, `camera_id`. A file may lack some of them: an error names
+the missing value when it is needed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ _CURVE_UNITS = {"sfit": "spectral radiance of the lamp", "rad_fit": "radiance of
 
 
 class Calibration(Mapping[str, Any]):
-    """The values of a calibration by name: numbers, texts, and arrays that are read-only. Empty without a file."""
+    """Values of a calibration by name: numbers, texts, and read-only arrays. Empty without a file."""
 
     def __init__(
         self,
@@ -40,10 +40,10 @@ class Calibration(Mapping[str, Any]):
         self.coordinates: Mapping[str, NDArray[Any]] = MappingProxyType(
             {key: _read_only(value) for key, value in (coordinates or {}).items()}
         )
-        """Values along an axis that has some: `exposure` in ms, `luminance` in cd/m^2."""
+        """Coordinates of axes: `exposure` in ms, `luminance` in cd/m^2."""
         self.path = path
         self.sha256 = sha256
-        """Hash of the file, empty without one: says which calibration a cube was made with."""
+        """Hash of the file, empty without one: identifies the calibration of a cube."""
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -59,26 +59,26 @@ class Calibration(Mapping[str, Any]):
         return f"Calibration({str(self.path) if self.path else None!r}: {shown})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _make_again, (self._values, dict(self.dims), dict(self.coordinates), self.path, self.sha256)
+        return _unpickle, (self._values, dict(self.dims), dict(self.coordinates), self.path, self.sha256)
 
     @property
     def name(self) -> str:
-        """What messages call it: its path, if it has one."""
+        """Name in messages: its path, if it has one."""
         return f"calibration {str(self.path)!r}" if self.path else "the calibration that was given"
 
     @property
     def wavelengths_nm(self) -> NDArray[np.float64] | None:
-        """Wavelengths of the columns once the smile is taken out, or None."""
+        """Wavelengths of the columns after smile correction, or None."""
         wavelengths = self._values.get("wavelengths")
         return None if wavelengths is None else np.asarray(wavelengths, np.float64)
 
     @property
     def levels_served(self) -> tuple[int, ...]:
-        """The processing levels that find here what they need, with values that can be right."""
+        """Processing levels for which all values exist and are valid."""
         return tuple(level for level in LEVELS if not self.missing_for(level) and self._is_sound(level))
 
     def missing_for(self, level: int) -> tuple[str, ...]:
-        """Names that a processing level needs and this calibration does not hold, parts of `rad_ref` in words."""
+        """Names that a processing level needs and this calibration lacks; parts of `rad_ref` are described."""
         needs = LEVELS[level].needs
         missing = tuple(key for key in needs if key not in self._values)
         if "rad_ref" not in needs or "rad_ref" in missing:
@@ -86,12 +86,12 @@ class Calibration(Mapping[str, Any]):
         return missing + lacks_of_reference(self._values["rad_ref"], self._reference_dims, self.coordinates)
 
     def check_values(self, level: int) -> None:
-        """Raise CalibrationError if one of the values that a processing level needs cannot be right."""
+        """Raise CalibrationError if a value that a processing level needs is invalid."""
         for key in LEVELS[level].needs:
             if key == "smile_shifts":
                 self._check_shifts()
             elif key == "spec_rad_ref_luminance":
-                self.luminance_of_sfit  # noqa: B018 - raises for what is none
+                self.luminance_of_sfit  # noqa: B018 - raises if it is invalid
             elif key.endswith("fit_x"):
                 self._points(key.removesuffix("_x"))
 
@@ -113,7 +113,7 @@ class Calibration(Mapping[str, Any]):
 
     @property
     def luminance_of_sfit(self) -> float:
-        """The luminance of the lamp whose spectral radiance is `sfit`: `spec_rad_ref_luminance`, in cd/m^2.
+        """Luminance of the lamp whose spectral radiance is `sfit`: `spec_rad_ref_luminance`, in cd/m^2.
 
         CalibrationError unless it is a number above 0.
         """
@@ -134,25 +134,25 @@ class Calibration(Mapping[str, Any]):
     def reference_pictures(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """`rad_ref` as (cross-track, column, exposure, luminance), its exposures in ms, its luminances in cd/m^2.
 
-        In the order of the file. CalibrationError if it is not what radiance needs.
+        In the order of the file. CalibrationError if it lacks anything that radiance needs.
         """
         lacks = self.missing_for(4)
         of_reference = [lack for lack in lacks if lack.startswith("rad_ref")]
         if of_reference:
-            raise CalibrationError(f"{self.name} does not hold {', '.join(of_reference)}")
+            raise CalibrationError(f"{self.name} does not contain {', '.join(of_reference)}")
         return pictures_of(np.asarray(self._values["rad_ref"]), self._reference_dims, self.coordinates)
 
     def _points(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The points of a curve, by ascending wavelength. CalibrationError if it is none."""
+        """Points of a curve, by ascending wavelength. CalibrationError if it is invalid."""
         try:
             x, y = (np.asarray(self._values[f"{name}_{axis}"], np.float64) for axis in "xy")
         except KeyError as error:
             raise CalibrationError(
-                f"{self.name} holds no {error}, expected the curve {name}_x, {name}_y: "
+                f"{self.name} does not contain {error}, expected the curve {name}_x, {name}_y: "
                 f"{_CURVE_UNITS.get(name, 'unknown')}"
             ) from None
         except (TypeError, ValueError) as error:
-            raise CalibrationError(f"the curve {name}_x, {name}_y of {self.name} is no numbers: {error}") from error
+            raise CalibrationError(f"the curve {name}_x, {name}_y of {self.name} is not numeric: {error}") from error
         is_curve = x.ndim == 1 and x.shape == y.shape and len(x) >= 4 and bool(np.isfinite([x, y]).all())
         if is_curve:
             order = np.argsort(x)
@@ -167,7 +167,7 @@ class Calibration(Mapping[str, Any]):
     def curve(self, name: str, at_nm: ArrayLike) -> NDArray[np.float64]:
         """Value of the curve `name` ("sfit" or "rad_fit") at wavelengths in nm: the cubic spline through its points.
 
-        CalibrationError if it is not here, is no curve, or ends before these wavelengths.
+        CalibrationError if it is missing or invalid, or does not cover these wavelengths.
         """
         from scipy.interpolate import make_interp_spline
 
@@ -175,13 +175,13 @@ class Calibration(Mapping[str, Any]):
         at = np.asarray(at_nm, np.float64)
         if at.size and not (x[0] <= at.min() and at.max() <= x[-1]):
             raise CalibrationError(
-                f"the curve {name} of {self.name} goes from {x[0]:g} to {x[-1]:g} nm, but is needed from "
+                f"the curve {name} of {self.name} covers {x[0]:g} to {x[-1]:g} nm, but is needed from "
                 f"{at.min():g} to {at.max():g} nm"
             )
         return np.asarray(make_interp_spline(x, y, k=3)(at), np.float64)
 
     def with_values(self, **values: Any) -> "Calibration":
-        """Another calibration, with these values in place of its own; it is no file's until it is written.
+        """Return a copy with these values replaced or added; it has no path until it is written.
 
         >>> Calibration({"camera_id": "old"}).with_values(camera_id="new")["camera_id"]
         'new'
@@ -191,9 +191,9 @@ class Calibration(Mapping[str, Any]):
 
 
 def wavelengths_of_columns(calibration: Mapping[str, Any], n_columns: int) -> NDArray[np.float64] | None:
-    """Return the wavelength of each of `n_columns` columns of a raw frame, or None if the calibration fits other ones.
+    """Return the wavelength of each of `n_columns` columns of a raw frame, or None if the calibration does not fit.
 
-    Taking out the smile costs as many columns as its largest shift; theirs go on as the last two do.
+    Smile correction removes as many columns as the largest shift; their wavelengths are extrapolated from the last two.
 
     >>> wavelengths_of_columns({"wavelengths": np.array([400.0, 410.0]), "smile_shifts": np.array([0, 1])}, 3)
     array([400., 410., 420.])
@@ -202,11 +202,11 @@ def wavelengths_of_columns(calibration: Mapping[str, Any], n_columns: int) -> ND
     if wavelengths is None:
         return None
     wavelengths = np.asarray(wavelengths, np.float64)
-    n_most = int(np.max(shifts)) if shifts is not None and np.size(shifts) else 0
-    if wavelengths.ndim != 1 or wavelengths.size < 2 or wavelengths.size != n_columns - n_most:
+    max_shift = int(np.max(shifts)) if shifts is not None and np.size(shifts) else 0
+    if wavelengths.ndim != 1 or wavelengths.size < 2 or wavelengths.size != n_columns - max_shift:
         return None
     step = wavelengths[-1] - wavelengths[-2]
-    return np.concatenate([wavelengths, wavelengths[-1] + step * np.arange(1, n_most + 1)])
+    return np.concatenate([wavelengths, wavelengths[-1] + step * np.arange(1, max_shift + 1)])
 
 
 def _read_only(value: Any) -> Any:
@@ -216,12 +216,12 @@ def _read_only(value: Any) -> Any:
     return value
 
 
-def _make_again(
+def _unpickle(
     values: dict[str, Any],
     dims: dict[str, tuple[str, ...]],
     coordinates: dict[str, NDArray[Any]],
     path: Path | None,
     sha256: str,
 ) -> Calibration:
-    """Rebuild one that has travelled to another process."""
+    """Unpickle a calibration."""
     return Calibration(values, dims, coordinates, path=path, sha256=sha256)

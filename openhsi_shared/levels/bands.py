@@ -1,7 +1,7 @@
-"""Which columns make a band, and its wavelength.
+"""The columns of each band, and its wavelength.
 
-Two ways of binning, as in openhsi: *fast*, bands of equally many columns, whose wavelengths come from the linear
-`wavelengths_linear`; and *slow*, bands of equal width in nm by the better `wavelengths`, of more or fewer columns.
+Two kinds of binning, as in openhsi: *fast*, bands of equal column count, labelled by the linear `wavelengths_linear`;
+and *slow*, bands of equal width in nm by the more accurate `wavelengths`, whose column counts differ.
 """
 
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ __all__ = ["Bands", "equal_columns", "equal_nanometres"]
 
 @dataclass(frozen=True, eq=False)
 class Bands:
-    """Band k is made of the columns from `edges[k]` on, until before `edges[k + 1]`; smile is taken out already."""
+    """Band k consists of the columns `edges[k]` to `edges[k + 1]` (excluded), after smile correction."""
 
     edges: NDArray[np.int64]
     wavelengths_nm: NDArray[Any]
-    """Label of each band, in openhsi's numbers and type."""
+    """Label of each band, with openhsi's values and type."""
 
     @property
     def n_columns(self) -> NDArray[np.int64]:
-        """How many columns each band has."""
+        """Number of columns of each band."""
         return np.diff(self.edges)
 
     @property
     def width(self) -> int | None:
-        """How many columns every band has, or None if they differ."""
+        """Number of columns of every band, or None if they differ."""
         least, most = int(self.n_columns.min()), int(self.n_columns.max())
         return least if least == most else None
 
@@ -41,7 +41,7 @@ class Bands:
 
 
 def equal_columns(calibration: Calibration, n_frame_columns: int, fwhm_nm: float) -> Bands:
-    """Bands of equally many columns, as many as `fwhm_nm` takes on average; a rest at the end is dropped.
+    """Bands of equal column count, the average for `fwhm_nm`; remaining columns at the end are dropped.
 
     LevelError if a band would have no column, or there would be no band.
     """
@@ -56,7 +56,7 @@ def equal_columns(calibration: Calibration, n_frame_columns: int, fwhm_nm: float
 
 
 def equal_nanometres(calibration: Calibration, fwhm_nm: float) -> Bands:
-    """Bands of `fwhm_nm` each; their edges lie at the nearest columns, and what is behind the last is dropped.
+    """Bands of `fwhm_nm` each; their edges are the nearest columns, and columns after the last edge are dropped.
 
     LevelError if a band would have no column, or there would be no band.
     """
@@ -73,7 +73,7 @@ def _refuse_no_band(n_bands: int, fwhm_nm: float, wavelengths: NDArray[Any]) -> 
     if n_bands < 1:
         range_nm = np.ptp(wavelengths)
         raise LevelError(
-            f"fwhm_nm={fwhm_nm:g} makes no bands of {len(wavelengths)} columns from {wavelengths[0]:.1f} to "
+            f"fwhm_nm={fwhm_nm:g} yields no bands from {len(wavelengths)} columns from {wavelengths[0]:.1f} to "
             f"{wavelengths[-1]:.1f} nm: expected at least {range_nm / max(1, len(wavelengths) - 1):.2g}, the distance "
             f"of columns, and at most {range_nm:.4g}"
         )

@@ -1,4 +1,4 @@
-"""Kernels compiled to machine code, or loaded where an earlier process has left them."""
+"""Compilation of kernels to machine code, cached on disk between processes."""
 
 import functools
 import logging
@@ -15,12 +15,11 @@ logger = logging.getLogger(__name__)
 
 @functools.cache
 def compiled(make: Callable[..., Any], constants: tuple[int, ...], dtypes: tuple[str, ...]) -> Callable[..., Any]:
-    """Compile the kernel `make(*constants)` for arguments of `dtypes`; once in a process. Blocks for a second or two.
+    """Compile the kernel `make(*constants)` for arguments of `dtypes`; once per process. Blocks for 1 to 2 s.
 
-    The arguments are a frame, the first row, and arrays, the last of which is the line; a dtype's name tells the number
-    of its axes, as in "float32:2". It is kept beside the source, or in the user's cache directory where that cannot be
-    written (numba's NUMBA_CACHE_DIR may name another), and only loaded there the next time, in 0.1 s. It runs without
-    the interpreter's lock.
+    The arguments are a frame, the first row, and arrays, the last of which is the line; a dtype includes the number of
+    axes, as in "float32:2". The result is cached beside the source, or in the user's cache directory if that is not
+    writeable (or in numba's NUMBA_CACHE_DIR), and loaded from there the next time, in 0.1 s. It runs without the GIL.
     """
     try:
         kernel = _compile(make(*constants), dtypes, is_kept=True)
@@ -31,7 +30,7 @@ def compiled(make: Callable[..., Any], constants: tuple[int, ...], dtypes: tuple
 
 
 def _compile(function: Callable[..., Any], dtypes: tuple[str, ...], is_kept: bool) -> Callable[..., Any]:
-    """Compile for these types and no others; raises RuntimeError if it is to be kept and there is no place for it."""
+    """Compile for these types only; RuntimeError if `is_kept` and no cache directory is writeable."""
     import numba
 
     kernel = numba.njit(nogil=True, error_model="numpy")(function)
@@ -39,12 +38,12 @@ def _compile(function: Callable[..., Any], dtypes: tuple[str, ...], is_kept: boo
         kernel.enable_caching()
     *inputs, line = (_type_of(dtype, is_line=number == len(dtypes) - 1) for number, dtype in enumerate(dtypes))
     kernel.compile((*inputs[:1], numba.types.int64, *inputs[1:], line))
-    kernel.disable_compile()  # not in the middle of a recording, for arguments of another type
+    kernel.disable_compile()  # never compile during a recording, for other types
     return kernel
 
 
 def _type_of(dtype: str, is_line: bool) -> Any:
-    """Name in numba for a contiguous array; only the line is written to, so others may be read-only."""
+    """Numba's type of a contiguous array; only the line is written to, others may be read-only."""
     import numba
 
     name, n_axes = dtype.split(":")

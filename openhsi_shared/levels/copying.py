@@ -1,4 +1,4 @@
-"""Copying pixels at the speed of memory."""
+"""Fast copying of pixels, at memory bandwidth."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ __all__ = ["copy_pixels"]
 
 
 def copy_pixels(pixels: NDArray[Any], out: NDArray[Any]) -> None:
-    """Copy numbers that fit into `out`, at the speed of memory wherever the two lie.
+    """Copy values that fit into `out`, at memory bandwidth for any alignment.
 
-    Large copies by `np.copyto` end in the processor's own instruction for copying, which on many takes nearly twice as
-    long when the two addresses differ modulo a cache line. They mostly do: a line begins at a page, a frame in an array
-    of numpy's 16 bytes behind one. Arithmetic does not mind; with floats it is slower.
+    Large copies by `np.copyto` use the processor's copy instruction, which on many processors takes nearly twice as
+    long if the two addresses differ modulo a cache line. They mostly do: a line begins at a page, a frame in an array
+    of numpy 16 bytes after one. Arithmetic on integers is not affected; on floats it is slower.
     """
     if pixels.dtype == out.dtype and out.dtype.kind in "iu":
         np.positive(pixels, out=out)

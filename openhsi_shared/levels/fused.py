@@ -1,8 +1,8 @@
-"""Levels 1 to 8 in one pass over the frame, float32, physically right.
+"""Levels 1 to 8 in one pass over the frame, float32, physically correct.
 
 Radiance is (x - dark) x gain with gain = luminance / lit x sfit(wavelength) / spec_rad_ref_luminance, averaged over a
-band. Where it is made of summed pixels (levels 4, 6), dark and gain are those of bands; where of single ones (5, 7, 8),
-the darks go into one offset a band: sum (x - dark) gain = sum x gain - sum dark gain.
+band. Computed from summed pixels (levels 4, 6), dark and gain are those of bands; from single pixels (5, 7, 8), the
+darks become one offset per band: sum (x - dark) gain = sum x gain - sum dark gain.
 """
 
 from typing import Any
@@ -29,11 +29,11 @@ _KERNELS = {
     ("dn2rad", "fast_bin"): kernels.make_weighing,
     ("dn2rad", "slow_bin"): kernels.make_uneven_weighing,
 }
-"""By the steps between `fast_smile` and reflectance, which is only another factor."""
+"""Kernels by the steps between `fast_smile` and reflectance, which is only another factor."""
 
 
 class FusedLevel:
-    """One of the levels 1 to 8 for frames of uint8 or uint16. LevelError if the calibration does not serve it."""
+    """One of the levels 1 to 8 for frames of uint8 or uint16. LevelError if the calibration does not support it."""
 
     def __init__(
         self,
@@ -47,9 +47,7 @@ class FusedLevel:
         luminance: float | None,
     ) -> None:
         if frame_dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
-            raise LevelError(
-                f"processing_lvl={level} is made of digital numbers of uint8 or uint16, got frames of {frame_dtype}"
-            )
+            raise LevelError(f"processing_lvl={level} needs frames of uint8 or uint16, got {frame_dtype}")
         self._frame_shape, self._frame_dtype = frame_shape, frame_dtype
         self._geometry = geometry_of(calibration, level, frame_shape, rows)
         facts, bands = LEVELS[level], None
@@ -70,13 +68,13 @@ class FusedLevel:
         self._kernel: Any = None
 
     def warm(self) -> None:
-        """Compile the kernel, or load it. Blocks for seconds, or a tenth, the first time in a process."""
+        """Compile the kernel, or load it. The first time in a process, blocks for seconds, or for 0.1 s."""
         kinds = [f"{array.dtype}:{array.ndim}" for array in self._arrays]
         dtypes = (f"{self._frame_dtype}:2", *kinds, f"{self.line_dtype}:2")
         self._kernel = compiled(self._make, self._constants, dtypes)
 
     def apply(self, frame: NDArray[Any], line: NDArray[Any]) -> None:
-        """Make `line`, which must be contiguous, of a frame. Blocks to compile the kernel unless it is warm."""
+        """Compute `line`, which must be contiguous, from a frame. Blocks to compile the kernel unless it is warm."""
         if self._kernel is None:
             self.warm()
         if frame.dtype != self._frame_dtype or not frame.flags.c_contiguous:
@@ -93,7 +91,7 @@ def _wavelengths(calibration: Calibration, geometry: Geometry, bands: Bands | No
     if bands is not None:
         return np.asarray(
             np.around(bands.wavelengths_nm.astype(np.float64), 3), np.float64
-        )  # what float32 has made of 405.4 is 405.4 again
+        )  # undo the rounding of float32: 405.4 again
     wavelengths = calibration.wavelengths_nm
     return wavelengths if wavelengths is not None and len(wavelengths) == geometry.n_columns else None
 
@@ -106,9 +104,9 @@ def _factors(
     exposure_ms: float,
     luminance: float | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Dark and gain of bands where these are calibrated; else gain of pixels, divided by their number, offset of bands.
+    """Dark and gain of bands if bands are calibrated; else gain of pixels, divided by their number, and band offsets.
 
-    Where the camera did not answer to the lamp, the gain is not a number, and so will be the radiance.
+    Where the lamp gave no signal, the gain is NaN, and so is the radiance.
     """
     reference = reference_at(calibration, exposure_ms, luminance)
     dark, lit = (geometry.without_smile(picture) for picture in (reference.dark, reference.lit))
@@ -128,7 +126,7 @@ def _factors(
 
 
 def _over(numerator: NDArray[Any], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Divide; by 0 is not a number."""
+    """Divide; division by 0 gives NaN."""
     out = np.full(denominator.shape, np.nan)
     np.divide(numerator, denominator, out=out, where=denominator != 0)
     return out

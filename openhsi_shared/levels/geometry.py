@@ -1,4 +1,4 @@
-"""Where in a frame the pixels of a line lie: rows that see the slit, and by how much each is shifted by the smile."""
+"""Geometry of a line in a frame: the illuminated rows, and the shift of each by the smile."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,18 +23,18 @@ class Geometry:
 
     @property
     def n_rows(self) -> int:
-        """How many rows a line has."""
+        """Number of rows of a line."""
         return len(self.shifts)
 
     def crop(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Keep the rows that see the slit, as a view."""
+        """The illuminated rows, as a view."""
         return frame[self.rows]
 
     def without_smile(self, pixels: NDArray[Any], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
-        """Shift the rows of a cropped frame, or of a picture of the calibration, into a new array of `dtype`."""
+        """Correct the smile of a cropped frame, or of a reference frame, into a new array of `dtype`."""
         out = np.empty((self.n_rows, self.n_columns), pixels.dtype if dtype is None else dtype)
         begins = np.flatnonzero(np.diff(self.shifts, prepend=-1))
-        for begin, end in zip(begins, [*begins[1:], self.n_rows], strict=True):  # neighbours mostly shift alike
+        for begin, end in zip(begins, [*begins[1:], self.n_rows], strict=True):  # adjacent rows mostly shift alike
             shift = self.shifts[begin]
             np.copyto(out[begin:end], pixels[begin:end, shift : shift + self.n_columns], casting="unsafe")
         return out
@@ -43,17 +43,17 @@ class Geometry:
 def geometry_of(
     calibration: Calibration, level: int, frame_shape: tuple[int, int], rows: slice, *, is_compat: bool = False
 ) -> Geometry:
-    """Check that the calibration holds what the level needs, and fits the frames. LevelError if not.
+    """Check that the calibration supports the level, and fits the frames. LevelError if not.
 
-    CalibrationError for a value that cannot be right, such as smile_shifts that are no whole numbers.
-    `is_compat` takes, as openhsi does, one for more rows than there are: then the first of them.
+    CalibrationError for an invalid value, such as fractional smile_shifts. `is_compat` accepts, as openhsi does, a
+    calibration of more rows than the frame has, and uses the first ones.
     """
     missing = calibration.missing_for(level)
     if missing:
         lack = f"which {calibration.name} does not hold" if calibration else "but no calibration was given"
         raise LevelError(
-            f"processing_lvl={level} needs {', '.join(missing)}, {lack}: it serves the levels "
-            f"{', '.join(map(str, calibration.levels_served))}; give a cal_path to a file that has all, or add what is "
+            f"processing_lvl={level} needs {', '.join(missing)}, {lack}: it supports the levels "
+            f"{', '.join(map(str, calibration.levels_served))}; pass a cal_path to a complete file, or add what is "
             f"missing with Calibration.with_values and write_calibration"
         )
     calibration.check_values(level)
@@ -62,7 +62,7 @@ def geometry_of(
     if len(shifts) != n_rows and not (is_compat and len(shifts) > n_rows):
         raise LevelError(
             f"smile_shifts of {calibration.name} are for {len(shifts)} rows, but row_slice keeps {n_rows} "
-            f"({rows.start} to {rows.stop}): set row_slice to the rows that were calibrated, or calibrate anew"
+            f"({rows.start} to {rows.stop}): set row_slice to the rows that were calibrated, or recalibrate"
         )
     n_columns = n_frame_columns - int(shifts.max())
     if shifts.min() < 0 or n_columns < 1:
@@ -79,7 +79,7 @@ def _refuse_other_shapes(calibration: Calibration, level: int, n_rows: int, n_co
         if LEVELS[level].binning and key in calibration and len(calibration[key]) != n_columns:
             raise LevelError(
                 f"{key} of {calibration.name} has {len(calibration[key])} values, but {n_columns} columns "
-                f"are left of a frame of {n_frame} once the smile is out: it is for another camera or window"
+                f"are left of a frame of {n_frame} after smile correction: it is for another camera or window"
             )
     if LEVELS[level].makes_radiance:
         dims = calibration.dims.get("rad_ref", ("cross_track", "wavelength_index"))

@@ -1,9 +1,8 @@
-"""Loops over the pixels of a frame, each of which reads it once and writes the line.
+"""Kernels: loops over the pixels of a frame that read each once and write the line.
 
-Plain functions of Python, to be compiled by `compiled`; numba turns the numbers that they are made with (how many
-columns a band has) into constants, without which the inner loop would not become vector instructions. Indices are
-unsigned, because a negative one would mean a place counted from the end, and asking about that at each pixel
-makes a kernel six times slower.
+Plain Python functions, to be compiled by `compiled`; numba turns the arguments of their factories (the columns per
+band) into constants, without which the inner loop would not be vectorised. Indices are unsigned, because negative ones
+count from the end, and testing for them at each pixel makes a kernel six times slower.
 
 `frame` is (rows, columns) of uint8 or uint16; row i of `line` comes from row `first_row + i` of the frame, from column
 `shifts[i]` on. Nothing is checked here.
@@ -27,7 +26,7 @@ Kernel = Callable[..., None]
 
 
 def make_shift() -> Kernel:
-    """The smile taken out, nothing else."""
+    """Smile correction only."""
 
     def shift(frame: Any, first_row: Any, shifts: Any, line: Any) -> None:
         n_columns = line.shape[1]
@@ -58,7 +57,7 @@ def make_sum(width: int) -> Kernel:
 
 
 def make_calibrated_sum(width: int) -> Kernel:
-    """(sum of `width` columns - dark) x gain; `dark` and `gain` are for bands."""
+    """(sum of `width` columns - dark) x gain; `dark` and `gain` are per band."""
 
     def calibrate(frame: Any, first_row: Any, shifts: Any, dark: Any, gain: Any, line: Any) -> None:
         n_bands = line.shape[1]
@@ -76,12 +75,12 @@ def make_calibrated_sum(width: int) -> Kernel:
 
 
 def make_weighing(width: int) -> Kernel:
-    """Sum of pixel x gain over `width` columns, - offset; `gain` is for pixels, `offset` for bands."""
+    """Sum of pixel x gain over `width` columns, - offset; `gain` is per pixel, `offset` per band."""
 
     def weigh(frame: Any, first_row: Any, shifts: Any, gain: Any, offset: Any, line: Any) -> None:
         n_bands = line.shape[1]
         n_columns = n_bands * width
-        weighed = np.empty(n_columns, np.float32)  # of one row: it stays in the processor's first cache
+        weighed = np.empty(n_columns, np.float32)  # of one row: it fits into the L1 cache
         for i in range(line.shape[0]):
             pixels = frame[first_row + i, shifts[i] : shifts[i] + n_columns]
             out, gain_row, offset_row = line[i], gain[i], offset[i]

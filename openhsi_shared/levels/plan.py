@@ -1,4 +1,4 @@
-"""What is done to the frames of one camera, and what lines come out."""
+"""Plan of the processing from frames of one camera to lines, and the format of the lines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ __all__ = ["LevelPlan", "check_functions", "check_level"]
 
 
 def check_level(level: int) -> None:
-    """Raise LevelError unless there is such a level."""
+    """Raise LevelError unless the level exists."""
     if isinstance(level, bool) or not isinstance(level, int | np.integer) or level not in LEVELS:
         raise LevelError(
             f"processing_lvl must be one of {tuple(LEVELS)} (raw, cropped, smile corrected, binned, radiance, "
@@ -29,7 +29,7 @@ def check_level(level: int) -> None:
 
 
 def check_functions(functions: Any, name: str = "custom_tfms") -> None:
-    """Raise ArgumentError unless `functions` is a list of functions; `name` is what the user calls it."""
+    """Raise ArgumentError unless `functions` is a list of functions; `name` is that of the user's argument."""
     is_list = isinstance(functions, Sequence) and not isinstance(functions, str | bytes)
     if not is_list or not all(callable(function) for function in functions):
         hint = f": write {name}=[...] around it" if callable(functions) else ""
@@ -38,9 +38,9 @@ def check_functions(functions: Any, name: str = "custom_tfms") -> None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LevelPlan:
-    """How frames of one camera become lines of one level. LevelError, when made, for what cannot be served.
+    """Processing from frames of one camera to lines of one level. LevelError, when created, if it is not supported.
 
-    CalibrationError for values of the calibration that cannot be right, ArgumentError for functions that are none.
+    CalibrationError for invalid values of the calibration, ArgumentError for invalid functions.
     """
 
     level: int
@@ -48,18 +48,18 @@ class LevelPlan:
     """(rows, columns) of a frame = (cross-track, wavelength)."""
     frame_dtype: np.dtype[Any]
     rows: slice
-    """Rows that see the slit."""
+    """Illuminated rows."""
     calibration: Calibration = field(default_factory=Calibration)
     fwhm_nm: float = 4.0
     """Width of a band from level 2 on."""
     exposure_ms: float = 10.0
-    """Of the frames; radiance needs to know it."""
+    """Exposure of the frames; used for radiance."""
     luminance: float | None = None
-    """Of the lamp in the calibration, in cd/m^2. None: the brightest."""
+    """Luminance of the lamp in the calibration, in cd/m^2. None: the brightest."""
     compat: Literal["openhsi"] | None = None
-    """"openhsi": its arithmetic to the last bit, integer buffers and summed radiance included. None: ours."""
+    """"openhsi": bit-identical to openhsi, including integer buffers and summed radiance. None: float32."""
     custom_tfms: Sequence[Callable[[NDArray[Any]], NDArray[Any]]] | None = None
-    """Functions from frame to frame that are run, one after the other, instead of what the level does."""
+    """Functions from frame to frame that are run in order instead of the steps of the level."""
 
     def __post_init__(self) -> None:
         check_level(self.level)
@@ -67,11 +67,11 @@ class LevelPlan:
             check_functions(self.custom_tfms)
         if self.compat not in (None, "openhsi"):
             raise LevelError(f"compat must be None or 'openhsi', got {self.compat!r}")
-        self._work  # noqa: B018 - raises for what cannot be served
+        self._work  # noqa: B018 - raises if it is not supported
 
     @cached_property
     def _work(self) -> FusedLevel | StepwiseLevel | None:
-        """What makes lines, or None if that is a copy."""
+        """Implementation of the level, or None if lines are copies."""
         if self.custom_tfms is not None:
             names = f"custom_tfms {[getattr(step, '__name__', repr(step)) for step in self.custom_tfms]}"
             return StepwiseLevel(self.custom_tfms, self.frame_shape, self.frame_dtype, names)
@@ -100,7 +100,7 @@ class LevelPlan:
         """The transforms of openhsi (`crop`, `fast_smile`, ...) as functions, to be combined in `custom_tfms`."""
         return Transforms(self.level, *self._made_of, is_compat=self.compat is not None)
 
-    # ---- what comes out ----
+    # ---- format of lines ----
 
     @property
     def is_identity(self) -> bool:
@@ -117,9 +117,9 @@ class LevelPlan:
 
     @cached_property
     def line_dtype(self) -> np.dtype[Any]:
-        """Type of the values of a line: the frame's until bands are made, float32 then.
+        """Type of the values of a line: that of the frame without bands, float32 with bands.
 
-        Of `custom_tfms` the frame's if they keep it, else float32; with compat it follows the level.
+        With `custom_tfms` that of the frame if they preserve it, else float32; with compat it follows the level.
         """
         if isinstance(self._work, FusedLevel):
             return self._work.line_dtype
@@ -134,7 +134,7 @@ class LevelPlan:
 
     @cached_property
     def wavelengths_nm(self) -> NDArray[Any] | None:
-        """Wavelength of each column or band of a line, or None where nobody knows."""
+        """Wavelength of each column or band of a line, or None if unknown."""
         if isinstance(self._work, FusedLevel):
             return self._work.wavelengths_nm
         n = self.line_shape[1]
@@ -146,28 +146,28 @@ class LevelPlan:
             return wavelengths_of_columns(self.calibration, n)
         return wavelengths if wavelengths is not None and len(wavelengths) == n else None
 
-    # ---- doing it ----
+    # ---- processing ----
 
     def warm(self) -> None:
-        """Do what takes long the first time, such as compiling, before the first line. Blocks for up to seconds."""
+        """Warm up, such as by compiling, before the first line. Blocks for up to seconds."""
         if self._work is not None:
             self._work.warm()
 
     def with_exposure(self, exposure_ms: float) -> Self:
-        """Make the plan for frames of another exposure, in some milliseconds; lines keep shape and type."""
+        """Create the plan for another exposure, in a few milliseconds; lines keep shape and type."""
         return self if exposure_ms == self.exposure_ms else replace(self, exposure_ms=exposure_ms)
 
     def check(self, frame: NDArray[Any]) -> None:
-        """Raise FrameError unless `frame` has the shape and fits the type that was announced, digit for digit."""
+        """Raise FrameError unless `frame` has the expected shape, and its values fit the expected type exactly."""
         if frame.shape != self.frame_shape:
             raise FrameError(
-                f"a frame of shape {frame.shape} came, expected {self.frame_shape} (cross-track, wavelength)"
+                f"got a frame of shape {frame.shape}, expected {self.frame_shape} (cross-track, wavelength)"
             )
         if frame.dtype == self.frame_dtype or np.can_cast(frame.dtype, self.frame_dtype, "safe"):
             return
         if frame.dtype.kind not in "iu" or self.frame_dtype.kind not in "iu":
             raise FrameError(
-                f"a frame of {frame.dtype} came, expected {self.frame_dtype}: convert it, or set pixel_format"
+                f"got a frame of {frame.dtype}, expected {self.frame_dtype}: convert it, or set pixel_format"
             )
         limits = np.iinfo(self.frame_dtype)
         if frame.min() < limits.min or frame.max() > limits.max:
@@ -175,7 +175,7 @@ class LevelPlan:
             raise FrameError(f"a frame of {values} does not fit into {self.frame_dtype}")
 
     def apply(self, frame: NDArray[Any], line: NDArray[Any]) -> None:
-        """Make `line`, contiguous, of a checked `frame`, without anything in between. Blocks unless it is warm."""
+        """Compute `line`, contiguous, from a checked `frame`. Blocks unless it is warm."""
         if self._work is None:
             copy_pixels(frame if self.is_identity else frame[self.rows], line)
         else:

@@ -1,4 +1,4 @@
-"""Which level lines are of, where their file does not tell it: by what is said of them, their type, shape and bands."""
+"""Recognition of the level of lines whose file does not contain it, by their attributes, type, shape and bands."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ __all__ = ["quantity_of", "recognise_level"]
 
 
 def quantity_of(labels: Mapping[str, Any]) -> Quantity:
-    """What the attributes of a datacube say that its pixels are: counts, unless `units` or `long_name` say otherwise.
+    """Derive the quantity of the pixels from the attributes of a datacube; counts by default.
 
     >>> quantity_of({"units": "uW/cm^2/sr/nm"}), quantity_of({"units": "percentage reflectance"}), quantity_of({})
     ('radiance', 'reflectance', 'counts')
@@ -34,10 +34,10 @@ def recognise_level(
     sensor_shape: tuple[int, int] | None,
     transforms: Transforms,
 ) -> int | None:
-    """Return the only level that such lines can be of, or None if there are more, or none.
+    """Return the level of such lines, or None if it is ambiguous, or no level matches.
 
-    `transforms` are those of the camera that recorded them. Whole numbers are told apart by their shape, raw frames
-    where `sensor_shape` is not known; floats by their bands. Levels 4 and 5 look alike.
+    `transforms` are those of the camera that recorded them. Integers are distinguished by their shape (raw if
+    `sensor_shape` is unknown), floats by their bands. Levels 4 and 5 cannot be distinguished.
     """
     if dtype.kind in "iu" and quantity == "counts":
         shapes = {-1: line_shape if sensor_shape is None else sensor_shape, **transforms.shapes}
@@ -54,7 +54,7 @@ def _fits(transforms: Transforms, name: str, n_bands: int, wavelengths_nm: NDArr
     try:
         labels = getattr(transforms, name).wavelengths_nm
     except (LevelError, CalibrationError):
-        return False  # the calibration does not hold what these bands are made of
+        return False  # the calibration does not support these bands
     if len(labels) != n_bands or wavelengths_nm is None:
         return False
     return bool(np.allclose(labels, wavelengths_nm, rtol=0, atol=0.06))

@@ -1,4 +1,4 @@
-"""What the camera saw of the dark and of a lamp of known luminance, at the exposure of the frames."""
+"""Reference frames of the dark and of a lamp of known luminance, scaled to the exposure of the frames."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,20 +14,20 @@ __all__ = ["Reference", "reference_at"]
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Two pictures in digital numbers, (cross-track, column), scaled to the exposure of the frames; with the smile."""
+    """Two frames in digital numbers, (cross-track, column), scaled to the exposure; smile not corrected."""
 
     dark: NDArray[np.float64]
     lit: NDArray[np.float64]
-    """Of the lamp, without the dark."""
+    """Lamp, dark subtracted."""
     luminance: int | float
-    """Of the lamp, in cd/m^2."""
+    """Luminance of the lamp, in cd/m^2."""
 
 
 def reference_at(calibration: Calibration, exposure_ms: float, luminance: float | None) -> Reference:
-    """Look up the calibrated exposure nearest to `exposure_ms`, of two the longer, and scale it.
+    """Scale the reference of the calibrated exposure nearest to `exposure_ms` (of two, the longer).
 
-    The dark is the picture at luminance 0. `luminance` None is the brightest lamp that was measured there. LevelError
-    if there is no such luminance, CalibrationError if its picture, or the dark one, holds no number.
+    The dark is the frame at luminance 0. `luminance` None is the brightest lamp measured at that exposure. LevelError
+    if the luminance does not exist, CalibrationError if its frame, or the dark, has no finite value.
     """
     pictures, exposures, luminances = calibration.reference_pictures
     nearest = min(range(len(exposures)), key=lambda index: (abs(exposures[index] - exposure_ms), -exposures[index]))
@@ -38,8 +38,8 @@ def reference_at(calibration: Calibration, exposure_ms: float, luminance: float 
     for index in (dark_index, lamp):
         if not measured[index]:
             raise CalibrationError(
-                f"rad_ref of {calibration.name} holds no finite number at luminance {luminances[index]:g} and exposure "
-                f"{exposures[nearest]:g} ms: set another luminance or exposure_ms, or calibrate anew"
+                f"rad_ref of {calibration.name} has no finite value at luminance {luminances[index]:g} and exposure "
+                f"{exposures[nearest]:g} ms: set another luminance or exposure_ms, or recalibrate"
             )
     scale = exposure_ms / exposures[nearest]
     dark = scale * at_exposure[:, :, dark_index]
@@ -56,7 +56,7 @@ def _index_of(
     found = [index for index in lamps if known[index] == luminance]
     if not found:
         raise LevelError(
-            f"luminance={luminance:g} is none of {calibration.name}: expected one of "
+            f"luminance={luminance:g} is not in {calibration.name}: expected one of "
             f"{np.sort(known[lamps]).tolist()} cd/m^2, or None for the brightest"
         )
     return int(found[0])

@@ -1,8 +1,8 @@
-"""Levels as a chain of transforms, one after the other: openhsi's own arithmetic, and the functions of a user.
+"""Levels as a sequence of transforms: openhsi's own arithmetic, and functions of the user.
 
-In openhsi, smile and slow bins go through buffers of the camera's integers, also where floats come: radiance is cut to
-whole numbers, and in 8 bits goes round at 256; radiance of bands is a sum. Whoever has such data gets the same here, to
-the last bit, with `compat="openhsi"`.
+In openhsi, smile correction and slow binning use buffers of the camera's integer type, even for floats: radiance is
+truncated to integers, and wraps around at 256 with 8 bits; radiance of bands is a sum. `compat="openhsi"` gives
+bit-identical results.
 """
 
 import functools
@@ -25,10 +25,10 @@ Transform = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class Transforms:
-    """openhsi's transforms for one level; each makes a new array of a frame, (cross-track, wavelength).
+    """openhsi's transforms for one level; each returns a new array, (cross-track, wavelength).
 
-    With `is_compat` in its integer buffers, else in floats. What the calibration does not hold is asked for when a
-    transform is first called: LevelError.
+    With `is_compat` in integer buffers, else in floats. The first call of a transform raises LevelError if the
+    calibration lacks a value.
     """
 
     def __init__(
@@ -49,18 +49,18 @@ class Transforms:
         self._buffer_dtype = frame_dtype if is_compat else None
         self._is_compat = is_compat
 
-    # ---- what one calls ----
+    # ---- transforms ----
 
     def crop(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Keep the rows that see the slit."""
+        """Crop to the illuminated rows."""
         return frame[self._rows]
 
     def fast_smile(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Take the smile out of a cropped frame."""
+        """Correct the smile of a cropped frame."""
         return self._smile(1).without_smile(pixels, self._buffer_dtype)
 
     def fast_bin(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Sum bands of equally many columns."""
+        """Sum bands of equal column count."""
         width = self.fast_bands.width or 1
         n_bands = len(self.fast_bands.n_columns)
         summed: NDArray[Any] = pixels[:, : n_bands * width].reshape(-1, n_bands, width).sum(axis=2)
@@ -70,32 +70,32 @@ class Transforms:
         """Sum bands of equal width in nm."""
         edges = self.slow_bands.edges
         out = np.empty((len(pixels), len(edges) - 1), self._buffer_dtype or np.float32)
-        with np.errstate(invalid="ignore"):  # what does not fit into integers goes round, as in openhsi
+        with np.errstate(invalid="ignore"):  # integers wrap around, as in openhsi
             for band in range(len(edges) - 1):
                 columns = pixels[:, edges[band] : edges[band + 1]]
                 np.copyto(out[:, band], columns.sum(axis=1, dtype=np.float32), casting="unsafe")
         return out
 
     def dn2rad(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Turn digital numbers into radiance, in uW/cm^2/sr/nm; at the levels 4 and 6 of pixels that are binned."""
+        """Convert digital numbers to radiance, in uW/cm^2/sr/nm; at levels 4 and 6 from binned pixels."""
         dark, lit, lamp, luminance = self._radiance
-        with np.errstate(divide="ignore", invalid="ignore"):  # where the camera did not answer to the lamp
+        with np.errstate(divide="ignore", invalid="ignore"):  # where the lamp gave no signal
             radiance: NDArray[Any] = (pixels.astype(np.float32) - dark) * luminance / lit * lamp
             return radiance / np.float64(self._calibration.luminance_of_sfit)
 
     def rad2ref_6SV(self, radiance: NDArray[Any]) -> NDArray[Any]:  # noqa: N802 - openhsi's name
-        """Divide radiance by that of a white target in the sun: reflectance."""
+        """Convert to reflectance: divide radiance by that of a white target in the sun."""
         reflectance: NDArray[Any] = radiance / self._white
         return reflectance
 
-    # ---- what they need ----
+    # ---- inputs of the transforms ----
 
     def _smile(self, level: int) -> Geometry:
         return geometry_of(self._calibration, level, self._frame_shape, self._rows, is_compat=self._is_compat)
 
     @property
     def shapes(self) -> dict[int, tuple[int, int]]:
-        """Shape of a line of the levels 0 and 1, as far as the calibration serves them."""
+        """Shape of a line of the levels 0 and 1, as far as the calibration supports them."""
         shapes = {0: (self._rows.stop - self._rows.start, self._frame_shape[1])}
         try:
             smile = self._smile(1)
@@ -105,7 +105,7 @@ class Transforms:
 
     @functools.cached_property
     def fast_bands(self) -> Bands:
-        """Bands of equally many columns."""
+        """Bands of equal column count."""
         self._smile(2)
         return equal_columns(self._calibration, self._frame_shape[1], self._fwhm_nm)
 
@@ -122,7 +122,7 @@ class Transforms:
 
     @property
     def band_wavelengths_nm(self) -> NDArray[Any] | None:
-        """Labels of `bands`; None if the level makes none, or the calibration does not hold what they are made of."""
+        """Labels of `bands`; None if the level has no bands, or the calibration does not support them."""
         binning = self._level.binning
         if binning is None or self._calibration.missing_for(3 if binning == "slow_bin" else 2):
             return None
@@ -154,7 +154,7 @@ class Transforms:
 
 
 class StepwiseLevel:
-    """A chain of functions, run once on a frame of zeros to see what lines come out. LevelError if that fails."""
+    """A sequence of functions, run once on a frame of zeros to determine shape and type. LevelError if that fails."""
 
     def __init__(
         self, steps: Sequence[Transform], frame_shape: tuple[int, int], frame_dtype: np.dtype[Any], names: str
@@ -168,15 +168,15 @@ class StepwiseLevel:
             raise LevelError(f"{names} failed on a frame of zeros, {frame_shape}: {error!r}") from error
         if not isinstance(line, np.ndarray) or line.ndim != 2 or 0 in line.shape or line.dtype.kind not in "biuf":
             shape = getattr(line, "shape", None)
-            raise LevelError(f"{names} made {type(line).__name__} of shape {shape}, expected a line: a 2-D array")
+            raise LevelError(f"{names} returned {type(line).__name__} of shape {shape}, expected a line: a 2-D array")
         self.line_shape: tuple[int, int] = line.shape
         self.found_dtype: np.dtype[Any] = line.dtype
 
     def warm(self) -> None:
-        """Nothing to do: it has run already."""
+        """No-op: it has run already."""
 
     def apply(self, frame: NDArray[Any], line: NDArray[Any]) -> None:
-        """Make `line` of a frame."""
+        """Compute `line` from a frame."""
         with np.errstate(invalid="ignore"):
             np.copyto(line, self._run(frame), casting="unsafe")
 

@@ -29,7 +29,7 @@ def test_a_child_that_is_born_with_it_may_look_and_no_more(ring):
     assert seen["newest"] == [0, 1, 2, 3, 4]
     assert seen["number"] == 0
     assert "ClosedError: the ring" in seen["put"]
-    assert "is read-only here: only the process that made it can put" in seen["put"]
+    assert "is read-only here: only the process that created it can put" in seen["put"]
     assert "read-only" in seen["write"]
 
 

@@ -159,20 +159,20 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_file_that_is_no_netcdf_is_named(tmp_path, content):
     path = tmp_path / "broken.nc"
     path.write_bytes(content)
-    with pytest.raises(CalibrationError, match=r"broken\.nc' is no (NetCDF file, or broken|calibration)"):
+    with pytest.raises(CalibrationError, match=r"broken\.nc' is not a (NetCDF file, or damaged|calibration)"):
         read_calibration(path)
 
 
 def test_half_a_file_is_named(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(CalibrationError, match=r"calibration\.nc' is no NetCDF file, or broken"):
+    with pytest.raises(CalibrationError, match=r"calibration\.nc' is not a NetCDF file, or damaged"):
         read_calibration(path)
 
 
 def test_a_netcdf_file_of_something_else_is_named_with_what_it_holds(tmp_path):
     path = write(tmp_path / "cube.nc", {"datacube": (("x", "y"), np.zeros((2, 2)))})
     with pytest.raises(
-        CalibrationError, match=r"cube\.nc' is no calibration of openhsi: it holds \['datacube'\], expected"
+        CalibrationError, match=r"cube\.nc' is not a calibration of openhsi: it contains \['datacube'\], expected"
     ):
         read_calibration(path)
 
@@ -181,7 +181,7 @@ def test_a_netcdf_file_of_something_else_is_named_with_what_it_holds(tmp_path):
 def test_wavelengths_that_are_none_are_refused(tmp_path, values):
     values = np.array(values)
     path = write(tmp_path / "odd.nc", {"wavelengths": (("a", "b")[: values.ndim], values)})
-    with pytest.raises(CalibrationError, match=r"odd\.nc': wavelengths must be a row of finite numbers"):
+    with pytest.raises(CalibrationError, match=r"odd\.nc': wavelengths must be a 1-D array of finite numbers"):
         read_calibration(path)
 
 
@@ -254,9 +254,9 @@ def test_whoever_still_reads_the_old_file_reads_on_in_it(path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"wavelengths": [1.0, 2.0], "model": {"a": 1}}, r"model is \{'a': 1\}, which a file cannot hold"),
-        ({"wavelengths": [1.0, 2.0], "is_good": True}, "is_good is True, which a file cannot hold"),
-        ({"wavelengths": np.array([1j])}, "wavelengths is an array of complex128, which a file cannot hold"),
+        ({"wavelengths": [1.0, 2.0], "model": {"a": 1}}, r"model is \{'a': 1\}, which a file cannot store"),
+        ({"wavelengths": [1.0, 2.0], "is_good": True}, "is_good is True, which a file cannot store"),
+        ({"wavelengths": np.array([1j])}, "wavelengths is an array of complex128, which a file cannot store"),
         ({"sfit_x": [1.0, 2.0], "sfit_y": [1.0]}, "sfit_y has 1 values along sfit_dim, others have 2"),
         ({"wavelengths": np.array(3.0)}, "wavelengths is an array of float64"),
     ],

@@ -60,12 +60,15 @@ def test_a_curve_may_lie_in_any_order():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"sfit_y": None}, "the calibration that was given holds no 'sfit_y', expected the curve sfit_x, sfit_y: spec"),
+        (
+            {"sfit_y": None},
+            "that was given does not contain 'sfit_y', expected the curve sfit_x, sfit_y: spec",
+        ),
         ({"sfit_x": np.arange(60.0)}, r"has shapes \(60,\), \(61,\), expected at least 4 points"),
         ({"sfit_x": np.full(61, 400.0)}, "expected at least 4 points of finite values at different wavelengths"),
         ({"sfit_y": np.full(61, np.nan)}, "expected at least 4 points of finite values"),
-        ({"sfit_x": np.linspace(440, 560, 61)}, "goes from 440 to 560 nm, but is needed from 430 to 512.947 nm"),
-        ({"sfit_x": np.linspace(380, 500, 61)}, "goes from 380 to 500 nm, but is needed from 430"),
+        ({"sfit_x": np.linspace(440, 560, 61)}, "covers 440 to 560 nm, but is needed from 430 to 512.947 nm"),
+        ({"sfit_x": np.linspace(380, 500, 61)}, "covers 380 to 500 nm, but is needed from 430"),
     ],
 )
 def test_a_curve_that_is_none_or_too_short_is_refused(changed, message):

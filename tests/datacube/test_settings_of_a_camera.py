@@ -74,7 +74,7 @@ def test_an_exposure_for_which_there_is_no_radiance_is_refused_and_the_old_one_s
     more = {"resolution": SMALL, "row_slice": (3, 17), "cal_path": cal_path, "processing_lvl": 4}
     with SharedSimulatedCamera(n_lines=2, mode="flat", exposure_ms=10, **more) as cam:
         for change in (lambda: cam.set_exposure(20), lambda: cam.settings.update(exposure_ms=20)):
-            with pytest.raises(CalibrationError, match="no finite number at luminance 0 and exposure 20 ms"):
+            with pytest.raises(CalibrationError, match="no finite value at luminance 0 and exposure 20 ms"):
                 change()
             assert (cam.settings["exposure_ms"], cam.driver._exposure_ns) == (10, 10_000_000)
         cam.collect(progress=False)

@@ -183,12 +183,12 @@ def test_metadata_that_cannot_be_used_are_refused_and_no_line_is_lost(cube, tmp_
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (np.zeros((3, 4), np.uint16), r"shape \(3, 4\) came, expected \(16, 32\)"),
+        (np.zeros((3, 4), np.uint16), r"shape \(3, 4\), expected \(16, 32\)"),
         (None, r"shape \(\) came"),
-        (np.full(SHAPE, 0.5), "float64 came, expected uint16"),
+        (np.full(SHAPE, 0.5), "float64, expected uint16"),
         (np.full(SHAPE, 70_000), "70000 does not fit into uint16"),
         (np.full(SHAPE, -1), "-1 to -1 does not fit"),
-        (np.full(SHAPE, "a"), "came, expected uint16"),
+        (np.full(SHAPE, "a"), "expected uint16"),
     ],
 )
 def test_a_frame_that_does_not_fit_is_refused_and_the_lines_before_it_are_kept(cube, tmp_path, bad, words):

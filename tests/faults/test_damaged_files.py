@@ -341,7 +341,7 @@ def test_a_calibration_whose_heap_is_damaged_is_no_search_for_ever(calibration, 
     (tmp_path / "endless.nc").write_bytes(content)
     said = in_child(judge_calibration, tmp_path / "endless.nc", {})
     assert said == "found"
-    with pytest.raises(CalibrationError, match=r"endless\.nc' is no NetCDF file, or broken: the heap at byte \d+"):
+    with pytest.raises(CalibrationError, match=r"endless\.nc' is not a NetCDF file, or damaged: the heap at byte \d+"):
         read_calibration(tmp_path / "endless.nc")
 
 

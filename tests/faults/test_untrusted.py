@@ -43,19 +43,19 @@ def holding_itself():
 
 
 BOMBS = {
-    "a folded list": (pickle.dumps({"wavelengths": folded(10, 30)}), "unfolds to more than"),
-    "a folded argument": (b"\x80\x04cnumpy\ndtype\n" + pickle.dumps(tuple(folded(9, 30)))[2:-1] + b"R.", "unfolds"),
+    "a folded list": (pickle.dumps({"wavelengths": folded(10, 30)}), "expands to more than"),
+    "a folded argument": (b"\x80\x04cnumpy\ndtype\n" + pickle.dumps(tuple(folded(9, 30)))[2:-1] + b"R.", "expands to"),
     "a list that holds itself": (pickle.dumps({"wavelengths": holding_itself()}), "RecursionError"),
     "depth": (b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b".", "RecursionError"),
-    "a place in memory far away": (b"\x80\x04Nr\xff\xff\xff\x7f.", "remembers thing number 2147483647"),
+    "a place in memory far away": (b"\x80\x04Nr\xff\xff\xff\x7f.", "has memo index 2147483647"),
     "a terabyte of text": (b"\x80\x04\x8d" + (1 << 40).to_bytes(8, "little") + b".", "expected 1099511627776 bytes"),
     "a terabyte of bytes": (b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b".", "expected 1099511627776 bytes"),
-    "a number of many digits": (b"\x80\x04I" + b"9" * 1_000_000 + b"\n.", "is no pickle, or broken"),
+    "a number of many digits": (b"\x80\x04I" + b"9" * 1_000_000 + b"\n.", "is not a pickle, or damaged"),
     "a large array of nothing": (
         pickle.dumps({"wavelengths": np.zeros(3)}).replace(b"K\x03\x85", b"\x8a\x06\0\0\0\0\0\x01\x85"),
-        "is no pickle, or broken",
+        "is not a pickle, or damaged",
     ),
-    "a reference": (b"\x80\x04\x8c\x04name\x94Q.", "refers to something outside"),
+    "a reference": (b"\x80\x04\x8c\x04name\x94Q.", "has a persistent reference"),
 }
 
 
@@ -72,7 +72,7 @@ def read_bombs(directory):
     return said, int(most[1])
 
 
-def test_a_small_pickle_that_unfolds_without_end_is_refused_at_once(tmp_path):
+def test_a_small_pickle_that_expands_without_end_is_refused_at_once(tmp_path):
     """I1: nothing in it is called, and yet it would take all memory or time."""
     for name, (content, _) in BOMBS.items():
         (tmp_path / f"{name}.pkl").write_bytes(content)
@@ -96,7 +96,7 @@ def test_a_camera_is_not_opened_with_a_pickle_that_does_harm(tmp_path, monkeypat
     """I1: it is refused before a writer, a camera or anything of the pickle runs."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bomb.pkl").write_bytes(pickle.dumps(content))
-    with pytest.raises(CalibrationError, match=r"bomb\.pkl' is a pickle and names \w+\.system, .* was not run"):
+    with pytest.raises(CalibrationError, match=r"bomb\.pkl' is a pickle and names \w+\.system, .* was not executed"):
         SharedSimulatedCamera(**{**COUNTING, "cal_path": "", keyword: tmp_path / "bomb.pkl"})
     assert [path.name for path in tmp_path.iterdir()] == ["bomb.pkl"]
     assert not writers_of()

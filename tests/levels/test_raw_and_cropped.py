@@ -45,19 +45,19 @@ def test_level_that_does_not_exist_is_refused(level):
 
 @pytest.mark.parametrize("shape", [(6, 5), (4, 6), (6,), (6, 4, 1), (), (0, 4)])
 def test_frame_of_another_shape_is_refused(shape):
-    with pytest.raises(FrameError, match=r"a frame of shape .* came, expected \(6, 4\) \(cross-track, wavelength\)"):
+    with pytest.raises(FrameError, match=r"a frame of shape .*, expected \(6, 4\) \(cross-track, wavelength\)"):
         plan_of().check(np.zeros(shape, np.uint16))
 
 
 @pytest.mark.parametrize(
     ("dtype", "given", "value", "words"),
     [
-        ("uint16", "float32", 1, "a frame of float32 came, expected uint16: convert it, or set pixel_format"),
+        ("uint16", "float32", 1, "a frame of float32, expected uint16: convert it, or set pixel_format"),
         ("uint8", "uint16", 256, "values from 256 to 256 does not fit into uint8"),
         ("uint16", "int16", -1, "values from -1 to -1 does not fit into uint16"),
         ("int32", "uint32", 2**31, "does not fit into int32"),
-        ("float32", "int64", 1, "a frame of int64 came, expected float32"),
-        ("float32", "float64", 1, "a frame of float64 came, expected float32"),
+        ("float32", "int64", 1, "a frame of int64, expected float32"),
+        ("float32", "float64", 1, "a frame of float64, expected float32"),
         ("uint16", "complex64", 1, "a frame of complex64 came"),
         ("uint16", "U3", 1, "a frame of <U3 came"),
         ("uint16", "O", 1, "a frame of object came"),

@@ -135,7 +135,7 @@ def test_options_of_holoviews_are_honoured(hv, lines):
 
 @pytest.mark.parametrize("plot_lib", ["bokeh", "matplotlib"])
 def test_a_mistyped_option_is_refused_by_its_name(lines, plot_lib):
-    with pytest.raises(UnknownKeyword, match=rf"holoviews as options of {plot_lib}: .*'cmpa'.*cmap"):
+    with pytest.raises(UnknownKeyword, match=rf"unknown holoviews options of {plot_lib}: .*'cmpa'.*cmap"):
         show_lines(lines, plot_lib=plot_lib, cmpa="gray")
 
 
