@@ -99,7 +99,7 @@ def calibration() -> tuple[dict[str, Any], dict[str, Variable]]:
     optics = optics_of(NATIVE_SHAPE, slice(0, NATIVE_SHAPE[0]))
     shifts = optics.shifts[rows]
     columns = np.arange(NATIVE_SHAPE[1] - int(shifts.max()))
-    wavelengths = optics.wavelengths_nm[optics.most :][: len(columns)]
+    wavelengths = optics.wavelengths_nm[optics.max_shift :][: len(columns)]
     linear = np.polyval(np.polyfit(columns, wavelengths, 1), columns)
     curve_nm = np.arange(350.0, 1051.0, 2.0)
     sphere, sun = sphere_radiance(curve_nm), sun_radiance(curve_nm)

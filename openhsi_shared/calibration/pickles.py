@@ -198,9 +198,7 @@ class _DataArray(_Placeholder):
     def rebuilt(self) -> Any:
         variable, coordinates = self.field("_variable"), self.field("_coords") or {}
         if not isinstance(variable, _Labelled):
-            raise CalibrationError(
-                "its DataArray has no numeric array: is its file missing?"
-            )
+            raise CalibrationError("its DataArray has no numeric array: is its file missing?")
         variable.coordinates |= {
             name: labelled.data
             for name, labelled in coordinates.items()

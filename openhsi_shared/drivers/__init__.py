@@ -1,7 +1,7 @@
-"""Where frames come from: what the loop needs of a camera, and which cameras there are.
+"""Camera drivers: their interface, and the registry of available drivers.
 
-A driver talks to one vendor's SDK, in one file, which is imported only when its camera is opened. Packages of others
-add theirs by an entry point in the group `openhsi_shared.drivers`; their authors run
+A driver wraps one vendor's SDK, in one file, which is imported only when its camera is opened. Other packages add
+drivers by an entry point in the group `openhsi_shared.drivers`; their authors run
 `openhsi_shared.testing.CameraContract`.
 """
 
@@ -41,30 +41,30 @@ DRIVERS = {
     "genicam": "openhsi_shared.drivers.genicam:GenICamDriver",
     "web": "openhsi_shared.drivers.web:WebDriver",
 }
-"""Our own: name to class. Those of other packages are found by their entry points."""
+"""Built-in drivers: name to class. Those of other packages are found by their entry points."""
 
 EXTRAS = ("basler", "genicam", "web")
-"""Drivers whose packages pip brings, by extras of the same names; the others say where theirs come from."""
+"""Drivers whose packages pip installs, by extras of the same names; error messages of the others name the source."""
 ENTRY_POINT_GROUP = "openhsi_shared.drivers"
 
 
 class FrameStatus(IntEnum):
-    """What the camera says of a frame."""
+    """Status of a frame, reported by the camera."""
 
     GOOD = 0
     INCOMPLETE = 1
-    """Its data did not arrive whole: the frame is counted as lost."""
+    """Some of its data are missing: the frame is counted as lost."""
 
 
 class FrameStamp(NamedTuple):
-    """What came with a frame. Whatever a camera does not know is None."""
+    """Metadata of a frame. Values that the camera does not report are None."""
 
     frame_id: int | None = None
-    """The camera's own counter, as it counts (not unwrapped)."""
+    """The camera's own frame counter (not unwrapped)."""
     monotonic_ns: int | None = None
     """Middle of the exposure on the host's `time.monotonic_ns()`.
 
-    None: the loop takes the arrival, less half the exposure.
+    None: the loop uses the arrival time minus half the exposure.
     """
     camera_ns: int | None = None
     """The camera's own clock."""
@@ -72,70 +72,70 @@ class FrameStamp(NamedTuple):
 
 
 class FrameSource(Protocol):
-    """What the loop takes frames from."""
+    """Source of frames for the capture loop."""
 
     frame_id_period: int | None
-    """How many frame ids there are before they begin again (GigE Vision: 65535). None: they never do."""
+    """Number of frame ids before they wrap around (GigE Vision: 65535). None: never."""
 
     def read_into(self, out: NDArray[Any], timeout_s: float) -> FrameStamp:
         """Wait for the next frame, oldest first, and fill `out` (`frame_shape`, `frame_dtype`, C order) with it.
 
-        Raises FrameTimeout after `timeout_s`, CameraLost when the camera has gone, SourceEnded at the end of a source.
+        Raises FrameTimeout after `timeout_s`, CameraLost when the camera was disconnected, SourceEnded at the end.
         """
         ...
 
 
 class Driver(FrameSource, Protocol):
-    """A camera, as its driver makes it look.
+    """Interface of a camera driver.
 
-    Made with the settings and the options of its kind, `Driver(settings, *, option=...)`; nothing is touched before
-    `open`. All calls but `temperature_celsius` come from one thread. What the vendor's package raises becomes a
-    CameraError.
+    Created with the settings and its own options, `Driver(settings, *, option=...)`; the hardware is not accessed
+    before `open`. All calls except `temperature_celsius` are made from one thread. Exceptions of the vendor's package
+    are converted to CameraError.
     """
 
     frame_shape: tuple[int, int]
-    """(rows, columns) = (cross-track, wavelength) of a frame; true once open."""
+    """(rows, columns) = (cross-track, wavelength) of a frame; valid once open."""
     frame_dtype: np.dtype[Any]
-    """Type of a pixel; true once open."""
+    """Type of a pixel; valid once open."""
 
     def open(self) -> None:
-        """Connect and configure. DriverMissing, CameraNotFound or CameraError; calling it twice is once."""
+        """Connect and configure. DriverMissing, CameraNotFound or CameraError. Idempotent."""
 
     def start(self) -> None:
-        """Begin to stream frames; calling it twice is once. A queue is emptied: old frames never come."""
+        """Start streaming. Idempotent. The queue is cleared: old frames are never delivered."""
 
     def set_exposure(self, exposure_ms: float) -> float:
-        """Set the exposure, also while streaming; return the one that the camera really takes."""
+        """Set the exposure, also while streaming; return the value that the camera applied."""
 
     def stop(self) -> None:
-        """Stop streaming; calling it twice is once."""
+        """Stop streaming. Idempotent."""
 
     def close(self) -> None:
-        """Give everything back, streaming or not; calling it twice is once."""
+        """Release all resources, also while streaming. Idempotent."""
 
 
 @runtime_checkable
 class MayNotKnowExposure(Protocol):
-    """A camera, or a file, that may not tell how long its frames were exposed."""
+    """A camera, or a file, that may not report its exposure."""
 
     exposure_is_known: bool
-    """Whether `set_exposure` returns what is true; itself true once open."""
+    """Whether `set_exposure` returns the actual exposure; valid once open."""
 
 
 @runtime_checkable
 class HasTemperature(Protocol):
-    """A camera that knows how warm its sensor is."""
+    """A camera with a temperature sensor."""
 
     def temperature_celsius(self) -> float:
-        """Return the temperature now, or NaN; called from a thread of its own, about once a second."""
+        """Return the current temperature, or NaN; called from a separate thread, about once a second."""
 
 
 @runtime_checkable
 class HasProvenance(Protocol):
-    """A camera that has more to tell in the attributes of its files."""
+    """A camera that adds attributes to its files."""
 
     def provenance(self) -> Mapping[str, Any]:
-        """Return attributes; asked at every save, between two lines, so it must not ask the camera."""
+        """Return attributes; called at every save, between two lines, so it must not access the camera."""
 
 
 def _entry_points() -> dict[str, metadata.EntryPoint]:
@@ -143,12 +143,12 @@ def _entry_points() -> dict[str, metadata.EntryPoint]:
 
 
 def driver_names() -> list[str]:
-    """Names of all drivers, installed or not, ours and those of other packages."""
+    """Names of all drivers, built in or of other packages, whether or not their SDK is installed."""
     return sorted({*DRIVERS, *_entry_points()})
 
 
 def driver_class(name: str) -> Callable[..., Driver]:
-    """Import the driver called `name`. DriverMissing if there is none, or if its vendor's package is not there."""
+    """Import the driver `name`. DriverMissing if it does not exist, or its vendor's package is not installed."""
     found = _entry_points()
     point = metadata.EntryPoint(name, DRIVERS[name], ENTRY_POINT_GROUP) if name in DRIVERS else found.get(name)
     if point is None:
@@ -159,12 +159,12 @@ def driver_class(name: str) -> Callable[..., Driver]:
         loaded: Callable[..., Driver] = point.load()
     except ImportError as error:
         missing = getattr(error, "name", None) or error
-        way = f"; pip install 'openhsi_shared[{name}]'" if name in EXTRAS else ""
-        raise DriverMissing(f"camera {name!r} needs the package {str(missing)!r}: {error}{way}") from error
+        hint = f"; pip install 'openhsi_shared[{name}]'" if name in EXTRAS else ""
+        raise DriverMissing(f"camera {name!r} needs the package {str(missing)!r}: {error}{hint}") from error
     return loaded
 
 
 def needed_options(make: Callable[..., Driver]) -> list[str]:
-    """Options without which a driver cannot be made."""
+    """Names of the required options of a driver."""
     parameters = inspect.signature(make).parameters.values()
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]

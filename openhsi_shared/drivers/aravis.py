@@ -1,13 +1,12 @@
-"""GigE and USB3 cameras of any vendor without a vendor's software, through Aravis: `GenICamDriver(producer="aravis")`.
+"""GigE and USB3 cameras of any vendor through Aravis, without vendor software: `GenICamDriver(producer="aravis")`.
 
-What is particular about it:
-
-- Aravis comes with the system, not from an index: Debian's `gir1.2-aravis-0.8` and `python3-gi`. A virtual environment
-  sees them if it was made with `--system-site-packages`.
-- Ids of GigE cameras count from 1 to 65535. An incomplete frame keeps its id, unless the packet with it was lost: then
-  it is 0. The rest of a frame may come once more, hundreds of frames later.
-- The socket gets 8 MB, else most frames of a fast camera are lost. On the loopback, where only simulators are, the
-  packet socket, which needs root, gets nothing and is not used.
+Notes:
+- Aravis is a system package, not on PyPI: Debian's `gir1.2-aravis-0.8` and `python3-gi`. A virtual environment needs
+  `--system-site-packages` to import them.
+- Ids of GigE cameras count from 1 to 65535. An incomplete frame keeps its id, unless the packet with the id was lost:
+  then it is 0. The remaining packets of a frame may arrive again, hundreds of frames later.
+- The socket buffer has 8 MB, else most frames of a fast camera are lost. The packet socket, which needs root, receives
+  nothing on the loopback interface (simulators), and is not used there.
 """
 
 import warnings
@@ -23,13 +22,13 @@ from openhsi_shared.errors import CameraError, CameraNotFound
 from openhsi_shared.settings import nearest_name
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of the importer that PyGObject brings
+    warnings.simplefilter("ignore")  # of PyGObject's importer
     try:
         import gi
 
         gi.require_version("Aravis", "0.8")
         from gi.repository import Aravis, GLib
-    except (ImportError, ValueError) as error:  # ValueError: PyGObject is there, Aravis is not
+    except (ImportError, ValueError) as error:  # ValueError: Aravis is missing
         raise ImportError(
             f"{error}; producer='aravis' needs Aravis: apt install gir1.2-aravis-0.8 python3-gi, and an environment "
             "made with --system-site-packages",
@@ -39,7 +38,7 @@ with warnings.catch_warnings():
 __all__ = ["AravisConnection", "connect"]
 
 SOCKET_BYTES = 8 << 20
-NOTHING_CAME = (Aravis.BufferStatus.CLEARED, Aravis.BufferStatus.ABORTED)
+NO_FRAME = (Aravis.BufferStatus.CLEARED, Aravis.BufferStatus.ABORTED)
 
 
 def connect(serial_num: str | None) -> "AravisConnection":
@@ -95,14 +94,14 @@ class AravisConnection:
         )
 
     def feature_names(self) -> list[str]:
-        """None that could be listed."""
+        """Empty: not available."""
         return []
 
     def begin(self, queue: int) -> None:
-        """Begin to stream, oldest frame first."""
+        """Start streaming, oldest frame first."""
         self._stream = self._camera.create_stream(None, None)
         if self._stream is None:
-            raise CameraError(f"{self.name} does not stream: is another program receiving its frames?")
+            raise CameraError(f"{self.name} cannot stream: is another program receiving its frames?")
         if self._camera.is_gv_device():
             self._stream.set_property("socket-buffer", Aravis.GvStreamSocketBuffer.FIXED)
             self._stream.set_property("socket-buffer-size", SOCKET_BYTES)
@@ -111,13 +110,13 @@ class AravisConnection:
         self._camera.start_acquisition()
 
     def read_into(self, out: NDArray[Any], unpack: Unpack, wait_ms: int) -> FrameStamp | None:
-        """Take the next frame; see `Connection`."""
+        """Read the next frame; see `Connection`."""
         buffer = self._stream.timeout_pop_buffer(max(1, wait_ms) * 1000)
         if buffer is None:
             return None
         try:
             status, frame_id = buffer.get_status(), int(buffer.get_frame_id())
-            if status in NOTHING_CAME:
+            if status in NO_FRAME:
                 return None
             if status != Aravis.BufferStatus.SUCCESS:
                 is_known = frame_id or self.frame_id_period is None
@@ -129,15 +128,15 @@ class AravisConnection:
 
     def end(self) -> None:
         """Stop streaming."""
-        self._stream = None  # also where the camera does not answer any more
+        self._stream = None  # also if the camera no longer responds
         self._camera.stop_acquisition()
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         self._stream = self._device = self._camera = None
 
     def is_gone(self) -> bool:
-        """Whether the camera can no longer be reached."""
+        """Whether the camera was disconnected."""
         return self._is_gone
 
 

@@ -1,7 +1,7 @@
-"""A driver around a connection: what the cameras of all vendors have in common.
+"""Base driver: the part that is common to the cameras of all vendors.
 
-A vendor's driver says how to connect. The rest (settings, waiting, errors, opening twice, closing at any time) is here,
-once.
+A vendor's driver implements the connection. The rest (settings, timeouts, errors, idempotent open and close) is
+implemented here.
 """
 
 import math
@@ -45,55 +45,55 @@ __all__ = ["GIGE_PERIOD", "ConnectedDriver", "Connection", "cannot_be_opened"]
 logger = safe_logger(__name__)
 
 GIGE_PERIOD = 65535
-"""Ids of GigE Vision: 1 to 65535, then 1 again. It also fits a counter that goes on."""
-LONGEST_WAIT_S = 0.25
-"""Inside a vendor's library nobody hears Ctrl-C."""
+"""Ids of GigE Vision: 1 to 65535, then 1 again. Also valid for a counter that does not wrap around."""
+MAX_WAIT_S = 0.25
+"""Maximum wait inside a vendor's library, where Ctrl-C is not handled."""
 
 Unpack = Callable[[NDArray[np.uint8], NDArray[Any]], None]
-"""Fills a frame from the bytes that the camera sent."""
+"""Unpacks the bytes that the camera sent into a frame."""
 
 
 class Connection(FeatureTree, Protocol):
-    """An open camera of one vendor. All of it may raise `errors`."""
+    """An open camera of one vendor. All methods may raise `errors`."""
 
     @property
     def frame_id_period(self) -> int | None:
-        """See `Driver`; it may change when the stream begins."""
+        """See `Driver`; may change when the stream starts."""
 
     def begin(self, queue: int) -> None:
-        """Begin to stream, with an empty queue of so many frames: oldest first, none skipped."""
+        """Start streaming, with an empty queue of `queue` frames: oldest first, none skipped."""
 
     def read_into(self, out: NDArray[Any], unpack: Unpack, wait_ms: int) -> FrameStamp | None:
-        """Take the next frame, or return None if there is none within `wait_ms`.
+        """Read the next frame, or return None if none arrives within `wait_ms`.
 
-        An incomplete frame leaves `out` as it is.
+        An incomplete frame leaves `out` unchanged.
         """
 
     def end(self) -> None:
         """Stop streaming."""
 
     def close(self) -> None:
-        """Give the camera back, and all that was needed to reach it."""
+        """Release the camera, and all resources of the connection."""
 
     def is_gone(self) -> bool:
-        """Whether the camera can no longer be reached. Raises nothing."""
+        """Whether the camera was disconnected. Never raises."""
 
 
 def cannot_be_opened(which: str, error: Exception) -> CameraError:
-    """What is told when a package refuses to open a camera that is there."""
+    """Error for a camera that was found, but that the vendor's package cannot open."""
     return CameraError(f"{which} cannot be opened: {reason(error)}; is it open already, here or in another program?")
 
 
 class ConnectedDriver:
-    """One camera: the one with the serial number `serial_num` (or the settings'), else the first that is found.
+    """One camera, with the serial number `serial_num` (or that of the settings), else the first one found.
 
-    `queue` frames may wait for the reader before the camera's are lost. It runs as fast as exposure and transport
-    allow; to pace it, set the settings' `nodes`, which are set last, in their order, and may change everything.
-    `compat="openhsi"` gives `win_offset` and `binxy` the meaning that they have in openhsi's settings of this vendor.
+    Up to `queue` frames are queued before frames are lost. It runs as fast as exposure and transport allow; to limit
+    the rate, set the settings' `nodes`, which are applied last, in their order, and may override everything.
+    `compat="openhsi"` interprets `win_offset` and `binxy` as openhsi does for this vendor.
     """
 
     kind = "camera"
-    """What it is in messages, before it is known which one."""
+    """Name in messages, until the model is known."""
 
     def __init__(
         self,
@@ -104,7 +104,9 @@ class ConnectedDriver:
         compat: Literal["openhsi"] | None = None,
     ) -> None:
         if queue < 2:
-            raise ArgumentError(f"queue must hold at least 2 frames, one that is read and one that comes, got {queue}")
+            raise ArgumentError(
+                f"queue must hold at least 2 frames, one being read and one being received, got {queue}"
+            )
         if compat not in (None, "openhsi"):
             raise ArgumentError(f"compat must be None or 'openhsi', got {compat!r}")
         self.frame_shape: tuple[int, int] = settings.resolution or (0, 0)
@@ -117,17 +119,17 @@ class ConnectedDriver:
         self._name = f"the {self.kind}"
         self._connection: Connection | None = None
         self._is_streaming = False
-        self._closing = threading.RLock()  # temperatures are read from a thread of their own, which may also drop us
-        self._told: set[str] = set()
+        self._connection_lock = threading.RLock()  # for the thread that reads temperatures, and may delete self
+        self._warned: set[str] = set()
 
-    # ---- what a vendor's driver says ----
+    # ---- overridden by vendors' drivers ----
 
     def _connect(self) -> Connection:
-        """Open the camera. Raises CameraNotFound, or CameraError for one that cannot be opened."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how to connect")
+        """Open the camera. Raises CameraNotFound, or CameraError if it cannot be opened."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement _connect")
 
     def _prepare(self, connection: Connection) -> PixelFormat:
-        """Set what the settings ask for, in the order that cameras need; return how pixels will arrive."""
+        """Apply the settings, in the order that cameras need; return the pixel format."""
         settings = self._settings
         for name in ("ExposureAuto", "GainAuto", "AcquisitionFrameRateAuto", "TriggerMode"):
             switch_off(connection, name)
@@ -153,17 +155,17 @@ class ConnectedDriver:
         set_node(connection, name, value)
 
     def _exposure(self, connection: Connection) -> Feature | None:
-        """The exposure in microseconds."""
+        """Feature of the exposure in microseconds."""
         return connection.feature("ExposureTime") or connection.feature("ExposureTimeAbs")
 
     def _temperature(self, connection: Connection) -> float | None:
         found: float | None = value_of(connection, "DeviceTemperature")
         return found
 
-    # ---- the contract ----
+    # ---- interface of `Driver` ----
 
     def open(self) -> None:
-        """Connect and configure. CameraNotFound; SettingsError for what this camera cannot do; CameraError."""
+        """Connect and configure. CameraNotFound; SettingsError for unsupported settings; CameraError."""
         if self._connection is not None:
             return
         self._connection = connection = self._connect()
@@ -173,8 +175,8 @@ class ConnectedDriver:
             self.set_exposure(self._settings.exposure_ms)
             for name, value in self._settings.nodes.items():
                 self._set_node(connection, name, value)
-            self._learn(connection)
-        except OpenHSIError:  # before what packages raise, which may be Python's own errors, as ours are too
+            self._read_format(connection)
+        except OpenHSIError:  # first: `errors` may contain builtin base classes of it
             self.close()
             raise
         except connection.errors as error:
@@ -186,17 +188,17 @@ class ConnectedDriver:
             raise
         logger.info("opened %s", self._name)
 
-    def _learn(self, connection: Connection) -> None:
-        """What frames will be like, now that all is set."""
+    def _read_format(self, connection: Connection) -> None:
+        """Read the format of frames, after all settings are applied."""
         name = value_of(connection, "PixelFormat")
         if name != self._pixel_format.name:
-            raise SettingsError(f"nodes: PixelFormat {name!r} cannot be set there; set pixel_format")
+            raise SettingsError(f"nodes: PixelFormat {name!r} cannot be set by nodes; set pixel_format")
         self.frame_shape = (int(value_of(connection, "Height")), int(value_of(connection, "Width")))
         self.frame_dtype = self._pixel_format.dtype
         self.frame_id_period = connection.frame_id_period
 
     def start(self) -> None:
-        """Begin to stream frames; calling it twice is once. A queue is emptied: old frames never come."""
+        """Start streaming. Idempotent. The queue is cleared: old frames are never delivered."""
         connection = self._open_connection("started")
         if self._is_streaming:
             return
@@ -210,11 +212,11 @@ class ConnectedDriver:
     def read_into(self, out: NDArray[Any], timeout_s: float) -> FrameStamp:
         """Wait for the next frame and copy it into `out`; see `Driver.read_into`. CameraError when not started.
 
-        An incomplete frame leaves `out` as it is.
+        An incomplete frame leaves `out` unchanged.
         """
         connection = self._connection
         if connection is None or not self._is_streaming:
-            raise CameraError(f"{self._name} does not stream: open and start it before frames are read")
+            raise CameraError(f"{self._name} is not streaming: open and start it before frames are read")
         if out.shape != self.frame_shape or out.dtype != self.frame_dtype:
             raise FrameError(
                 f"a frame of {self._name} is {self.frame_dtype} {self.frame_shape}, "
@@ -222,17 +224,17 @@ class ConnectedDriver:
             )
         deadline = time.monotonic() + timeout_s
         while True:
-            wait_ms = math.ceil(min(max(deadline - time.monotonic(), 0.0), LONGEST_WAIT_S) * 1000)
+            wait_ms = math.ceil(min(max(deadline - time.monotonic(), 0.0), MAX_WAIT_S) * 1000)
             try:
                 stamp = connection.read_into(out, self._pixel_format.unpack, wait_ms)
             except OpenHSIError:
                 raise
             except connection.errors as error:
-                raise self._failure(f"does not deliver frames: {reason(error)}") from error
+                raise self._failure(f"delivers no frames: {reason(error)}") from error
             if stamp is not None:
                 return stamp
             if connection.is_gone():
-                raise self._failure("does not deliver frames")
+                raise self._failure("delivers no frames")
             if time.monotonic() >= deadline:
                 raise FrameTimeout(
                     f"no frame of {self._name} within {timeout_s} s (exposure {self._settings.exposure_ms:g} ms when "
@@ -240,10 +242,10 @@ class ConnectedDriver:
                 )
 
     def set_exposure(self, exposure_ms: float) -> float:
-        """Set the exposure, also while streaming; return what the camera took. SettingsError outside its range.
+        """Set the exposure, also while streaming; return the value applied. SettingsError if it is out of range.
 
-        A camera that does not let it be set says so once, and what was asked for is returned:
-        `exposure_is_known` is False then.
+        If the camera has no settable exposure, logs a warning once, returns the requested value, and sets
+        `exposure_is_known` to False.
         """
         connection = self._open_connection("set")
         if not 0 < exposure_ms < math.inf:
@@ -252,24 +254,24 @@ class ConnectedDriver:
             feature = self._exposure(connection)
             self.exposure_is_known = feature is not None
             if feature is None:
-                self._tell_once("has no exposure that could be set")
+                self._warn_once("has no exposure that can be set")
                 return float(exposure_ms)
             return set_exposure(connection, feature, exposure_ms)
         except OpenHSIError:
             raise
         except connection.errors as error:
-            raise self._failure(f"does not take an exposure of {exposure_ms} ms: {reason(error)}") from error
+            raise self._failure(f"rejected an exposure of {exposure_ms} ms: {reason(error)}") from error
 
     def temperature_celsius(self) -> float:
-        """Return the temperature that the camera shows, NaN if it has no thermometer or is closed."""
-        with self._closing:
+        """Return the camera's temperature, NaN if it has no temperature sensor or is closed."""
+        with self._connection_lock:
             connection = self._connection
             if connection is None:
                 return math.nan
             try:
                 celsius = self._temperature(connection)
             except connection.errors as error:
-                raise CameraError(f"{self._name} does not tell its temperature: {reason(error)}") from error
+                raise CameraError(f"temperature of {self._name} cannot be read: {reason(error)}") from error
         return math.nan if celsius is None else float(celsius)
 
     def provenance(self) -> dict[str, Any]:
@@ -277,22 +279,22 @@ class ConnectedDriver:
         return {"camera_name": self._name}
 
     def stop(self) -> None:
-        """Stop streaming; what waits in the queue is gone."""
+        """Stop streaming; queued frames are discarded."""
         if self._is_streaming and self._connection is not None:
             self._is_streaming = False
-            self._quietly(self._connection.end, self._connection)
+            self._log_errors(self._connection.end, self._connection)
 
     def close(self) -> None:
-        """Stop, and give the camera back."""
+        """Stop streaming, and release the camera."""
         try:
             self.stop()
         finally:
-            with self._closing:
+            with self._connection_lock:
                 connection, self._connection = self._connection, None
                 if connection is not None:
-                    self._quietly(connection.close, connection)
+                    self._log_errors(connection.close, connection)
 
-    # ---- what is told ----
+    # ---- errors and warnings ----
 
     def _open_connection(self, what: str) -> Connection:
         if self._connection is None:
@@ -301,16 +303,16 @@ class ConnectedDriver:
 
     def _failure(self, what: str) -> CameraError:
         if self._connection is not None and self._connection.is_gone():
-            return CameraLost(f"{self._name} has gone: check power and cable, then open it again")
+            return CameraLost(f"{self._name} was disconnected: check power and cable, then open it again")
         return CameraError(f"{self._name} {what}")
 
-    def _tell_once(self, what: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
+    def _warn_once(self, what: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
             logger.warning("%s %s", self._name, what)
 
-    def _quietly(self, end: Callable[[], None], connection: Connection) -> None:
+    def _log_errors(self, end: Callable[[], None], connection: Connection) -> None:
         try:
             end()
-        except connection.errors as error:  # a camera that has gone, which was raised where it was noticed
-            logger.warning("%s could not be given back in good order: %s", self._name, error)
+        except connection.errors as error:  # disconnected, which was raised where it was detected
+            logger.warning("error while releasing %s: %s", self._name, error)

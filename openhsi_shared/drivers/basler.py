@@ -1,20 +1,19 @@
-"""Basler cameras, real and emulated, through Basler's own package pypylon.
+"""Basler cameras, real and emulated, through Basler's package pypylon.
 
-What is particular about them:
-
-- Emulated cameras are there when the environment variable `PYLON_CAMEMU` says how many, before pypylon is imported.
-  They play a folder of 16-bit PNG files, from the first at every start, with the nodes `{"ImageFileMode": "On",
-  "ImageFilename": FOLDER, "TestImageSelector": "Off"}`: Mono16 as they are, Mono12 as value >> 4. (Of TIFF they read
-  only some.) A slow reader makes them wait, so they lose nothing; several programs may open one at a time. They know
-  neither the time nor their temperature, and pack no pixels.
+Notes:
+- The environment variable `PYLON_CAMEMU` sets the number of emulated cameras, before pypylon is imported. They replay a
+  folder of 16-bit PNG files, from the first at every start, with the nodes `{"ImageFileMode": "On", "ImageFilename":
+  FOLDER, "TestImageSelector": "Off"}`: Mono16 unchanged, Mono12 as value >> 4. (Only some TIFF files are supported.)
+  They wait for a slow reader, and lose no frames; several programs may open one at the same time. They have no clock,
+  no temperature and no packed pixels.
 - A frame's id is its BlockID. USB and emulated cameras count from 0 with 64 bits. GigE cameras count from 1 to 65535
-  and then from 1 again, unless their extended-id mode is on (64 bits); there 0 means that the camera does not count.
-  Ids begin anew with every start. A frame that arrives incomplete keeps its id.
-- Older cameras name the exposure `ExposureTimeAbs`, newer ones `ExposureTime`. The emulated one has both and obeys the
-  older.
-- The camera's clock counts ticks: nanoseconds, except on older GigE cameras, which say how many make a second.
-- Rarely, soon after a start, pylon's grab engine trips over its own queue and stops (seen with the emulated camera,
-  once in thousands of starts). It is started again, and the frame that is missing is given as an incomplete one.
+  and then from 1 again, unless their extended-id mode is on (64 bits); there 0 means that the camera has no counter.
+  Ids restart with every start. An incomplete frame keeps its id.
+- Older cameras name the exposure `ExposureTimeAbs`, newer ones `ExposureTime`. The emulated camera has both and uses
+  the older one.
+- The camera's clock counts ticks: nanoseconds, except on older GigE cameras, which report the tick frequency.
+- Rarely, soon after a start, pylon's grab engine fails with a queue error and stops (observed with the emulated camera,
+  once in thousands of starts). It is restarted, and the missing frame is reported as incomplete.
 """
 
 import logging
@@ -30,7 +29,7 @@ from openhsi_shared.drivers.features import Feature, Kind, value_of
 from openhsi_shared.errors import CameraNotFound
 from openhsi_shared.settings import nearest_name
 
-with warnings.catch_warnings():  # where DeprecationWarning is an error, importing pypylon kills the interpreter
+with warnings.catch_warnings():  # else -W error::DeprecationWarning crashes the interpreter
     warnings.simplefilter("ignore", DeprecationWarning)
     from pypylon import genicam, pylon
 
@@ -86,13 +85,13 @@ class BaslerConnection:
     def __init__(self, camera: Any, name: str) -> None:
         self._camera, self.name = camera, name
         self._ticks_per_second = value_of(self, "GevTimestampTickFrequency") or 10**9
-        self._has_tripped = self._has_begun = False
+        self._was_restarted = self._has_frames = False
         self._last_id: int | None = None
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     @property
     def frame_id_period(self) -> int | None:
-        """GigE counts to 65535, unless it is told to use 64 bits, which pylon may do when it sets up the stream."""
+        """65535 for GigE, unless 64-bit ids are enabled, which pylon may do when it starts the stream."""
         modes = [value_of(self, name) for name in ("GevGVSPExtendedIDMode", "BslGevGVSPExtendedIDMode")]
         return GIGE_PERIOD if self._camera.IsGigE() and "On" not in modes else None
 
@@ -109,59 +108,59 @@ class BaslerConnection:
         return sorted({node.GetNode().GetName() for node in self._camera.GetNodeMap().GetNodes()})
 
     def begin(self, queue: int) -> None:
-        """Begin to stream, oldest frame first, none skipped."""
+        """Start streaming, oldest frame first, none skipped."""
         self._camera.MaxNumBuffer.SetValue(queue)
         self._start()
-        self._has_tripped = False
+        self._was_restarted = False
 
     def _start(self) -> None:
         self._camera.StartGrabbing(pylon.GrabStrategy_OneByOne)
         self._period = self.frame_id_period
-        self._has_begun, self._last_id = False, None
+        self._has_frames, self._last_id = False, None
 
     def read_into(self, out: NDArray[Any], unpack: Unpack, wait_ms: int) -> FrameStamp | None:
-        """Take the next frame; see `Connection`."""
+        """Read the next frame; see `Connection`."""
         try:
             result = self._camera.RetrieveResult(wait_ms, pylon.TimeoutHandling_Return)
         except genicam.GenericException as error:
-            return self._begin_again(error)
+            return self._restart(error)
         if result.IsValid():
-            with result:  # pylon's own buffer is ours until the end of the block
+            with result:  # releases pylon's buffer at the end of the block
                 return self._take(result, out, unpack)
         if not self._camera.IsGrabbing() or self.is_gone():
-            return self._begin_again(BrokenPipeError("it stopped by itself"))
+            return self._restart(BrokenPipeError("it stopped unexpectedly"))
         return None
 
     def _take(self, result: Any, out: NDArray[Any], unpack: Unpack) -> FrameStamp:
-        self._has_tripped, self._has_begun = False, True
+        self._was_restarted, self._has_frames = False, True
         frame_id = self._last_id = frame_id_of(result.GetBlockID(), self._period)
         if not result.GrabSucceeded():
-            self._tell_once(result.GetErrorDescription(), result.GetErrorCode())
+            self._warn_once(result.GetErrorDescription(), result.GetErrorCode())
             return FrameStamp(frame_id, status=FrameStatus.INCOMPLETE)
         unpack(np.frombuffer(result.GetImageMemoryView(), np.uint8), out)
         ticks = result.GetTimeStamp()
         return FrameStamp(frame_id, camera_ns=ticks * 10**9 // self._ticks_per_second if ticks else None)
 
-    def _begin_again(self, why: Exception) -> FrameStamp | None:
-        """Start once more after the stream broke; a second time without a frame between is an error.
+    def _restart(self, why: Exception) -> FrameStamp | None:
+        """Restart the stream after a failure; a second failure without a frame in between is raised.
 
-        Returns the frame that was being delivered, which is lost, unless the stream broke before its first.
+        Returns the lost frame as incomplete, or None if the stream failed before its first frame.
         """
-        if self._has_tripped or self.is_gone():
+        if self._was_restarted or self.is_gone():
             raise why
-        logger.warning("%s: the stream broke and is started again; frames may be lost: %s", self.name, why)
-        last_id, had_begun = self._last_id, self._has_begun
+        logger.warning("%s: the stream failed and is restarted; frames may be lost: %s", self.name, why)
+        last_id, had_frames = self._last_id, self._has_frames
         self._camera.StopGrabbing()
         self._start()
-        self._has_tripped = True
-        if not had_begun:
+        self._was_restarted = True
+        if not had_frames:
             return None
-        lost_id = None if last_id is None else last_id + 1  # the counter of the new start lies behind it
+        lost_id = None if last_id is None else last_id + 1  # the restarted counter follows it
         return FrameStamp(lost_id, status=FrameStatus.INCOMPLETE)
 
-    def _tell_once(self, description: str, code: int) -> None:
-        if description not in self._told:
-            self._told.add(description)
+    def _warn_once(self, description: str, code: int) -> None:
+        if description not in self._warned:
+            self._warned.add(description)
             logger.warning("%s delivers incomplete frames: %s (error code %#x)", self.name, description, code)
 
     def end(self) -> None:
@@ -169,16 +168,16 @@ class BaslerConnection:
         self._camera.StopGrabbing()
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         self._camera.Close()
 
     def is_gone(self) -> bool:
-        """Whether the camera can no longer be reached."""
+        """Whether the camera was disconnected."""
         return bool(self._camera.IsCameraDeviceRemoved() or not self._camera.IsOpen())
 
 
 class _PylonFeature:
-    """A parameter of pylon's."""
+    """A parameter of pylon."""
 
     def __init__(self, node: Any) -> None:
         self._node = node
@@ -208,7 +207,7 @@ class _PylonFeature:
 
 
 def frame_id_of(block_id: int, period: int | None) -> int | None:
-    """Read pylon's BlockID: None where it says that the camera does not count.
+    """Convert pylon's BlockID; None if the camera has no counter.
 
     >>> frame_id_of(0, None), frame_id_of(0, 65535), frame_id_of(1, 65535), frame_id_of(2**64 - 1, None)
     (0, None, 1, None)

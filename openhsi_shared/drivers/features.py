@@ -1,7 +1,7 @@
-"""Features of a camera by their GenICam names: looked at, set, and refused in words that help.
+"""Features of a camera by their GenICam names: reading, setting, and error messages with valid values.
 
-Most vendors' cameras have the same features, but every package shows them in its own way. A driver makes them look like
-`Feature`; what they mean to the settings is here, once for all vendors.
+Most vendors' cameras have the same features, but every package has another API for them. A driver adapts them to
+`Feature`; how settings map to features is defined here for all vendors.
 """
 
 import math
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Kind(IntEnum):
-    """What a feature is; the numbers are those of GenICam's interface types."""
+    """Type of a feature; the numbers are those of GenICam's interface types."""
 
     INTEGER = 2
     BOOLEAN = 3
@@ -49,7 +49,7 @@ class Kind(IntEnum):
 
 
 class Feature(Protocol):
-    """One feature of an open camera. All of it may raise what the vendor's package raises."""
+    """One feature of an open camera. All methods may raise exceptions of the vendor's package."""
 
     kind: Kind
 
@@ -60,20 +60,20 @@ class Feature(Protocol):
         """Whether it can be set now."""
 
     def get(self) -> Any:
-        """Its value: a number, a bool, a text; of an enumeration the word."""
+        """Its value: a number, a bool, a text; the symbolic name for an enumeration."""
 
     def set(self, value: Any) -> None:
-        """Set it; a command is executed, whatever the value."""
+        """Set it; a command is executed for any value."""
 
     def limits(self) -> tuple[float, float, float]:
-        """Of a number: the least, the greatest, and the step between those that it can take (0: any)."""
+        """Minimum, maximum and increment of a number (0: any)."""
 
     def choices(self) -> list[str]:
-        """Of an enumeration: the words that it can take now."""
+        """Symbolic names of an enumeration that are available now."""
 
 
 class NodeWithValue:
-    """What the features of those packages share whose nodes have `value`, `min`, `max`, `inc` and `execute()`."""
+    """Base class for packages whose nodes have `value`, `min`, `max`, `inc` and `execute()`."""
 
     def __init__(self, node: Any, kind: Kind) -> None:
         self._node, self.kind = node, kind
@@ -98,19 +98,19 @@ class FeatureTree(Protocol):
     """All features of an open camera."""
 
     name: str
-    """How the camera is called in messages: "FLIR Blackfly 1234"."""
+    """Name of the camera in messages: "FLIR Blackfly 1234"."""
     errors: tuple[type[Exception], ...]
-    """What the vendor's package raises."""
+    """Exceptions of the vendor's package."""
 
     def feature(self, name: str) -> Feature | None:
-        """Find a feature of the camera or its stream; None if it has it not."""
+        """Find a feature of the camera or its stream; None if it does not exist."""
 
     def feature_names(self) -> Iterable[str]:
-        """Names to guess from what the user meant; may be none."""
+        """Names for suggestions in error messages; may be empty."""
 
 
 def value_of(camera: FeatureTree, name: str) -> Any:
-    """Read a feature; None if the camera has it not, or does not show it now."""
+    """Read a feature; None if it does not exist, or is not readable now."""
     found = camera.feature(name)
     return found.get() if found is not None and found.is_readable() else None
 
@@ -122,17 +122,17 @@ def writable(camera: FeatureTree, name: str) -> Feature | None:
 
 
 def switch_off(camera: FeatureTree, name: str) -> None:
-    """Turn off what can be turned off, whether the camera knows it as a switch or as a word."""
+    """Switch a boolean or enumeration feature off, if it is writable."""
     found = writable(camera, name)
     if found is not None:
         found.set("Off" if found.kind is Kind.ENUMERATION else False)
 
 
 def set_window(camera: FeatureTree, size: tuple[int, int], offset: tuple[int, int], *, is_compat: bool = False) -> None:
-    """Set the window on the sensor, (rows, columns) and (y, x); a size of 0 is all that there is behind the offset.
+    """Set the window on the sensor, (rows, columns) and (y, x); a size of 0 is all pixels from the offset on.
 
-    Sizes and offsets count binned pixels. With `is_compat` an offset of 0 means the greatest that there is, as openhsi
-    has it. SettingsError where the camera cannot do it; it names the nearest that it can.
+    Sizes and offsets are in binned pixels. With `is_compat` an offset of 0 means the maximum, as in openhsi.
+    SettingsError for an unsupported value; it names the nearest supported one.
     """
     axes = (("Height", "OffsetY"), ("Width", "OffsetX"))
     for _, offset_name in axes:  # the range of an offset shrinks as the window grows
@@ -142,18 +142,18 @@ def set_window(camera: FeatureTree, size: tuple[int, int], offset: tuple[int, in
     for (size_name, _), wanted, start in zip(axes, size, offset, strict=True):
         found = camera.feature(size_name)
         if found is not None:
-            all_there_is = _nearest_below(found, found.limits()[1] - start)
-            set_integer(camera, size_name, wanted or all_there_is, "win_resolution")
+            maximum = _nearest_below(found, found.limits()[1] - start)
+            set_integer(camera, size_name, wanted or maximum, "win_resolution")
     for (_, offset_name), start in zip(axes, offset, strict=True):
         found = writable(camera, offset_name)
         if is_compat and start == 0 and found is not None:
-            start = int(found.limits()[1])  # noqa: PLW2901 - what the settings mean
+            start = int(found.limits()[1])  # noqa: PLW2901 - the meaning in openhsi
         if start:
             set_integer(camera, offset_name, start, "win_offset")
 
 
 def set_binning(camera: FeatureTree, binxy: tuple[int, int]) -> None:
-    """Sum neighbouring pixels on the sensor, (x, y). SettingsError where the camera cannot do it."""
+    """Sum adjacent pixels on the sensor, (x, y). SettingsError if the camera does not support it."""
     for name, factor in zip(("BinningHorizontal", "BinningVertical"), binxy, strict=True):
         if factor != 1 or writable(camera, name) is not None:
             mode = writable(camera, f"{name}Mode")
@@ -163,11 +163,11 @@ def set_binning(camera: FeatureTree, binxy: tuple[int, int]) -> None:
             if found is None or found.kind is not Kind.ENUMERATION:
                 set_integer(camera, name, factor, "binxy")
             else:
-                _set_word_of(camera, name, found, factor)
+                _set_enumerated_binning(camera, name, found, factor)
 
 
-def _set_word_of(camera: FeatureTree, name: str, feature: Feature, factor: int) -> None:
-    """Set binning where it is one of some words that end with a number: "BinningHorizontal2"."""
+def _set_enumerated_binning(camera: FeatureTree, name: str, feature: Feature, factor: int) -> None:
+    """Set binning where it is an enumeration of names that end with a number: "BinningHorizontal2"."""
     words = {word[len(word.rstrip("0123456789")) :]: word for word in feature.choices()}
     if str(factor) not in words:
         raise SettingsError(f"binxy: {name} of {camera.name} must be one of {[*words]}, got {factor}")
@@ -175,12 +175,12 @@ def _set_word_of(camera: FeatureTree, name: str, feature: Feature, factor: int) 
 
 
 def set_integer(camera: FeatureTree, name: str, value: int, key: str) -> None:
-    """Set a whole number of the settings' `key`. SettingsError names the nearest that the camera takes."""
+    """Set an integer feature for the settings' `key`. SettingsError names the nearest supported value."""
     found = camera.feature(name)
     if found is None or not found.is_writable():
         if found is not None and found.is_readable() and found.get() == value:
             return
-        raise SettingsError(f"{key}: {camera.name} does not let its {name} be set to {value}; leave {key} out")
+        raise SettingsError(f"{key}: {name} of {camera.name} cannot be set to {value}; omit {key}")
     nearest = _nearest(found, value)
     if nearest != value:
         raise SettingsError(
@@ -190,7 +190,7 @@ def set_integer(camera: FeatureTree, name: str, value: int, key: str) -> None:
 
 
 def set_pixel_format(camera: FeatureTree, wanted: str | None) -> PixelFormat:
-    """Set the pixel format and return it; None: the deepest that there is. SettingsError names those that there are."""
+    """Set the pixel format and return it; None: the largest bit depth. SettingsError names the supported ones."""
     found = camera.feature("PixelFormat")
     choices = [] if found is None else found.choices()
     offered = [known for known in PIXEL_FORMATS if known in choices]
@@ -208,12 +208,12 @@ def set_pixel_format(camera: FeatureTree, wanted: str | None) -> PixelFormat:
 
 
 def set_exposure(camera: FeatureTree, feature: Feature, exposure_ms: float) -> float:
-    """Set the exposure and return the one that the camera took. SettingsError outside its range."""
+    """Set the exposure and return the value that the camera applied. SettingsError if it is out of range."""
     low, high, step = feature.limits()
     wanted = exposure_ms * 1000
     if not low <= wanted <= high:
         raise SettingsError(
-            f"exposure_ms of {camera.name} must lie in {low / 1000:g} to {high / 1000:g}, got {exposure_ms}"
+            f"exposure_ms of {camera.name} must be from {low / 1000:g} to {high / 1000:g}, got {exposure_ms}"
         )
     if step:
         wanted = min(low + round((wanted - low) / step) * step, high)
@@ -222,7 +222,7 @@ def set_exposure(camera: FeatureTree, feature: Feature, exposure_ms: float) -> f
 
 
 def set_node(camera: FeatureTree, name: str, value: bool | int | float | str) -> None:
-    """Set any feature, or execute a command. SettingsError for what the camera does not know."""
+    """Set any feature, or execute a command. SettingsError if the feature or value is not supported."""
     found = camera.feature(name)
     if found is None:
         raise SettingsError(
@@ -241,12 +241,12 @@ def set_node(camera: FeatureTree, name: str, value: bool | int | float | str) ->
 
 
 def reason(error: Exception) -> str:
-    """What a vendor's package says, without where in GenICam's source it says so."""
+    """Message of a vendor's exception, without the location in GenICam's source."""
     return re.sub(r" : \w+Exception thrown .*", "", str(error), flags=re.DOTALL).rstrip(". ")
 
 
 def _is_of(kind: Kind, value: Any) -> bool:
-    """Whether a value from a settings file can be that of a feature."""
+    """Whether the type of a value from a settings file fits the feature."""
     wanted: dict[Kind, Any] = {
         Kind.INTEGER: int,
         Kind.FLOAT: int | float,

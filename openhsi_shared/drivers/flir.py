@@ -1,12 +1,11 @@
-"""FLIR (Teledyne, formerly Point Grey) cameras, through PySpin of the Spinnaker SDK, which is on no index.
+"""FLIR (Teledyne, formerly Point Grey) cameras, through PySpin of the Spinnaker SDK, which is not on PyPI.
 
-What is particular about them:
-
+Notes:
 - A frame's id is that of the transport: 64 bits from 0 on USB, 1 to 65535 on GigE. With "OldestFirst" Spinnaker drops
-  the newest frame when its buffers are full, and the gap in the ids shows it.
-- A camera that is not given back in order (image, camera, list, system) makes Spinnaker raise when the program ends.
-- Exposure is limited by the frame rate unless that is let go: it runs as fast as exposure and transport allow. To pace
-  it: `nodes={"AcquisitionFrameRateEnable": true, "AcquisitionFrameRate": 100.0}`.
+  the newest frame when its buffers are full, which shows as a gap in the ids.
+- Spinnaker raises at exit unless image, camera, list and system were released in this order.
+- The frame rate, which limits the exposure, is not fixed: the camera runs as fast as exposure and transport allow. To
+  limit it: `nodes={"AcquisitionFrameRateEnable": true, "AcquisitionFrameRate": 100.0}`.
 - The camera's clock counts nanoseconds.
 """
 
@@ -36,8 +35,8 @@ __all__ = ["FlirDriver"]
 logger = logging.getLogger(__name__)
 
 TIMEOUT = -1011
-GONE = {-1002, -1006, -1010, -1012, -1015}
-"""Not initialised, invalid handle, input or output, aborted, invalid address: the camera is not there any more."""
+DISCONNECTED = {-1002, -1006, -1010, -1012, -1015}
+"""Not initialised, invalid handle, input or output, aborted, invalid address: the camera was disconnected."""
 
 
 class FlirDriver(ConnectedDriver):
@@ -56,7 +55,7 @@ class FlirDriver(ConnectedDriver):
             camera = by_serial.get(str(serial))
             names = [*by_serial]
             found.clear()
-            by_serial.clear()  # Spinnaker counts who holds a camera
+            by_serial.clear()  # Spinnaker counts references to cameras
             if camera is None:
                 which = "" if serial is None else f" has the serial number {serial!r}{nearest_name(serial, names)}"
                 raise CameraNotFound(
@@ -83,11 +82,11 @@ class FlirConnection:
     def __init__(self, system: Any, cameras: Any, camera: Any, serial: str) -> None:
         self._system, self._cameras, self._camera = system, cameras, camera
         self.name = f"FLIR {_text(camera.GetTLDeviceNodeMap(), 'DeviceModelName')} {serial}"
-        self._has_broken = False
+        self._is_lost = False
 
     @property
     def frame_id_period(self) -> int | None:
-        """GigE counts to 65535, unless it is told to use 64 bits."""
+        """65535 for GigE, unless 64-bit ids are enabled."""
         is_gige = _text(self._camera.GetTLDeviceNodeMap(), "DeviceType") == "GigEVision"
         return GIGE_PERIOD if is_gige and value_of(self, "GevGVSPExtendedIDMode") != "On" else None
 
@@ -104,7 +103,7 @@ class FlirConnection:
         return [node.GetName() for node in self._camera.GetNodeMap().GetNodes()]
 
     def begin(self, queue: int) -> None:
-        """Begin to stream, oldest frame first."""
+        """Start streaming, oldest frame first."""
         wanted = (
             ("StreamBufferHandlingMode", "OldestFirst"),
             ("StreamBufferCountMode", "Manual"),
@@ -118,13 +117,13 @@ class FlirConnection:
         self._camera.BeginAcquisition()
 
     def read_into(self, out: NDArray[Any], unpack: Unpack, wait_ms: int) -> FrameStamp | None:
-        """Take the next frame; see `Connection`."""
+        """Read the next frame; see `Connection`."""
         try:
             image = self._camera.GetNextImage(max(1, wait_ms))
         except PySpin.SpinnakerException as error:
             if error.errorcode == TIMEOUT:
                 return None
-            self._has_broken = error.errorcode in GONE
+            self._is_lost = error.errorcode in DISCONNECTED
             raise
         try:
             frame_id = int(image.GetFrameID())
@@ -140,7 +139,7 @@ class FlirConnection:
         self._camera.EndAcquisition()
 
     def close(self) -> None:
-        """Give camera, list and system back, in this order."""
+        """Release camera, list and system, in this order."""
         camera, self._camera = self._camera, None
         try:
             camera.DeInit()
@@ -150,12 +149,12 @@ class FlirConnection:
             self._system.ReleaseInstance()
 
     def is_gone(self) -> bool:
-        """Whether the camera can no longer be reached."""
-        return self._has_broken or self._camera is None or not self._camera.IsValid()
+        """Whether the camera was disconnected."""
+        return self._is_lost or self._camera is None or not self._camera.IsValid()
 
 
 class _SpinFeature:
-    """A node of Spinnaker, through the pointer that fits it."""
+    """A node of Spinnaker, through the pointer of its type."""
 
     def __init__(self, node: Any) -> None:
         self.kind = Kind(int(node.GetPrincipalInterfaceType()))

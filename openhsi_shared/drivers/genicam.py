@@ -1,15 +1,14 @@
-"""Any GenICam camera, through harvesters and a GenTL producer: the file `.cti` that a vendor's software brings.
+"""Any GenICam camera, through harvesters and a GenTL producer: the `.cti` file of a vendor's software.
 
-What is particular about it:
-
-- The producer is the option `producer`, a file, else all files `.cti` of the folders in the environment variable
-  GENICAM_GENTL64_PATH, which vendors' installers set. `producer="aravis"` takes Aravis instead, see `aravis.py`.
-- A frame's id is the producer's; GigE counts from 1 to 65535. harvesters throws an incomplete frame away, so it shows
-  as a gap. A full queue drops the newest.
-- Some producers have no clock, some cameras no exposure or no temperature; then a line has none.
-- A producer that another open camera uses cannot be loaded twice by all vendors: one camera a process.
-- Parts of GenICam's own library exist in many packages; where DeprecationWarning is an error, importing one kills the
-  interpreter, unless it is ignored.
+Notes:
+- The producer is the option `producer`, a file, else all `.cti` files of the folders in the environment variable
+  GENICAM_GENTL64_PATH, which vendors' installers set. `producer="aravis"` uses Aravis instead, see `aravis.py`.
+- A frame's id is the producer's; GigE counts from 1 to 65535. harvesters discards incomplete frames, which shows as a
+  gap. A full queue drops the newest.
+- Some producers have no clock, some cameras no exposure or no temperature; these values are then missing.
+- Not all vendors' producers can be loaded twice by a process: use one camera per process.
+- Many packages include parts of GenICam's library; if DeprecationWarning is an error, importing one crashes the
+  interpreter, so it is ignored here.
 """
 
 import logging
@@ -38,17 +37,17 @@ __all__ = ["GenICamDriver"]
 logger = logging.getLogger(__name__)
 
 GENTL_PATH = "GENICAM_GENTL64_PATH"
-GONE = (
+DISCONNECTED = (
     gentl.IoException,
     gentl.InvalidHandleException,
     gentl.AbortException,
     gentl.ClosedException,
     gentl.ErrorException,
 )
-"""What a producer says of a camera that is not there any more; a mere timeout is not among them."""
+"""Exceptions of producers for a disconnected camera; a timeout is not among them."""
 GENICAM_ERRORS: tuple[type[Exception], ...] = (gentl.GenericException, genapi.GenericException)
 CANNOT_OPEN: tuple[type[Exception], ...] = (*GENICAM_ERRORS, OSError)
-"""OSError: the producer's file is no library, or lacks one."""
+"""OSError: the producer's file is not a library, or lacks a dependency."""
 
 
 class GenICamDriver(ConnectedDriver):
@@ -86,14 +85,14 @@ class GenICamDriver(ConnectedDriver):
                     f"{[*infos]}: check power, cable and network address"
                 )
             info = infos[serial]
-            with interrupt_deferred():  # harvesters takes Ctrl-C for itself and never gives it back
+            with interrupt_deferred():  # harvesters replaces the handler of SIGINT and never restores it
                 camera = harvester.create(list(harvester.device_info_list).index(info))
             return GenICamConnection(harvester, camera, f"{info.vendor} {info.model} {serial}", str(info.tl_type))
         except CANNOT_OPEN as error:
             harvester.reset()
             raise CameraError(
                 f"the GenICam camera cannot be opened: {reason(error)}; "
-                "is it open already, here or in another program, or its file .cti broken?"
+                "is it open already, here or in another program, or is its .cti file damaged?"
             ) from error
         except BaseException:
             harvester.reset()
@@ -108,18 +107,20 @@ def _by_aravis(serial_num: str | None) -> Connection:
     return aravis.connect(serial_num)
 
 
-def _producers(given: str | Path | None) -> list[Path]:
-    """Files of GenTL producers. SettingsError for one that is not there, CameraNotFound if there is none."""
-    if given is not None:
-        path = Path(given)
+def _producers(producer: str | Path | None) -> list[Path]:
+    """Files of GenTL producers. SettingsError if the producer file is missing, CameraNotFound if none is found."""
+    if producer is not None:
+        path = Path(producer)
         if not path.is_file():
-            raise SettingsError(f"producer {str(given)!r} is no file: expected the path of a GenTL producer (.cti)")
+            raise SettingsError(
+                f"producer {str(producer)!r} is not a file: expected the path of a GenTL producer (.cti)"
+            )
         return [path]
     folders = [Path(folder) for folder in os.environ.get(GENTL_PATH, "").split(os.pathsep) if folder]
     found = [path for folder in folders for path in sorted(folder.glob("*.cti"))]
     if not found:
         raise CameraNotFound(
-            f"no GenTL producer was found: give producer='.../something.cti', or set {GENTL_PATH} to the folder of the "
+            f"no GenTL producer was found: pass producer='.../something.cti', or set {GENTL_PATH} to the folder of the "
             f"vendor's .cti files; it is {[str(folder) for folder in folders]} now"
         )
     return found
@@ -128,7 +129,7 @@ def _producers(given: str | Path | None) -> list[Path]:
 def _serial_of(info: Any) -> str:
     try:
         return str(info.serial_number)
-    except gentl.GenericException:  # not every producer knows it before a camera is open
+    except gentl.GenericException:  # some producers need an open camera for it
         return str(info.id_)
 
 
@@ -141,11 +142,11 @@ class GenICamConnection:
         self._harvester, self._camera, self.name = harvester, camera, name
         self._nodes = camera.remote_device.node_map
         self._is_gige = transport == "GEV"
-        self._has_broken = False
+        self._is_lost = False
 
     @property
     def frame_id_period(self) -> int | None:
-        """GigE counts to 65535, unless it is told to use 64 bits."""
+        """65535 for GigE, unless 64-bit ids are enabled."""
         return GIGE_PERIOD if self._is_gige and value_of(self, "GevGVSPExtendedIDMode") != "On" else None
 
     def feature(self, name: str) -> Feature | None:
@@ -161,20 +162,20 @@ class GenICamConnection:
         return [name for name in dir(self._nodes) if name[:1].isupper()]
 
     def begin(self, queue: int) -> None:
-        """Begin to stream, oldest frame first."""
+        """Start streaming, oldest frame first."""
         self._camera.num_buffers = queue
         self._camera.start()
 
     def read_into(self, out: NDArray[Any], unpack: Unpack, wait_ms: int) -> FrameStamp | None:
-        """Take the next frame; see `Connection`."""
+        """Read the next frame; see `Connection`."""
         try:
-            buffer = self._camera.try_fetch(timeout=max(0.001, wait_ms / 1000))  # 0 would wait for ever
-        except GONE:
-            self._has_broken = True
+            buffer = self._camera.try_fetch(timeout=max(0.001, wait_ms / 1000))  # 0 would wait indefinitely
+        except DISCONNECTED:
+            self._is_lost = True
             raise
         if buffer is None:
             return None
-        with buffer:  # the producer's memory is ours until the end of the block
+        with buffer:  # releases the producer's buffer at the end of the block
             component = buffer.payload.components[0]
             unpack(np.asarray(component.data).reshape(-1).view(np.uint8), out)
             return FrameStamp(int(buffer.module.frame_id), camera_ns=_clock_of(buffer))
@@ -184,15 +185,15 @@ class GenICamConnection:
         self._camera.stop()
 
     def close(self) -> None:
-        """Give camera and producer back."""
+        """Release camera and producer."""
         try:
             self._camera.destroy()
         finally:
             self._harvester.reset()
 
     def is_gone(self) -> bool:
-        """Whether the camera can no longer be reached."""
-        return self._has_broken or not self._camera.is_valid()
+        """Whether the camera was disconnected."""
+        return self._is_lost or not self._camera.is_valid()
 
 
 def _clock_of(buffer: Any) -> int | None:

@@ -1,15 +1,14 @@
-"""Hikrobot cameras, through MvCameraControl_class of Hikrobot's MVS software, which is on no index.
+"""Hikrobot cameras, through MvCameraControl_class of Hikrobot's MVS software, which is not on PyPI.
 
-What is particular about them:
-
-- The package is a folder of the MVS samples, `MvImport`: the environment variable MVS_PYTHON_PATH says where it is,
-  else it is looked for where MVS puts it.
-- Calls return a number, 0 for success; one that is not is raised here as `MvsError`.
-- A frame's id is `nFrameNum`, which begins anew with every start, and after 65535 on GigE cameras. With the strategy
-  "one by one" a full queue drops the newest.
-- A frame that lost packets is incomplete.
-- The camera's clock counts ticks: nanoseconds, unless the camera says how many make a second.
-- Written from the public interface, and not yet tried on a camera.
+Notes:
+- The package is a folder of the MVS samples, `MvImport`: the environment variable MVS_PYTHON_PATH is its path, else the
+  default folders of MVS are searched.
+- Calls return a number, 0 for success; others are raised here as `MvsError`.
+- A frame's id is `nFrameNum`, which restarts with every start, and wraps around after 65535 on GigE cameras. With the
+  strategy "one by one" a full queue drops the newest.
+- A frame with lost packets is incomplete.
+- The camera's clock counts ticks: nanoseconds, unless the camera reports a tick frequency.
+- Written from the public interface, and not yet tested with a camera.
 """
 
 import logging
@@ -25,7 +24,7 @@ from openhsi_shared.drivers import FrameStamp, FrameStatus
 from openhsi_shared.drivers.base_driver import GIGE_PERIOD, ConnectedDriver, Connection, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, value_of
 from openhsi_shared.drivers.hikrobot_features import MvsError, MvsFeature, checked
-from openhsi_shared.drivers.packed import bytes_behind
+from openhsi_shared.drivers.packed import bytes_at
 from openhsi_shared.errors import CameraNotFound
 from openhsi_shared.settings import nearest_name
 
@@ -34,7 +33,7 @@ FOLDERS = (
     "/opt/MVS/Samples/64/Python/MvImport",
     "C:/Program Files (x86)/MVS/Development/Samples/Python/MvImport",
 )
-"""Where MVS puts its Python package."""
+"""Default folders of MVS' Python package."""
 
 for _folder in (os.environ.get("MVS_PYTHON_PATH", ""), *FOLDERS):
     if _folder and Path(_folder).is_dir() and _folder not in sys.path:
@@ -42,7 +41,7 @@ for _folder in (os.environ.get("MVS_PYTHON_PATH", ""), *FOLDERS):
 
 try:
     import MvCameraControl_class as mvs
-except (ImportError, OSError, TypeError) as error:  # TypeError: MVCAM_COMMON_RUNENV, where its library is, is not set
+except (ImportError, OSError, TypeError) as error:  # TypeError: MVCAM_COMMON_RUNENV is not set
     raise ImportError(
         f"{error}; it comes with Hikrobot's MVS (https://www.hikrobotics.com): install that, and set MVS_PYTHON_PATH "
         "to its folder Samples/64/Python/MvImport and MVCAM_COMMON_RUNENV to its folder lib",
@@ -54,9 +53,9 @@ __all__ = ["HikrobotDriver"]
 logger = logging.getLogger(__name__)
 
 NO_DATA = {0x80000007, 0x80000106}
-"""MV_E_NODATA, MV_E_GC_TIMEOUT: no frame came in time."""
+"""MV_E_NODATA, MV_E_GC_TIMEOUT: no frame within the timeout."""
 GIGE, USB = 1, 4
-"""Kinds of transport, as MVS numbers them."""
+"""MVS' numbers of transport layers."""
 
 
 class HikrobotDriver(ConnectedDriver):
@@ -65,7 +64,7 @@ class HikrobotDriver(ConnectedDriver):
     kind = "Hikrobot camera"
 
     def _connect(self) -> Connection:
-        if hasattr(mvs.MvCamera, "MV_CC_Initialize"):  # newer versions want it; for the rest of the process
+        if hasattr(mvs.MvCamera, "MV_CC_Initialize"):  # needed by newer versions, once per process
             mvs.MvCamera.MV_CC_Initialize()
         devices = mvs.MV_CC_DEVICE_INFO_LIST()
         checked(mvs.MvCamera.MV_CC_EnumDevices(GIGE | USB, devices), "looking for cameras")
@@ -113,7 +112,7 @@ class HikrobotConnection:
 
     @property
     def frame_id_period(self) -> int | None:
-        """GigE counts to 65535, unless it is told to use 64 bits, of which we see 32."""
+        """65535 for GigE, unless 64-bit ids are enabled, of which 32 are visible."""
         return GIGE_PERIOD if self._is_gige and value_of(self, "GevGVSPExtendedIDMode") != "On" else 2**32
 
     def feature(self, name: str) -> Feature | None:
@@ -121,23 +120,23 @@ class HikrobotConnection:
         return MvsFeature.found(mvs, self._camera, name)
 
     def feature_names(self) -> list[str]:
-        """None that could be listed."""
+        """Empty: not available."""
         return []
 
     def begin(self, queue: int) -> None:
-        """Begin to stream, oldest frame first."""
+        """Start streaming, oldest frame first."""
         camera = self._camera
         checked(camera.MV_CC_SetImageNodeNum(queue), f"setting {queue} buffers")
         if hasattr(camera, "MV_CC_SetGrabStrategy"):
             camera.MV_CC_SetGrabStrategy(0)  # one by one, which is also the default
         if self._is_gige:
             size = int(camera.MV_CC_GetOptimalPacketSize())
-            if 0 < size < 2**16:  # else it is an error's number
+            if 0 < size < 2**16:  # else it is an error code
                 camera.MV_CC_SetIntValue("GevSCPSPacketSize", size)
         checked(camera.MV_CC_StartGrabbing(), "starting")
 
     def read_into(self, out: NDArray[Any], unpack: Unpack, wait_ms: int) -> FrameStamp | None:
-        """Take the next frame; see `Connection`."""
+        """Read the next frame; see `Connection`."""
         frame = mvs.MV_FRAME_OUT()
         code = self._camera.MV_CC_GetImageBuffer(frame, max(1, wait_ms)) & 0xFFFFFFFF
         if code in NO_DATA:
@@ -147,7 +146,7 @@ class HikrobotConnection:
             info = frame.stFrameInfo
             if info.nLostPacket:
                 return FrameStamp(int(info.nFrameNum), status=FrameStatus.INCOMPLETE)
-            unpack(bytes_behind(frame.pBufAddr, int(info.nFrameLen)), out)
+            unpack(bytes_at(frame.pBufAddr, int(info.nFrameLen)), out)
             ticks = info.nDevTimeStampHigh << 32 | info.nDevTimeStampLow
             return FrameStamp(int(info.nFrameNum), camera_ns=ticks * 10**9 // self._ticks_per_second if ticks else None)
         finally:
@@ -158,11 +157,11 @@ class HikrobotConnection:
         checked(self._camera.MV_CC_StopGrabbing(), "stopping")
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         code = self._camera.MV_CC_CloseDevice()
         self._camera.MV_CC_DestroyHandle()
         checked(code, "closing it")
 
     def is_gone(self) -> bool:
-        """Whether the camera can no longer be reached."""
+        """Whether the camera was disconnected."""
         return not self._camera.MV_CC_IsDeviceConnected()

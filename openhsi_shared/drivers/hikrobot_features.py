@@ -1,4 +1,4 @@
-"""Features of a Hikrobot camera, which MVS shows by name, with one call for each type."""
+"""Features of a Hikrobot camera, which MVS accesses by name, with one call for each type."""
 
 import ctypes
 from typing import Any, Self
@@ -33,16 +33,16 @@ CODES = {
     "Mono14": 0x01100025,
     "Mono16": 0x01100007,
 }
-"""Pixel formats, as GenICam's naming convention numbers them."""
+"""Pixel formats, with the numbers of GenICam's naming convention."""
 NAMES = {code: name for name, code in CODES.items()}
 
 
 class MvsError(Exception):
-    """A call of MVS that returned an error's number."""
+    """A call of MVS returned an error code."""
 
 
 def checked(code: int, doing: str) -> None:
-    """Raise MvsError unless `code` says that all went well."""
+    """Raise MvsError unless `code` is 0 (success)."""
     code &= 0xFFFFFFFF
     if code:
         raise MvsError(f"{doing}: MVS error {code:#010x}, {MEANINGS.get(code, 'see MvErrorDefine_const.py')}")
@@ -56,7 +56,7 @@ class MvsFeature:
 
     @classmethod
     def found(cls, mvs: Any, camera: Any, name: str) -> Self | None:
-        """Find a feature by trying of what type it is; None if it is of none."""
+        """Find a feature by trying all types; None if there is none."""
         for kind in (Kind.INTEGER, Kind.FLOAT, Kind.ENUMERATION, Kind.BOOLEAN, Kind.STRING):
             feature = cls(mvs, camera, name, kind)
             if feature.is_readable():
@@ -64,13 +64,13 @@ class MvsFeature:
         return None
 
     def _value(self) -> tuple[int, Any]:
-        """The error's number, and what MVS says of the feature."""
+        """Error code, and MVS' description of the feature."""
         mvs = self._mvs
         structures = {
             Kind.INTEGER: ("MV_CC_GetIntValue", mvs.MVCC_INTVALUE),
             Kind.FLOAT: ("MV_CC_GetFloatValue", mvs.MVCC_FLOATVALUE),
             Kind.ENUMERATION: ("MV_CC_GetEnumValue", mvs.MVCC_ENUMVALUE),
-            Kind.BOOLEAN: ("MV_CC_GetBoolValue", ctypes.c_bool * 1),  # an array: some versions forget its address
+            Kind.BOOLEAN: ("MV_CC_GetBoolValue", ctypes.c_bool * 1),  # an array: some versions do not pass its address
             Kind.STRING: ("MV_CC_GetStringValue", mvs.MVCC_STRINGVALUE),
         }
         method, structure = structures[self.kind]
@@ -87,11 +87,11 @@ class MvsFeature:
         return self._value()[0] == 0
 
     def is_writable(self) -> bool:
-        """MVS says it only when it is tried."""
+        """As `is_readable`: MVS reports it only when it is set."""
         return self.is_readable()
 
     def get(self) -> Any:
-        """Its value; of an enumeration the word."""
+        """Its value; the symbolic name for an enumeration."""
         value = self._read()
         if self.kind is Kind.ENUMERATION:
             return self._word(int(value.nCurValue))
@@ -119,19 +119,19 @@ class MvsFeature:
         checked(methods[self.kind](self._name, value), doing)
 
     def limits(self) -> tuple[float, float, float]:
-        """Of a number: least, greatest, step."""
+        """Minimum, maximum and increment of a number."""
         value = self._read()
         if self.kind is Kind.INTEGER:
             return value.nMin, value.nMax, value.nInc
         return value.fMin, value.fMax, 0
 
     def choices(self) -> list[str]:
-        """Of an enumeration: the words that it can take now."""
+        """Symbolic names of an enumeration that are available now."""
         value = self._read()
         return [self._word(int(code)) for code in value.nSupportValue[: value.nSupportedNum]]
 
     def _word(self, code: int) -> str:
-        """The word of an enumeration's number; the number itself, as text, where this version cannot tell."""
+        """Symbolic name of an enumeration's number; the number as text if this version does not support it."""
         if self._name == "PixelFormat" and code in NAMES:
             return NAMES[code]
         if hasattr(self._camera, "MV_CC_GetEnumEntrySymbolic") and hasattr(self._mvs, "MVCC_ENUMENTRY"):

@@ -1,12 +1,11 @@
-"""Lucid cameras, through Lucid's own package arena_api, which comes with the Arena SDK and is on no index.
+"""Lucid cameras, through Lucid's package arena_api, which is part of the Arena SDK and not on PyPI.
 
-What is particular about them:
-
-- They are GigE cameras. A frame's id counts from 1 to 65535, or on with 64 bits where the camera extends its ids.
-- Packed pixels, "Mono12Packed" or "Mono12p", take a quarter less of the network: they are unpacked here.
-- Exposure is limited by the frame rate unless that is let go: it runs as fast as exposure and network allow. To pace
-  it: `nodes={"AcquisitionFrameRateEnable": true, "AcquisitionFrameRate": 100.0}`.
-- Lost packets are asked for again, and the size of packets is negotiated, when the stream begins.
+Notes:
+- They are GigE cameras. A frame's id counts from 1 to 65535, or with 64 bits if extended ids are enabled.
+- Packed pixels, "Mono12Packed" or "Mono12p", need 25 % less bandwidth: they are unpacked here.
+- The frame rate, which limits the exposure, is not fixed: the camera runs as fast as exposure and network allow. To
+  limit it: `nodes={"AcquisitionFrameRateEnable": true, "AcquisitionFrameRate": 100.0}`.
+- Resending of lost packets is enabled, and the packet size is negotiated, when the stream starts.
 - The camera's clock counts nanoseconds.
 """
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from openhsi_shared.drivers import FrameStamp, FrameStatus
 from openhsi_shared.drivers.base_driver import GIGE_PERIOD, ConnectedDriver, Connection, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, Kind, NodeWithValue, value_of
-from openhsi_shared.drivers.packed import bytes_behind
+from openhsi_shared.drivers.packed import bytes_at
 from openhsi_shared.errors import CameraNotFound
 from openhsi_shared.settings import nearest_name
 
@@ -74,7 +73,7 @@ class LucidConnection:
 
     @property
     def frame_id_period(self) -> int | None:
-        """GigE counts to 65535, unless it is told to use 64 bits."""
+        """65535 for GigE, unless 64-bit ids are enabled."""
         return None if value_of(self, "GevGVSPExtendedIDMode") == "On" else GIGE_PERIOD
 
     def feature(self, name: str) -> Feature | None:
@@ -82,7 +81,7 @@ class LucidConnection:
         for nodes in (self._device.nodemap, self._device.tl_stream_nodemap):
             try:
                 node = nodes.get_node(name)
-            except (ValueError, KeyError):  # how arena_api says that there is none
+            except (ValueError, KeyError):  # it does not exist
                 continue
             if node is not None:
                 return _ArenaFeature(node)
@@ -93,7 +92,7 @@ class LucidConnection:
         return list(self._device.nodemap.feature_names)
 
     def begin(self, queue: int) -> None:
-        """Begin to stream, oldest frame first."""
+        """Start streaming, oldest frame first."""
         wanted = (
             ("AcquisitionMode", "Continuous"),
             ("StreamBufferHandlingMode", "OldestFirst"),
@@ -107,7 +106,7 @@ class LucidConnection:
         self._device.start_stream(queue)
 
     def read_into(self, out: NDArray[Any], unpack: Unpack, wait_ms: int) -> FrameStamp | None:
-        """Take the next frame; see `Connection`."""
+        """Read the next frame; see `Connection`."""
         try:
             buffer = self._device.get_buffer(timeout=max(1, wait_ms))
         except TimeoutError:
@@ -116,7 +115,7 @@ class LucidConnection:
             frame_id = int(buffer.frame_id)
             if buffer.is_incomplete:
                 return FrameStamp(frame_id, status=FrameStatus.INCOMPLETE)
-            unpack(bytes_behind(buffer.pdata, int(buffer.size_filled)), out)
+            unpack(bytes_at(buffer.pdata, int(buffer.size_filled)), out)
             return FrameStamp(frame_id, camera_ns=int(buffer.timestamp_ns))
         finally:
             self._device.requeue_buffer(buffer)
@@ -126,11 +125,11 @@ class LucidConnection:
         self._device.stop_stream()
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         system.destroy_device(self._device)
 
     def is_gone(self) -> bool:
-        """Whether the camera can no longer be reached."""
+        """Whether the camera was disconnected."""
         try:
             return not self._device.is_connected()
         except ARENA_ERRORS:

@@ -1,8 +1,8 @@
-"""Pixels of cameras that send 10 or 12 bits without a gap, as uint16.
+"""Unpacking of packed pixels of 10 or 12 bits to uint16.
 
-Two kinds of packing are in use. The newer one, "Mono12p" (PFNC, USB3 Vision), is one stream of bits, least significant
-first. The older one, "Mono12Packed" (GigE Vision), puts two pixels into three bytes, with the low bits of both in the
-middle one. Lines follow each other without padding.
+There are two kinds of packing. The newer one, "Mono12p" (PFNC, USB3 Vision), is a bit stream, least significant bit
+first. The older one, "Mono12Packed" (GigE Vision), packs two pixels into three bytes, with the low bits of both in the
+middle one. Lines are not padded.
 """
 
 import ctypes
@@ -15,37 +15,37 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import FrameError
 
-__all__ = ["PIXEL_FORMATS", "PixelFormat", "bytes_behind"]
+__all__ = ["PIXEL_FORMATS", "PixelFormat", "bytes_at"]
 
 Words = NDArray[Any]
 
 BLOCK = 16384
-"""Groups that are unpacked at a time, so that what is made in between stays in the processor's cache."""
+"""Groups that are unpacked at a time, so that temporary arrays fit into the processor's cache."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Pixels in groups of bytes, two or four a group."""
+    """Packing in groups of bytes, two or four pixels per group."""
 
     group_bytes: int
     group_pixels: int
     spread: Callable[[Words], Words]
-    """Turns groups, each as one little-endian word, into words of their pixels, 16 bits each."""
+    """Converts groups, each a little-endian word, into words of 16 bits per pixel."""
 
     @property
     def word(self) -> np.dtype[Any]:
-        """The word that a group fits into, which is as long as its pixels are when they are spread."""
+        """The word for a group, as long as its unpacked pixels."""
         return np.dtype(f"<u{2 * self.group_pixels}")
 
     def unpack(self, data: NDArray[np.uint8], pixels: NDArray[Any]) -> None:
-        """Fill `pixels`, one-dimensional, from just the bytes that hold them."""
+        """Fill `pixels`, one-dimensional, from exactly the bytes of these pixels."""
         step, n, word = self.group_bytes, self.group_pixels, self.word
-        n_words = max(0, (len(data) - word.itemsize) // step + 1)  # a word reaches beyond its group, none beyond data
+        n_words = max(0, (len(data) - word.itemsize) // step + 1)  # a word extends beyond its group, not beyond data
         spread = pixels[: n_words * n].view(word)
         for first in range(0, n_words, BLOCK):
             room = spread[first : first + BLOCK]
             words = np.ndarray(room.shape, word, data, first * step, (step,))
-            room[:] = self.spread(words.copy())  # they are unaligned, what comes next would be slow on them
+            room[:] = self.spread(words.copy())  # aligned, which the next operations need to be fast
         for group in range(n_words, -(-len(pixels) // n)):
             rest = data[group * step : (group + 1) * step].tobytes().ljust(word.itemsize, b"\0")
             last = self.spread(np.frombuffer(rest, word)).view("<u2")
@@ -55,20 +55,20 @@ class Packing:
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How the pixels of a frame lie in the bytes that a camera sends."""
+    """Format of the pixels in the bytes that a camera sends."""
 
     name: str
-    """As GenICam calls it, "Mono12Packed"."""
+    """GenICam's name, such as "Mono12Packed"."""
     n_bits: int
     packing: Packing | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of a pixel once it is unpacked."""
+        """Type of an unpacked pixel."""
         return np.dtype(np.uint8 if self.n_bits == 8 else "<u2")
 
     def n_bytes(self, n_pixels: int) -> int:
-        """Bytes of so many pixels.
+        """Number of bytes of `n_pixels`.
 
         >>> PIXEL_FORMATS["Mono12p"].n_bytes(6), PIXEL_FORMATS["Mono12p"].n_bytes(5)
         (9, 8)
@@ -78,7 +78,7 @@ class PixelFormat:
         return -(-n_pixels * self.packing.group_bytes // self.packing.group_pixels)
 
     def unpack(self, data: NDArray[np.uint8], out: NDArray[Any]) -> None:
-        """Fill `out` (C order) from the bytes of a frame, one-dimensional; more than it needs do not matter.
+        """Fill `out` (C order) from the bytes of a frame, one-dimensional; surplus bytes are ignored.
 
         Raises FrameError if there are too few.
         """
@@ -91,8 +91,8 @@ class PixelFormat:
             self.packing.unpack(data[:needed], out.reshape(-1))
 
 
-def bytes_behind(pointer: Any, n_bytes: int) -> NDArray[np.uint8]:
-    """View memory of a vendor's library, as long as it is ours. FrameError for a pointer that leads nowhere."""
+def bytes_at(pointer: Any, n_bytes: int) -> NDArray[np.uint8]:
+    """View a buffer of a vendor's library, valid until it is requeued. FrameError for a null pointer."""
     address = ctypes.cast(pointer, ctypes.c_void_p).value
     if not address:
         raise FrameError(f"a frame of {n_bytes} bytes came without its data")
@@ -132,4 +132,4 @@ PIXEL_FORMATS = {
         PixelFormat("Mono8", 8),
     )
 }
-"""Formats that can be recorded, by name: deepest first, and what needs no unpacking before what does."""
+"""Supported formats by name: largest bit depth first, unpacked before packed."""

@@ -1,6 +1,6 @@
-"""The lines of saved cubes, one after the other, with ids and times that go on from file to file.
+"""Sequence of the lines of saved cubes, with ids and times that continue from file to file.
 
-They are read in blocks, so that a line costs little more than its copy.
+They are read in blocks, so that a line takes little longer than its copy.
 """
 
 import logging
@@ -15,26 +15,26 @@ from numpy.typing import NDArray
 from openhsi_shared.errors import ChecksumError, FileError
 from openhsi_shared.files import OpenCube, open_cube
 
-__all__ = ["LONGEST_PAUSE_NS", "SavedCube", "SavedLine", "lines_of", "look_at"]
+__all__ = ["MAX_PAUSE_NS", "SavedCube", "SavedLine", "inspect_cubes", "lines_of"]
 
 logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 8 * 2**20
-"""As much is read from a file at once."""
-LONGEST_PAUSE_NS = 10 * 10**9
-"""Between two lines of different flights lie hours, and nobody wants to wait for them."""
+"""Bytes per read of a file."""
+MAX_PAUSE_NS = 10 * 10**9
+"""Maximum pause between two lines: different flights may be hours apart."""
 
 
 @dataclass(frozen=True)
 class SavedCube:
-    """What is known of a file before its pixels are read."""
+    """Metadata of a file, read before its pixels."""
 
     path: Path
     n_lines: int
     line_shape: tuple[int, int]
     dtype: np.dtype[Any]
     run_id: str | None
-    """Cubes of one recording share it, and their frame ids are of one count."""
+    """Shared by cubes of one recording, whose frame ids are one sequence."""
     exposure_ms: float | None
     times_ns: NDArray[Any] | None
     frame_ids: NDArray[Any] | None
@@ -44,29 +44,29 @@ class SavedCube:
 
 
 class SavedLine(NamedTuple):
-    """A line as it was recorded. What the file does not know is None, or NaN."""
+    """A recorded line. Values missing in the file are None, or NaN."""
 
     pixels: NDArray[Any] | None
-    """None: the file is damaged here."""
+    """None: this line is damaged in the file."""
     frame_id: int
     time_ns: int | None
     pause_ns: int
-    """Time since the line before, at most `LONGEST_PAUSE_NS`; 0 for the first."""
+    """Time since the previous line, at most `MAX_PAUSE_NS`; 0 for the first."""
     temperature: float
 
 
-def look_at(path: Path) -> list[SavedCube]:
-    """Look at a cube's file, or at all in a folder and its subfolders, in the order of their times.
+def inspect_cubes(path: Path) -> list[SavedCube]:
+    """Read the metadata of a cube's file, or of all in a folder and its subfolders, ordered by time.
 
-    FileError for what is missing, foreign or empty, and for cubes with different frames.
+    FileError if it is missing, not a cube, or empty, and for cubes with different frames.
     """
     if path.is_dir():
         files = [file for file in sorted(path.rglob("*.nc")) if not file.name.startswith(".")]
         if not files:
-            raise FileError(f"folder {path} holds no cube: no file in it ends in .nc")
-        cubes = sorted(map(_look_at_one, files), key=_begin)
+            raise FileError(f"folder {path} contains no cube: no file in it ends in .nc")
+        cubes = sorted(map(_inspect_one, files), key=_begin)
     else:
-        cubes = [_look_at_one(path)]
+        cubes = [_inspect_one(path)]
     first = cubes[0]
     for cube in cubes:
         if (cube.line_shape, cube.dtype) != (first.line_shape, first.dtype):
@@ -77,7 +77,7 @@ def look_at(path: Path) -> list[SavedCube]:
     return cubes
 
 
-def _look_at_one(path: Path) -> SavedCube:
+def _inspect_one(path: Path) -> SavedCube:
     with open_cube(path) as cube:
         n_lines, n_rows, n_columns = cube.lines.shape
         return SavedCube(
@@ -107,7 +107,7 @@ def _begin(cube: SavedCube) -> tuple[int, str]:
 
 
 def lines_of(cubes: list[SavedCube], *, loop: bool) -> Generator[SavedLine]:
-    """Give all lines; with `loop` for ever, ids and times going on as if the whole had been recorded again.
+    """Yield all lines; with `loop` endlessly, ids and times continuing as if all had been recorded again.
 
     Close the generator to close the file it reads.
     """
@@ -129,7 +129,7 @@ def lines_of(cubes: list[SavedCube], *, loop: bool) -> Generator[SavedLine]:
                 pause_ns = 0 if time_ns is None or before_ns is None else time_ns - before_ns
                 last_id = int(ids[index]) + id_offset
                 celsius = np.nan if cube.temperatures is None else float(cube.temperatures[index])
-                yield SavedLine(pixels, last_id, time_ns, min(max(pause_ns, 0), LONGEST_PAUSE_NS), celsius)
+                yield SavedLine(pixels, last_id, time_ns, min(max(pause_ns, 0), MAX_PAUSE_NS), celsius)
         if not loop:
             return
 

@@ -1,13 +1,12 @@
-"""Webcams and video files, through OpenCV: to try things out, not to measure.
+"""Webcams and video files, through OpenCV: for tests, not for measurements.
 
-What is particular about them:
-
-- Frames are made grey, 8 bits: rows are cross-track, columns the wavelength, as behind a slit and a grating.
-- A webcam does not count its frames and hides how many it lost; a file's frames are counted from 0, and end.
-- A webcam that has not the size asked for (`win_resolution`, or `resolution`) takes one that is near; window and
-  binning are then cut and summed here.
-- Exposure is in steps of 0.1 ms with Video4Linux, if the webcam lets it be set at all; most do not tell the truth.
-- There is no thermometer.
+Notes:
+- Frames are converted to grey, 8 bits: rows are cross-track, columns the wavelength, as behind slit and grating.
+- A webcam has no frame counter and does not report losses; frames of a file are counted from 0.
+- A webcam without the requested size (`win_resolution`, or `resolution`) uses one close to it; window and binning are
+  then applied here.
+- Exposure has steps of 0.1 ms with Video4Linux, if the webcam supports it at all; most report wrong values.
+- There is no temperature sensor.
 """
 
 import logging
@@ -62,7 +61,7 @@ class WebDriver:
         self._n_read = 0
 
     def open(self) -> None:
-        """Open it and look at one frame. CameraNotFound, or SettingsError for a window outside the picture."""
+        """Open it and read one frame. CameraNotFound, or SettingsError for a window outside the picture."""
         if self._video is not None:
             return
         if self._settings.pixel_format and "8" not in self._settings.pixel_format:
@@ -70,7 +69,7 @@ class WebDriver:
         self._video = self._opened()
         try:
             shape = self._grey().shape
-            self._cut_out(shape)
+            self._set_window(shape)
             if not self._is_file:
                 self.set_exposure(self._settings.exposure_ms)
         except BaseException:
@@ -90,34 +89,34 @@ class WebDriver:
             video.set(cv2.CAP_PROP_BUFFERSIZE, 4)
         return video
 
-    def _cut_out(self, shape: tuple[int, ...]) -> None:
-        """Work out window and binning for pictures of this shape."""
+    def _set_window(self, shape: tuple[int, ...]) -> None:
+        """Determine window and binning for pictures of this shape."""
         x, y = self._settings.binxy
         rows, columns = shape[0] // y, shape[1] // x
         top, left = self._settings.win_offset
-        asked = self._settings.win_resolution or self._settings.resolution or (0, 0)
-        height, width = asked[0] or rows - top, asked[1] or columns - left
+        requested = self._settings.win_resolution or self._settings.resolution or (0, 0)
+        height, width = requested[0] or rows - top, requested[1] or columns - left
         if not (0 < height <= rows - top and 0 < width <= columns - left):
             raise SettingsError(
-                f"win_resolution {(height, width)} at win_offset {(top, left)} lies outside the {(rows, columns)} "
+                f"win_resolution {(height, width)} at win_offset {(top, left)} is outside the {(rows, columns)} "
                 f"pixels of {self._name}"
             )
         self._window = np.s_[top * y : (top + height) * y, left * x : (left + width) * x]
         self.frame_shape = (height, width)
 
     def _grey(self) -> NDArray[Any]:
-        is_there, picture = self._video.read()
-        if not is_there:
+        is_read, picture = self._video.read()
+        if not is_read:
             raise self._ended()
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) if picture.ndim == 3 else picture)
 
     def _ended(self) -> CameraError:
         if self._is_file:
-            return SourceEnded(f"{self._name} has ended after {self._n_read} frames; loop=True begins it again")
-        return CameraLost(f"{self._name} has gone: check its cable, then open it again")
+            return SourceEnded(f"{self._name} has ended after {self._n_read} frames; loop=True restarts it")
+        return CameraLost(f"{self._name} was disconnected: check its cable, then open it again")
 
     def start(self) -> None:
-        """Begin to stream; a file begins anew. Calling it twice is once."""
+        """Start streaming; a file restarts. Idempotent."""
         if self._video is None:
             raise CameraError(f"{self._name} is not open: open it before it is started")
         if not self._is_streaming and self._is_file:
@@ -128,10 +127,10 @@ class WebDriver:
         self._is_streaming = True
 
     def read_into(self, out: NDArray[Any], timeout_s: float) -> FrameStamp:
-        """Wait for the next frame, as long as OpenCV does; see `Driver.read_into`."""
-        del timeout_s  # OpenCV has its own
+        """Wait for the next frame, with OpenCV's timeout; see `Driver.read_into`."""
+        del timeout_s  # OpenCV uses its own
         if not self._is_streaming:
-            raise CameraError(f"{self._name} does not stream: open and start it before frames are read")
+            raise CameraError(f"{self._name} is not streaming: open and start it before frames are read")
         if out.shape != self.frame_shape or out.dtype != self.frame_dtype:
             raise FrameError(
                 f"a frame of {self._name} is {self.frame_dtype} {self.frame_shape}, "
@@ -160,15 +159,15 @@ class WebDriver:
         np.copyto(out, np.minimum(sums, 255), casting="unsafe")
 
     def set_exposure(self, exposure_ms: float) -> float:
-        """Ask the webcam for an exposure; return what was asked for, because hardly one tells the truth."""
+        """Set the exposure of the webcam; return the requested value, because most report wrong ones."""
         if self._video is None:
             raise CameraError(f"{self._name} is not open: open it before its exposure is set")
         if not 0 < exposure_ms < math.inf:
             raise SettingsError(f"exposure_ms of {self._name} must be > 0, got {exposure_ms}")
         if not self._is_file:
-            self._video.set(cv2.CAP_PROP_AUTO_EXPOSURE, 1)  # by hand, as Video4Linux counts
+            self._video.set(cv2.CAP_PROP_AUTO_EXPOSURE, 1)  # manual, in Video4Linux
             if not self._video.set(cv2.CAP_PROP_EXPOSURE, exposure_ms * 10):
-                logger.warning("%s does not let its exposure be set", self._name)
+                logger.warning("exposure of %s cannot be set", self._name)
         return float(exposure_ms)
 
     def stop(self) -> None:
@@ -176,7 +175,7 @@ class WebDriver:
         self._is_streaming = False
 
     def close(self) -> None:
-        """Give it back."""
+        """Release the webcam or file."""
         self.stop()
         video, self._video = self._video, None
         if video is not None:

@@ -1,27 +1,27 @@
-"""Window and exposure of a XIMEA camera, which has a call of its own for each."""
+"""Window and exposure features of a XIMEA camera, which has a separate call for each."""
 
 from typing import Any, Protocol
 
 from openhsi_shared.drivers.features import Kind
 
-__all__ = ["Asked", "Exposure", "WindowNumber"]
+__all__ = ["Exposure", "OptionalCalls", "WindowNumber"]
 
 
-class Asked(Protocol):
+class OptionalCalls(Protocol):
     """An open camera of XIMEA."""
 
     camera: Any
 
-    def ask(self, method: str, *values: Any, otherwise: Any = None) -> Any:
-        """Call what not every camera and version has; None where it is not there."""
+    def try_call(self, method: str, *values: Any, otherwise: Any = None) -> Any:
+        """Call a method that not every camera and version has; None if it is missing."""
 
 
 class WindowNumber:
-    """Width, height or an offset: `name` as in XIMEA's calls, "width" of `get_width`."""
+    """Width, height or an offset; `name` as in XIMEA's calls, such as "width" in `get_width`."""
 
     kind = Kind.INTEGER
 
-    def __init__(self, connection: Asked, name: str) -> None:
+    def __init__(self, connection: OptionalCalls, name: str) -> None:
         self._connection, self._name = connection, name
 
     def is_readable(self) -> bool:
@@ -29,11 +29,11 @@ class WindowNumber:
         return True
 
     def is_writable(self) -> bool:
-        """Before the stream begins, which is when it is asked."""
+        """True: only used before the stream starts."""
         return True
 
     def get(self) -> int:
-        """The number now."""
+        """Current value."""
         return int(getattr(self._connection.camera, f"get_{self._name}")())
 
     def set(self, value: Any) -> None:
@@ -41,9 +41,9 @@ class WindowNumber:
         getattr(self._connection.camera, f"set_{self._name}")(value)
 
     def limits(self) -> tuple[float, float, float]:
-        """Least, greatest, step; the greatest offset depends on the size."""
-        step = self._connection.ask(f"get_{self._name}_increment") or 1
-        least = 0 if self._name.startswith("offset") else self._connection.ask(f"get_{self._name}_minimum") or step
+        """Minimum, maximum, increment; the maximum offset depends on the size."""
+        step = self._connection.try_call(f"get_{self._name}_increment") or 1
+        least = 0 if self._name.startswith("offset") else self._connection.try_call(f"get_{self._name}_minimum") or step
         return least, getattr(self._connection.camera, f"get_{self._name}_maximum")(), step
 
     def choices(self) -> list[str]:
@@ -52,11 +52,11 @@ class WindowNumber:
 
 
 class Exposure:
-    """The exposure in microseconds, whole ones."""
+    """Exposure in whole microseconds."""
 
     kind = Kind.INTEGER
 
-    def __init__(self, connection: Asked) -> None:
+    def __init__(self, connection: OptionalCalls) -> None:
         self._connection = connection
 
     def is_readable(self) -> bool:
@@ -68,16 +68,19 @@ class Exposure:
         return True
 
     def get(self) -> int:
-        """What the sensor really does."""
+        """Actual exposure of the sensor."""
         return int(self._connection.camera.get_exposure())
 
     def set(self, value: Any) -> None:
-        """Set it at once, also while frames come."""
+        """Set it at once, also while streaming."""
         self._connection.camera.set_exposure_direct(value)
 
     def limits(self) -> tuple[float, float, float]:
-        """Least and greatest; the camera rounds to the sensor's own step."""
-        low, high = self._connection.ask("get_exposure_minimum"), self._connection.ask("get_exposure_maximum")
+        """Minimum and maximum; the camera rounds to the increment of the sensor."""
+        low, high = (
+            self._connection.try_call("get_exposure_minimum"),
+            self._connection.try_call("get_exposure_maximum"),
+        )
         return low or 1, high or 60_000_000, 0
 
     def choices(self) -> list[str]:

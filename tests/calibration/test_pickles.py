@@ -134,9 +134,7 @@ def test_a_known_name_does_not_open_the_way_to_others(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", [b"", b"wavelengths", b"\x80\x04N.", pickle.dumps([1, 2]), pickle.dumps({1: 2})])
 def test_what_is_no_calibration_is_named(tmp_path, content):
     (tmp_path / "odd.pkl").write_bytes(content)
-    with pytest.raises(
-        CalibrationError, match=r"odd\.pkl' is (not a pickle|a pickle of|not a calibration)"
-    ):
+    with pytest.raises(CalibrationError, match=r"odd\.pkl' is (not a pickle|a pickle of|not a calibration)"):
         read_calibration(tmp_path / "odd.pkl")
 
 

@@ -53,7 +53,7 @@ class TestFlirDriver(VendorContract):
             ({"Gain": 99.0}, "must be a number from 0 to 24, got 99.0"),
             ({"GammaEnable": 1}, "must be true or false, got 1: wrong type"),
             ({"Gane": 1.0}, r"has no feature 'Gane' \(did you mean Gain\?\)"),
-            ({"PixelFormat": "Mono8"}, "PixelFormat 'Mono8' cannot be set there; set pixel_format"),
+            ({"PixelFormat": "Mono8"}, "PixelFormat 'Mono8' cannot be set by nodes; set pixel_format"),
         ],
     )
     def test_nodes_that_it_does_not_take_are_refused(self, make, nodes, words):

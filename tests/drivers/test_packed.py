@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from openhsi_shared.drivers.packed import PIXEL_FORMATS, bytes_behind
+from openhsi_shared.drivers.packed import PIXEL_FORMATS, bytes_at
 from openhsi_shared.errors import FrameError
 
 
@@ -80,6 +80,6 @@ def test_too_few_bytes_are_refused(name):
 
 def test_memory_of_a_library_is_seen_where_it_is():
     memory = (ctypes.c_ubyte * 4)(1, 2, 3, 4)
-    assert bytes_behind(ctypes.cast(memory, ctypes.POINTER(ctypes.c_ubyte)), 4).tolist() == [1, 2, 3, 4]
+    assert bytes_at(ctypes.cast(memory, ctypes.POINTER(ctypes.c_ubyte)), 4).tolist() == [1, 2, 3, 4]
     with pytest.raises(FrameError, match="a frame of 4 bytes came without its data"):
-        bytes_behind(ctypes.POINTER(ctypes.c_ubyte)(), 4)
+        bytes_at(ctypes.POINTER(ctypes.c_ubyte)(), 4)

@@ -168,7 +168,7 @@ def test_the_light_follows_a_calibration_that_fits_and_no_other():
     np.testing.assert_array_equal(
         optics_of((10, 99), slice(2, 8), mine).shifts, optics_of((10, 99), slice(2, 8)).shifts
     )
-    assert own.wavelengths_nm[own.most] == 400.0
+    assert own.wavelengths_nm[own.max_shift] == 400.0
 
 
 def test_each_colour_is_one_in_its_own_band_and_nothing_in_the_others():
@@ -226,7 +226,7 @@ def test_scripted_faults_come_at_their_frames_and_the_rest_is_whole(rate):
         assert [check_frame(frame) for frame in frames] == [True, True, False]
         assert not frames[2][8:].any()
         assert [stamp.status for stamp in stamps] == [FrameStatus.GOOD, FrameStatus.GOOD, FrameStatus.INCOMPLETE]
-        with pytest.raises(FrameTimeout, match="its script says so at frame 5"):
+        with pytest.raises(FrameTimeout, match="injected by its script at frame 5"):
             read(driver)
         assert ids_of(read(driver, 2)[1]) == [5, 6]
         with pytest.raises(
@@ -255,7 +255,7 @@ def test_scripted_faults_come_at_their_frames_and_the_rest_is_whole(rate):
             {"mode": "hgar"},
             r"mode must be one of \[None, 'HgAr', 'flat', 'counting'\], got 'hgar' \(did you mean HgAr\?\)",
         ),
-        ({"rate": 0}, "rate must be > 0 lines/s, or None for as fast as asked, got 0"),
+        ({"rate": 0}, "rate must be > 0 lines/s, or None for unlimited, got 0"),
         ({"rate": -5.0}, r"rate must be > 0 .* got -5\.0"),
         ({"rate": math.inf}, "rate must be > 0 .* got inf"),
         ({"rate": math.nan}, "rate must be > 0 .* got nan"),
@@ -274,7 +274,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path, content):
     path = tmp_path / "odd.png"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(FileError, match=r"img_path '.*odd\.png' is no picture that can be read: .*expected a PNG"):
+    with pytest.raises(FileError, match=r"img_path '.*odd\.png' is not a readable picture: .*expected a PNG"):
         started(img_path=path)
 
 

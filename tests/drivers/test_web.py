@@ -67,9 +67,7 @@ def test_a_file_has_an_end_unless_it_begins_again(opened, frames):
     driver = opened()
     driver.start()
     read(driver, N)
-    with pytest.raises(
-        SourceEnded, match=r"video .*frame_%03d.png has ended after 40 frames; loop=True begins it again"
-    ):
+    with pytest.raises(SourceEnded, match=r"video .*frame_%03d.png has ended after 40 frames; loop=True restarts it"):
         read(driver, 1)
     again = opened(loop=True)
     again.start()
@@ -102,7 +100,7 @@ def test_window_and_binning_mean_what_they_mean_everywhere(opened, frames):
 
 def test_a_window_outside_the_picture_is_refused(opened):
     with pytest.raises(
-        SettingsError, match=r"win_resolution \(30, 32\) at win_offset \(0, 0\) lies outside the \(24, 32\)"
+        SettingsError, match=r"win_resolution \(30, 32\) at win_offset \(0, 0\) is outside the \(24, 32\)"
     ):
         opened(win_resolution=(30, 32))
     with pytest.raises(SettingsError, match=r"pixel_format 'Mono12': video .* has 8 bits, set 'Mono8'"):

@@ -229,9 +229,7 @@ def test_compat_takes_a_calibration_for_more_rows_as_openhsi_does():
 @pytest.mark.parametrize("level", [2, 3])
 @pytest.mark.parametrize("fwhm_nm", [0.5, 500.0])
 def test_bands_without_columns_are_refused(level, fwhm_nm):
-    with pytest.raises(
-        LevelError, match=rf"fwhm_nm={fwhm_nm:g} yields no bands from 44 .*expected at least 1\.9"
-    ):
+    with pytest.raises(LevelError, match=rf"fwhm_nm={fwhm_nm:g} yields no bands from 44 .*expected at least 1\.9"):
         make_plan(level, fwhm_nm=fwhm_nm)
 
 

@@ -1,10 +1,10 @@
-"""A camera without hardware: it flies over a picture, looks at a lamp, or counts.
+"""Simulated camera: a scene, a lamp, a flat field, or counted frames.
 
     optics  ──▶  painters, counting  ──▶  camera  ◀──  free_run
     which light  the frames of            the driver   which frames are there
     falls where  each mode                itself       now, by the clock alone
 
-What it needs by default is `packaged`.
+`packaged` has the paths of its default files.
 """
 
 from openhsi_shared.drivers.simulated.camera import FAULTS, MODES, SimulatedDriver

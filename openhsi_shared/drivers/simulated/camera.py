@@ -1,6 +1,6 @@
-"""The simulated camera's driver: frames of any shape and pace, and faults on demand.
+"""Driver of the simulated camera: frames of any shape and rate, and injected faults.
 
-With `rate` it is a sensor that runs freely and drops what its queue cannot hold; without, a source that can wait.
+With `rate` it is a free-running sensor that drops frames when its queue is full; without, a source that waits.
 """
 
 import math
@@ -24,36 +24,36 @@ from openhsi_shared.settings import CameraSettings, nearest_name
 __all__ = ["FAULTS", "MODES", "SimulatedDriver"]
 
 MODES = (None, "HgAr", "flat", "counting")
-"""A scene; a mercury-argon lamp; a flat field lit by a black body of 5800 K; frames that prove themselves."""
+"""A scene; a mercury-argon lamp; a flat field lit by a black body of 5800 K; self-checking frames."""
 
 FAULTS = {
-    "gap": "the frame never comes",
-    "incomplete": "its lower half is missing, and its status says so",
-    "timeout": "the read raises FrameTimeout at once; the frame comes with the next read",
-    "wrong_shape": "the read raises FrameError, and the frame is gone",
+    "gap": "the frame is never delivered",
+    "incomplete": "its lower half is missing, and its status is INCOMPLETE",
+    "timeout": "the read raises FrameTimeout at once; the next read returns the frame",
+    "wrong_shape": "the read raises FrameError, and the frame is lost",
     "unplug": "CameraLost from then on, until the camera is closed and opened again",
 }
-"""What may happen at a frame, for the option `script`."""
+"""Faults of a frame, for the option `script`."""
 
 _CLOCK_OFFSET_NS = 1_000_000_000
 _CELSIUS = 20.0
-_LONGEST_S = 1e6  # an infinite timeout is no number of nanoseconds
+_MAX_TIMEOUT_S = 1e6  # an infinite timeout cannot be converted to nanoseconds
 
 
 class SimulatedDriver:
-    """A camera without hardware. `resolution` and `pixel_format` of the settings say what its frames are.
+    """A camera without hardware. `resolution` and `pixel_format` of the settings define its frames.
 
-    Frames are numbered from 0 at each start. The light is such that the picture fills the range at any exposure.
+    Frames are numbered from 0 at each start. The light is scaled so that frames use the full range at any exposure.
 
-    - `img_path`: picture that the scene (mode None) passes along, column by column, for ever; by default a coast.
+    - `img_path`: picture of the scene (mode None), scanned column by column, cyclically; by default a coast.
     - `mode`: one of `MODES`.
-    - `rate`: lines a second of a free-running sensor with a queue of `queue` frames, which drops the newest frame when
-      the queue is full. An exposure longer than the period is cut to it. None: as fast as asked, never a frame lost.
-    - `calibration`: whose `wavelengths` and `smile_shifts` the light follows, where they fit the frame.
-    - `n_frames`: SourceEnded after so many. None: endless.
-    - `script`: frame id to fault, one of `FAULTS`, played anew at each start.
+    - `rate`: lines/s of a free-running sensor with a queue of `queue` frames, which drops the newest frame when the
+      queue is full. The exposure is limited to the period. None: as fast as it is read, without loss.
+    - `calibration`: its `wavelengths` and `smile_shifts` are used if they fit the frame.
+    - `n_frames`: SourceEnded after this number. None: endless.
+    - `script`: frame id to fault, one of `FAULTS`, restarted at each start.
 
-    ArgumentError for an option that is none, FileError from `open` for a picture that cannot be read.
+    ArgumentError for an invalid option, FileError from `open` for a picture that cannot be read.
     """
 
     frame_id_period: int | None = None
@@ -76,7 +76,7 @@ class SimulatedDriver:
         self._img_path = img_path or SCENE_PATH
         self._mode = _known_mode(mode)
         if rate is not None and not (isinstance(rate, int | float) and 0 < rate < math.inf):
-            raise ArgumentError(f"rate must be > 0 lines/s, or None for as fast as asked, got {rate!r}")
+            raise ArgumentError(f"rate must be > 0 lines/s, or None for unlimited, got {rate!r}")
         if not isinstance(queue, int) or queue < 1:
             raise ArgumentError(f"queue must hold at least 1 frame, got {queue!r}")
         if n_frames is not None and not (isinstance(n_frames, int) and n_frames >= 0):
@@ -89,14 +89,14 @@ class SimulatedDriver:
         self._is_streaming = self._is_lost = False
 
     def open(self) -> None:
-        """Prepare the light. Blocks for the time it takes to read the picture."""
+        """Prepare the light. Blocks while the picture is read."""
         if self._painter is None:
             self._painter = self._make_painter()
             self._is_lost = False
             self._opened_ns = time.monotonic_ns()
 
     def start(self) -> None:
-        """Begin with frame 0."""
+        """Start with frame 0."""
         self._require_open()
         if not self._is_streaming:
             self._is_streaming = True
@@ -109,7 +109,7 @@ class SimulatedDriver:
         """Wait for the next frame and paint it into `out`; see `Driver.read_into`. CameraError when not started."""
         painter = self._require_open()
         if not self._is_streaming:
-            raise CameraError("the simulated camera does not stream: start it before frames are read")
+            raise CameraError("the simulated camera is not streaming: start it before frames are read")
         if out.shape != self.frame_shape or out.dtype != self.frame_dtype or not out.flags.c_contiguous:
             order = "" if out.flags.c_contiguous else " in another order"
             raise FrameError(
@@ -117,7 +117,7 @@ class SimulatedDriver:
                 f"got room for {out.dtype} {out.shape}{order}"
             )
         frame_id, exposed_ns = self._next_frame(timeout_s)
-        status = self._play_fault(frame_id)
+        status = self._inject_fault(frame_id)
         painter.paint(out, frame_id)
         if status is FrameStatus.INCOMPLETE:
             out[len(out) // 2 :] = 0
@@ -125,7 +125,7 @@ class SimulatedDriver:
         return FrameStamp(frame_id, middle_ns, middle_ns - self._opened_ns + _CLOCK_OFFSET_NS, status)
 
     def mode_change(self, mode: str | None) -> None:
-        """Look at something else from the next frame on. ArgumentError for a mode that is none of `MODES`."""
+        """Change the mode from the next frame on. ArgumentError unless it is one of `MODES`."""
         before, self._mode = self._mode, _known_mode(mode)
         if self._painter is not None:
             try:
@@ -135,7 +135,7 @@ class SimulatedDriver:
                 raise
 
     def set_exposure(self, exposure_ms: float) -> float:
-        """Set the exposure and return it, cut to the period if there is a `rate`."""
+        """Set the exposure and return it, limited to the period if there is a `rate`."""
         self._require_open()
         if not 0 < exposure_ms < math.inf:
             raise ArgumentError(f"exposure_ms must be > 0, got {exposure_ms}")
@@ -143,15 +143,15 @@ class SimulatedDriver:
         return self._exposure_ns / 1e6
 
     def temperature_celsius(self) -> float:
-        """Return 20: it does not warm up."""
+        """Return 20, always."""
         return _CELSIUS
 
     def stop(self) -> None:
-        """Stop; what waits in the queue is gone."""
+        """Stop; queued frames are discarded."""
         self._is_streaming = False
 
     def close(self) -> None:
-        """Stop, and forget the light."""
+        """Stop, and release the light."""
         self.stop()
         self._painter = None
 
@@ -167,7 +167,7 @@ class SimulatedDriver:
         return FreeRun(self._rate or 0.0, self._n_queue, time.monotonic_ns(), self._n_frames, missing)
 
     def _next_frame(self, timeout_s: float) -> tuple[int, int]:
-        """Wait for the next frame: its id, and when its exposure ended."""
+        """Wait for the next frame; return its id, and the end of its exposure."""
         if self._held_id is not None:
             frame_id, self._held_id = self._held_id, None
         elif self._run is not None:
@@ -181,7 +181,7 @@ class SimulatedDriver:
         return frame_id, self._run.exposed_ns(frame_id) if self._run is not None else time.monotonic_ns()
 
     def _wait_for(self, run: FreeRun, timeout_s: float) -> int:
-        deadline_ns = time.monotonic_ns() + int(min(timeout_s, _LONGEST_S) * 1e9)
+        deadline_ns = time.monotonic_ns() + int(min(timeout_s, _MAX_TIMEOUT_S) * 1e9)
         while (frame_id := run.take(time.monotonic_ns())) is None:
             next_ns = run.next_ns()
             if next_ns is None:
@@ -193,11 +193,11 @@ class SimulatedDriver:
                 )
         return frame_id
 
-    def _play_fault(self, frame_id: int) -> FrameStatus:
+    def _inject_fault(self, frame_id: int) -> FrameStatus:
         fault = self._faults.pop(frame_id, None)
         if fault == "timeout":
             self._held_id = frame_id
-            raise FrameTimeout(f"no frame of the simulated camera in time: its script says so at frame {frame_id}")
+            raise FrameTimeout(f"no frame of the simulated camera in time: injected by its script at frame {frame_id}")
         if fault == "wrong_shape":
             rows, columns = self.frame_shape
             raise FrameError(
@@ -209,7 +209,7 @@ class SimulatedDriver:
         return FrameStatus.INCOMPLETE if fault == "incomplete" else FrameStatus.GOOD
 
     def _ended(self) -> SourceEnded:
-        return SourceEnded(f"the simulated camera has given its {self._n_frames} frames (n_frames)")
+        return SourceEnded(f"the simulated camera has delivered its {self._n_frames} frames (n_frames)")
 
     def _possible_exposure_ns(self, exposure_ms: float) -> int:
         period_ms = 1000.0 / self._rate if self._rate is not None else math.inf
@@ -243,7 +243,7 @@ def _known_faults(script: Mapping[int, str]) -> dict[int, str]:
 
 
 def _largest_number(settings: CameraSettings) -> int:
-    """Digital number at which a pixel is full: 8, 10 or 12 bit; a format of 16 bit carries 12."""
+    """Largest digital number: of 8, 10 or 12 bits; formats of 16 bits contain 12."""
     if settings.dtype_in == np.uint8:
         return 255
     return 1023 if "10" in (settings.pixel_format or "") else 4095

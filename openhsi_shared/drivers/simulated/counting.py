@@ -1,4 +1,4 @@
-"""Frames that prove themselves: each carries its number everywhere, and a checksum.
+"""Self-checking frames: each contains its number in every row and pixel, and a checksum.
 
 Bytes of a frame, whatever its dtype, all numbers little-endian::
 
@@ -7,8 +7,8 @@ Bytes of a frame, whatever its dtype, all numbers little-endian::
 
     pixel(row, column) = row * 3 + column * 7 + number * 40503   modulo 2^16 (2^8 for uint8)
 
-Any two frames differ in every pixel (numbers 65536 apart, or 256, in the first bytes of each row), so a line that is
-torn, mixed, shifted or stale always shows. A line that was cropped to some of its rows can be checked as well.
+Any two frames differ in every pixel (numbers 65536 apart, or 256, in the first bytes of each row), so a torn, mixed,
+shifted or stale line is always detected. A line that was cropped to some of its rows can be checked, too.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _PER_NUMBER = 40503  # odd, so that it takes every value modulo a power of two
 
 
 class CountingPainter:
-    """Paints frames that `check_frame` can judge."""
+    """Paints frames for `check_frame`."""
 
     def __init__(self, frame_shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
         _require_size(frame_shape, dtype)
@@ -44,11 +44,11 @@ class CountingPainter:
         np.add(self._base, _offset(frame_id, out.dtype), out=out)
         self._stamps["number"] = frame_id & 0xFFFFFFFF
         _stamps(out)[:] = self._stamps
-        _crc_field(out)[0] = _crc32_of_the_rest(out, self._crc32)
+        _crc_field(out)[0] = _crc32_of_frame(out, self._crc32)
 
 
 def frame_number(line: NDArray[Any]) -> int:
-    """Return the number of a line (cross-track, wavelength) of a camera that counts, modulo 2^32, unchecked.
+    """Return the number of a line (cross-track, wavelength) in mode "counting", modulo 2^32, unchecked.
 
     Works on a line as saved at the levels -1 and 0, uint16 or uint8. ArgumentError for anything else.
 
@@ -61,10 +61,10 @@ def frame_number(line: NDArray[Any]) -> int:
 
 
 def check_frame(line: NDArray[Any]) -> bool:
-    """Whether every byte of a line (cross-track, wavelength) is as the camera that counts made it.
+    """Whether every byte of a line (cross-track, wavelength) in mode "counting" is unchanged.
 
-    True also for a line of which only some neighbouring rows are left (level 0); the checksum is looked at when all are
-    there. ArgumentError for a line that no counting camera can have made: neither uint16 nor uint8, or too small.
+    Also for a line cropped to adjacent rows (level 0); the checksum is verified if all rows exist. ArgumentError for an
+    impossible line: neither uint16 nor uint8, or too small.
     """
     line = _as_line(line)
     stamps = _stamps(line)
@@ -83,12 +83,12 @@ def check_frame(line: NDArray[Any]) -> bool:
     if rows.stop > stamps["n_rows"][0] or not np.array_equal(line, expected):
         return False
     is_whole = first == 0 and rows.stop == stamps["n_rows"][0]
-    return not is_whole or int(_crc_field(line)[0]) == _crc32_of_the_rest(line, _crc32_function())
+    return not is_whole or int(_crc_field(line)[0]) == _crc32_of_frame(line, _crc32_function())
 
 
 def _pattern(rows: range, n_columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     values = np.arange(rows.start, rows.stop)[:, None] * 3 + np.arange(n_columns)[None, :] * 7
-    return values.astype(dtype)  # a modulo is meant
+    return values.astype(dtype)  # the modulo is intended
 
 
 def _offset(number: int, dtype: np.dtype[Any]) -> Any:
@@ -106,7 +106,7 @@ def _crc_field(frame: NDArray[Any]) -> NDArray[Any]:
     return frame[0, _STAMP_BYTES // size : _HEADER_BYTES // size].view("<u4")
 
 
-def _crc32_of_the_rest(frame: NDArray[Any], crc32: Callable[..., int]) -> int:
+def _crc32_of_frame(frame: NDArray[Any], crc32: Callable[..., int]) -> int:
     pixels = frame.data.cast("B")
     return crc32(pixels[_HEADER_BYTES:], crc32(pixels[:_STAMP_BYTES]))
 
@@ -114,7 +114,7 @@ def _crc32_of_the_rest(frame: NDArray[Any], crc32: Callable[..., int]) -> int:
 def _crc32_function() -> Callable[..., int]:
     from isal import isal_zlib
 
-    function: Callable[..., int] = isal_zlib.crc32  # the same numbers as zlib's, several times as fast
+    function: Callable[..., int] = isal_zlib.crc32  # same results as zlib's, several times as fast
     return function
 
 
@@ -122,7 +122,7 @@ def _as_line(line: NDArray[Any]) -> NDArray[Any]:
     line = np.asarray(line)
     if line.ndim != 2 or line.dtype.name not in ("uint8", "uint16"):
         raise ArgumentError(
-            f"a line of a camera that counts is 2-D, uint16 or uint8, got {line.dtype} of shape {line.shape}"
+            f"a line in mode 'counting' is 2-D, uint16 or uint8, got {line.dtype} of shape {line.shape}"
         )
     _require_size(line.shape, line.dtype)
     return np.ascontiguousarray(line, line.dtype.newbyteorder("<"))

@@ -1,8 +1,8 @@
-"""Which frames a free-running sensor and its queue have for us, by the clock alone: no thread.
+"""Model of a free-running sensor and its queue, computed from the clock, without a thread.
 
-Frame k is exposed at the end of period k, whether anybody reads or not, and waits in the queue if there is room. What
-happens between two reads follows from the time between them: nothing was taken out, so the frames that came first
-filled the queue, and all later ones were dropped; their ids are never seen.
+Frame k is exposed at the end of period k, independent of readers, and is queued if there is room. The state between two
+reads follows from the time between them: no frame was removed, so the first frames filled the queue, and all later ones
+were dropped; their ids are never delivered.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ __all__ = ["FreeRun"]
 
 
 class FreeRun:
-    """The frames of a sensor that runs at `rate` frames a second since `start_ns`, with a queue of `n_queue` frames."""
+    """Frames of a sensor that runs at `rate` frames/s since `start_ns`, with a queue of `n_queue` frames."""
 
     def __init__(
         self, rate: float, n_queue: int, start_ns: int, n_frames: int | None, missing: Collection[int]
@@ -27,7 +27,7 @@ class FreeRun:
         self._n_exposed = 0
 
     def exposed_ns(self, frame_id: int) -> int:
-        """Return when the exposure of a frame ends, to the nanosecond."""
+        """Return the time at which the exposure of a frame ends, to the nanosecond."""
         return self._start_ns - (-(frame_id + 1) * self._period.numerator // self._period.denominator)
 
     def take(self, now_ns: int) -> int | None:
@@ -39,11 +39,11 @@ class FreeRun:
             if self._n_exposed not in self._missing:
                 self._waiting.append(self._n_exposed)
             self._n_exposed += 1
-        self._n_exposed = max(self._n_exposed, n_exposed)  # what found the queue full
+        self._n_exposed = max(self._n_exposed, n_exposed)  # frames dropped by the full queue
         return self._waiting.popleft() if self._waiting else None
 
     def next_ns(self) -> int | None:
-        """Return when the next frame will have been exposed, asked right after `take` gave None; None if it ended."""
+        """Return the time at which the next exposure ends, right after `take` returned None; None if it ended."""
         if self._n_frames is not None and self._n_exposed >= self._n_frames:
             return None
         return self.exposed_ns(self._n_exposed)

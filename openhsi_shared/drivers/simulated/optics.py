@@ -1,6 +1,6 @@
-"""Which light falls where on the simulated sensor: wavelengths, smile, lamps, colours.
+"""Optics of the simulated camera: wavelengths, smile, lamps, colours.
 
-The calibration that ships with the package is made from these same functions, so both agree.
+The calibration of the package is made by the same functions, so both agree.
 """
 
 from collections.abc import Mapping
@@ -15,19 +15,19 @@ from openhsi_shared.calibration import wavelengths_of_columns
 __all__ = ["LAMP_LINES_NM", "NATIVE_SHAPE", "Optics", "colour_spectra", "lamp", "optics_of", "planck", "response"]
 
 NATIVE_SHAPE = (644, 800)
-"""Frame of the simulated camera when its settings do not say: (rows, columns)."""
+"""Default frame of the simulated camera: (rows, columns)."""
 
 LAMP_LINES_NM = (
     *(404.656, 435.833, 546.074, 576.960, 579.066),  # mercury
     *(696.543, 706.722, 727.294, 738.398, 750.387, 763.511, 772.376, 794.818),  # argon
     *(800.616, 811.531, 826.452, 842.465, 852.144, 912.297, 965.779),
 )
-"""Lines of the mercury-argon lamp that calibrates wavelengths."""
+"""Lines of the mercury-argon lamp for wavelength calibration."""
 
 BLUE_NM, GREEN_NM, RED_NM = (450.0, 510.0), (530.0, 590.0), (640.0, 670.0)
-"""The bands that previews average, and that therefore hold the picture's colours."""
+"""Bands that previews average, which therefore contain the colours of the picture."""
 INFRARED_NM = (740.0, 800.0)
-"""The band in which the fourth, invented channel of a picture is weighed."""
+"""Band for the simulated fourth channel of a picture."""
 
 _SMILE_OF_800_COLUMNS = 6
 _LINE_WIDTH_COLUMNS = 4.0
@@ -35,32 +35,33 @@ _LINE_WIDTH_COLUMNS = 4.0
 
 @dataclass(frozen=True)
 class Optics:
-    """How the spectrum of each row falls onto the columns.
+    """Mapping of the spectrum of each row to the columns.
 
-    Row `i` sees the wavelength `wavelengths_nm[most + c - shifts[i]]` in column `c`: the slit's image is bent (smile).
+    Row `i` sees the wavelength `wavelengths_nm[max_shift + c - shifts[i]]` in column `c`: the slit is imaged
+    as a curve (smile).
     """
 
     wavelengths_nm: NDArray[np.float64]
-    """Of the columns -most .. n_columns - 1 of a row that is not shifted."""
+    """Of the columns -max_shift .. n_columns - 1 of a row that is not shifted."""
     shifts: NDArray[np.int16]
-    """Columns by which each row is shifted to the right, 0 .. most."""
+    """Columns by which each row is shifted to the right, 0 .. max_shift."""
 
     @property
-    def most(self) -> int:
+    def max_shift(self) -> int:
         """Return the largest shift of a row."""
         return int(self.shifts.max())
 
     def columns_of(self, shift: int) -> slice:
-        """Return where in `wavelengths_nm` a row of that shift begins and ends."""
-        return slice(self.most - shift, len(self.wavelengths_nm) - shift)
+        """Return the slice of `wavelengths_nm` for a row of that shift."""
+        return slice(self.max_shift - shift, len(self.wavelengths_nm) - shift)
 
     def image(self, spectrum: NDArray[Any]) -> NDArray[Any]:
-        """Return the frame (rows, columns) of a slit that is lit by one spectrum, given on `wavelengths_nm`."""
+        """Return the frame (rows, columns) of a slit lit by one spectrum, sampled at `wavelengths_nm`."""
         return np.stack([spectrum[self.columns_of(int(shift))] for shift in self.shifts])
 
 
 def optics_of(frame_shape: tuple[int, int], rows: slice, calibration: Mapping[str, Any] | None = None) -> Optics:
-    """Return the optics of the calibration where it fits `frame_shape` and `rows`, else the simulated camera's own."""
+    """Return the optics of the calibration if it fits `frame_shape` and `rows`, else the defaults."""
     n_rows, n_columns = frame_shape
     calibration = calibration or {}
     wavelengths = wavelengths_of_columns(calibration, n_columns)
@@ -78,19 +79,19 @@ def optics_of(frame_shape: tuple[int, int], rows: slice, calibration: Mapping[st
 
 
 def native_wavelengths_nm(n_columns: int, shifts: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Return 400 .. 1000 nm, not quite evenly spread as behind a grating, and what the shifts need before them."""
+    """Return 400 .. 1000 nm, slightly non-linear as behind a grating, and shorter ones for shifted rows."""
     place = np.arange(-int(shifts.max()), n_columns) / max(n_columns - 1, 1)
     return np.asarray(400.0 + 600.0 * place + 24.0 * place * (1.0 - place))
 
 
 def native_shifts(n_rows: int, n_columns: int) -> NDArray[np.int16]:
-    """Return the smile of the simulated camera: 0 in the middle of the slit, most at its ends."""
+    """Return the smile of the simulated camera: 0 in the middle of the slit, maximum at its ends."""
     place = np.linspace(-1.0, 1.0, n_rows) if n_rows > 1 else np.zeros(1)
     return np.round(_SMILE_OF_800_COLUMNS * n_columns / 800 * place**2).astype(np.int16)
 
 
 def response(wavelengths_nm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how well the sensor sees each wavelength; 1 at best."""
+    """Return the relative sensitivity of the sensor at each wavelength; maximum 1."""
     return np.asarray(np.exp(-(((wavelengths_nm - 620.0) / 330.0) ** 2)))
 
 
@@ -105,7 +106,7 @@ def planck(wavelengths_nm: NDArray[np.float64], kelvin: float) -> NDArray[np.flo
 
 
 def lamp(wavelengths_nm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the spectrum of a mercury-argon lamp: lines four columns wide at half their height; 1 at most."""
+    """Return the spectrum of a mercury-argon lamp: lines with a half-width of four columns; maximum 1."""
     columns = np.arange(len(wavelengths_nm), dtype=float)
     spectrum = np.zeros(len(wavelengths_nm))
     for number, line_nm in enumerate(LAMP_LINES_NM):
@@ -117,10 +118,10 @@ def lamp(wavelengths_nm: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def colour_spectra(wavelengths_nm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what the sensor sees of red, green, blue and near-infrared light, (4, wavelength).
+    """Return the signal of red, green, blue and near-infrared light, (4, wavelength).
 
-    Red, green and blue are 1 in the mean over their own band and 0 in the others', so the mean over a band gives the
-    picture's colour back, and a picture keeps its white. Within each band they have the shape of sunlight.
+    Red, green and blue are 1 in the mean over their own band and 0 in the others', so the mean over a band is the
+    colour of the picture, and white is preserved. Within each band they have the shape of sunlight.
     """
     blue = _step(wavelengths_nm, 530.0, 510.0)
     red = _step(wavelengths_nm, 590.0, 640.0) * _step(wavelengths_nm, 725.0, 670.0)
@@ -132,7 +133,7 @@ def colour_spectra(wavelengths_nm: NDArray[np.float64]) -> NDArray[np.float64]:
         (red, RED_NM, 1.0),
         (green, GREEN_NM, 1.0),
         (blue, BLUE_NM, 1.0),
-        (infrared, INFRARED_NM, 0.6),  # as weak as the sun is there, seen by this sensor
+        (infrared, INFRARED_NM, 0.6),  # the sun's relative signal there
     ):
         band = (wavelengths_nm >= first) & (wavelengths_nm <= last)
         spectra.append(light * seen * (mean / seen[band if band.any() else slice(None)].mean()))
@@ -140,6 +141,6 @@ def colour_spectra(wavelengths_nm: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _step(wavelengths_nm: NDArray[np.float64], zero_nm: float, one_nm: float) -> NDArray[np.float64]:
-    """Rise smoothly from 0 at `zero_nm` to 1 at `one_nm`, whichever of them is longer."""
+    """Smooth step from 0 at `zero_nm` to 1 at `one_nm`, in either direction."""
     place = np.clip((wavelengths_nm - zero_nm) / (one_nm - zero_nm), 0.0, 1.0)
     return np.asarray(place * place * (3.0 - 2.0 * place))

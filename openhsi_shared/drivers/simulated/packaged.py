@@ -1,12 +1,12 @@
-"""Where the files lie that the simulated camera needs by default; `assets/make_assets.py` makes them."""
+"""Paths of the default files of the simulated camera, made by `assets/make_assets.py`."""
 
 from pathlib import Path
 
 __all__ = ["CALIBRATION_PATH", "SCENE_PATH", "SETTINGS_PATH"]
 
 SCENE_PATH = Path(__file__).parent / "scene.png"
-"""A stretch of coast, flown from left to right; its right end joins its left."""
+"""A coast, scanned from left to right; its right end matches its left end."""
 SETTINGS_PATH = Path(__file__).parent / "cam_settings_simulated.json"
-"""Settings of the simulated camera, every key of openhsi's."""
+"""Settings of the simulated camera, with every key of openhsi."""
 CALIBRATION_PATH = Path(__file__).parent / "cam_calibration_simulated.nc"
-"""Calibration of the simulated camera in openhsi's layout, with everything that any level needs."""
+"""Calibration of the simulated camera in openhsi's layout, with the values of all levels."""

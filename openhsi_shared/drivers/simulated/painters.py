@@ -1,7 +1,7 @@
-"""The light of the simulated camera as digital numbers: a scene that passes by, or a lamp that stands still.
+"""Frames of the simulated camera in digital numbers: a moving scene, or constant light.
 
-A painter fills a frame in place and allocates nothing. Signal and noise are both made to be at least 0 and together at
-most the largest digital number, so nothing is clipped and nothing wraps.
+A painter fills a frame in place without allocating. Signal and noise are at least 0 and together at most the largest
+digital number, so no value is clipped or wraps around.
 """
 
 import itertools
@@ -18,30 +18,30 @@ from openhsi_shared.errors import FileError
 __all__ = ["Noise", "Painter", "ScenePainter", "StillPainter", "dark_number", "read_picture"]
 
 _SHOT_NOISE = 0.006
-"""Standard deviation at the largest signal, as a part of the largest digital number: 25 of 4095."""
+"""Standard deviation at the largest signal, as a fraction of the largest digital number: 25 of 4095."""
 _N_NOISE_FRAMES = 257
-_NOISE_STRIDE = 97  # coprime to the number of frames, so that neighbours in time are far apart in the texture
+_NOISE_STRIDE = 97  # coprime to the number of frames, so that consecutive frames are far apart in the texture
 
 _BLAS_SINGLE_THREAD = 1 << 18
-"""Multiplications up to which OpenBLAS stays in the calling thread; above, a frame now and then takes 16 ms."""
+"""Number of multiplications up to which OpenBLAS uses the calling thread; above, some frames take 16 ms."""
 
 
 class Painter(Protocol):
-    """Makes the frames of one mode."""
+    """Paints the frames of one mode."""
 
     def paint(self, out: NDArray[Any], frame_id: int) -> None:
         """Fill `out`, a whole frame in C order, with the frame of that number."""
 
 
 def dark_number(top: int) -> int:
-    """Return the digital number of darkness for a sensor whose largest is `top`: the middle of its noise."""
+    """Return the dark level for a sensor whose largest digital number is `top`: the mean of its noise."""
     return math.ceil(4.0 * _SHOT_NOISE * top)
 
 
 class Noise:
-    """A texture of shot noise, stronger where `brightness` (columns, 0 .. 1) is; each frame takes another piece.
+    """A texture of shot noise, scaled with `brightness` (columns, 0 .. 1); each frame uses another part.
 
-    The same for every camera of the same shape: what is simulated can be simulated again.
+    Identical for every camera of the same shape, for reproducible simulations.
     """
 
     def __init__(self, frame_shape: tuple[int, int], dtype: np.dtype[Any], top: int, brightness: NDArray[Any]) -> None:
@@ -61,7 +61,7 @@ class Noise:
 
 
 class StillPainter:
-    """Paints the same light for ever, with new noise."""
+    """Paints constant light, with varying noise."""
 
     def __init__(self, light: NDArray[Any], dtype: np.dtype[Any], top: int) -> None:
         self._noise = Noise((light.shape[0], light.shape[1]), dtype, top, light.mean(axis=0))
@@ -73,11 +73,11 @@ class StillPainter:
 
 
 class ScenePainter:
-    """Paints the columns of a picture one after another for ever, each pixel spread into its spectrum."""
+    """Paints the columns of a picture cyclically, each pixel converted to a spectrum."""
 
     def __init__(self, picture: NDArray[np.uint8], optics: Optics, dtype: np.dtype[Any], top: int) -> None:
         spectra = colour_spectra(optics.wavelengths_nm)
-        n_rows, n_columns = picture.shape[0], len(optics.wavelengths_nm) - optics.most
+        n_rows, n_columns = picture.shape[0], len(optics.wavelengths_nm) - optics.max_shift
         self._columns = np.ascontiguousarray(_with_infrared(picture).transpose(1, 0, 2))
         mean_light = self._columns.mean(axis=(0, 1)) / 255.0 @ spectra
         self._noise = Noise((n_rows, n_columns), dtype, top, mean_light[optics.columns_of(0)])
@@ -88,9 +88,9 @@ class ScenePainter:
         self._light = np.empty((max(rows.stop - rows.start for rows, _ in self._blocks), n_columns), np.float32)
 
     def paint(self, out: NDArray[Any], frame_id: int) -> None:
-        """Fill `out` with the picture's column `frame_id`, counted round and round."""
+        """Fill `out` with column `frame_id` of the picture, modulo its width."""
         np.copyto(self._colours, self._columns[frame_id % len(self._columns)])
-        for rows, columns in self._blocks:  # so small that the light stays in the processor's cache
+        for rows, columns in self._blocks:  # small blocks, which fit into the processor's cache
             light, pixels = self._light[: rows.stop - rows.start], out[rows]
             np.matmul(self._colours[rows], self._spectra[:, columns], out=light)
             np.copyto(pixels, light, casting="unsafe")
@@ -98,7 +98,7 @@ class ScenePainter:
 
 
 def _with_infrared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Add what a near-infrared channel would see: plants shine, water and shadow are dark, all else is like red."""
+    """Add a near-infrared channel: vegetation bright, water and shadow dark, all else like red."""
     red, green, blue = np.moveaxis(picture.astype(np.float32), -1, 0)
     infrared = np.clip(0.9 * red + 4.0 * np.clip(green - np.maximum(red, blue), 0.0, None), 0.0, 255.0)
     infrared *= np.clip(1.0 - (blue - red) / 64.0, 0.15, 1.0)
@@ -106,19 +106,19 @@ def _with_infrared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _blocks(optics: Optics, n_columns: int) -> list[tuple[slice, slice]]:
-    """Cut the rows into blocks of one shift each: (rows, their columns among the wavelengths)."""
-    n_most = max(1, _BLAS_SINGLE_THREAD // (4 * n_columns) - 1)
+    """Split the rows into blocks of equal shift: (rows, their slice of the wavelengths)."""
+    n_max = max(1, _BLAS_SINGLE_THREAD // (4 * n_columns) - 1)
     n_rows = len(optics.shifts)
     edges = [0, *(np.flatnonzero(np.diff(optics.shifts)) + 1).tolist(), n_rows]
     return [
-        (slice(first, min(first + n_most, stop)), optics.columns_of(int(optics.shifts[first])))
+        (slice(first, min(first + n_max, stop)), optics.columns_of(int(optics.shifts[first])))
         for start, stop in itertools.pairwise(edges)
-        for first in range(start, stop, n_most)
+        for first in range(start, stop, n_max)
     ]
 
 
 def read_picture(path: str | Path, n_rows: int) -> NDArray[np.uint8]:
-    """Read any picture that Pillow knows as (n_rows, along-track, RGB), true to its shape. FileError if it is none."""
+    """Read a picture that Pillow supports as (n_rows, along-track, RGB), keeping its aspect. FileError if invalid."""
     from PIL import Image
 
     try:
@@ -129,5 +129,5 @@ def read_picture(path: str | Path, n_rows: int) -> NDArray[np.uint8]:
             return np.asarray(rgb, np.uint8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FileError(
-            f"img_path {str(path)!r} is no picture that can be read: {error}; expected a PNG, JPEG or TIFF"
+            f"img_path {str(path)!r} is not a readable picture: {error}; expected a PNG, JPEG or TIFF"
         ) from error
