@@ -82,7 +82,7 @@ __all__ = [
     "write_calibration",
 ]
 
-_HOMES = {
+_MODULES = {
     "Calibration": "calibration",
     "CircArrayBuffer": "buffers.arrays",
     "CubeViewer": "viewer.cube_viewer",
@@ -123,11 +123,11 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a name on first access (PEP 562): importing the package loads nothing large."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    thing = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = thing
-    return thing
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

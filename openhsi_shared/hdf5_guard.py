@@ -12,17 +12,18 @@ BLOCK_BYTES = 16 << 20
 
 
 def refuse_endless_heaps(file: BinaryIO) -> None:
-    """ValueError if an object of a global heap collection has length 0. Reads the whole file.
+    """ValueError if the length of an object in a global heap collection leads nowhere. Reads the whole file.
 
     Collections store texts and lists of axes, without a checksum. HDF5 iterates over the objects by their stored
-    lengths; with a damaged length of 0 it never ends, and cannot be interrupted. So check before HDF5 opens the file.
+    lengths; a damaged length that advances by 0 bytes makes an endless loop, which cannot be interrupted. So check
+    before HDF5 opens the file.
     """
     for begin in list(_collections(file)):
         file.seek(begin + 8)
         end = begin + int.from_bytes(file.read(8), "little")
-        place = begin + HEADER_BYTES
-        while place + HEADER_BYTES <= end:
-            file.seek(place)
+        offset = begin + HEADER_BYTES
+        while offset + HEADER_BYTES <= end:
+            file.seek(offset)
             header = file.read(HEADER_BYTES)
             if len(header) < HEADER_BYTES:
                 break  # the end of the file, which HDF5 detects itself
@@ -30,7 +31,7 @@ def refuse_endless_heaps(file: BinaryIO) -> None:
             step = length if is_free_space else (HEADER_BYTES + -(-length // 8) * 8) % (1 << 64)
             if step == 0:
                 raise ValueError(f"the heap at byte {begin} is damaged")
-            place += step
+            offset += step
 
 
 def _collections(file: BinaryIO) -> Iterator[int]:
@@ -39,9 +40,9 @@ def _collections(file: BinaryIO) -> Iterator[int]:
     before, base = b"", 0
     while block := file.read(BLOCK_BYTES):
         data = before + block
-        place = data.find(SIGNATURE)
-        while place >= 0:
-            yield base + place
-            place = data.find(SIGNATURE, place + 1)
+        offset = data.find(SIGNATURE)
+        while offset >= 0:
+            yield base + offset
+            offset = data.find(SIGNATURE, offset + 1)
         before = data[-len(SIGNATURE) + 1 :]
         base += len(data) - len(before)

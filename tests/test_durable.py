@@ -59,7 +59,7 @@ def test_what_is_not_published_is_removed(tmp_path):
     part.close()
 
 
-def test_space_is_given_back_although_somebody_has_the_file_open(tmp_path):
+def test_space_is_released_although_another_process_has_the_file_open(tmp_path):
     with PartFile(tmp_path, "a.nc") as part:
         part.write_at(0, memoryview(b"half"))
         watcher = os.open(part.path, os.O_RDONLY)
@@ -203,7 +203,7 @@ def test_the_lock_says_that_the_writer_lives(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks of this kind are POSIX")
-def test_whoever_looks_for_leftovers_between_making_and_locking_takes_nothing_away(tmp_path, monkeypatch):
+def test_a_search_for_leftovers_between_creation_and_lock_removes_nothing(tmp_path, monkeypatch):
     """As if the writer had been held up there: each of the first lookers has the lock before it."""
     looks = []
 
@@ -328,7 +328,7 @@ def test_file_folder_and_names_are_synced_once_each(tmp_path, monkeypatch, durab
     assert seen == (inodes if is_synced else [])
 
 
-def test_a_folder_whose_maker_died_before_it_was_synced_is_synced(tmp_path, monkeypatch):
+def test_a_folder_whose_creator_died_before_it_was_synced_is_synced(tmp_path, monkeypatch):
     real, seen = os.fsync, []
 
     def count(fd):

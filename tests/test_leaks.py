@@ -39,7 +39,7 @@ LEAKS = {
         "processes left behind: .*input",
     ),
     "a ring": ("KEPT.append(SharedRing(16, create=True))", r"files left behind: .*\.ring"),
-    "a ring whose maker was killed": (
+    "a ring whose creator was killed": (
         """code = "import os; from openhsi_shared import SharedRing; ring = SharedRing(16, create=True); os._exit(1)"
     subprocess.run([sys.executable, "-c", code])""",
         r"files left behind: .*\.ring",

@@ -131,7 +131,7 @@ def test_known_keys_give_no_warning(file, caplog):
     [(None, np.uint16), ("Mono8", np.uint8), ("XI_RAW8", np.uint8), ("8bit", np.uint8)]
     + [(name, np.uint16) for name in ("Mono10", "Mono12", "Mono12Packed", "Mono16", "XI_RAW16")],
 )
-def test_the_pixel_format_tells_the_type(pixel_format, dtype):
+def test_the_pixel_format_defines_the_type(pixel_format, dtype):
     assert CameraSettings(pixel_format=pixel_format).dtype_in == dtype
 
 
@@ -232,7 +232,7 @@ def test_every_known_setting_is_either_fixed_or_free():
     assert set(FIXED) | CHANGEABLE == set(CameraSettings.model_fields)
 
 
-def test_a_camera_is_told_the_checked_value():
+def test_a_camera_gets_the_validated_value():
     told = []
     mapping = SettingsMapping(CameraSettings(), lambda *what: told.append(what))
     mapping["exposure_ms"] = 5
@@ -252,7 +252,7 @@ def test_notes_are_kept_and_a_mistyped_name_is_warned_about_once(caplog):
     assert "colour" not in mapping
 
 
-def test_what_nobody_knows_is_none():
+def test_an_unknown_value_is_none():
     mapping = SettingsMapping(CameraSettings())
     mapping.not_known = frozenset({"exposure_ms"})
     assert mapping["exposure_ms"] is None

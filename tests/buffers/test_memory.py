@@ -1,4 +1,4 @@
-"""Shared memory is made only if it fits; where it does not, one is told the figures, and never dies of it."""
+"""Shared memory is allocated only if it fits; else the error contains the numbers, and no process is killed."""
 
 import ctypes
 import os
@@ -59,7 +59,7 @@ def test_aligned_bytes_begin_at_a_page_wherever_the_array_lies():
         assert (np.frombuffer(array, np.uint8) == k + 1).sum() == 2 * PAGE
 
 
-def test_shortage_is_told_with_figures_and_remedy_and_is_a_memory_error():
+def test_shortage_is_a_memory_error_with_numbers_and_remedy():
     with pytest.raises(
         MemoryShortage, match=r"my cube needs [\d,]+\.\d MB, but .* has [\d,]+\.\d MB free .*: use fewer"
     ):
@@ -172,7 +172,7 @@ def test_small_shm_refuses_what_does_not_fit_and_takes_what_does():
 
 @pytest.mark.root
 @needs_own_mounts
-def test_pages_that_somebody_else_takes_after_we_asked_are_an_error_and_no_bus_error():
+def test_pages_taken_by_another_process_after_the_check_are_an_error_and_no_bus_error():
     program = """
 import ctypes
 from multiprocessing.heap import BufferWrapper

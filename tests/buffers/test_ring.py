@@ -29,7 +29,7 @@ def some(n, value, dtype=np.uint16):
 # ---- indices ----
 
 
-def test_places_are_those_that_the_neighbour_returns(ring):
+def test_indices_are_those_of_the_predecessor(ring):
     assert ring.put(some(5, 1)) == (0, 5)
     assert ring.put(some(4, 2)) == (-3, 1)
     assert ring.put(some(1, 3)) == (1, 2)
@@ -160,7 +160,7 @@ def test_an_empty_ring_has_no_newest_item(ring):
 
 
 @pytest.mark.parametrize("places", [(0, 9), (-9, 0), (8, 9), (3, 2), (-8, 1)])
-def test_places_that_do_not_exist_are_refused(ring, places):
+def test_indices_that_do_not_exist_are_refused(ring, places):
     ring.put(some(8, 1))
     with pytest.raises(ArgumentError, match=r"do not exist in the ring .* of 8"):
         ring.read(*places)
@@ -263,7 +263,7 @@ def test_who_follows_gets_every_item_in_order(name):
             assert receive(connection) == [(number, 0, 100 + number) for number in range(30)]
 
 
-def test_who_is_lapped_is_told_how_many_he_missed(ring):
+def test_an_overrun_reader_gets_the_number_of_missed_items(ring):
     follower = ring.follow(0, patience_s=0.0)
     for number in range(3):
         ring.put(some(3, number))
@@ -296,7 +296,7 @@ def test_more_small_items_than_are_known_by_number_count_as_missed():
 
 def test_items_at_the_end_that_cannot_be_had_raise(ring):
     ring.put(some(5, 1))
-    ring._memory.words[BEGUN] += 8  # somebody died in the middle of a put
+    ring._memory.words[BEGUN] += 8  # the creator died during a put
     follower = ring.follow(0)
     ring._memory.words[4] = 1  # closed
     with pytest.raises(

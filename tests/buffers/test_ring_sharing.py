@@ -61,7 +61,7 @@ def test_one_who_attaches_and_ends_destroys_nothing(ring):
 
 
 @linux
-def test_of_a_maker_who_was_killed_nothing_is_left(name):
+def test_a_killed_creator_leaves_nothing_behind(name):
     with child(make_and_wait, name) as (process, connection):
         receive(connection)
         with SharedRing(64, name) as ring:
@@ -71,7 +71,7 @@ def test_of_a_maker_who_was_killed_nothing_is_left(name):
             process.kill()
             assert list(follower) == []  # it ends
             assert not ring.is_live
-            assert not path_of(name).exists()  # whoever looks takes the name away
+            assert not path_of(name).exists()  # any reader removes the name
             assert ring.latest().data.tolist() == list(range(8))  # what was there can still be seen
 
 
@@ -113,7 +113,7 @@ def test_a_file_that_is_no_ring_yet_is_not_attached_to(name):
 
 
 @linux
-def test_a_fork_of_the_maker_only_looks(name):
+def test_a_fork_of_the_creator_is_read_only(name):
     code = f"""
 import os, numpy as np
 from openhsi_shared import SharedRing
@@ -131,7 +131,7 @@ print(SharedRing(None, {name!r}).latest().data)
 """
     done = run_python("-u", "-c", code)
     assert (done.stdout, done.stderr) == ("ClosedError [5 5 5]\n[5 5 5]\n", "")
-    assert not path_of(name).exists()  # nobody closed it, and yet
+    assert not path_of(name).exists()  # although it was not closed
 
 
 def test_use_after_close_is_an_error_and_no_crash(name):
@@ -169,14 +169,14 @@ print(view)
     assert done.stdout == f"SharedRing(1048576, '{name}', dtype='uint16': closed)\n[1 1 1 1 1]\n"
 
 
-def test_its_maker_cannot_write_but_by_put_either(ring):
+def test_its_creator_can_write_only_by_put(ring):
     with pytest.raises(ValueError, match="read-only"):
         ring[0:2][0] = 1
     with pytest.raises(ValueError, match="read-only"):
         np.asarray(ring)[0] = 1
 
 
-def test_a_closed_ring_frees_its_name_and_tells_those_who_look(name):
+def test_a_closed_ring_frees_its_name_and_reports_the_end_to_readers(name):
     ring = SharedRing(16, name, create=True)
     with SharedRing(16, name) as other:
         ring.put(some(1, 3))
@@ -190,6 +190,6 @@ def test_a_closed_ring_frees_its_name_and_tells_those_who_look(name):
             assert not other.is_live
 
 
-def test_a_ring_that_nobody_keeps_is_gone(name):
+def test_a_ring_without_references_is_removed(name):
     SharedRing(16, name, create=True)
     wait_for(lambda: not path_of(name).exists())

@@ -20,7 +20,7 @@ def test_times_that_were_never_written_read_as_the_first_nanoseconds_of_1970():
     assert (buffer.count, buffer.write_pos, len(buffer)) == (0, 0, 0)
 
 
-def test_update_stores_now_in_utc_and_goes_round():
+def test_update_stores_now_in_utc_and_wraps_around():
     buffer = DateTimeBuffer(3)
     before = time.time_ns()
     for n in range(1, 6):
@@ -75,7 +75,7 @@ def test_both_clocks_are_read_within_a_millisecond():
 @pytest.mark.parametrize("step_ns", [-HOUR_NS, HOUR_NS])
 def test_wall_clock_that_is_set_moves_no_time_and_is_seen(step_ns):
     clock = Clock()
-    # a wall clock moved back by an hour since the anchor is an anchor that lies an hour ahead of it
+    # a wall clock moved back by an hour since the anchor is an anchor an hour ahead of it
     clock.anchor = Anchor(clock.anchor.wall_ns - step_ns, clock.anchor.monotonic_ns)
     first = clock.wall_ns(time.monotonic_ns())
     second = clock.wall_ns(time.monotonic_ns())
@@ -84,7 +84,7 @@ def test_wall_clock_that_is_set_moves_no_time_and_is_seen(step_ns):
     assert abs(clock.step_ns() - step_ns) < 1_000_000_000
 
 
-def test_clock_that_nobody_sets_shows_no_step():
+def test_a_clock_that_is_not_set_shows_no_step():
     assert abs(Clock().step_ns()) < 1_000_000
 
 

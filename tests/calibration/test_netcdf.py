@@ -1,4 +1,4 @@
-"""Calibration files: what stands in them is what one gets, and what is none is refused by name."""
+"""Calibration files: values are read unchanged, and other files are refused by name."""
 
 import pickle
 import threading
@@ -82,7 +82,7 @@ def test_the_axis_that_older_files_have_in_front_is_dropped(tmp_path):
 
 
 def test_a_number_that_looks_like_nothing_is_still_a_number(tmp_path):
-    """netCDF4 hides a value that equals the fill value of its type, unless it is told not to."""
+    """netCDF4 masks a value that equals the fill value of its type by default."""
     fill = netCDF4.default_fillvals["i4"]
     path = write(tmp_path / "fill.nc", {"rad_ref": (("a", "b", "c", "d"), np.full((1, 1, 1, 1), fill, np.int32))})
     assert read_calibration(path)["rad_ref"].tolist() == [[[[fill]]]]
@@ -244,7 +244,7 @@ def test_a_calibration_may_be_written_onto_the_file_that_it_came_from(path):
     np.testing.assert_array_equal(again["rad_ref"], REFERENCES)
 
 
-def test_whoever_still_reads_the_old_file_reads_on_in_it(path):
+def test_a_reader_of_the_old_file_is_not_affected(path):
     with netCDF4.Dataset(path) as reader:
         write_calibration({"wavelengths": np.array([1.0, 2.0])}, path)
         np.testing.assert_array_equal(reader["rad_ref"][...], REFERENCES)
@@ -269,7 +269,7 @@ def test_what_the_layout_cannot_hold_is_refused_and_the_old_file_stays(path, val
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_a_name_that_nobody_would_read_is_refused(tmp_path):
+def test_a_name_with_another_suffix_is_refused(tmp_path):
     with pytest.raises(CalibrationError, match=r"mine\.pkl' must have a name that ends in \.nc"):
         write_calibration({"wavelengths": [1.0]}, tmp_path / "mine.pkl")
 

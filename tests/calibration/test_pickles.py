@@ -119,7 +119,7 @@ def test_nothing_in_a_pickle_is_ever_called(tmp_path, monkeypatch, name, protoco
 
 
 def test_a_known_name_does_not_open_the_way_to_others(tmp_path, monkeypatch):
-    """`getattr` stands in old pickles, and would reach anything; here it gives nothing."""
+    """Old pickles contain `getattr`, which would give access to anything; here it does nothing."""
     monkeypatch.chdir(tmp_path)
     by_getattr = b"\x80\x02cbuiltins\ngetattr\ncnumpy\ndtype\nX\x04\x00\x00\x00name\x86R(X\x01\x00\x00\x00atR."
     (tmp_path / "way.pkl").write_bytes(by_getattr)

@@ -320,7 +320,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("values", "words"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_the_camera_cannot_do_is_refused_and_the_camera_given_back(values, words):
+def test_unsupported_settings_are_refused_and_the_camera_released(values, words):
     driver = BaslerDriver(settings(**values))
     with pytest.raises(SettingsError, match=words):
         driver.open()

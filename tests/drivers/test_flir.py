@@ -26,7 +26,7 @@ class TestFlirDriver(VendorContract):
         ids = FrameIds(driver.frame_id_period)
         assert [ids.unwrap(number) for number in raw] == [65534, 65535, 65536, 65537]
 
-    def test_everything_is_given_back_to_spinnaker(self, make, bench):
+    def test_everything_is_released_to_spinnaker(self, make, bench):
         import PySpin
 
         driver = make()

@@ -172,7 +172,7 @@ def test_a_camera_without_exposure_says_so_once(opened, caplog):
         ({"nodes": {"PixelFormat": "Mono9"}}, r"must be one of \[.*'Mono8'\], got 'Mono9' \(did you mean Mono8\?\)"),
     ],
 )
-def test_what_the_camera_cannot_do_is_refused_and_the_camera_given_back(opened, values, words):
+def test_unsupported_settings_are_refused_and_the_camera_released(opened, values, words):
     with pytest.raises(SettingsError, match=words):
         opened(**values)
     opened()

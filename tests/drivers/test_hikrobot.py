@@ -24,7 +24,7 @@ class TestHikrobotDriver(VendorContract):
         driver.start()
         assert [stamp.frame_id for stamp in read(driver, 4)[1]] == [65534, 65535, 1, 2]
 
-    def test_a_handle_is_given_back_also_where_the_camera_is_in_use(self, make, bench):
+    def test_a_handle_is_released_even_if_the_camera_is_in_use(self, make, bench):
         import MvCameraControl_class as mvs
 
         make()
@@ -33,7 +33,7 @@ class TestHikrobotDriver(VendorContract):
             make()
         assert mvs.MvCamera.n_handles == before
 
-    def test_all_buffers_are_given_back(self, make):
+    def test_all_buffers_are_requeued(self, make):
         driver = make()
         driver.start()
         read(driver, 3)

@@ -24,8 +24,8 @@ class TestLucidDriver(VendorContract):
         assert stream.get_node("StreamPacketResendEnable").value is True
         assert stream.get_node("StreamBufferHandlingMode").value == "OldestFirst"
 
-    def test_a_buffer_that_is_too_short_is_a_frame_error_and_given_back(self, make, monkeypatch):
-        """arena_api's errors are Python's own, as ours are too: they must not be taken for each other."""
+    def test_a_buffer_that_is_too_short_is_a_frame_error_and_requeued(self, make, monkeypatch):
+        """arena_api raises builtin exceptions, from which this library's derive, too: they must be distinguished."""
         from arena_api import system
 
         driver = make()

@@ -1,4 +1,4 @@
-"""The pace of the simulated camera: a sensor that waits for nobody, with a queue that overflows."""
+"""The rate of the simulated camera: a free-running sensor, with a queue that overflows."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Which drivers there are: ours, and those of other packages."""
+"""The registry of drivers: built-in ones, and those of other packages."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def test_a_driver_of_another_package_is_found_by_its_entry_point(foreign_package
     assert driver_class("lamp").__module__ == "lamp_driver"
 
 
-def test_a_name_that_nobody_has_names_the_nearest_and_all():
+def test_an_unknown_name_is_refused_with_the_nearest_and_all_names():
     with pytest.raises(
         DriverMissing, match=r"no driver called 'bassler' \(did you mean basler\?\); there are \[.*'replay'"
     ):

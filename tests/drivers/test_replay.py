@@ -1,4 +1,4 @@
-"""Saved cubes, ours and openhsi's, as a camera."""
+"""Saved cubes, of this library and of openhsi, as a camera."""
 
 import logging
 import math

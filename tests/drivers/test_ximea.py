@@ -123,7 +123,7 @@ class TestXimeaDriver(VendorContract):
         driver.stop()
         assert driver.skipped_at_end == {}
 
-    def test_it_is_given_back_whatever_stopping_raises(self, make, bench, monkeypatch):
+    def test_it_is_released_whatever_stopping_raises(self, make, bench, monkeypatch):
         from ximea import xiapi
 
         def fail(self):

@@ -47,7 +47,7 @@ def test_a_random_walk_with_losses_and_restarts_is_counted_frame_by_frame(period
     for _ in range(5_000):
         if truth is not None and random.random() < 0.01:
             ids.restart()
-            run, truth = 0, truth + 1  # whatever was lost in between, nobody can know
+            run, truth = 0, truth + 1  # losses in between cannot be detected
         else:
             lost = int(random.integers(0, 3 if period == 7 else 100)) if random.random() < 0.1 else 0
             step = 1 + lost if truth is not None else 0

@@ -29,7 +29,7 @@ def test_pixels_of_another_type_that_fit_are_converted():
     assert out.tolist() == [[3, 65535]]
 
 
-def test_pixels_in_another_order_of_memory_come_to_their_places():
+def test_pixels_in_another_memory_order_are_copied_correctly():
     pixels = np.asfortranarray(np.arange(30, dtype=np.uint16).reshape(5, 6))
     out = np.zeros((5, 6), np.uint16)
     copy_pixels(pixels, out)

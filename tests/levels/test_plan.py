@@ -235,7 +235,7 @@ def test_bands_without_columns_are_refused(level, fwhm_nm):
 
 @pytest.mark.parametrize("luminance", [123, 0])
 def test_a_lamp_that_is_not_in_the_calibration_is_refused(luminance):
-    with pytest.raises(LevelError, match=rf"luminance={luminance} is none .* expected one of \[5000, 10000\]"):
+    with pytest.raises(LevelError, match=rf"luminance={luminance} is not in .* expected one of \[5000, 10000\]"):
         make_plan(4, luminance=luminance)
 
 
@@ -354,7 +354,7 @@ def test_level_that_is_not_there_is_refused(level):
         check_level(level)
 
 
-def test_compat_with_somebody_else_is_refused():
+def test_compat_with_another_program_is_refused():
     with pytest.raises(LevelError, match="compat must be None or 'openhsi', got 'envi'"):
         make_plan(0, compat="envi")
 

@@ -58,9 +58,9 @@ def test_frame_of_another_shape_is_refused(shape):
         ("int32", "uint32", 2**31, "does not fit into int32"),
         ("float32", "int64", 1, "a frame of int64, expected float32"),
         ("float32", "float64", 1, "a frame of float64, expected float32"),
-        ("uint16", "complex64", 1, "a frame of complex64 came"),
-        ("uint16", "U3", 1, "a frame of <U3 came"),
-        ("uint16", "O", 1, "a frame of object came"),
+        ("uint16", "complex64", 1, "a frame of complex64, expected"),
+        ("uint16", "U3", 1, "a frame of <U3, expected"),
+        ("uint16", "O", 1, "a frame of object, expected"),
     ],
 )
 def test_frame_whose_values_might_not_fit_is_refused(dtype, given, value, words):

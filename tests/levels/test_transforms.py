@@ -82,7 +82,7 @@ def test_a_function_that_fails_is_named():
 
 @pytest.mark.parametrize("result", [np.zeros(3), np.zeros((0, 3)), np.array([["a"]]), 5])
 def test_what_is_no_line_is_refused(result):
-    with pytest.raises(LevelError, match=r"custom_tfms .* made .*, expected a line: a 2-D array"):
+    with pytest.raises(LevelError, match=r"custom_tfms .* returned .*, expected a line: a 2-D array"):
         make_plan(0, custom_tfms=[lambda frame: result])
 
 

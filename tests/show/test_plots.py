@@ -223,7 +223,7 @@ def test_an_array_of_frames_is_summed_over_its_last_axis(hv):
     hv.render(element, backend="bokeh")
 
 
-def test_a_row_of_values_is_told_in_words(caplog):
+def test_a_1d_array_is_shown_as_text(caplog):
     with caplog.at_level(logging.INFO, logger="openhsi_shared.show"):
         assert show_array(np.array([7, 8, 2, 3, 4, 5, 6])) == "#(7) [7 8 2 3 4 5 6]"
     assert caplog.messages == ["#(7) [7 8 2 3 4 5 6]"]

@@ -113,7 +113,7 @@ class VendorContract(CameraContract):
             assert np.array_equal(frames, expected), pixel_format
             driver.close()
 
-    def test_the_camera_tells_its_own_time_and_its_temperature(self, make: Make, bench: Any) -> None:
+    def test_the_camera_reports_its_time_and_temperature(self, make: Make, bench: Any) -> None:
         bench.sensors[0].time_us_at_start = 5_000_000
         bench.sensors[0].period_s = 0.002
         driver = make()
@@ -258,7 +258,7 @@ class VendorContract(CameraContract):
             ({"nodes": {"NoSuchThing": 1}}, r"nodes: .*{} .*NoSuchThing"),
         ],
     )
-    def test_what_the_camera_cannot_do_is_refused_and_the_camera_given_back(
+    def test_unsupported_settings_are_refused_and_the_camera_released(
         self, make: Make, bench: Any, values: Any, words: str
     ) -> None:
         driver = make(open_it=False, **values)
