@@ -287,11 +287,11 @@ def test_radiance_is_not_made_with_an_exposure_that_nobody_told(tmp_path, of_set
     _of_openhsi(path)
     del of_settings["exposure_ms"]
     for process in (ProcessRawDatacube, ProcessDatacube):
-        with pytest.raises(LevelError, match=r"processing_lvl=4 makes radiance, which needs .*exposure_ms="):
+        with pytest.raises(LevelError, match=r"processing_lvl=4 computes radiance, which needs .*exposure_ms="):
             process(path, 4, **of_settings)
         with process(path, 3, **of_settings) as cube:
             assert cube.settings["exposure_ms"] is None
-            with pytest.raises(LevelError, match="dn2rad makes radiance"):
+            with pytest.raises(LevelError, match="dn2rad computes radiance"):
                 cube.dn2rad(make_frame())
 
 

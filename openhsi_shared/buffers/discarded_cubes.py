@@ -1,7 +1,7 @@
 """Discarded cubes: which frames were in them, so that the next file declares them lost.
 
-A list in shared memory that only grows; each cube declares a stretch of it. Only the acquiring process notes, one
-thread at a time; the writer of files reads.
+A list in shared memory that only grows; each cube declares a range of its entries. Only the acquiring process adds
+entries, one thread at a time; the writer reads.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from openhsi_shared.frames.losses import IdRange, merged
 __all__ = ["N_NUMBERS", "Discarded", "DiscardedCubes"]
 
 MAX_KEPT = 1024
-"""Older ones are overwritten: no cube has to declare so many."""
+"""Capacity; older entries are overwritten: no cube has to declare so many."""
 N_FIELDS = 4
 N_NUMBERS = 1 + N_FIELDS * MAX_KEPT
-"""64 bits each: how many were noted, then (cube, first id, last id, frames besides without an id) of each."""
+"""64 bits each: the number of entries, then (cube, first id, last id, further frames without id) of each."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Discarded:
 
     ranges: tuple[IdRange, ...] = ()
     n_without_id: int = 0
-    """Frames lost besides, whose ids are unknown: they are among overwritten ones."""
+    """Further lost frames with unknown ids: they are mixed with overwritten ones."""
 
     @property
     def n_lost(self) -> int:
-        """How many frames that are."""
+        """Number of lost frames."""
         return sum(map(len, self.ranges)) + self.n_without_id
 
     def __add__(self, other: Self) -> Self:
-        """Both, where no frame is in both."""
+        """Union of two that have no frame in common."""
         return type(self)(merged(self.ranges + other.ranges), self.n_without_id + other.n_without_id)
 
 
@@ -44,11 +44,11 @@ class DiscardedCubes:
 
     @property
     def n_noted(self) -> int:
-        """How many entries there are by now; a cube may have several."""
+        """Number of entries so far; a cube may have several."""
         return int(self._numbers[0])
 
     def note(self, cube: int, discarded: Discarded) -> None:
-        """Add what was lost with `cube`."""
+        """Add the frames that were lost with `cube`."""
         n = self.n_noted
         for number, ids in enumerate(discarded.ranges):
             without_id = 0 if number else discarded.n_without_id
@@ -58,7 +58,7 @@ class DiscardedCubes:
         self._numbers[0] = n + len(discarded.ranges)  # last, so that a cube is noted as a whole or not at all
 
     def between(self, begin: int, end: int) -> Discarded:
-        """What the entries from `begin` to before `end` come to, as far as they are kept."""
+        """Union of the entries from `begin` to before `end`, as far as they are kept."""
         found = Discarded()
         for number in range(max(begin, self.n_noted - MAX_KEPT), end):
             at = self._place_of(number)
@@ -67,7 +67,7 @@ class DiscardedCubes:
         return found
 
     def has(self, cube: int) -> bool:
-        """Whether `cube` is one of them, and was lately."""
+        """Whether `cube` is among the kept entries."""
         n = self.n_noted
         return any(self._numbers[self._place_of(number)] == cube for number in range(max(0, n - MAX_KEPT), n))
 

@@ -1,4 +1,4 @@
-"""The cube being filled as the circular array that users of openhsi know."""
+"""The slot being filled as openhsi's circular array."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ class SlotArray(SharedCircArrayBuffer):
     """The circular array of the cube being filled, in openhsi's order: (cross-track, along-track, wavelength)."""
 
     def __init__(self, slots: SlotOwner, slot: int, put: Any, show_func: Any = None) -> None:
-        """Look at `slot`; `put(frame)` is the cube's own, because a line needs its time, too."""
+        """View `slot`; `put(frame)` is the cube's method, because a line also needs its time."""
         layout = slots.layout
         self._describe((layout.line_shape[0], layout.n_lines, layout.line_shape[1]), 1, show_func)
         self.shared_data = slots.memory.arrays["lines"]
@@ -24,12 +24,12 @@ class SlotArray(SharedCircArrayBuffer):
         self._put = put
 
     def put(self, line: Any) -> None:
-        """The same as the cube's own `put`."""
+        """Same as the cube's `put`."""
         self._put(line)
 
 
 class _LinesPut:
-    """How many lines the slot has, read whenever it is asked for."""
+    """Number of lines in the slot, read at each conversion to int."""
 
     def __init__(self, slots: SlotOwner, slot: int) -> None:
         self._slots, self._slot = slots, slot

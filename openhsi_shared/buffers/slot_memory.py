@@ -1,7 +1,7 @@
 """The shared memory of all slots: its layout, its control words, its allocation.
 
-A slot is the home of one cube: its lines, the columns of its lines, its control words, its label. Which process may do
-what with it: `slot_owner`. How it is read: `slot_view`.
+A slot stores one cube: its lines, the columns of its lines, its control words, its label. Changes of its state:
+`slot_owner`. Reading: `slot_view`.
 """
 
 from collections import Counter
@@ -30,10 +30,10 @@ __all__ = [
 ]
 
 LABEL_BYTES = 2 << 20
-"""Room in each slot for its label: where and how its cube is to be saved, as JSON."""
+"""Size of each slot's label: where and how its cube is to be saved, as JSON."""
 
 ALIGNED_FROM = 1 << 16
-"""Lines of so many bytes and more begin at pages, in memory as in the file: the disk takes them straight from here."""
+"""Lines of at least this many bytes are page-aligned, in memory and in the file, for direct I/O."""
 
 
 class SlotState(IntEnum):
@@ -44,13 +44,13 @@ class SlotState(IntEnum):
     FILLING = 1
     """The capture loop writes lines into it."""
     FULL = 2
-    """Closed, not sent to the writer: it will be, or it is retained."""
+    """Closed, not sent to the writer yet, or retained."""
     SAVING = 3
-    """Sent to the writer, which has not answered yet."""
+    """Sent to the writer, no answer received yet."""
     HELD = 4
     """A save failed: the cube stays until `retry` or `discard`."""
     LENT = 5
-    """Saved or discarded, but a reader has not given its lease back."""
+    """Saved or discarded, but a reader's lease has not been released."""
 
 
 class Word(IntEnum):
@@ -64,7 +64,7 @@ class Word(IntEnum):
     N_BEGUN = 3
     """Lines begun: while a line that wraps around is copied, the oldest line is incomplete."""
     EXPECTED_ID = 4
-    """The frame id that followed the last line before this cube: ids from here to the first line's are lost."""
+    """The frame id after the last line of the previous cube: ids from here to the first line's are lost."""
     N_LOST = 5
     """Lines lost from `EXPECTED_ID` to the last line of the cube."""
     LABEL_LENGTH = 6
@@ -72,7 +72,7 @@ class Word(IntEnum):
     DECLARES_FROM = 7
     """Index of the first discarded cube that this cube's file declares."""
     DECLARES_TO = 8
-    """Index behind the last one; -1 while the cube is being filled: all there are."""
+    """Index after the last one; -1 while the cube is being filled: all noted so far."""
 
 
 N_WORDS = len(Word)
@@ -90,7 +90,7 @@ class SideBuffer:
 
 @dataclass(frozen=True, kw_only=True)
 class SlotLayout:
-    """Shape of the slots: how many, how many lines each, what a line is, and what is stored beside it."""
+    """Layout of the slots: number of slots and lines, shape and type of a line, columns and side buffers."""
 
     n_slots: int
     n_lines: int
@@ -99,7 +99,7 @@ class SlotLayout:
     dtype: str
     """A numpy type string, such as "uint16"."""
     columns: tuple[Column, ...] = COLUMNS
-    """`COLUMNS`, and perhaps more behind them."""
+    """`COLUMNS`, and optionally more after them."""
     side_buffers: tuple[SideBuffer, ...] = ()
 
     def __post_init__(self) -> None:
@@ -150,7 +150,7 @@ class SlotLayout:
 
 @dataclass(frozen=True)
 class SlotMemory:
-    """The shared memory of all slots, which travels to a child at its birth. Views are made where they are used."""
+    """The shared memory of all slots, which is passed to a child when it is started. Views are made where used."""
 
     layout: SlotLayout
     arrays: Mapping[str, Any]
@@ -158,7 +158,7 @@ class SlotMemory:
 
     @classmethod
     def make(cls, layout: SlotLayout) -> "SlotMemory":
-        """Allocate and zero it all, which takes 2 s for a new GB. MemoryShortage, with figures, if it does not fit."""
+        """Allocate and zero the arrays, which takes 2 s per GB. MemoryShortage, with figures, if it does not fit."""
         what = f"{layout.n_slots} slots of {layout.n_lines:,} lines of {layout.line_shape} {layout.dtype}"
         sizes = layout.array_bytes()
         require_memory(sum(sizes.values()) + 2 * PAGE, what)

@@ -1,14 +1,14 @@
-"""The one class that changes the states of slots, by a table of legal moves.
+"""The slot owner: the only class that changes the states of slots, by a table of legal moves.
 
-Every word in shared memory has one writing process: the acquiring one, as long as it lives. All other processes read
-(`slot_view`); the writer answers on its pipe. What a slot is used for (its state) and which readers may still look at
-it (their leases) are two things: a slot is free when its use is over and its last lease is back. ::
+Every word in shared memory is written by one process only: the acquiring one. All other processes read (`slot_view`);
+the writer answers on its pipe. The state of a slot (what it is used for) and its leases (which readers may still read
+it) are independent: a slot is free when its use is over and its last lease is released. ::
 
     FREE ──begin──▶ FILLING ──close──▶ FULL ──save──▶ SAVING ──free──▶ LENT ──last lease──▶ FREE
                        │                │               │  ▲             ▲
                        └──free──▶ LENT  └─recycle─▶ LENT └hold▶ HELD ──free
 
-Without a lease, LENT lasts no time at all.
+Without a lease, a slot passes through LENT at once.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ MOVES: Mapping[str, Mapping[SlotState, SlotState]] = {
     "recycle": {FULL: LENT},
     "last lease": {LENT: FREE},
 }
-"""Which state each move makes of which. What is not here is an error."""
+"""Transitions of each move, from state to state. All others are errors."""
 
 LENDABLE = (FILLING, FULL, SAVING, HELD)
 """States in which a reader may get a lease."""
@@ -47,7 +47,7 @@ LENDABLE = (FILLING, FULL, SAVING, HELD)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lease:
-    """The right of a reader to look at a slot, whose cube stays as it is until the lease is given back."""
+    """The right of a reader to read a slot, whose cube does not change until the lease is released."""
 
     reader: str
     """Name of the process, such as "writer 4711"."""
@@ -57,21 +57,21 @@ class Lease:
     """When it was lent, by `time.monotonic()`."""
 
     def __str__(self) -> str:
-        """What is held, by which reader, for how long."""
+        """Reader, slot, cube, and age of the lease."""
         return f"{self.reader} holds slot {self.slot} (cube {self.cube}) for {time.monotonic() - self.since:.0f} s"
 
 
 class SlotOwner(SlotView):
-    """All slots of a camera, in the process that fills them. With two slots it is the classic double buffer.
+    """All slots of a camera, in the process that fills them. With two slots it is a double buffer.
 
-    Threads may call it at the same time; only one of them fills lines.
+    Thread-safe, except that only one thread may fill lines.
     """
 
     def __init__(self, memory: SlotMemory) -> None:
         views = memory.views(writeable=True)
         super().__init__(memory.layout, views)
         self.memory = memory
-        """What travels to a child; without arrays when it was released."""
+        """Passed to a child; without arrays after `release`."""
         self.changed = threading.Condition()
         """Held while a state changes; notified when a slot may have become free."""
         self._flat_columns: list[Any] = [
@@ -82,11 +82,11 @@ class SlotOwner(SlotView):
         self._written: list[bytes | None] = [None] * memory.layout.n_slots
 
     def __reduce__(self) -> Any:
-        """Refuse to travel: there is one owner. Give a child the memory, of which it makes a SlotView."""
+        """Refuse to be pickled: there is one owner. Pass the memory to a child, and make a SlotView there."""
         raise TypeError("a SlotOwner belongs to one process: give its memory to a child, and make a SlotView there")
 
     def release(self) -> None:
-        """Give the memory back, as far as it has no other views. Nothing can be read or changed any more."""
+        """Release the memory, as far as it has no other views. Nothing can be read or changed afterwards."""
         super().release()
         self._flat_columns = []
         self._leases.clear()
@@ -113,11 +113,11 @@ class SlotOwner(SlotView):
             ):
                 self._set(slot, word, value)
             self.write_label(slot, label)
-            self._move(slot, "begin")  # last: from here on the writer would save it if this process died
+            self._move(slot, "begin")  # last: from now on the writer saves it if this process dies
             return slot
 
     def close(self, slot: int) -> None:
-        """End the cube being filled. What is discarded from now on, the next cube declares."""
+        """Close the cube being filled. Cubes discarded from now on are declared by the next cube."""
         with self.changed:
             self._require(slot, "close")
             self._n_declared = self._discarded_cubes.n_noted
@@ -125,7 +125,7 @@ class SlotOwner(SlotView):
             self._move(slot, "close")
 
     def save(self, slot: int) -> None:
-        """Note that the writer was told to save this cube, for the first time or again."""
+        """Mark the cube as sent to the writer, for the first time or again."""
         with self.changed:
             self._move(slot, "save")
 
@@ -135,7 +135,7 @@ class SlotOwner(SlotView):
             self._move(slot, "hold")
 
     def free(self, slot: int) -> None:
-        """End the use of a cube: it is saved, discarded, or was never to be saved. Free when the last lease is back."""
+        """End the use of a cube, which is saved, discarded or empty. The slot is free after its last lease."""
         with self.changed:
             self._move(slot, "free")
             self._free_if_last(slot)
@@ -143,8 +143,8 @@ class SlotOwner(SlotView):
     def recycle(self) -> int | None:
         """Free the oldest cube that is FULL and not lent, for recording before an event; None if there is none.
 
-        Its lines are dropped on purpose and count as neither saved nor lost; what it had to declare, the next cube
-        that is closed declares.
+        Its lines are dropped intentionally and count as neither saved nor lost; the discarded cubes that it declares
+        are declared by the next cube that is closed.
         """
         with self.changed:
             unread = [slot for slot in self.slots_in(FULL) if not self.leases(slot)]
@@ -159,7 +159,7 @@ class SlotOwner(SlotView):
             return slot
 
     def _require(self, slot: int, move: str) -> SlotState:
-        """The state that `move` leads to. IllegalMove if there is no such move from the state of the slot."""
+        """The state after `move`. IllegalMove if the move is not allowed in the state of the slot."""
         state = self.state(slot)
         if state not in MOVES[move]:
             needed = " or ".join(known.name for known in MOVES[move])
@@ -175,7 +175,7 @@ class SlotOwner(SlotView):
     # ---- leases ----
 
     def lend(self, slot: int, reader: str) -> Lease:
-        """Lend a slot to a reader: its cube stays as it is until `give_back`. IllegalMove if its use is over."""
+        """Lend a slot to a reader: its cube does not change until `give_back`. IllegalMove if its use is over."""
         with self.changed:
             if self.state(slot) not in LENDABLE:
                 raise self._illegal(slot, f"it cannot be lent to {reader}: there is no cube to be read")
@@ -184,7 +184,7 @@ class SlotOwner(SlotView):
             return lease
 
     def give_back(self, lease: Lease) -> None:
-        """End a lease. IllegalMove if it ended before."""
+        """Release a lease. IllegalMove if it was released before."""
         with self.changed:
             if lease not in self._leases:
                 raise self._illegal(lease.slot, f"the lease of cube {lease.cube} to {lease.reader} ended before")
@@ -192,13 +192,13 @@ class SlotOwner(SlotView):
             self._free_if_last(lease.slot)
 
     def give_back_all(self, reader: str) -> None:
-        """End every lease of a reader that has died."""
+        """Release all leases of a reader that has died."""
         with self.changed:
             for lease in [lease for lease in self._leases if lease.reader == reader]:
                 self.give_back(lease)
 
     def leases(self, slot: int | None = None) -> list[Lease]:
-        """Leases that are not back, the oldest first: of one slot, or of all."""
+        """Active leases, oldest first: of one slot, or of all."""
         with self.changed:
             found = [lease for lease in self._leases if slot is None or lease.slot == slot]
         return sorted(found, key=lambda lease: lease.since)
@@ -214,7 +214,7 @@ class SlotOwner(SlotView):
         self._words[slot * N_WORDS + word] = value
 
     def expect(self, slot: int, frame_id: int) -> None:
-        """Set the id that should be the first of a cube that has no lines yet."""
+        """Set the expected first frame id of a cube that has no lines yet."""
         self._set(slot, Word.EXPECTED_ID, frame_id)
 
     def would_overwrite(self, slot: int) -> bool:
@@ -222,12 +222,12 @@ class SlotOwner(SlotView):
         return self.word(slot, Word.N_PUT) >= self.layout.n_lines
 
     def line_to_fill(self, slot: int) -> NDArray[Any]:
-        """View of the line that the next `commit` makes exist; beyond `n_lines` it is the oldest one's.
+        """View of the line that the next `commit` commits; beyond `n_lines` that of the oldest line.
 
         IllegalMove if the slot is not FILLING.
         """
         base = slot * N_WORDS
-        if self._words[base] != 1:  # FILLING, spelt for the hot path
+        if self._words[base] != 1:  # FILLING, as a number for the hot path
             raise self._illegal(slot, "no line can be begun in it")
         n_put = self._words[base + Word.N_PUT]
         self._words[base + Word.N_BEGUN] = n_put + 1
@@ -244,9 +244,9 @@ class SlotOwner(SlotView):
         n_lost: int,
         more: tuple[float, ...] = (),
     ) -> None:
-        """Make the line exist, after its bytes are in place; `n_lost` is how many were lost since `EXPECTED_ID`.
+        """Commit the line, after its bytes are in place; `n_lost` is the number of lines lost since `EXPECTED_ID`.
 
-        `more` are the values of the layout's further columns, in their order.
+        `more` are the values of the layout's further columns, in order.
         """
         base = slot * N_WORDS
         n_put = self._words[base + Word.N_PUT]
@@ -267,7 +267,7 @@ class SlotOwner(SlotView):
     def write_label(self, slot: int, label: bytes) -> None:
         """Set where and how the cube is to be saved. ArgumentError if it does not fit."""
         if self._written[slot] is label:
-            return  # as for most cubes: nothing has changed since the slot was used before
+            return  # the common case: unchanged since the slot was last used
         check_label(label)
         self._set(slot, Word.LABEL_LENGTH, 0)
         self._labels[slot, : len(label)] = np.frombuffer(label, np.uint8)
@@ -275,10 +275,10 @@ class SlotOwner(SlotView):
         self._written[slot] = label
 
     def note_discarded(self, slot: int) -> IdRange:
-        """Note that a cube gets no file, for the next one to declare. Returns its frames, lost ones among them.
+        """Note a discarded cube, to be declared by the next one. Returns its frame ids, including lost ones.
 
-        With its lines go the frames lost before and within it, and what was discarded before it. Overwritten lines are
-        not among them, since they are counted apart.
+        The note includes the frames lost before and within it, and cubes discarded before it. Overwritten lines are not
+        included, since they are counted separately.
         """
         ids, n_overwritten = self.column(slot, "frame_id"), self.n_overwritten(slot)
         first = int(ids[0]) if n_overwritten else self.word(slot, Word.EXPECTED_ID)

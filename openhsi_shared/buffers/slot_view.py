@@ -1,7 +1,7 @@
-"""What any process may read of the slots: lines, columns, words, labels.
+"""Read-only view of the slots, for any process: lines, columns, words, labels.
 
-A line exists when `N_PUT` is incremented, after its bytes and its columns are in place; what is behind that is
-undefined. Nothing here writes, and every view is read-only.
+A line is committed when `N_PUT` is incremented, after its bytes and its columns are in place; lines after that are
+undefined.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,10 @@ __all__ = ["SlotView"]
 
 
 class SlotView:
-    """All slots of a camera, to be read. The one decoder of their layout: from whatever memory its bytes come."""
+    """All slots of a camera, read-only. The only decoder of their layout, for any memory that holds the bytes."""
 
     def __init__(self, layout: SlotLayout, views: Mapping[str, NDArray[np.uint8]]) -> None:
-        """Decode the bytes of the arrays that `SlotLayout.array_bytes` names; "labels" and "discarded" may be absent.
-
-        What is read of these is empty then.
-        """
+        """Decode the arrays named by `SlotLayout.array_bytes`; "labels" and "discarded" may be absent, then empty."""
         self.layout = layout
         size = np.dtype(layout.dtype).itemsize
         strides = (layout.stride, layout.line_shape[1] * size, size)
@@ -49,11 +46,11 @@ class SlotView:
 
     @classmethod
     def of(cls, memory: SlotMemory) -> Self:
-        """See the slots of a camera of this process, or of the one that started it."""
+        """View the slots of a camera of this process, or of its parent."""
         return cls(memory.layout, memory.views(writeable=False))
 
     def release(self) -> None:
-        """Drop the views, so that their memory can be given back. Nothing can be read any more."""
+        """Drop the views, so that their memory can be released. Nothing can be read afterwards."""
         self._lines, self._columns, self._sides = [], {}, {}
         self._words, self._labels = memoryview(b""), np.empty((0, 0), np.uint8)
         self._discarded_cubes.release()
@@ -76,21 +73,21 @@ class SlotView:
         return self._lines[slot]
 
     def extent(self, slot: int) -> tuple[int, int]:
-        """(first, n): index of the oldest whole line, and how many there are from it on, wrapping around."""
+        """(first, n): index of the oldest complete line, and the number of lines from it on, wrapping around."""
         n_put = self.word(slot, Word.N_PUT)
         oldest = self.n_overwritten(slot)
         return oldest % self.layout.n_lines, n_put - oldest
 
     def n_overwritten(self, slot: int) -> int:
-        """How many lines of the cube are gone because it wrapped around.
+        """Number of lines of the cube that were overwritten because it wrapped around.
 
-        The oldest line counts as soon as the next one is begun over it, which may never become a line: when the camera
-        fails or sends a frame twice.
+        Starting a line overwrites the oldest line, even if it is never committed: when the camera fails or sends a
+        duplicate.
         """
         return max(0, max(self.word(slot, Word.N_BEGUN), self.word(slot, Word.N_PUT)) - self.layout.n_lines)
 
     def column(self, slot: int, name: str) -> NDArray[Any]:
-        """Copy of one column of the lines there are, in time order."""
+        """Copy of one column of the cube's lines, in time order."""
         first, n = self.extent(slot)
         column = self._columns[name][slot]
         return np.concatenate([column[first : first + n], column[: max(0, first + n - self.layout.n_lines)]])
@@ -100,7 +97,7 @@ class SlotView:
         return self._columns[name][slot, line].item()
 
     def side(self, name: str, slot: int = 0) -> NDArray[np.uint8]:
-        """The bytes of a side buffer: that of `slot`, or the one that there is for all."""
+        """The bytes of a side buffer: that of `slot`, or the one for all slots."""
         side: NDArray[np.uint8] = self._sides[name][slot]
         return side
 
@@ -109,11 +106,11 @@ class SlotView:
         return self._labels[slot, : self.word(slot, Word.LABEL_LENGTH)].tobytes()
 
     def discarded_before(self, slot: int) -> Discarded:
-        """What was discarded since the cube before was closed: the file of this cube declares it."""
+        """Frames of cubes discarded since the previous cube was closed: this cube's file declares them."""
         end = self.word(slot, Word.DECLARES_TO)
         noted = self._discarded_cubes
         return noted.between(self.word(slot, Word.DECLARES_FROM), noted.n_noted if end < 0 else end)
 
     def is_discarded(self, slot: int) -> bool:
-        """Whether the cube was discarded: it must not be saved any more, although its slot may not be free yet."""
+        """Whether the cube was discarded: it must not be saved, although its slot may not be free yet."""
         return self._discarded_cubes.has(self.word(slot, Word.CUBE))

@@ -1,9 +1,9 @@
-"""Reads lines of another process's slots without that process noticing, and exports its slots for that.
+"""Tap: reads lines of another process's slots without blocking it, and exports slots for that.
 
-The memory is mapped read-only, by descriptors that its owner hands out. Nothing is locked and nothing waits: what is
-read is believed only if its slot still holds the same cube afterwards, and the line was not begun again. A tap may miss
-lines; it never sees half a line. (On ARM the last line may be seen before all of its bytes; it is only looked at.) The
-mapping outlives the recording, and holds its memory until it is closed.
+The memory is mapped read-only, by descriptors that its owner sends. There are no locks: a line that was read is valid
+only if its slot still holds the same cube afterwards, and the line was not overwritten meanwhile. A tap may miss lines;
+it never returns a torn line. (On ARM the last line may be visible before all of its bytes; it is only displayed.) The
+mapping outlives the recording, and keeps its memory until it is closed.
 """
 
 import mmap
@@ -26,16 +26,16 @@ Read = TypeVar("Read")
 
 
 class LineName(NamedTuple):
-    """Which line: names grow with time."""
+    """Identifies a line; the order of names is chronological."""
 
     cube: int
     """Number of the cube, from 1 on."""
     line: int
-    """Lines put into the cube before it; beyond `n_lines` where the cube wraps around."""
+    """Number of lines in the cube before it; beyond `n_lines` if the cube wraps around."""
 
 
 class SlotStatus(NamedTuple):
-    """What the words of a slot say."""
+    """Control words of a slot."""
 
     slot: int
     state: SlotState
@@ -49,15 +49,15 @@ class SlotStatus(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SlotExport:
-    """What a tap needs besides the descriptors: the layout, and where each array begins in its mapping."""
+    """What a tap needs besides the descriptors: the layout, and the offset of each array in its mapping."""
 
     layout: SlotLayout
     starts: Mapping[str, int]
-    """Bytes from the begin of the mapped file, in the order of the descriptors."""
+    """Bytes from the start of the mapped file, in the order of the descriptors."""
 
 
 def export_slots(memory: SlotMemory) -> tuple[SlotExport, list[int]]:
-    """Open read-only descriptors of lines, words and columns; they are the caller's to close.
+    """Open read-only descriptors of lines, words and columns; the caller closes them.
 
     RecordingError where the system has no descriptors of shared memory.
     """
@@ -103,18 +103,18 @@ class Tap:
         self._slots = SlotView(self.layout, views)
 
     def close(self) -> None:
-        """Give the memory back; nothing can be read any more. Idempotent."""
+        """Release the memory; nothing can be read afterwards. Idempotent."""
         self._slots.release()
         maps, self._maps = self._maps, []
         for mapped in maps:
             try:
                 mapped.close()
-            except BufferError:  # another thread reads just now: it goes when that one is done
+            except BufferError:  # another thread is reading: unmapped when that one is done
                 continue
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing can be read any more."""
+        """Whether it is closed."""
         return not self._maps
 
     def __enter__(self) -> Self:
@@ -123,10 +123,10 @@ class Tap:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---- what there is ----
+    # ---- slots and names of lines ----
 
     def slots(self) -> list[SlotStatus]:
-        """What each slot says now, in their order; empty when closed."""
+        """Current status of each slot, in order; empty when closed."""
         if self.is_closed:
             return []
         read = self._slots.word
@@ -143,9 +143,9 @@ class Tap:
         return max(found, default=None)
 
     def since(self, last: LineName | None, at_most: int) -> list[LineName]:
-        """Names of lines that came after `last`, in order, evenly thinned out to `at_most`; the newest is among them.
+        """Names of lines after `last`, in order, evenly subsampled to `at_most`, including the newest one.
 
-        Only of those that are in memory now. None: from the beginning of the newest cube.
+        Only of lines that are in memory now. None: from the beginning of the newest cube.
         """
         ranges = []
         views = sorted((view for view in self.slots() if view.n_put), key=lambda view: view.cube)
@@ -163,12 +163,12 @@ class Tap:
             skip = (skip - (end - begin)) % step
         return names
 
-    # ---- what is in a line ----
+    # ---- contents of a line ----
 
     def read(self, name: LineName, look: Callable[[NDArray[Any]], Read]) -> Read | None:
-        """Return what `look` makes of a line, (cross-track, wavelength), which must be a copy; None if it is gone.
+        """Return `look(line)`, which must be a copy; None if the line, (cross-track, wavelength), is overwritten.
 
-        `look` sees the shared memory itself, and may see it change: what it returns is dropped in this case.
+        `look` reads the shared memory itself, which may change meanwhile: then its result is discarded.
         """
         slot = self._slot_of(name)
         if slot is None:
@@ -177,7 +177,7 @@ class Tap:
         return result if self._is_there(slot, name) else None
 
     def column(self, name: LineName, column: str) -> Any:
-        """What is noted of a line, such as "time_ns"; None if the line is gone."""
+        """Value of a column for a line, such as "time_ns"; None if the line is overwritten."""
         slot = self._slot_of(name)
         if slot is None:
             return None

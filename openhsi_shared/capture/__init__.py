@@ -1,4 +1,5 @@
-"""How frames become lines in slots: the hot loop, and what it does when there is no room.
+"""Capture: from frames to lines in slots, and what happens when no slot is free.
 
-`filler` owns the slot being filled, `loop` takes frames from a driver, `temperature` reads the sensor's beside it.
+`slot_filler` owns the slot being filled, `loop` takes frames from a driver, `temperature` reads the sensor temperature
+in parallel.
 """

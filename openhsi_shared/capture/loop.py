@@ -14,40 +14,40 @@ __all__ = ["FrameLoop"]
 
 
 class FrameLoop:
-    """Takes one frame after the other. Where nothing is done to a frame, the camera fills the slot in place."""
+    """Takes frames one by one. If the level plan is the identity, the camera writes into the slot directly."""
 
     def __init__(
         self, source: FrameSource, filler: SlotFiller, plan: LevelPlan, temperature: Callable[[], float]
     ) -> None:
         self.exposure_ms = 0.0
-        """To place a line's time in the middle of its exposure, where the driver does not know it."""
+        """Used to compute the mid-exposure time of a line, if the driver does not give it."""
         self.ids = FrameIds(source.frame_id_period)
         self.source = source
         self.plan = plan
-        """What is done to frames; another one for another exposure, whose lines have the same shape and type."""
+        """How frames are processed; replaced when the exposure changes, with the same shape and type of lines."""
         self._filler, self._temperature = filler, temperature
         self._scratch = np.empty(plan.frame_shape, plan.frame_dtype)
 
     def take(self) -> bool:
-        """Wait for the next frame and make it a line; False if it was lost, or had been there before.
+        """Wait for the next frame and make it a line; False if it was lost, or is a duplicate.
 
-        Raises what the driver raises: FrameTimeout, CameraLost, SourceEnded. A cube that goes round keeps its oldest
-        line until there is a frame to take its place.
+        Raises what the driver raises: FrameTimeout, CameraLost, SourceEnded. A cube that wraps around keeps its oldest
+        line until there is a frame to replace it.
         """
         filler = self._filler
-        goes_round = filler.slot is not None and filler.slots.would_overwrite(filler.slot)
-        line = None if goes_round else filler.next_line()
+        wraps_around = filler.slot is not None and filler.slots.would_overwrite(filler.slot)
+        line = None if wraps_around else filler.next_line()
         out = line if line is not None and self.plan.is_identity else self._scratch
         frame_id, monotonic_ns, camera_ns, status = self.source.read_into(out, 5.0 + 0.01 * self.exposure_ms)
         if monotonic_ns is None:
             monotonic_ns = time.monotonic_ns() - int(self.exposure_ms * 500_000)
         is_whole = status is FrameStatus.GOOD
-        if not is_whole and self._is_told_by_a_gap(frame_id):
+        if not is_whole and self._is_counted_by_gap(frame_id):
             return False
         frame_id = filler.ledger.next_id if frame_id is None else self.ids.unwrap(frame_id)
-        if goes_round and is_whole:
+        if wraps_around and is_whole:
             if frame_id < filler.ledger.next_id:
-                return False  # it was there before, and replaces nothing
+                return False  # a duplicate overwrites nothing
             line = filler.next_line()
         if line is None or not is_whole:
             filler.lose(frame_id)
@@ -56,17 +56,17 @@ class FrameLoop:
             self.plan.apply(out, line)
         return filler.commit(frame_id, monotonic_ns, camera_ns, self._temperature())
 
-    def _is_told_by_a_gap(self, frame_id: int | None) -> bool:
-        """Whether a frame that did not come whole is left to the gap that the ids of whole frames have there.
+    def _is_counted_by_gap(self, frame_id: int | None) -> bool:
+        """Whether an incomplete frame is already accounted for by the gap in frame ids.
 
-        It is where the counter says nothing of it: the packet with its number was lost, too; or it is the rest of a
-        frame that was given up long ago, and counted then, since packets come late as well.
+        That is so if its id is unknown, because the packet with the id was lost as well, or if it consists of late
+        packets of a frame that was discarded and counted before.
         """
         if frame_id is not None:
             return self.ids.is_behind(frame_id)
         return self.ids.period is not None or self.ids.last is not None
 
     def skip(self, stamp: FrameStamp) -> None:
-        """Take note of a frame that somebody looked at instead of saving it: it is not lost, ids go on behind it."""
+        """Note a frame that was consumed without being saved: it is not lost, ids continue after it."""
         if stamp.frame_id is not None:
             self._filler.skip(self.ids.unwrap(stamp.frame_id))

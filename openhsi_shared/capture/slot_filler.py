@@ -1,7 +1,7 @@
-"""The way of a line into a slot: what is done when none is free, and the account of what was lost.
+"""Slot filler: puts lines into slots, applies `when_full` if none is free, and counts lost lines.
 
-The hot path is `next_line`, fill it, `commit`: it allocates nothing, logs nothing, and waits only where `when_full`
-says so.
+The hot path is `next_line`, fill it, `commit`: it allocates nothing, logs nothing, and waits only if `when_full` is
+"block".
 """
 
 import time
@@ -19,13 +19,13 @@ from openhsi_shared.frames.losses import FrameLedger, ranges_in_words
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.save_options import WhenFull
 
-__all__ = ["Keeper", "SlotFiller"]
+__all__ = ["SlotFiller", "Supervisor"]
 
 logger = safe_logger(__name__)
 
 
-class Keeper(Protocol):
-    """Who empties the slots; the supervisor of the writer."""
+class Supervisor(Protocol):
+    """Frees the slots; the supervisor of the writer."""
 
     changed: Any
     """A Condition, notified whenever a slot becomes free or is held."""
@@ -34,17 +34,17 @@ class Keeper(Protocol):
         """Handles of the cubes that failed and are still in memory."""
 
     def n_pending(self) -> int:
-        """How many cubes are being saved."""
+        """Number of cubes that are being saved."""
 
     def raise_failure(self) -> None:
-        """Raise why no slot will become free any more, if that is so."""
+        """Raise the error because of which no slot will be freed any more, if there is one."""
 
 
 class SlotFiller:
-    """Takes lines into the slots of a camera."""
+    """Puts lines into the slots of a camera."""
 
     def __init__(
-        self, slots: SlotOwner, keeper: Keeper, when_full: WhenFull = "block", clock: Clock | None = None
+        self, slots: SlotOwner, supervisor: Supervisor, when_full: WhenFull = "block", clock: Clock | None = None
     ) -> None:
         self.slots = slots
         self.ledger = FrameLedger()
@@ -54,25 +54,25 @@ class SlotFiller:
         """The slot being filled, or None while none is free."""
         self.n_overwritten = 0
         self.times_are_recorded = False
-        """Line times are those of a file, whose clock may have been set back: they are kept as they are."""
+        """Line times are read from a file, whose clock may have been set back: they are not made monotonic."""
         self._label = b""
-        self._keeper = keeper
+        self._supervisor = supervisor
         self._last_ns = 0
         self._warn_at = self._warnings()
         self._rate_from = (time.monotonic_ns(), 0)
         self._rate = 0.0
         self._lost_at_swap = 0
-        self._lost_told = 0
+        self._lost_reported = 0
         self._n_lost_known = 0
-        """Lost lines of which it is known why; what comes on top of that, the camera skipped."""
+        """Lost lines with a known cause; any further ones were skipped by the camera."""
         self._n_lost_logged = 0
         self._logged_loss_at: dict[str, float] = {}
 
     @property
     def label(self) -> bytes:
-        """Where a cube is to be saved if we die before `save` has said it.
+        """Label of a cube, used if this process dies before `save` sets it.
 
-        ArgumentError if it is too large for a slot: here, not at the next swap, which would be left half done.
+        ArgumentError if it is too large for a slot: here, not at the next swap, which would be left incomplete.
         """
         return self._label
 
@@ -84,10 +84,10 @@ class SlotFiller:
     # ---- the hot path ----
 
     def next_line(self) -> NDArray[Any] | None:
-        """Return the line to fill next, or None if there is no slot and the frame must be counted as lost.
+        """Return the line to fill next, or None if no slot is free and the frame must be counted as lost.
 
-        Blocks with `when_full="block"` until a slot is free. Raises NoFreeSlot with "stop", and the error of a save
-        that failed where waiting would never end.
+        With `when_full="block"` it blocks until a slot is free. Raises NoFreeSlot with "stop", and the error of a
+        failed save if no slot can become free.
         """
         slot = self.slot
         if slot is None:
@@ -97,7 +97,7 @@ class SlotFiller:
         return self.slots.line_to_fill(slot)
 
     def commit(self, frame_id: int, monotonic_ns: int, camera_ns: int | None, temperature: float) -> bool:
-        """Make the filled line exist. False if the frame is one that was there before: then nothing happens."""
+        """Commit the filled line. False if the frame is a duplicate: then nothing changes."""
         ledger = self.ledger
         if not ledger.offer(frame_id):
             return False
@@ -105,7 +105,7 @@ class SlotFiller:
         if slot is None:
             raise OpenHSIError("commit without next_line")
         if ledger.n_committed == 0:
-            self.slots.expect(slot, ledger.expected)  # where a camera begins to count shows with its first frame
+            self.slots.expect(slot, ledger.expected)  # the first id of a camera is known with its first frame
         time_ns = self.clock.wall_ns(monotonic_ns)
         if not self.times_are_recorded:
             self._last_ns = time_ns = max(time_ns, self._last_ns)
@@ -123,19 +123,20 @@ class SlotFiller:
         return True
 
     def lose(self, frame_id: int) -> None:
-        """Count a frame that was offered and cannot be kept."""
+        """Count a frame that arrived and cannot be stored."""
         self.ledger.offer(frame_id)
-        self._log_loss("given up", self._why_full)
+        self._log_loss("dropped", self._why_full)
 
     def skip(self, frame_id: int) -> None:
-        """Note a frame that somebody took to look at it.
+        """Note a frame that was consumed without being saved.
 
-        Between cubes that is no loss. Within one, or behind lost frames, the file must say that it is missing.
+        Between cubes it is not lost. Within a cube, or after lost frames, the file must report it as lost.
         """
         if self.n_lines() or not self.ledger.skip(frame_id):
             self.ledger.offer(frame_id)
             self._log_loss(
-                "looked at", lambda: f"somebody looked at frame {frame_id} within a cube, or behind lost ones"
+                "consumed",
+                lambda: f"frame {frame_id} was consumed without being saved, within a cube or after lost frames",
             )
         elif self.slot is not None:
             self.slots.expect(self.slot, self.ledger.expected)
@@ -149,18 +150,17 @@ class SlotFiller:
     def swap(self) -> tuple[int | None, int, int]:
         """Close the cube being filled. Returns (slot to save or None, its lines, lines lost since the last swap).
 
-        Never blocks: it is the next `next_line` that needs a free slot. A slot without lines stays the one being
-        filled.
+        Never blocks: only `next_line` needs a free slot. A slot without lines stays the one being filled.
         """
         slot, n = self.slot, self.n_lines()
-        if slot is None or n == 0:  # the next file will say that they are lost; here they are told, once
-            lost = self.ledger.n_lost - max(self._lost_at_swap, self._lost_told)
-            self._lost_told = self.ledger.n_lost
+        if slot is None or n == 0:  # the next file will declare them lost; here they are reported, once
+            lost = self.ledger.n_lost - max(self._lost_at_swap, self._lost_reported)
+            self._lost_reported = self.ledger.n_lost
             return None, 0, lost
         within = self.slots.word(slot, Word.N_LOST)
-        lost = self._lost_at_swap + within - max(self._lost_at_swap, self._lost_told)
+        lost = self._lost_at_swap + within - max(self._lost_at_swap, self._lost_reported)
         self._lost_at_swap += within
-        # one more than was counted at each commit, if a line was begun over the oldest one and never became any
+        # one more than was counted by commits, if a line was begun over the oldest one and never committed
         n_counted = max(0, self.slots.word(slot, Word.N_PUT) - self.slots.layout.n_lines)
         self.n_overwritten += self.slots.n_overwritten(slot) - n_counted
         self.slots.close(slot)
@@ -168,8 +168,8 @@ class SlotFiller:
         return slot, n, lost
 
     def nothing_lost_since_swap(self) -> bool:
-        """Whether a cube without lines has nothing to tell, either."""
-        return self.ledger.n_lost == max(self._lost_at_swap, self._lost_told)
+        """Whether there are no lost lines to report with a cube without lines."""
+        return self.ledger.n_lost == max(self._lost_at_swap, self._lost_reported)
 
     def _take_slot(self) -> int | None:
         self.slot = self.slots.begin(self.ledger.expected, self.label)
@@ -178,28 +178,29 @@ class SlotFiller:
                 f"{self._why_full()}; when_full='stop' ends here: use more slots, larger cubes or a faster disk"
             )
         if self.slot is None and self.when_full == "block":
-            with self._keeper.changed:
+            with self._supervisor.changed:
                 while self.slot is None:
-                    self._refuse_to_wait_for_ever()
-                    self._keeper.changed.wait(0.5)
+                    self._raise_if_stalled()
+                    self._supervisor.changed.wait(0.5)
                     self.slot = self.slots.begin(self.ledger.expected, self.label)
         return self.slot
 
-    def _refuse_to_wait_for_ever(self) -> None:
-        self._keeper.raise_failure()
-        held = self._keeper.held()
-        if held and not self._keeper.n_pending() and not self.slots.slots_in(SlotState.FREE):
-            held[0].result(0)  # raises what failed
+    def _raise_if_stalled(self) -> None:
+        """Raise the error of a failed save if no slot can become free."""
+        self._supervisor.raise_failure()
+        held = self._supervisor.held()
+        if held and not self._supervisor.n_pending() and not self.slots.slots_in(SlotState.FREE):
+            held[0].result(0)  # raises the failure
 
-    # ---- what is told ----
+    # ---- logs and status ----
 
     def _note_gap(self, frame_id: int) -> None:
-        """Log what the camera skipped before `frame_id`; what we gave up ourselves was known before."""
+        """Log frames that the camera skipped before `frame_id`; frames dropped here were logged before."""
         if self.ledger.n_lost > self._n_lost_known:
             self._log_loss("skipped", lambda: f"the camera skipped frames before frame {frame_id}")
 
     def _log_loss(self, cause: str, why: Callable[[], str]) -> None:
-        """Warn of what is lost by now: at the first loss of each cause, then at most once a second."""
+        """Log lost lines: at the first loss of each cause, then at most once a second."""
         self._n_lost_known = self.ledger.n_lost
         now = time.monotonic()
         if now - self._logged_loss_at.get(cause, float("-inf")) > 1.0:
@@ -207,7 +208,7 @@ class SlotFiller:
             logger.warning("%d lines lost so far: %s", self._n_lost_known, why())
 
     def log_rest_of_loss(self) -> None:
-        """Warn at the end of what was lost too soon after a warning to get one of its own; twice is once."""
+        """Log losses held back by rate limiting, at the end. Idempotent."""
         n_lost = self.ledger.n_lost
         if n_lost > self._n_lost_logged:
             self._n_lost_logged = n_lost
@@ -236,13 +237,13 @@ class SlotFiller:
             )
 
     def rate(self) -> float:
-        """Lines per second since this was last asked, or of the last half second."""
+        """Lines per second, measured over half a second or more."""
         now, n = time.monotonic_ns(), self.ledger.n_committed
         then, n_then = self._rate_from
         if now - then > 500_000_000:
             self._rate = 1e9 * (n - n_then) / (now - then)
             self._rate_from = (now, n)
-        elif n_then == 0 and now > then:  # it has just begun
+        elif n_then == 0 and now > then:  # in the first half second
             return 1e9 * n / (now - then)
         return self._rate
 

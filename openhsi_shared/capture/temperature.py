@@ -1,4 +1,4 @@
-"""The sensor's temperature, read beside the loop: a register access takes as long as some lines."""
+"""Sensor temperature, read outside the capture loop: a register access takes as long as several lines."""
 
 import threading
 from collections.abc import Callable
@@ -12,35 +12,35 @@ logger = safe_logger(__name__)
 
 
 class TemperatureWatch:
-    """Reads a temperature once a second, in a thread of its own, while it runs."""
+    """Reads a temperature once a second, in a separate thread, while started."""
 
     def __init__(self, read: Callable[[], float], period_s: float = 1.0) -> None:
         self.celsius = float("nan")
-        """The last one that was read, in degrees Celsius; NaN before the first and after a failure."""
+        """The last reading, in degrees Celsius; NaN before the first and after a failure."""
         self.n_failed = 0
         self._read, self._period_s = read, period_s
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Read once, then begin; twice is once."""
+        """Read once, then start the thread. Idempotent."""
         if self._thread is None:
             self._read_once()
             self._stop.clear()
             self._thread = GuardedThread(
                 self._run,
                 name="temperature",
-                failure="the temperature is not read any more, lines will have none",
+                failure="the temperature is no longer read, lines will have none",
                 on_failure=self._note_failure,
             )
             self._thread.start()
 
     def stop(self) -> None:
-        """End; blocks until a reading that is under way is done."""
+        """Stop the thread; blocks until a reading in progress is done."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stop.set()
-            if thread is not threading.current_thread():  # there the garbage collector may have dropped the camera
+            if thread is not threading.current_thread():  # the garbage collector may drop the camera in this thread
                 thread.join()
 
     def _run(self) -> None:
@@ -56,5 +56,5 @@ class TemperatureWatch:
                 logger.warning("the temperature cannot be read, lines will have none: %s", error)
 
     def _note_failure(self, _: BaseException) -> None:
-        self.celsius = float("nan")  # the last one would be that of all lines to come
+        self.celsius = float("nan")  # else all further lines would get the last reading
         self.n_failed += 1

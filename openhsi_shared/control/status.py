@@ -11,7 +11,7 @@ from openhsi_shared.frames.losses import IdRange, ranges_in_words
 __all__ = ["RecordingStatus", "Status", "disk_minutes_left"]
 
 ONLY_IF_ANY = ("lines_overwritten", "readers", "writer_restarts")
-"""Not worth a row of a table as long as there are none."""
+"""Shown in a table only if there are any."""
 UNITS = {
     "rate": "lines per second",
     "writer_mb_per_s": "writer, MB/s",
@@ -25,32 +25,32 @@ class Status:
     """What was collected, lost and saved so far."""
 
     lines: int
-    """Lines committed since the camera was made."""
+    """Lines committed since the camera was opened."""
     lines_lost: int
-    """Frames that the camera skipped, or that came when no slot was free, and lines of discarded cubes."""
+    """Frames skipped by the camera, frames dropped because no slot was free, and lines of discarded cubes."""
     lost_ids: tuple[IdRange, ...]
-    """Which frame ids these are: (first, last), both included."""
+    """Frame ids of these: (first, last), both inclusive."""
     lines_overwritten: int
-    """Lines put beyond `n_lines` without a save, each of which took the place of an older one."""
+    """Lines put beyond `n_lines` without a save, each of which overwrote an older one."""
     rate: float
-    """Lines per second, lately."""
+    """Current lines per second."""
     slots: Mapping[str, int]
-    """How many slots are in each state; SAVING also counts those that are saved and still lent to a reader."""
+    """Number of slots in each state; SAVING also counts those that are saved and still lent to a reader."""
     fill: float
-    """How full the cube being filled is, 0 to 1."""
+    """Fill level of the cube being filled, 0 to 1."""
     cubes_saved: int
-    """Those that have their file."""
+    """Cubes whose file is written."""
     cubes_pending: int
-    """Those of which the file, or the picture, is not there yet."""
+    """Cubes whose file, or preview, is not written yet."""
     writer_mb_per_s: float
-    """How fast the last cubes were written, in MB/s; NaN before the first."""
+    """Mean write speed of the last cubes, in MB/s; NaN before the first."""
     writer_restarts: int
     temperature: float
-    """Of the sensor, in degrees Celsius; NaN if it is not known."""
+    """Of the sensor, in degrees Celsius; NaN if unknown."""
     errors: tuple[str, ...]
-    """Of saves that failed and whose cubes are still in memory."""
+    """Errors of failed saves whose cubes are still in memory."""
     readers: tuple[str, ...] = ()
-    """Leases of slots besides that of the writer at work: which reader, which slot and cube, for how long."""
+    """Leases of slots other than the active writer's: reader, slot, cube and age."""
 
     def __str__(self) -> str:
         lost = f"{self.lines_lost} lost" + (f" ({ranges_in_words(self.lost_ids[:5])})" if self.lost_ids else "")
@@ -72,10 +72,10 @@ class Status:
         return table(type(self).__name__, self.rows())
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return names and values for a table, without what there is not."""
-        told = {field.name: getattr(self, field.name) for field in fields(self)}
-        found = [(name, _in_words(name, value)) for name, value in told.items() if value or name not in ONLY_IF_ANY]
-        return [(UNITS.get(name, name.replace("_", " ")), words) for name, words in found if words]
+        """Return names and values for a table, without unknown and empty ones."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        rows = [(name, _as_text(name, value)) for name, value in values.items() if value or name not in ONLY_IF_ANY]
+        return [(UNITS.get(name, name.replace("_", " ")), text) for name, text in rows if text]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def disk_minutes_left(directory: str, bytes_per_s: float) -> float:
     return free / bytes_per_s / 60 if bytes_per_s > 0 else math.inf
 
 
-def _in_words(name: str, value: Any) -> str:
+def _as_text(name: str, value: Any) -> str:
     match name, value:
         case "lost_ids", ids:
             return ranges_in_words(ids[:5]) + (" ..." if len(ids) > 5 else "")
@@ -110,5 +110,5 @@ def _in_words(name: str, value: Any) -> str:
         case "fill", share:
             return f"{100 * share:.0f} %"
         case _, float():
-            return "" if value != value else f"{value:,.1f}"  # noqa: PLR0124 - NaN is not known
+            return "" if value != value else f"{value:,.1f}"  # noqa: PLR0124 - NaN: unknown
     return f"{value:,}"

@@ -1,4 +1,4 @@
-"""A camera that has a driver: what `SharedXimeaCamera` and its sisters are."""
+"""A camera with a driver: base class of `SharedXimeaCamera` and the other cameras of vendors."""
 
 import inspect
 import math
@@ -32,14 +32,14 @@ logger = safe_logger(__name__)
 
 
 class DriverCamera(SharedOpenHSI):
-    """A camera of a vendor: subclasses only name their driver."""
+    """A camera of a vendor: subclasses only set the name of their driver."""
 
     driver_name: ClassVar[str] = ""
     _driver: Driver | None = None
     _watch: TemperatureWatch | None = None
 
     def _driver_class(self) -> Callable[..., Driver]:
-        """What is made, with the settings, to talk to the camera."""
+        """Class of the driver, called with the settings."""
         return driver_class(self.driver_name)
 
     def _source_keywords(self) -> set[str]:
@@ -58,8 +58,8 @@ class DriverCamera(SharedOpenHSI):
         self._driver = driver
         self._watch = TemperatureWatch(driver.temperature_celsius) if isinstance(driver, HasTemperature) else None
         self._owner = os.getpid()
-        self._giver = weakref.finalize(self, _give_back, driver, self._watch, self._owner)
-        self._giver.atexit = False  # then it is `close_at_exit` that does it
+        self._driver_finalizer = weakref.finalize(self, _close_dropped, driver, self._watch, self._owner)
+        self._driver_finalizer.atexit = False  # at exit `close_at_exit` does it
         close_at_exit(self._close_source)
         try:
             self.settings.note(**self._reported(driver))
@@ -71,7 +71,7 @@ class DriverCamera(SharedOpenHSI):
         return driver.frame_shape, driver.frame_dtype
 
     def _reported(self, driver: Driver) -> dict[str, Any]:
-        """What the camera really does, for the settings."""
+        """Values as set by the camera, for the settings."""
         exposure_ms = driver.set_exposure(self.settings.model.exposure_ms)
         return {"exposure_ms": exposure_ms, "resolution": driver.frame_shape}
 
@@ -80,7 +80,7 @@ class DriverCamera(SharedOpenHSI):
 
     @property
     def driver(self) -> Driver:
-        """What talks to the vendor's SDK."""
+        """The driver, which calls the vendor's SDK."""
         if self._driver is None:
             raise ArgumentError(f"{type(self).__name__} is closed: make a new one")
         return self._driver
@@ -92,50 +92,50 @@ class DriverCamera(SharedOpenHSI):
             finally:
                 self._driver.close()
                 self._driver = None
-                self._giver.detach()
+                self._driver_finalizer.detach()
 
     def _temperature(self) -> float:
         return self._watch.celsius if self._watch is not None else float("nan")
 
     def save_with(self, attributes: Mapping[str, Any], request: SaveRequest) -> SaveHandle:
-        """`save`, with what the driver tells of the camera."""
-        told: Mapping[str, Any] = self._driver.provenance() if isinstance(self._driver, HasProvenance) else {}
-        return super().save_with({**told, **attributes}, request)
+        """`save`, with the driver's provenance of the camera."""
+        provenance: Mapping[str, Any] = self._driver.provenance() if isinstance(self._driver, HasProvenance) else {}
+        return super().save_with({**provenance, **attributes}, request)
 
-    def _tell_exposure(self) -> None:
-        """Nothing: the driver was opened with it."""
+    def _apply_exposure(self) -> None:
+        """No-op: the driver was opened with the exposure."""
 
     # ---- what users of openhsi call ----
 
     def start_cam(self) -> None:
-        """Let the camera stream, from an empty queue."""
+        """Start streaming, from an empty queue."""
         self.driver.start()
         if self._watch is not None:
             self._watch.start()
 
     def stop_cam(self) -> None:
-        """Let the camera stop."""
+        """Stop streaming."""
         if self._watch is not None:
             self._watch.stop()
         self.driver.stop()
 
     def get_img(self) -> NDArray[Any]:
-        """Wait for one frame and return it as it comes, (cross-track, wavelength); nothing is saved."""
+        """Wait for one frame and return it unprocessed, (cross-track, wavelength); nothing is saved."""
         self.start_streaming()
         frame = np.empty(self._plan.frame_shape, self._plan.frame_dtype)
         self._frame_loop().skip(self.driver.read_into(frame, 5.0 + 0.01 * self._known_exposure_ms))
         return frame
 
     def get_temp(self) -> float:
-        """Read the sensor's temperature now, in degrees Celsius; NaN if the camera does not know it."""
+        """Read the sensor's temperature now, in degrees Celsius; NaN if the camera has none."""
         driver = self.driver
         return driver.temperature_celsius() if isinstance(driver, HasTemperature) else float("nan")
 
     def set_exposure(self, exposure_ms: float) -> None:
-        """Set the exposure in ms, also while streaming; `settings["exposure_ms"]` is what the camera really took.
+        """Set the exposure in ms, also while streaming; `settings["exposure_ms"]` is the value set by the camera.
 
-        ArgumentError for what is no exposure, SettingsError for one that the camera cannot do, CalibrationError where
-        radiance cannot be made with it: then the one before stays.
+        ArgumentError for invalid values, SettingsError for one that the camera does not support, CalibrationError if
+        radiance cannot be computed with it: then the previous exposure stays.
         """
         is_number = isinstance(exposure_ms, int | float | np.integer | np.floating)
         if not is_number or isinstance(exposure_ms, bool) or not 0 < exposure_ms < math.inf:
@@ -144,7 +144,7 @@ class DriverCamera(SharedOpenHSI):
         if self.settings.not_known:
             raise SettingsError(
                 f"exposure_ms cannot be set to {exposure_ms}: {type(self).__name__} has no exposure that could be set, "
-                f"and does not tell the one of its frames"
+                f"and does not report the one of its frames"
             )
         self.settings.note(exposure_ms=taken)
         try:
@@ -153,16 +153,16 @@ class DriverCamera(SharedOpenHSI):
             self.settings.note(exposure_ms=self.driver.set_exposure(self._plan.exposure_ms))
             raise
 
-    set_exposure.is_noted = True  # type: ignore[attr-defined] # it is what the camera took
+    set_exposure.is_noted = True  # type: ignore[attr-defined] # it notes the value set by the camera
 
 
-def _give_back(driver: Driver, watch: TemperatureWatch | None, owner: int) -> None:
-    """Nobody holds the camera any more, and nobody closed it: else it could not be opened again."""
+def _close_dropped(driver: Driver, watch: TemperatureWatch | None, owner: int) -> None:
+    """Close the driver of a camera that was dropped without close(): else it could not be opened again."""
     if os.getpid() != owner:
         return
     try:
         if watch is not None:
             watch.stop()
         driver.close()
-    except Exception as error:  # noqa: BLE001 - there is nobody left to raise it to
-        logger.warning("a camera that was dropped could not be given back in good order: %s", error)
+    except Exception as error:  # noqa: BLE001 - no caller is left to raise it to
+        logger.warning("error while releasing a camera that was dropped without close(): %s", error)

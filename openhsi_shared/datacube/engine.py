@@ -1,4 +1,4 @@
-"""Slots, filler and writer of one cube, kept together from the first line to the last file."""
+"""The engine of a datacube: its slots, filler and writer, from the first line to the last file."""
 
 import dataclasses
 import os
@@ -36,7 +36,7 @@ logger = safe_logger(__name__)
 
 
 class CubeEngine:
-    """What `SharedDataCube` drives. Belongs to the process that made it."""
+    """Used by `SharedDataCube`. Belongs to the process that made it."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class CubeEngine:
         self.control_socket: Path | None = None
         """Path of the control socket, once it is open."""
         self.at_close = ExitStack()
-        """What ends before the memory is given back."""
+        """Closed before the memory is released."""
         self._closer: int | None = None
-        """The thread that is closing it just now."""
+        """Id of the thread that is closing it."""
         self._directories: set[str] = set()
         self._last_status: Status | None = None
         self._owner = os.getpid()
@@ -79,24 +79,24 @@ class CubeEngine:
     # ---- while it runs ----
 
     def start(self) -> None:
-        """Bring the writer up, warm, before the first line. Blocks for about half a second, the first time."""
+        """Start the writer before the first line. Blocks for about half a second, the first time."""
         self.check_usable()
         if self.writer.is_started:
             if self.writer.has_failed and self.filler.n_lines() >= self.slots.layout.n_lines:
-                self.writer.raise_failure()  # else lines that cannot be saved just now would be overwritten
+                self.writer.raise_failure()  # else lines that cannot be saved now would be overwritten
             return
         self.writer.start()
         finish_at_exit(self)
 
     def check_usable(self) -> None:
-        """Raise ClosedError after `close`, in other threads while it goes on, and in a process that was forked."""
+        """Raise ClosedError after `close`, in other threads while it runs, and in a forked process."""
         if self.is_closed or self._closer not in (None, threading.get_ident()):
             raise ClosedError("this camera or cube is closed: make a new one")
         if os.getpid() != self._owner:
             raise ClosedError("this camera or cube belongs to the process that made it, and not to a forked child")
 
     def expect(self, label: Label) -> None:
-        """Say where cubes are to be saved if this process dies before it calls `save`."""
+        """Set where cubes are to be saved if this process dies before it calls `save`."""
         self.last_directory = label.directory
         is_new = label.directory not in self._directories
         self.filler.label = (dataclasses.replace(label, make_directory=True) if is_new else label).as_bytes
@@ -104,19 +104,19 @@ class CubeEngine:
             self.slots.write_label(self.filler.slot, self.filler.label)
 
     def save(self, label: Label) -> SaveHandle:
-        """Close the cube being filled and hand it to the writer. Never blocks, once the writer is up.
+        """Close the cube being filled and hand it to the writer. Never blocks, once the writer is started.
 
-        Raises NothingToSave if nothing was collected, and nothing lost, since the last one; WriterFailed if the writer
-        is not heard any more.
+        Raises NothingToSave if no line was collected or lost since the last save; WriterFailed if the listener thread
+        of the writer has failed.
         """
         self.check_usable()
         self.start()
-        self.writer.raise_failure()  # before anything has changed: the lines stay where they are
+        self.writer.raise_failure()  # before anything has changed: the lines are kept
         if self.filler.n_lines() == 0 and self.filler.nothing_lost_since_swap():
             raise NothingToSave("save: nothing was collected since the last save; call collect() or put() first")
         if label.directory not in self._directories:
             label = dataclasses.replace(label, make_directory=True)
-        self.filler.label = told = label.as_bytes  # refused if it is too large: before anything has changed
+        self.filler.label = label_bytes = label.as_bytes  # raises if it is too large, before anything has changed
         self._directories.add(label.directory)
         self.last_directory = label.directory
         slot, n_lines, n_lost = self.filler.swap()
@@ -125,7 +125,7 @@ class CubeEngine:
             handle.settle()
             logger.warning("a cube has no lines, all %d were lost: no file is written", n_lost)
             return handle
-        return self.writer.save(slot, label, told, n_lines, n_lost)
+        return self.writer.save(slot, label, label_bytes, n_lines, n_lost)
 
     def lines_so_far(self) -> "LinesSoFar":
         """The lines that the cube being filled has now. ClosedError after `close`."""
@@ -133,7 +133,7 @@ class CubeEngine:
         return LinesSoFar(self.slots, self.filler.slot)
 
     def status(self, temperature: float) -> Status:
-        """Snapshot, after `close` the last one; never blocks for long."""
+        """Snapshot; after `close` the last one. Does not block for long."""
         if self._last_status is not None:
             return self._last_status
         filler, tally = self.filler, self.writer.tally
@@ -155,13 +155,13 @@ class CubeEngine:
             writer_restarts=tally.n_restarts,
             temperature=temperature,
             errors=tuple(str(handle.error) for handle in self.writer.held()),
-            readers=tuple(str(lease) for lease in self.slots.leases() if not self.writer.is_at_work_by(lease)),
+            readers=tuple(str(lease) for lease in self.slots.leases() if not self.writer.is_saving_under(lease)),
         )
 
-    # ---- when it ends ----
+    # ---- shutdown ----
 
     def finish(self, progress: bool = True) -> None:
-        """Wait until every cube is saved or has failed, with a progress line if that takes a while."""
+        """Wait until every cube is saved or has failed, with a progress bar if that takes longer than 0.5 s."""
         if not self.writer.is_started or self.writer.wait_until_settled(0.5):
             return
         pending = self.writer.n_pending()
@@ -170,33 +170,33 @@ class CubeEngine:
                 bar.update(pending - self.writer.n_pending() - bar.n)
 
     def settle(self) -> None:
-        """Wait as `finish` does. Raises a failure that nobody asked for, and leaves everything as it is."""
+        """Wait as `finish` does. Raises an unhandled failure, without closing anything."""
         self.finish()
-        failures = self.writer.unasked_failures()
+        failures = self.writer.unhandled_failures()
         if failures:
             raise failures[0]
 
     def close(self, rescue: BaseException | None = None) -> None:
-        """Finish what was asked to be saved, and give everything back; twice is once.
+        """Finish pending saves, and release all resources. Idempotent.
 
-        Lines that were collected and never saved are given up with a warning; if something failed (`rescue`) they are
-        saved first, where the last cube went, or else into a temporary directory that the warning names. Raises a
-        failure that nobody asked for; cubes whose save failed stay in memory, for `retry`, until the interpreter ends,
-        and then go to a fallback directory.
+        Lines that were collected and not saved are discarded with a warning; after an error (`rescue`) they are saved
+        first, to the directory of the last cube, or else to a temporary directory, which is logged. Raises an unhandled
+        failure; cubes whose save failed stay in memory, for `retry`, until the interpreter exits, and are then saved to
+        a fallback directory.
         """
         if self.is_closed or os.getpid() != self._owner:
             return
-        self._closer = threading.get_ident()  # else a thread that goes on saving would keep us waiting for ever
+        self._closer = threading.get_ident()  # else this would never end while another thread continues to save
         self.filler.log_rest_of_loss()
         try:
             self._settle_unsaved(rescue)
             self.finish()
-            failures = self.writer.unasked_failures()
+            failures = self.writer.unhandled_failures()
             if self.writer.has_failed:
                 failures += self.writer.abandon()
-                self._give_back()
+                self._release()
             elif not self.writer.held():
-                self._give_back()
+                self._release()
         finally:
             self._closer = None
         if failures:
@@ -214,16 +214,14 @@ class CubeEngine:
             handle = self.save(
                 dataclasses.replace(base, directory=directory, attributes={**base.attributes, "ended_by": why})
             )
-            logger.warning(
-                "%d lines had not been saved when %s came: they go to %s (%s)", n, why, directory, handle.name
-            )
+            logger.warning("%d unsaved lines after %s: saving them to %s (%s)", n, why, directory, handle.name)
         elif slot is not None:
             self.slots.free(slot)
             self.filler.slot = None
-            logger.warning("%d lines were collected and never saved", n)
+            logger.warning("%d lines were collected and not saved: they are discarded", n)
 
-    def leave(self, crashed: bool) -> list[OpenHSIError]:
-        """The interpreter ends: finish, and let the writer rescue what is held (after a crash also what is unsaved)."""
+    def shutdown(self, crashed: bool) -> list[OpenHSIError]:
+        """Finish when the interpreter exits; the writer rescues held cubes, and after a crash also unsaved lines."""
         if self.is_closed or os.getpid() != self._owner:
             return []
         self._closer = threading.get_ident()
@@ -233,13 +231,13 @@ class CubeEngine:
         try:
             self.finish()
         except BaseException:  # Ctrl-C, or `sys.exit` of a signal's handler
-            self.writer.abandon()  # it finishes without us
+            self.writer.abandon()  # the writer finishes without this process
             raise
-        failures = self.writer.unasked_failures()
+        failures = self.writer.unhandled_failures()
         if self.writer.has_failed or self.writer.held() or (crashed and self.filler.n_lines()):
             failures += self.writer.abandon()
         else:
-            self._give_back()
+            self._release()
         return failures
 
     def drop(self, name: str) -> None:
@@ -249,7 +247,7 @@ class CubeEngine:
             warnings.warn(what, ResourceWarning, stacklevel=1)
         self.close()
 
-    def _give_back(self) -> None:
+    def _release(self) -> None:
         self._last_status = self.status(float("nan"))
         self.is_closed = True
         self.at_close.close()

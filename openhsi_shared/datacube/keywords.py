@@ -1,4 +1,4 @@
-"""The keywords of a camera, sorted and checked before anything is opened or given up."""
+"""The keywords of a camera, sorted and validated before anything is opened or closed."""
 
 import dataclasses
 import hashlib
@@ -17,7 +17,7 @@ from openhsi_shared.levels import check_functions, check_level
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.settings import CameraSettings, nearest_name, read_settings
 
-__all__ = ["Wanted", "check_size", "read_keywords"]
+__all__ = ["CameraKeywords", "check_size", "read_keywords"]
 
 OPTIONS = {field.name for field in dataclasses.fields(SaveOptions)}
 OF_THE_CUBE = {
@@ -31,14 +31,14 @@ OF_THE_CUBE = {
     "custom_tfms",
 }
 FRAME_BYTES = 16
-"""What a pixel of a frame takes, at least, while it is made and worked on."""
+"""Minimum memory per pixel of a frame, for the frame and its processing."""
 FOR_BOTH = {"compat"}
-"""The cube's and, where it takes it, the source's."""
+"""Keywords of the cube that are also passed to a source that takes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What the keywords ask for."""
+class CameraKeywords:
+    """The keywords of a camera, sorted and validated."""
 
     n_lines: int
     processing_lvl: int
@@ -47,21 +47,21 @@ class Wanted:
     print_settings: bool
     options: SaveOptions
     source_options: Mapping[str, Any]
-    """Those that are the source's own."""
+    """Keywords of the source."""
     settings: CameraSettings
     compat: Literal["openhsi"] | None = None
     custom_tfms: Functions | None = None
     calibration: Calibration
     calibration_sha256: str
-    """Of the file as it was when it was read: it may change or vanish while the camera runs."""
+    """Of the file at the time of reading: it may change or vanish while the camera runs."""
 
 
 def read_keywords(
     keywords: Mapping[str, Any], source_names: set[str], camera: str, changed: Mapping[str, Any] = MappingProxyType({})
-) -> Wanted:
+) -> CameraKeywords:
     """Sort `keywords` of a `camera` whose source takes `source_names`, and read the files that they name.
 
-    Settings that were `changed` since go before those of file and keywords.
+    Settings that were `changed` since take precedence over those of file and keywords.
     Raises UnknownKeyword with the nearest name, ArgumentError, LevelError, SettingsError or CalibrationError.
     """
     of_the_cube = {name: value for name, value in keywords.items() if name in OF_THE_CUBE}
@@ -87,7 +87,7 @@ def read_keywords(
         check_functions(of_the_cube["custom_tfms"])
     settings = read_settings(of_the_cube["json_path"], {**of_settings, **changed})
     _check_frame(settings)
-    return Wanted(
+    return CameraKeywords(
         **of_the_cube,
         options=options,
         source_options=source_options,
@@ -103,7 +103,7 @@ def check_size(n_lines: int, n_buffers: int) -> None:
 
 
 def _check_frame(settings: CameraSettings) -> None:
-    """MemoryShortage for frames that a mistyped resolution makes larger than this machine, before anybody makes one."""
+    """Raise MemoryShortage if a mistyped resolution makes frames larger than the memory, before one is allocated."""
     if settings.resolution is not None:
         rows, columns = settings.resolution
         require_memory(rows * columns * FRAME_BYTES, f"a frame of {rows} x {columns} pixels (resolution)")

@@ -1,4 +1,4 @@
-"""Labels of cubes: where and how each is to be saved, and what its file says of how it came about."""
+"""Labels of cubes: where and how each is to be saved, with the metadata and provenance of its file."""
 
 import json
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ __all__ = ["Labeller"]
 
 
 class Labeller:
-    """Makes the labels of one camera's cubes. What has not changed is not made again: `save` must be quick."""
+    """Makes the labels of one camera's cubes. An unchanged label is reused: `save` must be fast."""
 
     def __init__(self, about: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        """`about` goes into every file, and stands in its `settings` where it is a keyword of the camera.
+        """`about` is written to every file; keywords of the camera are written to its `settings`.
 
-        An `exposure_ms` of None there: nobody knows it. `metadata` goes into every file, too, unless a metadata file of
-        the user's says something else.
+        An `exposure_ms` of None there means unknown. `metadata` is also written to every file, unless the user's
+        metadata file overrides it.
         """
         self._about = about
         self._basis = dict(metadata)
@@ -33,7 +33,7 @@ class Labeller:
         attributes: Mapping[str, Any],
         request: SaveRequest,
     ) -> Label:
-        """What travels to the writer. SettingsError for metadata that cannot be read."""
+        """Make the label that is sent to the writer. SettingsError for metadata that cannot be read."""
         metadata = self._read_metadata(request.preconfig_meta_path)
         how = (request, dict(attributes))
         if self._last is not None:
@@ -45,7 +45,7 @@ class Labeller:
         return label
 
     def _read_metadata(self, path: str | Path | None) -> dict[str, Any]:
-        """Read once, and again when the file has changed."""
+        """Read the file once, and again when it has changed."""
         if not path:
             return self._basis
         try:
@@ -61,10 +61,10 @@ class Labeller:
         keywords = {
             name: self._about[name] for name in ("n_lines", "processing_lvl", "exposure_ms") if name in self._about
         }
-        told = {
+        attributes = {
             "settings": json.dumps(settings.model_dump() | keywords, default=str),
             "exposure_ms": keywords.get("exposure_ms", settings.exposure_ms),
             "camera_id": str(settings.camera_id),
             **{name: value for name, value in self._about.items() if name not in keywords},
         }
-        return {name: value for name, value in told.items() if value is not None}  # what nobody knows is not told
+        return {name: value for name, value in attributes.items() if value is not None}  # unknown values are omitted

@@ -1,4 +1,4 @@
-"""Progress bars, shown where somebody looks: on a terminal or in a notebook."""
+"""Progress bars, shown on a terminal or in a notebook."""
 
 import multiprocessing
 import sys
@@ -7,25 +7,25 @@ import warnings
 from typing import Any
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # tqdm's advice to install ipywidgets: without them the bar is one of text
-    from tqdm.auto import tqdm  # here, since a Ctrl-C during the first import would leave it half done
+    warnings.simplefilter("ignore")  # tqdm's advice to install ipywidgets: without them the bar is text
+    from tqdm.auto import tqdm  # at import time, since Ctrl-C during a later first import would leave it incomplete
     from tqdm.std import tqdm as plain_tqdm
 
 __all__ = ["progress_bar"]
 
 
 def progress_bar(total: int | None, what: str, unit: str, shown: bool = True) -> Any:
-    """Return a tqdm bar on stderr; silent where there is neither a terminal nor a notebook."""
-    _lock_without_a_name()
+    """Return a tqdm bar on stderr; disabled if there is neither a terminal nor a notebook."""
+    _use_unnamed_lock()
     in_notebook = "ipykernel" in sys.modules
     disable = not shown or not (in_notebook or sys.stderr.isatty())
     return tqdm(total=total, desc=what, unit=unit, disable=disable, leave=in_notebook)
 
 
-def _lock_without_a_name() -> None:
-    """Where children are not forked, tqdm's lock for them has a name in /dev/shm, which `kill -9` of all leaves there.
+def _use_unnamed_lock() -> None:
+    """Replace tqdm's process lock, a named semaphore in /dev/shm that `kill -9` leaves behind, by a thread lock.
 
-    Such children have no part in it, so that a lock for threads is as good.
+    Only if children are not forked: they do not share the lock then, so a thread lock is sufficient.
     """
     method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
     if method != "fork" and not hasattr(plain_tqdm, "_lock"):

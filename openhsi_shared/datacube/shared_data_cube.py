@@ -1,4 +1,4 @@
-"""The double-buffered datacube: lines go in with `put`, cubes come out with `save`, and nothing waits in between."""
+"""The double-buffered datacube: `put` adds lines, `save` hands full cubes to the writer without blocking."""
 
 import threading
 import time
@@ -40,15 +40,14 @@ logger = safe_logger(__name__)
 
 
 class SharedDataCube(Transforming):
-    """A datacube in shared memory, twice or more: one slot is filled while the others are saved.
+    """A datacube in two or more shared-memory slots: one is filled while the others are saved.
 
-    `put` copies a line into the slot being filled, `save` swaps the slots and lets a spawned process write the full
-    one. The writer is started with the first line. Use it in a `with` block, or call `close`: both wait for the last
-    file.
+    `put` copies a line into the slot being filled, `save` swaps the slots, and a spawned process writes the full one.
+    The writer is started with the first line. Use it in a `with` block, or call `close`: both wait for the last file.
     """
 
     _groups_from = ""
-    """The saved cube that the lines come from, if any: its groups go along."""
+    """The saved cube that the lines come from, if any: its groups are copied."""
 
     def __init__(
         self,
@@ -59,13 +58,13 @@ class SharedDataCube(Transforming):
         print_settings: bool = False,
         **keywords: Any,
     ) -> None:
-        """Make the slots, which takes 2 s for a new GB of memory.
+        """Allocate the slots, which takes 2 s per GB.
 
-        `n_lines` a cube, `processing_lvl` from -1 (raw) to 8 (reflectance; see `openhsi_shared.levels`), `json_path`
-        and `cal_path` (or `pkl_path`) the files of settings and calibration. `compat="openhsi"` computes levels as
+        `n_lines` per cube, `processing_lvl` from -1 (raw) to 8 (reflectance; see `openhsi_shared.levels`), `json_path`
+        and `cal_path` (or `pkl_path`) are the files of settings and calibration. `compat="openhsi"` computes levels as
         openhsi does, `custom_tfms` are functions from frame to frame that are run instead. Further keywords: those of
         `SaveOptions` (n_buffers, when_full, compression, compression_level, durability, writers, fallback_dirs) and
-        every key of a settings file, which goes before the file. Raises SettingsError, CalibrationError, LevelError,
+        every key of a settings file, which overrides the file. Raises SettingsError, CalibrationError, LevelError,
         ArgumentError, UnknownKeyword or MemoryShortage.
         """
         self._keywords = {
@@ -81,25 +80,25 @@ class SharedDataCube(Transforming):
         self._swap_waits = False
         self._configure()
 
-    # ---- making ----
+    # ---- construction ----
 
     def _configure(self) -> None:
-        """Make everything that the keywords ask for; they are kept, for `reinitialise`."""
-        wanted = read_keywords(self._keywords, self._source_keywords(), type(self).__name__, self._changed_settings)
-        self.n_lines, self.processing_lvl = wanted.n_lines, wanted.processing_lvl
-        self.compat, self.custom_tfms = wanted.compat, wanted.custom_tfms
-        self.json_path, self.cal_path = wanted.json_path, wanted.cal_path
-        self.settings = SettingsMapping(wanted.settings, self._apply_setting)
-        self.calibration: Calibration = wanted.calibration
-        self._calibration_sha256 = wanted.calibration_sha256
-        frame_shape, frame_dtype = self._open_source(wanted.source_options)
+        """Set everything up by the keywords, which are kept for `reinitialise`."""
+        keywords = read_keywords(self._keywords, self._source_keywords(), type(self).__name__, self._changed_settings)
+        self.n_lines, self.processing_lvl = keywords.n_lines, keywords.processing_lvl
+        self.compat, self.custom_tfms = keywords.compat, keywords.custom_tfms
+        self.json_path, self.cal_path = keywords.json_path, keywords.cal_path
+        self.settings = SettingsMapping(keywords.settings, self._apply_setting)
+        self.calibration: Calibration = keywords.calibration
+        self._calibration_sha256 = keywords.calibration_sha256
+        frame_shape, frame_dtype = self._open_source(keywords.source_options)
         try:
-            self._make_slots(frame_shape, frame_dtype, wanted.options)
+            self._make_slots(frame_shape, frame_dtype, keywords.options)
         except BaseException:
             self._close_source()
             raise
         self.settings.begin()
-        if wanted.print_settings:
+        if keywords.print_settings:
             logger.info("settings: %s", self.settings)
 
     def _make_slots(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any], options: SaveOptions) -> None:
@@ -117,12 +116,12 @@ class SharedDataCube(Transforming):
         self._finalizer.atexit = False  # then it is `finish_at_exit` that does it
 
     def _source_keywords(self) -> set[str]:
-        """Keywords that are neither settings nor ours, but the source's."""
+        """Keywords of the source, which are neither settings nor keywords of the cube."""
         return set()
 
     def _open_source(self, options: Mapping[str, Any]) -> tuple[tuple[int, int], np.dtype[Any]]:
-        """Return shape and type of the frames that will come."""
-        del options  # for sources that have some
+        """Open the source; returns shape and type of its frames."""
+        del options  # for sources that have options
         settings = self.settings.model
         if settings.resolution is None:
             raise SettingsError(
@@ -135,11 +134,11 @@ class SharedDataCube(Transforming):
         """Undo `_open_source`."""
 
     def _wavelengths(self) -> NDArray[Any] | None:
-        """Wavelength of each band of a line, or None where nobody knows."""
+        """Wavelength of each band of a line, or None if unknown."""
         return self._plan.wavelengths_nm
 
     def _source_metadata(self) -> Mapping[str, Any]:
-        """What the source brings along that files shall tell, unless the user says something else."""
+        """Metadata of the source for the files, unless the user's metadata overrides it."""
         return {}
 
     def _apply_setting(self, key: str, value: Any) -> None:  # noqa: ARG002 - cameras want the value
@@ -147,7 +146,7 @@ class SharedDataCube(Transforming):
         if key == "exposure_ms":
             self._use_exposure()
 
-    # ---- what there is ----
+    # ---- properties ----
 
     @property
     def dc(self) -> CircArrayBuffer:
@@ -172,7 +171,7 @@ class SharedDataCube(Transforming):
 
     @property
     def binned_wavelengths(self) -> NDArray[Any]:
-        """Wavelength of each band in nm, or its number where there is no calibration."""
+        """Wavelength of each band in nm, or its index without calibration."""
         return np.arange(self._plan.line_shape[1]) if self.wavelengths_nm is None else self.wavelengths_nm
 
     @property
@@ -183,7 +182,7 @@ class SharedDataCube(Transforming):
 
     @property
     def n_collected(self) -> int:
-        """How many lines the cube being filled has."""
+        """Number of lines in the cube being filled."""
         return 0 if self._engine.is_closed else self._engine.filler.n_lines()
 
     @property
@@ -193,18 +192,18 @@ class SharedDataCube(Transforming):
         return self._engine.filler.lines()
 
     def status(self) -> Status:
-        """How it goes: a frozen snapshot."""
+        """Current status, as a frozen snapshot."""
         return self._engine.status(self._temperature())
 
     def _temperature(self) -> float:
         return float("nan")
 
-    # ---- what one does ----
+    # ---- operations ----
 
     def put(self, x: ArrayLike) -> None:
-        """Make the frame `x`, (cross-track, wavelength), the next line; beyond `n_lines` the oldest goes.
+        """Make the frame `x`, (cross-track, wavelength), the next line; beyond `n_lines` it overwrites the oldest.
 
-        FrameError if its shape is wrong or its values do not fit. Where no slot is free: see `when_full`.
+        FrameError if its shape is wrong or its values do not fit. If no slot is free: see `when_full`.
         """
         frame = np.asarray(x)
         self._plan.check(frame)
@@ -235,13 +234,13 @@ class SharedDataCube(Transforming):
         old_style: bool = True,
         savefig: bool = True,
     ) -> SaveHandle:
-        """Close the cube and let the writer save it as `save_dir/%Y_%m_%d/{prefix}%Y_%m_%d-%H_%M_%S_%f{suffix}.nc`.
+        """Close the cube; the writer saves it as `save_dir/%Y_%m_%d/{prefix}%Y_%m_%d-%H_%M_%S_%f{suffix}.nc`.
 
         Returns at once, in much less than a line period; the next line goes into the next slot. The handle is done when
-        the file and, with `savefig`, its picture are there. `old_style=True` orders the cube (x, y, wavelength), False
-        (wavelength, x, y), which takes longer. `preconfig_meta_path` is a JSON file of metadata for the file's
+        the file and, with `savefig`, its preview are written. `old_style=True` orders the cube (x, y, wavelength),
+        False (wavelength, x, y), which takes longer. `preconfig_meta_path` is a JSON file of metadata for the file's
         attributes. Raises NothingToSave, or SettingsError for metadata that cannot be read. A directory that cannot be
-        written is told by the handle.
+        written is reported by the handle.
         """
         return self.save_with({}, SaveRequest(save_dir, preconfig_meta_path, prefix, suffix, old_style, savefig))
 
@@ -256,11 +255,11 @@ class SharedDataCube(Transforming):
             self._swap_waits = False
 
     def will_save_to(self, *where: Any, **how: Any) -> None:
-        """Say where cubes will be saved, with the arguments of `save`, should this process die before it does so."""
+        """Set where cubes are to be saved if this process dies before it calls `save`, with the arguments of `save`."""
         self.will_save(SaveRequest(*where, **how))
 
     def will_save(self, request: SaveRequest) -> None:
-        """Say with which request cubes will be saved; see `will_save_to`."""
+        """Set the request for cubes that are not saved yet; see `will_save_to`."""
         self._engine.expect(self._labeller.label(self.settings.model, {}, request))
 
     def show(
@@ -291,11 +290,11 @@ class SharedDataCube(Transforming):
         )
 
     def view(self, *, open_browser: bool = True, port: int = 0) -> "LivePage":
-        """Open the live page in a browser, fed by a process of its own, and return its handle at once.
+        """Open the live page in a browser, served by a separate process, and return its handle at once.
 
-        It shows what is collected, and never holds it up; it ends with this program, with `close` of the handle, and
-        when the camera is closed and nobody looks any more. `port` 0 is any that is free. Raises ArgumentError for a
-        port that is taken, RecordingError where the system lets nobody look.
+        It shows the collected lines, and never blocks the collection; it ends with this program, with `close` of the
+        handle, and when the camera is closed and no browser shows the page. `port` 0 is any free port. Raises
+        ArgumentError for a port in use, RecordingError if the system has no control sockets.
         """
         from openhsi_shared.viewer.live_page import LivePage
 
@@ -305,7 +304,7 @@ class SharedDataCube(Transforming):
         """Show image, spectrum and counters in a notebook's cell, and keep them up to date until this is closed.
 
         Returns at once; other cells may run meanwhile. Raises PackageMissing without ipywidgets (the extra `notebook`),
-        RecordingError where the system lets nobody look.
+        RecordingError if the system has no control sockets.
         """
         from openhsi_shared.viewer.notebook import live_cell
 
@@ -319,11 +318,11 @@ class SharedDataCube(Transforming):
         return ControlServer(self._engine, self, recording)
 
     def reinitialise(self, **keywords: Any) -> None:
-        """Make slots and settings anew with these keywords changed. Blocks until pending saves are done.
+        """Recreate slots and settings with these keywords changed. Blocks until pending saves are done.
 
-        Settings that were changed since stay so, unless `keywords` name them, or another `json_path`. A camera stops,
-        and `status` counts anew. Lines that were collected and not saved are given up, unless the
-        keywords are refused. Raises a SaveError that nobody asked for with `result`; then nothing has changed.
+        Settings that were changed since are kept, unless `keywords` contain them, or another `json_path`. A camera is
+        stopped, and the counters of `status` restart. Lines that were collected and not saved are discarded, unless the
+        keywords are invalid. Raises an unhandled SaveError; then nothing has changed.
         """
         changed = {key: value for key, value in self._changed_settings.items() if key in self.settings}
         before = self._keywords, changed | self.settings.changed()
@@ -346,21 +345,21 @@ class SharedDataCube(Transforming):
         """Make lines of another level from now on; see `reinitialise`."""
         self.reinitialise(processing_lvl=lvl, custom_tfms=custom_tfms)
 
-    # ---- ending ----
+    # ---- shutdown ----
 
     def close(self) -> None:
-        """Wait until every save is done, and give everything back; twice is once.
+        """Wait until every save is done, and release all resources. Idempotent.
 
-        Raises a SaveError that nobody asked for with `result`. Lines that were not saved are given up, with a warning.
+        Raises a SaveError that was not handled by calling `result`. Unsaved lines are discarded, with a warning.
         """
         self._close_source()
         self._engine.close()
         self._finalizer.detach()
 
     def abandon(self) -> list[str]:
-        """Close, and let the writer rescue what could not be saved. Returns the directories that it tries, in order."""
+        """Close; the writer rescues cubes that could not be saved. Returns the directories that it tries, in order."""
         self._close_source()
-        self._engine.leave(crashed=False)
+        self._engine.shutdown(crashed=False)
         self._finalizer.detach()
         return [*self._engine.kind.fallback_dirs, self._engine.kind.rescue_dir]
 
@@ -378,10 +377,10 @@ class SharedDataCube(Transforming):
         try:
             self._engine.close(rescue=error)
         except (OSError, OpenHSIError) as failure:
-            error.add_note(f"and then: {failure}")
+            error.add_note(f"while closing after this error: {failure}")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse: two of them would fill the same memory."""
+        """Refuse to be pickled: two of them would fill the same memory."""
         raise ArgumentError(
             f"a {type(self).__name__} cannot be pickled or copied, its shared memory has one owner: "
             "make it where it is used, or give its class to record()"

@@ -1,4 +1,4 @@
-"""The camera loop, for classes that bring `start_cam`, `stop_cam`, `get_img` and perhaps `get_temp`.
+"""The camera loop, for classes that define `start_cam`, `stop_cam`, `get_img` and optionally `get_temp`.
 
     class SharedMine(MyBase, SharedOpenHSI):
         pass
@@ -31,16 +31,16 @@ logger = safe_logger(__name__)
 
 
 class SharedOpenHSI(SharedDataCube):
-    """A datacube in shared memory that collects from a camera, cube after cube, without stopping it in between."""
+    """A datacube in shared memory that collects from a camera, cube after cube, without stopping it between cubes."""
 
     _is_streaming = False
     _is_setting_exposure = False
     _loop: FrameLoop | None = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        """Make `start_cam` and `stop_cam` idempotent: `collect` calls them, and users do so by hand, too.
+        """Make `start_cam` and `stop_cam` idempotent: both `collect` and users call them.
 
-        `set_exposure` is called when `settings["exposure_ms"]` is set, and may set it in turn, to what it got.
+        `set_exposure` is called when `settings["exposure_ms"]` is set, and may set it to the camera's actual value.
         """
         super().__init_subclass__(**keywords)
         for name, streaming in (("start_cam", True), ("stop_cam", False)):
@@ -54,7 +54,7 @@ class SharedOpenHSI(SharedDataCube):
     # ---- the camera ----
 
     def _frame_source(self) -> FrameSource:
-        """What the loop takes frames from."""
+        """The source from which the loop takes frames."""
         missing = [name for name in ("start_cam", "stop_cam", "get_img") if not callable(getattr(self, name, None))]
         if missing:
             raise CameraError(
@@ -85,26 +85,26 @@ class SharedOpenHSI(SharedDataCube):
         return buffer
 
     def start_streaming(self) -> None:
-        """Start the camera, unless it streams already; it does so until `stop_cam`, or the end of the `with` block."""
+        """Start the camera, unless it is streaming; it streams until `stop_cam`, or the end of the `with` block."""
         self._engine.start()
         self._frame_loop()
         self.start_cam()  # type: ignore[attr-defined]
-        self._use_exposure()  # a user's own camera may have noted what it really took
+        self._use_exposure()  # a user's camera may have noted its actual exposure
 
     # ---- collecting ----
 
     def take_line(self) -> bool:
-        """Wait for one frame and make it the next line; False if it was lost. Raises CameraError and its children."""
+        """Wait for one frame and make it the next line; False if it was lost. Raises CameraError and its subclasses."""
         loop = self._loop or self._frame_loop()
         self._engine.check_usable()
         with self._line_lock():
             return loop.take()
 
     def collect(self, callback: Callable[[int, int], Any] | None = None, progress: bool = True) -> None:
-        """Take exactly `n_lines` frames, with a progress bar. Starts the camera if need be, and lets it stream on.
+        """Take exactly `n_lines` frames, with a progress bar. Starts the camera if needed, and leaves it streaming.
 
-        `callback(n, n_lines)` is called after each; it runs in the loop. Where a source ends, the cube stays shorter.
-        Raises CameraError and its children; the lines taken before that are kept, and can be saved.
+        `callback(n, n_lines)` is called after each; it runs in the loop. If the source ends, the cube stays shorter.
+        Raises CameraError and its subclasses; the lines taken before are kept, and can be saved.
         """
         with progress_bar(self.n_lines, "collecting", "line", progress) as bar:
             self.start_streaming()  # last: importing the bar, the first time, takes longer than a camera's queue lasts
@@ -121,7 +121,7 @@ class SharedOpenHSI(SharedDataCube):
                     callback(n, self.n_lines)
 
     def avgNimgs(self, n: int) -> NDArray[np.float32]:  # noqa: N802 - openhsi's name
-        """Mean of the next `n` frames as they come, float32 (cross-track, wavelength); nothing is saved.
+        """Mean of the next `n` unprocessed frames, float32 (cross-track, wavelength); nothing is saved.
 
         Raises ArgumentError unless `n` is a whole number > 0, and what the camera raises.
         """
@@ -153,14 +153,14 @@ class SharedOpenHSI(SharedDataCube):
         return callable(getattr(type(self), "set_exposure", None))
 
     def reinitialise(self, **keywords: Any) -> None:
-        """See `SharedDataCube`. A camera of yours is told its exposure, where that has changed."""
+        """See `SharedDataCube`. If the exposure has changed, `set_exposure` of a user's camera is called."""
         before = self._known_exposure_ms
         super().reinitialise(**keywords)
         if self._known_exposure_ms != before:
-            self._tell_exposure()
+            self._apply_exposure()
 
-    def _tell_exposure(self) -> None:
-        """Let the hardware do what `settings` say since they were made anew."""
+    def _apply_exposure(self) -> None:
+        """Apply the new exposure to the hardware."""
         if self._has_exposure():
             self.set_exposure(self._known_exposure_ms)  # type: ignore[attr-defined]
 
@@ -175,7 +175,7 @@ class SharedOpenHSI(SharedDataCube):
 
 
 def _once(method: Callable[..., Any], streaming: bool) -> Callable[..., Any]:
-    """Let `method` do something only if the camera is not yet in that state."""
+    """Make `method` a no-op if the camera is already in that state."""
 
     @functools.wraps(method)
     def idempotent(self: SharedOpenHSI, *args: Any, **keywords: Any) -> Any:
@@ -187,7 +187,7 @@ def _once(method: Callable[..., Any], streaming: bool) -> Callable[..., Any]:
             answer = method(self, *args, **keywords)
         except BaseException:
             if not streaming:
-                self._is_streaming = False  # given up; one that could not start may try again
+                self._is_streaming = False  # stopping is not retried; a failed start may be
             raise
         self._is_streaming = streaming
         if streaming:
@@ -199,7 +199,7 @@ def _once(method: Callable[..., Any], streaming: bool) -> Callable[..., Any]:
 
 
 def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the settings hold the exposure that `method` was told, unless it puts there what the camera really took."""
+    """Note the exposure passed to `method` in the settings, unless `method` itself notes the camera's actual value."""
 
     @functools.wraps(method)
     def noted(self: SharedOpenHSI, *args: Any, **keywords: Any) -> Any:
@@ -209,9 +209,9 @@ def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
             answer = method(self, *args, **keywords)
         finally:
             self._is_setting_exposure = was_setting
-        told = [*args, *keywords.values()]
-        if told and isinstance(told[0], int | float | np.number) and self.settings.model is before:
-            self.settings.note(exposure_ms=told[0])
+        values = [*args, *keywords.values()]
+        if values and isinstance(values[0], int | float | np.number) and self.settings.model is before:
+            self.settings.note(exposure_ms=values[0])
             self._use_exposure()
         return answer
 
@@ -222,7 +222,7 @@ def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
 class _Methods:
     """A user's camera class as a source: `get_img` for each frame, `get_temp` between lines, at most once a second."""
 
-    frame_id_period: int | None = None  # it has no ids: they are counted here
+    frame_id_period: int | None = None  # its frames have no ids: they are counted here
 
     def __init__(self, camera: Any, plan: LevelPlan) -> None:
         self.frame_shape, self.frame_dtype, self._check = plan.frame_shape, plan.frame_dtype, plan.check
@@ -244,5 +244,5 @@ class _Methods:
         try:
             return float(self._camera.get_temp())
         except Exception as error:  # noqa: BLE001 - a line without a temperature is better than no line
-            logger.warning("get_temp failed, lines have no temperature now: %s", error)
+            logger.warning("get_temp failed, lines have no temperature: %s", error)
             return float("nan")

@@ -1,10 +1,10 @@
-"""When the interpreter ends, cameras are given back, pending saves are finished, and failures show in the exit status.
+"""Interpreter shutdown: close cameras, finish pending saves, and report unhandled failures in the exit status.
 
-Registered after `multiprocessing`'s own hook, so it runs before that one, which would wait for the writer without
-telling it that nothing more comes; and once more when packages were imported, so that it runs before the hooks of a
-vendor's. A child of `multiprocessing` ends without `atexit`, but asks the finalizers of that package, so we are one of
-them, too. An exception in either leaves status 0, so a failure that nobody asked for ends in `os._exit(1)`, and Ctrl-C
-or `sys.exit` in what they usually end in, after everything else has been done.
+The hook is registered after `multiprocessing`'s own, so it runs before that one, which would wait for the writer
+without sending it Stop; it is registered again after packages were imported, so that it runs before a vendor's hooks. A
+child of `multiprocessing` exits without `atexit`, but runs the finalizers of that package, so the hook is also one of
+them. An exception in either kind of hook leaves status 0, so an unhandled failure ends in `os._exit(1)`, and Ctrl-C or
+`sys.exit` in their usual status, after all other hooks have run.
 """
 
 import atexit
@@ -32,22 +32,23 @@ logger = safe_logger(__name__)
 class _Unfinished(Protocol):
     """What has saves pending: an engine, or a recording."""
 
-    def leave(self, crashed: bool) -> Sequence[BaseException]:
+    def shutdown(self, crashed: bool) -> Sequence[BaseException]:
         """Finish them, also after a crash, and return the failures that were not handled."""
 
 
 _open: dict[_Unfinished, int] = {}
-"""With the process that each belongs to: a forked child inherits them, and must leave them alone."""
+"""With the id of the owning process: a forked child inherits them, and must not use them."""
 _cameras: "list[tuple[weakref.WeakMethod[Callable[[], object]], int]]" = []
-"""With the process that each belongs to."""
+"""With the id of the owning process."""
 _hooked: set[int] = set()
+"""Ids of processes in which the finalizer is registered."""
 _hooked_with: set[int] = set()
-"""How many modules there were each time."""
+"""Numbers of imported modules at each registration."""
 _lock = threading.RLock()  # the garbage collector may drop a camera while we hold it
 
 
 def finish_at_exit(unfinished: _Unfinished) -> None:
-    """Call `leave` when this process ends, unless `forget` is called before."""
+    """Call `shutdown` when this process ends, unless `forget` is called before."""
     with _lock:
         _open[unfinished] = os.getpid()
     _hook()
@@ -64,37 +65,38 @@ def _hook() -> None:
     with _lock:
         if len(sys.modules) not in _hooked_with:
             _hooked_with.add(len(sys.modules))
-            atexit.register(_finish_all)  # the last that was registered is the first to be called; twice is once
+            atexit.register(_finish_all)  # the last one registered is called first; the hook is idempotent
         if os.getpid() not in _hooked and multiprocessing.parent_process() is not None:
             _hooked.add(os.getpid())
             util.Finalize(None, _finish_all, exitpriority=100)
 
 
 def forget(unfinished: _Unfinished) -> None:
-    """It has finished: do not call `leave`."""
+    """It has finished: do not call `shutdown`."""
     with _lock:
         _open.pop(unfinished, None)
 
 
 def _finish_all() -> None:
     with _lock:
-        mine = [unfinished for unfinished, owner in list(_open.items()) if owner == os.getpid()]
+        own = [unfinished for unfinished, owner in list(_open.items()) if owner == os.getpid()]
         _open.clear()
     failures: list[BaseException] = []
     ended_by: BaseException | None = None
     closes = [held() for held, owner in _cameras if owner == os.getpid()]
     steps: list[Callable[[], Sequence[BaseException]]] = [partial(_close, close) for close in closes if close]
-    steps += [partial(unfinished.leave, _has_crashed()) for unfinished in mine]
+    steps += [partial(unfinished.shutdown, _has_crashed()) for unfinished in own]
     for step in steps:
         try:
             failures += step()
-        except Exception as error:  # noqa: BLE001 - told below; the others want to end, too
+        except Exception as error:  # noqa: BLE001 - logged below; the other steps must run
             failures.append(error)
-        except BaseException as error:  # noqa: BLE001 - Ctrl-C, or `sys.exit` of a handler: obeyed below
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C, or `sys.exit` of a handler: takes effect below
             ended_by = error
     for failure in failures:
-        what = "a cube was not saved, and nobody asked for it" if isinstance(failure, OpenHSIError) else "at the end"
-        logger.error("%s", what, exc_info=failure)
+        is_save_failure = isinstance(failure, OpenHSIError)
+        what = "save failure at exit: a cube was not saved" if is_save_failure else "failure at exit"
+        logger.error("unhandled %s", what, exc_info=failure)
     if failures or ended_by is not None:
         _end(ended_by)
 
@@ -108,9 +110,9 @@ def _close(close: Callable[[], object]) -> Sequence[BaseException]:
 
 
 def _end(ended_by: BaseException | None) -> NoReturn:
-    if multiprocessing.parent_process() is None:  # a child has the hooks of its parent, and does not call them
+    if multiprocessing.parent_process() is None:  # a child inherits the hooks of its parent, and must not call them
         with suppress(KeyboardInterrupt, SystemExit):
-            atexit._run_exitfuncs()  # noqa: SLF001 - atexit has no public way; ours has nothing left to do
+            atexit._run_exitfuncs()  # noqa: SLF001 - hooks of other packages; this one has nothing left to do
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -123,7 +125,7 @@ def _end(ended_by: BaseException | None) -> NoReturn:
 
 
 def _has_crashed() -> bool:
-    """Whether an exception ends the program; in a child of `multiprocessing` it is still on its way up."""
+    """Whether an exception ends the program; in a child of `multiprocessing` it is still being propagated."""
     error = sys.exc_info()[1]
     return hasattr(sys, "last_value") or (error is not None and not isinstance(error, SystemExit))
 

@@ -1,4 +1,4 @@
-"""A child process as its parent sees it: started, heard, asked to end, killed, forgotten."""
+"""A child process as seen by its parent: start, receive, terminate, kill, reap."""
 
 import multiprocessing.process
 import os
@@ -17,20 +17,20 @@ from openhsi_shared.processes.spawning import SPAWN, spawn
 __all__ = ["Child"]
 
 KILL_TIMEOUT_S = 2.0
-"""A process that is killed ends at once, unless the kernel waits for a disk that does not answer."""
+"""A killed process exits at once, unless it hangs in the kernel, waiting for a disk that does not respond."""
 POLL_INTERVAL_S = 0.25
-"""How often its exit code is asked for: pipe and sentinel stay silent while a process that the child forked lives."""
+"""How often the exit code is polled: pipe and sentinel report no end while a process that the child forked lives."""
 STATUS_TAKEN = 255
-"""The exit code of a child whose status another part of the program has taken: a handler of SIGCHLD, for instance."""
+"""Exit code of a child that other code has reaped, for instance a handler of SIGCHLD."""
 
 
 # ---- in the parent -------------------------------------------------------------------
 
 
 class Child:
-    """A spawned process that runs `target(parent, *args)`, and this side of the pipe to it.
+    """A spawned process that runs `target(parent, *args)`, and the parent's end of the pipe to it.
 
-    One thread receives, any thread may do the rest.
+    Only one thread may receive; all other methods are thread-safe.
     """
 
     def __init__(
@@ -42,39 +42,40 @@ class Child:
         logger: AnyLogger,
         daemon: bool = False,
     ) -> None:
-        """Start it; returns before it is up. In the child, `parent` is a `Parent`; `args` are pickled.
+        """Start it; returns before it is ready. In the child, `parent` is a `Parent`; `args` are pickled.
 
-        What it logs goes to `logger`, behind `name`. The interpreter waits at its end for a child that is no `daemon`,
-        and ends one that is. OSError if the system cannot start it, WriterFailed where children are not allowed.
+        Its log records go to `logger`, prefixed with `name`. At exit the interpreter waits for a child unless it is a
+        `daemon`, which is terminated. OSError if the system cannot start it, WriterFailed where children are not
+        allowed.
         """
         self.name = name
         self._logger = logger
         self._sending, self._reaping = threading.Lock(), threading.Lock()
         self._exit_code: int | None = None
         self._is_closed = False
-        self._connection, theirs = SPAWN.Pipe()
+        self._connection, child_end = SPAWN.Pipe()
         try:
             self._process = SPAWN.Process(
-                target=_run, args=(theirs, os.getpid(), target, *args), name=f"openhsi_shared {name}", daemon=daemon
+                target=_run, args=(child_end, os.getpid(), target, *args), name=f"openhsi_shared {name}", daemon=daemon
             )
             spawn(self._process)
         except BaseException:
             self._connection.close()
             raise
         finally:
-            theirs.close()  # else a dead child would not show as end-of-file
+            child_end.close()  # else a dead child would not show as end-of-file
         self.pid = self._process.pid
 
     # ---- messages ----
 
     @property
     def waitables(self) -> list[Any]:
-        """What `multiprocessing.connection.wait` needs to notice a message, or the end."""
+        """Objects for `multiprocessing.connection.wait`; one is ready when a message arrives or the child exits."""
         return [self._connection, self.sentinel]
 
     @property
     def sentinel(self) -> int:
-        """What becomes ready when it ends, for the same function."""
+        """Becomes ready when the child exits, for the same function."""
         return self._process.sentinel
 
     def send(self, message: Any) -> bool:
@@ -88,20 +89,20 @@ class Child:
         return True
 
     def receive(self, timeout_s: float | None = None) -> Any:
-        """Return the next message, None if there was none for `timeout_s`, or GONE behind the last one of a dead child.
+        """Return the next message, None if there was none for `timeout_s`, or GONE after the last one of a dead child.
 
-        What the child logs is logged here, and is no message.
+        Log records of the child are logged, not returned.
         """
         end = _time_after(timeout_s)
         try:
             while True:
-                has_ended = self.exit_code is not None  # asked first: what it said last is heard
+                has_exited = self.exit_code is not None  # read before polling, so that its last message is received
                 if self._connection.poll():
                     message = self._connection.recv()
                     if not isinstance(message, Log):
                         return message
                     self._logger.log(message.level, "%s: %s", self.name, message.text)
-                elif has_ended:
+                elif has_exited:
                     return GONE
                 elif (left := end - time.monotonic()) <= 0:
                     return None
@@ -111,25 +112,25 @@ class Child:
             return GONE
 
     def first_message(self, error: Callable[[str], Exception], timeout_s: float | None = None) -> Any:
-        """Block until it is up and has sent something; returns that. Raises `error(text)` if it dies or is too slow."""
+        """Block until it sends its first message; returns that. Raises `error(text)` if it dies, or at the timeout."""
         message = self.receive(timeout_s)
         if message is None:
-            raise error(f"the {self.name} did not come up within {timeout_s:.0f} s: is the machine overloaded?")
+            raise error(f"the {self.name} did not start within {timeout_s:.0f} s: is the machine overloaded?")
         if message is GONE:
             self.join(5)
-            raise error(f"the {self.name} did not come up: exit code {self.exit_code}; see its message on the terminal")
+            raise error(f"the {self.name} did not start: exit code {self.exit_code}; see its message on the terminal")
         return message
 
     def hang_up(self) -> None:
-        """Close this side of the pipe: to the child it looks as if its parent had died. Nothing is received after."""
+        """Close this end of the pipe, as if the parent had died. Nothing is received afterwards."""
         self._connection.close()
 
-    # ---- its end ----
+    # ---- shutdown ----
 
     @property
     def exit_code(self) -> int | None:
         """None while it lives."""
-        with self._reaping:  # of two threads that ask the system at the same time, one would be told nothing
+        with self._reaping:  # if two threads reap at the same time, one gets no status
             if self._exit_code is None and not self._is_closed:
                 self._exit_code = self._process.exitcode
                 if self._exit_code is None and not _exists(self.pid):
@@ -137,7 +138,7 @@ class Child:
             return self._exit_code
 
     def join(self, timeout_s: float | None = None) -> bool:
-        """Block until it has ended; False if it has not after `timeout_s`."""
+        """Block until it has exited; False at the timeout."""
         end = _time_after(timeout_s)
         while self.exit_code is None:
             left = end - time.monotonic()
@@ -150,29 +151,29 @@ class Child:
         return True
 
     def terminate(self) -> None:
-        """Ask it to end, by SIGTERM. Does not block."""
+        """Send SIGTERM. Does not block."""
         self._signal("terminate")
 
     def kill(self) -> bool:
-        """Kill it; False if it does not end: then it hangs in the kernel, and may still read what it was given."""
+        """Kill it; False if it does not exit: then it hangs in the kernel, and may still read shared memory."""
         self._signal("kill")
         return self.join(KILL_TIMEOUT_S)
 
     def end(self, timeout_s: float = 0.0) -> None:
-        """Kill it unless it ends within `timeout_s`. One that hangs in the kernel is forgotten."""
+        """Kill it unless it exits within `timeout_s`. One that hangs in the kernel is forgotten."""
         if not self.join(timeout_s) and not self.kill():
             self.forget()
 
     def forget(self) -> None:
-        """Do not wait for it when the interpreter ends: nobody knows when the kernel lets it go."""
+        """Do not wait for it when the interpreter ends: it is unknown when the kernel releases it."""
         # what multiprocessing joins at exit, with no public access to it; without this the interpreter would hang, too
         multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined] # noqa: SLF001 - see above
 
     def close(self) -> None:
-        """Give back what belongs to a child that has ended. Idempotent; `exit_code` is still known."""
+        """Close the pipe, and release the resources of a child that has exited. Idempotent; `exit_code` stays valid."""
         self.hang_up()
         if self.exit_code is not None:
-            with self._reaping, suppress(ValueError):  # it does not know of an end whose status was taken
+            with self._reaping, suppress(ValueError):  # raised if other code has reaped it
                 self._is_closed = True
                 self._process.close()
 
@@ -187,7 +188,7 @@ def _time_after(timeout_s: float | None) -> float:
 
 
 def _exists(pid: int | None) -> bool:
-    """Whether there is such a process, be it a dead one; true where the system cannot be asked."""
+    """Whether the process exists, also as a zombie; True where the system cannot tell."""
     try:
         if os.name == "posix" and pid is not None:
             os.kill(pid, 0)

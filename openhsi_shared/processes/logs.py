@@ -1,4 +1,4 @@
-"""Logging that crosses processes, and that cannot harm the thread that logs."""
+"""Logs: forwarding from children to their parent, and loggers that never raise."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from openhsi_shared.processes.liveness import Parent
 
 __all__ = ["AnyLogger", "Log", "forward_logs", "safe_logger"]
 
-LONGEST = 4096
+MAX_CHARS = 4096
 
 if TYPE_CHECKING:
     AnyLogger = logging.Logger | logging.LoggerAdapter[logging.Logger]
@@ -20,42 +20,42 @@ else:
 
 
 class Log(NamedTuple):
-    """From a child: something to be logged."""
+    """From a child: a record to be logged."""
 
     level: int
     text: str
 
 
 def safe_logger(name: str) -> "SafeLogger":
-    """Return the logger of that name, for code that must go on when a user's logging handler raises."""
+    """Return the logger of that name, for code that must continue when a user's logging handler raises."""
     return SafeLogger(logging.getLogger(name))
 
 
 class SafeLogger(_Adapter):
-    """A logger whose handlers may raise: then the record and what they raised go to stderr."""
+    """A logger whose handlers may raise: then the record and the exception go to stderr."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Leave the message as it is."""
+        """Return the message unchanged."""
         return msg, kwargs
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log as `logging.Logger` does; raises nothing that a handler raises."""
+        """Log as `logging.Logger` does; suppresses exceptions of handlers."""
         try:
             super().log(level, msg, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
-        except Exception:  # noqa: BLE001 - not swallowed: it is on stderr, unless the program wants it otherwise
+        except Exception:  # noqa: BLE001 - not swallowed: written to stderr, unless the program has disabled that
             if logging.raiseExceptions and logging.lastResort is not None:
                 facts: Mapping[str, Any] = {"levelno": level, "msg": msg, "args": args, "exc_info": sys.exc_info()}
                 logging.lastResort.handle(logging.makeLogRecord(facts))
 
 
 def forward_logs(parent: Parent) -> None:
-    """Send what this process logs from now on to `parent`, which logs it where the user looks.
+    """Forward this process's log records from now on to `parent`, which logs them with the user's handlers.
 
     Never blocks: while the parent does not read, warnings go to stderr instead.
     """
-    ours = logging.getLogger("openhsi_shared")
-    ours.addHandler(_ToParent(parent))
-    ours.propagate = False
+    package_logger = logging.getLogger("openhsi_shared")
+    package_logger.addHandler(_ToParent(parent))
+    package_logger.propagate = False
 
 
 class _ToParent(logging.Handler):
@@ -64,7 +64,7 @@ class _ToParent(logging.Handler):
         self._parent = parent
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._parent.can_be_told():
-            self._parent.tell(Log(record.levelno, record.getMessage()[:LONGEST]))
+        if self._parent.is_writable():
+            self._parent.tell(Log(record.levelno, record.getMessage()[:MAX_CHARS]))
         elif logging.lastResort is not None:
             logging.lastResort.handle(record)

@@ -1,4 +1,4 @@
-"""Work on many things at once, each in a process that may die of it."""
+"""A pool of worker processes that tolerates their death: the item that a worker died of gets `Died`."""
 
 import signal
 from collections.abc import Callable, Generator, Sequence
@@ -16,12 +16,12 @@ logger = safe_logger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PATIENCE_S = 5.0
-"""A worker that is not needed any more may so long finish what it does."""
+END_TIMEOUT_S = 5.0
+"""How long a worker that is no longer needed may finish its item before it is killed."""
 
 
 class Died(NamedTuple):
-    """In place of a result: the process that worked on it is dead."""
+    """In place of a result: the worker process died."""
 
     exit_code: int | None
 
@@ -32,83 +32,83 @@ class Died(NamedTuple):
 def in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], n: int
 ) -> Generator[Result | Died, None, None]:
-    """Give `function(item)` of each item, in their order, from `n` processes at once; function and items are pickled.
+    """Yield `function(item)` of each item, in order, computed by `n` processes; function and items are pickled.
 
-    Where a process dies (of a file that breaks a library, for want of memory), its item gives `Died`, and another
-    takes its place. One at a time is done here. When the iterator is closed, or Ctrl-C comes, processes end.
+    If a process dies (a file crashes a library, out of memory), its item gives `Died`, and the process is replaced.
+    With one process or one item, the function is called here. Closing the iterator and Ctrl-C end the processes.
     """
     if n == 1 or len(items) <= 1:
         yield from map(function, items)
         return
-    crew = _Crew(function, items)
+    pool = _Pool(function, items)
     try:
         for _ in range(min(n, len(items))):
-            crew.hire()
+            pool.start_worker()
         for index in range(len(items)):
-            while index not in crew.results:
-                crew.listen()
-            yield crew.results.pop(index)
+            while index not in pool.results:
+                pool.receive()
+            yield pool.results.pop(index)
     finally:
-        crew.dismiss()
+        pool.close()
 
 
-class _Crew:
+class _Pool:
     def __init__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
         self.results: dict[int, Any] = {}
         self._function, self._items = function, items
         self._workers: dict[Child, int] = {}
-        """With the number of the item that each works on."""
-        self._n_given = 0
+        """With the index of the item that each works on."""
+        self._n_sent = 0
 
-    def hire(self) -> None:
-        self._give(Child(_work, (self._function,), name="command's worker", logger=logger))
+    def start_worker(self) -> None:
+        self._send_next(Child(_work, (self._function,), name="command's worker", logger=logger))
 
-    def _give(self, worker: Child) -> None:
-        """Hand out the next item, or let the worker go if there is none."""
+    def _send_next(self, worker: Child) -> None:
+        """Send the next item, or end the worker if there is none."""
         self._workers.pop(worker, None)
-        if self._n_given == len(self._items):
-            _let_go(worker)
+        if self._n_sent == len(self._items):
+            _end(worker)
             return
-        self._workers[worker] = self._n_given
-        self._n_given += 1
-        worker.send(_Parcel(self._items[self._n_given - 1]))  # one that has died is heard in `listen`
+        self._workers[worker] = self._n_sent
+        self._n_sent += 1
+        worker.send(_Envelope(self._items[self._n_sent - 1]))  # the death of a worker is handled in `receive`
 
-    def listen(self) -> None:
+    def receive(self) -> None:
         wait([end for worker in self._workers for end in worker.waitables])
         for worker, number in list(self._workers.items()):
             result = worker.receive(0)
             if result is GONE:
                 del self._workers[worker]
-                _let_go(worker)
+                _end(worker)
                 self.results[number] = Died(worker.exit_code)
-                if self._n_given < len(self._items):
-                    self.hire()
+                if self._n_sent < len(self._items):
+                    self.start_worker()
             elif result is not None:
                 self.results[number] = result.content
-                self._give(worker)
+                self._send_next(worker)
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         for worker in self._workers:
-            _let_go(worker)
+            _end(worker)
 
 
-def _let_go(worker: Child) -> None:
+def _end(worker: Child) -> None:
     worker.hang_up()
-    worker.end(PATIENCE_S)
+    worker.end(END_TIMEOUT_S)
     worker.close()
 
 
 # ---- in the child --------------------------------------------------------------------
 
 
-class _Parcel(NamedTuple):
-    """An item, or its result, so that both may be None."""
+class _Envelope(NamedTuple):
+    """An item, or its result, either of which may be None."""
 
     content: Any
 
 
 def _work(parent: Parent, function: Callable[[Any], Any]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal: our parent says what to do
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group: the parent handles it
     while (item := parent.receive()) is not GONE:
         if item is not None:
-            parent.tell(_Parcel(function(item.content)))
+            parent.tell(_Envelope(function(item.content)))

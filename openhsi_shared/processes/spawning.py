@@ -1,8 +1,8 @@
-"""Start processes by spawn, from any program: a script without a guard, standard input, a notebook, a thread.
+"""Spawning of processes from any program: a script without a guard, standard input, a notebook, a thread.
 
 A spawned child imports the program's `__main__` again, which for a script without `if __name__ == "__main__"` opens the
-camera a second time. Nothing of ours needs `__main__`: it is hidden while a child starts. What was defined there and
-must travel goes by cloudpickle (`pack`).
+camera a second time. This library does not need `__main__`: it is hidden while a child starts. Objects defined there
+are sent to a child by cloudpickle (`pack`).
 """
 
 import multiprocessing
@@ -22,7 +22,7 @@ from openhsi_shared.errors import OpenHSIError, WriterFailed
 __all__ = ["SPAWN", "become_service", "interrupt_deferred", "pack", "spawn", "unpack"]
 
 SPAWN = multiprocessing.get_context("spawn")
-"""The only context, whatever the user's default is: a forked child would inherit held locks and open HDF5 files."""
+"""The only start method, whatever the user's default: a forked child would inherit held locks and open HDF5 files."""
 
 _main_lock = threading.Lock()
 
@@ -31,10 +31,10 @@ _main_lock = threading.Lock()
 
 
 def spawn(process: BaseProcess) -> None:
-    """Start `process`, so that Ctrl-C cannot hit it before it can protect itself. Blocks for about a millisecond.
+    """Start `process`, protected from Ctrl-C until it ignores it by itself. Blocks for about a millisecond.
 
-    A KeyboardInterrupt that comes meanwhile is raised when the child is whole, and the child is ended again. Raises
-    WriterFailed where children are not allowed: in a daemonic process, such as a worker of `multiprocessing.Pool`.
+    A KeyboardInterrupt during the start is raised after it, and the child is killed. Raises WriterFailed where children
+    are not allowed: in a daemonic process, such as a worker of `multiprocessing.Pool`.
     """
     if multiprocessing.current_process().daemon:
         raise WriterFailed(
@@ -42,7 +42,7 @@ def spawn(process: BaseProcess) -> None:
             "make the camera in the main process, or in a Process with daemon=False"
         )
     try:
-        with _main_hidden(), _where_something_is(), interrupt_deferred(), _interrupt_blocked():
+        with _main_hidden(), _existing_directory(), interrupt_deferred(), _interrupt_blocked():
             process.start()
     except KeyboardInterrupt:
         if process.pid is not None:
@@ -53,7 +53,7 @@ def spawn(process: BaseProcess) -> None:
 
 @contextmanager
 def _main_hidden() -> Iterator[None]:
-    """Let `__main__` look like that of an interactive session, which a child does not try to import."""
+    """Make `__main__` look like that of an interactive session, which a child does not try to import."""
     with _main_lock:
         main = sys.modules["__main__"].__dict__
         hidden: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
@@ -66,8 +66,8 @@ def _main_hidden() -> Iterator[None]:
 
 
 @contextmanager
-def _where_something_is() -> Iterator[None]:
-    """A child begins in our working directory, and cannot where that has vanished: with a disk that was pulled out."""
+def _existing_directory() -> Iterator[None]:
+    """Change to / if the working directory has vanished, with an unplugged disk: a child could not start in it."""
     try:
         Path.cwd()
     except OSError:
@@ -84,31 +84,31 @@ def _where_something_is() -> Iterator[None]:
 
 @contextmanager
 def interrupt_deferred() -> Iterator[None]:
-    """Ctrl-C waits until the child has all that it is given: half started, it would die of it.
+    """Defer Ctrl-C until the child has received all its arguments: before that, it would die of an interrupt.
 
-    The mask below is not enough: any other thread of ours, also one of numpy's, can take the signal, and it is always
-    the main thread that Python interrupts.
+    The mask below is not enough: any other thread of this process, such as numpy's, can receive the signal, and Python
+    always interrupts the main thread.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
         yield
         return
-    came: list[int] = []
-    usual = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    received: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _frame: received.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
-        if came:
+        signal.signal(signal.SIGINT, previous)
+        if received:
             signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
 def _interrupt_blocked() -> Iterator[None]:
-    """A child inherits the mask of the thread that starts it, and so is born deaf to Ctrl-C (see `become_service`)."""
+    """Block SIGINT in this thread: the child inherits the mask and starts with it (see `become_service`)."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # the first child brings it up, and with that Ctrl-C would be let in again
+    resource_tracker.ensure_running()  # the first child starts it, and that would unblock SIGINT again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -117,16 +117,16 @@ def _interrupt_blocked() -> Iterator[None]:
 
 
 def pack(thing: Any) -> bytes:
-    """Pickle a class or function, also one that was typed into a notebook or script.
+    """Pickle a class or function, also one that was defined in a notebook or script.
 
-    OpenHSIError if it cannot travel.
+    OpenHSIError if it cannot be pickled.
     """
     import cloudpickle
 
     try:
         payload: bytes = cloudpickle.dumps(thing)
     except Exception as error:
-        raise OpenHSIError(f"{thing!r} cannot travel to another process: {error}") from error
+        raise OpenHSIError(f"{thing!r} cannot be sent to another process: {error}") from error
     return payload
 
 
@@ -134,9 +134,9 @@ def pack(thing: Any) -> bytes:
 
 
 def become_service(niceness: int = 0, in_background: bool = False) -> None:
-    """Outlive the terminal and the notebook: own session, deaf to Ctrl-C and hang-up. Called first thing in a child.
+    """Outlive the terminal and the notebook: own session, SIGINT and SIGHUP ignored. Called first in a child.
 
-    `in_background`: when it is woken up, it does not take the processor from the one that woke it (Linux).
+    `in_background`: when it wakes up, it does not preempt the process that woke it (SCHED_BATCH, Linux).
     """
     if hasattr(os, "setsid"):
         os.setsid()

@@ -1,4 +1,4 @@
-"""Threads that watch children, whose failure leaves no caller waiting; progress and replacement of a child."""
+"""Supervision of children: threads whose failure leaves no caller waiting, heartbeats, and a limit of restarts."""
 
 import threading
 import time
@@ -25,10 +25,10 @@ class GuardedThread(threading.Thread):
         failure: str,
         on_failure: Callable[[BaseException], object] | None = None,
     ) -> None:
-        """It runs `target(*args)`. An exception that escapes is given to `on_failure`, and logged with its traceback.
+        """It runs `target(*args)`. An unhandled exception is passed to `on_failure`, and logged with its traceback.
 
-        `failure` tells the user what the end of this thread means. `on_failure` runs in the thread itself, before the
-        log, and must let everybody go who waits for what the thread would have done.
+        `failure` is the log text: what the end of this thread means to the user. `on_failure` runs in the thread
+        itself, before the log call, and must release every caller that waits for this thread.
         """
         super().__init__(target=target, args=args, name=f"openhsi_shared {name}", daemon=True)
         self._failure, self._on_failure = failure, on_failure
@@ -37,48 +37,49 @@ class GuardedThread(threading.Thread):
         """Run the target; called by `start`."""
         try:
             super().run()
-        except BaseException as error:  # noqa: BLE001 - not swallowed: `on_failure` hands it on, and it is logged
+        except BaseException as error:  # noqa: BLE001 - not swallowed: passed to `on_failure`, and logged
             self._fail(error)
         finally:
-            self._on_failure = None  # its owner may hold this thread
+            self._on_failure = None  # its owner may reference this thread
 
     def _fail(self, error: BaseException) -> None:
         try:
             if self._on_failure is not None:
                 self._on_failure(error)
-        except Exception as other:  # there is no one else left to tell
-            logger.error("%s, and that could not be handled: %s", self._failure, other, exc_info=other)
+        except Exception as other:  # no other handler is left
+            logger.error("%s, and the handler of this failure failed: %s", self._failure, other, exc_info=other)
         logger.error("%s: %s: %s", self._failure, type(error).__name__, error, exc_info=error)
 
 
 class Listener(GuardedThread):
-    """Hears children until `stop`."""
+    """Receives from children until `stop`."""
 
     def __init__(
         self,
-        watched: Callable[[], Iterable[Any]],
-        hear: Callable[[], object],
+        waitables: Callable[[], Iterable[Any]],
+        receive: Callable[[], object],
         interval_s: float,
         *,
         name: str,
         failure: str,
         on_failure: Callable[[BaseException], object],
     ) -> None:
-        """It calls `hear()` when one of `watched()`, asked again each time, is ready, and at least every `interval_s`.
+        """It calls `receive()` when one of `waitables()` is ready, and at least every `interval_s`.
 
-        See `Child.waitables` and `GuardedThread`. OSError if the system has no descriptors left.
+        `waitables()` is called again each time; see `Child.waitables` and `GuardedThread`. OSError if the system has no
+        descriptors left.
         """
         super().__init__(self._listen, name=name, failure=failure, on_failure=on_failure)
         self.is_stopping = False
-        self._watched, self._hear, self._interval_s = watched, hear, interval_s
+        self._waitables, self._receive, self._interval_s = waitables, receive, interval_s
         self._wake_up, self._wake = SPAWN.Pipe(duplex=False)
 
     def wake(self) -> None:
-        """Let it ask at once what is to be watched."""
+        """Make it call `receive` and `waitables` at once."""
         self._wake.send_bytes(b"wake up")
 
     def stop(self) -> None:
-        """Let it hear what is there, and end; blocks until it has, also after it has failed. Idempotent."""
+        """Let it call `receive` once more, and end it; blocks until it has ended, also after a failure. Idempotent."""
         if self.is_stopping:
             return
         self.is_stopping = True
@@ -89,29 +90,29 @@ class Listener(GuardedThread):
 
     def _listen(self) -> None:
         while not self.is_stopping:
-            if self._wake_up in wait([*self._watched(), self._wake_up], self._interval_s):
+            if self._wake_up in wait([*self._waitables(), self._wake_up], self._interval_s):
                 self._wake_up.recv_bytes()
-            self._hear()
+            self._receive()
 
 
 class Heartbeat:
-    """Whether a child makes progress: a number in shared memory that it raises, and when that was seen to change."""
+    """Heartbeat of a child: a counter in shared memory that it increments, and the time of the last change seen."""
 
     def __init__(self) -> None:
         self.counter: Any = SPAWN.RawArray("q", 1)
-        """Given to the child, which increments `counter[0]`."""
+        """Passed to the child, which increments `counter[0]`."""
         self._last_count, self._last_time = 0, time.monotonic()
 
     def expect(self) -> None:
-        """Count from now on: the child was given work."""
+        """Restart the timeout: the child was given work."""
         self._last_time = time.monotonic()
 
     def release(self) -> None:
-        """Give the shared memory back: the child has ended. The last count stays."""
+        """Release the shared memory: the child has exited. The last count stays."""
         self.counter = [self.counter[0]]
 
     def silent_s(self) -> float:
-        """Seconds since the last progress that was seen, or the last `expect`."""
+        """Seconds since the last heartbeat, or the last `expect`."""
         now, count = time.monotonic(), self.counter[0]
         if count != self._last_count:
             self._last_count, self._last_time = count, now
@@ -119,20 +120,20 @@ class Heartbeat:
 
 
 class StartLimit:
-    """Ends the replacement of children that die before they are up: after so many failed starts in a row."""
+    """Stops the replacement of children that die before they are ready: after `max_failed` failed starts in a row."""
 
-    def __init__(self, n_most: int = 3) -> None:
-        self._n_most, self._n_failed = n_most, 0
+    def __init__(self, max_failed: int = 3) -> None:
+        self._max_failed, self._n_failed = max_failed, 0
 
     @property
     def is_reached(self) -> bool:
-        """Whether another start would be of no use."""
-        return self._n_failed >= self._n_most
+        """Whether no further start is to be tried."""
+        return self._n_failed >= self._max_failed
 
     def note(self, is_up: bool) -> None:
-        """A child has come up, or has died before it did."""
+        """A child is ready, or has died before it was."""
         self._n_failed = 0 if is_up else self._n_failed + 1
 
     def note_impossible(self) -> None:
-        """The system refuses to start any."""
-        self._n_failed = self._n_most
+        """The system cannot start any child."""
+        self._n_failed = self._max_failed

@@ -1,5 +1,5 @@
-"""Nonstop recording: the camera lives in a process of its own, the user's process only watches.
+"""Nonstop recording: the camera runs in a separate process, which the user's process monitors.
 
-`plan` is what was asked for, `run` the user's side, `loop` the recording's, `messages` what they say, `space` asks
-whether the disk is large enough.
+`plan` has the validated arguments, `run` the user's side, `loop` the recording process, `messages` what they send each
+other, `space` the check of disk space.
 """

@@ -1,4 +1,4 @@
-"""The recording's own process: camera, slots and writer live here, and end in good order whoever else dies."""
+"""The recording loop: a process with camera, slots and writer, which shuts down cleanly if other processes die."""
 
 import gc
 import itertools
@@ -22,7 +22,7 @@ from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service, unpack
 from openhsi_shared.processes.supervision import GuardedThread
-from openhsi_shared.recording.messages import Ask, Ended, RecordingSummary, Started, StopNow
+from openhsi_shared.recording.messages import Ended, RecordingSummary, Started, StatusRequest, StopRequest
 from openhsi_shared.recording.plan import RecordingPlan
 from openhsi_shared.recording.space import check_space
 from openhsi_shared.writer.handle import SaveHandle
@@ -34,24 +34,24 @@ logger = safe_logger(__name__)
 
 
 def run_recording(parent: Parent, payload: bytes, niceness: int, cpus: Sequence[int]) -> None:
-    """Record until the plan is fulfilled, the source ends, it is asked to stop, or the parent dies: a child's life.
+    """Main function of the child: record until the plan is done, the source ends, a stop request, or the parent dies.
 
-    `payload` is the plan, packed; niceness and processors are needed before it is unpacked, which imports the camera.
+    `payload` is the pickled plan; niceness and processors are set before it is unpickled, which imports the camera.
     """
     become_service(niceness)
     if cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cpus)
-    recorder = _RecordingLoop(parent)
+    loop = _RecordingLoop(parent)
     forward_logs(parent)
-    signal.signal(signal.SIGTERM, lambda *_: recorder.stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: loop.stop.set())
     try:
-        parent.tell(recorder.record(payload))
+        parent.tell(loop.record(payload))
     except BaseException as error:  # noqa: BLE001 - not swallowed: the parent raises it
-        parent.tell(Ended(None, _that_travels(error), traceback.format_exc()))
+        parent.tell(Ended(None, _picklable(error), traceback.format_exc()))
 
 
 class _RecordingLoop:
-    """The main thread drives the camera; a second one listens to the parent."""
+    """The main thread drives the camera; a second thread receives from the parent."""
 
     plan: RecordingPlan
 
@@ -81,8 +81,8 @@ class _RecordingLoop:
                 GuardedThread(
                     self._listen,
                     name="parent",
-                    failure="the recording ends, as nothing can stop it any more",
-                    on_failure=self._end_unheard,
+                    failure="the thread that receives stop requests has failed: the recording ends",
+                    on_failure=self._end_on_listener_failure,
                 ).start()
                 failure = self._run(camera)
                 return self._end(camera, failure)
@@ -93,14 +93,14 @@ class _RecordingLoop:
     def _check_space(self, camera: SharedOpenHSI) -> None:
         rows, n_lines, bands = camera.dc_shape
         line_bytes = rows * bands * np.dtype(camera.dtype_out).itemsize
-        at_most = 1000 / camera.settings.model.exposure_ms * line_bytes
-        check_space(Path(self.plan.save_dir), n_lines * line_bytes, self.plan.n_cubes, at_most)
+        max_bytes_per_s = 1000 / camera.settings.model.exposure_ms * line_bytes
+        check_space(Path(self.plan.save_dir), n_lines * line_bytes, self.plan.n_cubes, max_bytes_per_s)
 
     def _run(self, camera: SharedOpenHSI) -> BaseException | None:
-        """The hot loop. Returns what ended it before its time, after saving the unfinished cube."""
+        """The hot loop. Returns the error that ended it early, if any, after saving the unfinished cube."""
         failure: BaseException | None = None
         gc.collect()
-        gc.freeze()  # what lives now is never looked at again: no pause in the loop grows with it
+        gc.freeze()  # existing objects are not scanned again: they do not lengthen collector pauses in the loop
         camera.start_streaming()  # last: from here on frames wait in the camera's queue
         self.begun = time.monotonic()
         self.parent.tell(Started(type(camera).__name__, camera.dc_shape))
@@ -121,12 +121,12 @@ class _RecordingLoop:
         if camera.n_collected:
             try:
                 self._save(camera, failure)
-            except WriterFailed as error:  # it rescues the unfinished cube when the camera is closed
+            except WriterFailed as error:  # the writer rescues the unfinished cube when the camera is closed
                 failure = failure or error
         return failure
 
     def _fill_one(self, camera: SharedOpenHSI) -> bool:
-        """Take the frames of one cube; False if it is time to end."""
+        """Take the frames of one cube; False if the recording is to end."""
         end = None if self.plan.seconds is None else self.begun + self.plan.seconds
         stop, take_line = self.stop.is_set, camera.take_line
         for _ in range(camera.n_lines):
@@ -149,7 +149,7 @@ class _RecordingLoop:
         for cube in self.cubes:
             cube.join()
         status = self.status()
-        failed = [_for_another_process(cube.error) for cube in self.cubes if cube.error]
+        failed = [_without_handle_hint(cube.error) for cube in self.cubes if cube.error]
         errors = tuple(map(str, failed))
         if failed and failure is None:
             failure = failed[0]
@@ -168,28 +168,28 @@ class _RecordingLoop:
         if errors:
             tried = camera.abandon()
             if failure is not None:
-                failure.add_note(f"what could not be saved went to the first of these that took it: {', '.join(tried)}")
+                failure.add_note(f"unsaved cubes were saved to the first writable of these: {', '.join(tried)}")
         else:
             camera.close()
         cause = failure and failure.__cause__  # which is lost when an error is pickled
         trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
-        return Ended(summary, failure and _that_travels(failure), trace, status)
+        return Ended(summary, failure and _picklable(failure), trace, status)
 
-    # ---- the thread that listens ----
+    # ---- the listener thread ----
 
     def _listen(self) -> None:
         while True:
             message = self.parent.receive()
-            if isinstance(message, Ask):
+            if isinstance(message, StatusRequest):
                 self.parent.tell(self.status())
-            elif isinstance(message, StopNow) or message is GONE:
+            elif isinstance(message, StopRequest) or message is GONE:
                 self.stop.set()
                 if message is GONE:
                     self.orphaned_by = "the program that recorded has died"
                     return
 
-    def _end_unheard(self, error: BaseException) -> None:
-        self.listener_failure = RecordingError("the thread that hears the program which records has failed")
+    def _end_on_listener_failure(self, error: BaseException) -> None:
+        self.listener_failure = RecordingError("the thread that receives stop requests has failed")
         self.listener_failure.__cause__ = error
         self.stop.set()
 
@@ -199,7 +199,7 @@ class _RecordingLoop:
     def status(self) -> RecordingStatus:
         camera = self.camera
         if camera is None:
-            raise RecordingError("the camera is not there yet")
+            raise RecordingError("the camera is not open yet")
         status = camera.status()
         rows, _, bands = camera.dc_shape
         rate = status.rate * rows * bands * np.dtype(camera.dtype_out).itemsize
@@ -224,18 +224,18 @@ def _open_socket(control: ControlServer) -> Iterator[None]:
         yield
 
 
-def _for_another_process(error: OpenHSIError) -> OpenHSIError:
-    """The same error without its way out: who reads it has no handle to call `retry` of."""
+def _without_handle_hint(error: OpenHSIError) -> OpenHSIError:
+    """The same error without the hint at `retry`: the user's process has no handle for that."""
     if not isinstance(error, SaveError):
         return error
-    said = SaveError(error.errno, str(error.strerror).replace(f"; {KEPT}", ""), error.filename)
+    stripped = SaveError(error.errno, str(error.strerror).replace(f"; {KEPT}", ""), error.filename)
     for note in getattr(error, "__notes__", []):
-        said.add_note(note)
-    return said
+        stripped.add_note(note)
+    return stripped
 
 
-def _that_travels(error: BaseException) -> BaseException:
-    """The error itself, if it can be pickled, else one that says the same."""
+def _picklable(error: BaseException) -> BaseException:
+    """The error itself, if it can be pickled, else a RecordingError with its text."""
     import pickle
 
     try:

@@ -1,4 +1,4 @@
-"""What the user's process and the recording's say to each other."""
+"""Messages between the user's process and the recording process."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 from openhsi_shared.control.status import RecordingStatus
 
-__all__ = ["Ask", "Ended", "RecordingSummary", "Started", "StopNow"]
+__all__ = ["Ended", "RecordingSummary", "Started", "StatusRequest", "StopRequest"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingSummary:
-    """What a recording came to."""
+    """Result of a recording."""
 
     paths: tuple[Path, ...]
-    """The files, in order of time."""
+    """The files, in chronological order."""
     lines: int
     """Lines saved in them."""
     lines_lost: int
@@ -31,26 +31,26 @@ class RecordingSummary:
         )
 
 
-class Ask(NamedTuple):
-    """To the recording: how goes it? Answered with a RecordingStatus."""
+class StatusRequest(NamedTuple):
+    """To the recording: answered with a RecordingStatus."""
 
 
-class StopNow(NamedTuple):
-    """To the recording: end in good order, and save the unfinished cube as well."""
+class StopRequest(NamedTuple):
+    """To the recording: shut down cleanly, and save the unfinished cube as well."""
 
 
 class Started(NamedTuple):
-    """From the recording: camera and writer are up, the first line is awaited."""
+    """From the recording: camera and writer are running."""
 
     camera: str
     dc_shape: tuple[int, int, int]
 
 
 class Ended(NamedTuple):
-    """From the recording: every file is there, or could not be written."""
+    """From the recording: every file is written, or has failed."""
 
     summary: RecordingSummary | None
     error: BaseException | None
     traceback: str
     status: RecordingStatus | None = None
-    """The last one, with which the user's process can say how it went."""
+    """The last status, for `Recording.status` after the end."""

@@ -1,4 +1,4 @@
-"""The plan of a recording: all that was asked for, by keywords or by the command line, checked when it is made."""
+"""The plan of a recording: all arguments, from keywords or the command line, validated at construction."""
 
 import dataclasses
 import operator
@@ -22,15 +22,15 @@ OF_A_SAVE = {item.name for item in dataclasses.fields(SaveRequest)} - {"save_dir
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingPlan:
-    """What is recorded, from which camera, how long, and where to; see `record`. ArgumentError for what cannot be.
+    """What is recorded, from which camera, for how long, and where to; see `record`. ArgumentError for invalid values.
 
-    What only the camera can know (its settings, level and own options) is checked by the camera.
+    Settings, level and options of the camera are checked by the camera.
     """
 
     camera: Callable[..., Any]
     """A class such as SharedSimulatedCamera."""
     request: SaveRequest
-    """With which every cube is saved."""
+    """The request with which every cube is saved."""
     n_lines: int = 1024
     n_cubes: int | None = None
     """None: no limit."""
@@ -39,9 +39,9 @@ class RecordingPlan:
     n_buffers: int = 3
     when_full: WhenFull = "drop"
     niceness: int = 0
-    """Of the recording's process."""
+    """Of the recording process."""
     cpus: Sequence[int] = ()
-    """Processors for the recording's process; none: all that this one may use."""
+    """Processors for the recording process; empty: all that this process may use."""
     camera_options: Mapping[str, Any] = field(default_factory=dict)
     """All other keywords of the camera."""
 
@@ -60,7 +60,7 @@ class RecordingPlan:
 
     @classmethod
     def of(cls, camera: Callable[..., Any], save_dir: str | Path, /, **keywords: Any) -> Self:
-        """Make a plan of keywords in one row: those of a plan, those of `save`, and all others for the camera."""
+        """Make a plan of flat keywords: those of a plan, those of `save`, and all others for the camera."""
         of_a_plan = {item.name for item in dataclasses.fields(cls)} - {"camera", "request", "camera_options"}
         return cls(
             camera=camera,
@@ -71,7 +71,7 @@ class RecordingPlan:
 
     @property
     def camera_keywords(self) -> dict[str, Any]:
-        """What the camera is made with."""
+        """Keywords with which the camera is made."""
         own = {"n_lines": self.n_lines, "n_buffers": self.n_buffers, "when_full": self.when_full}
         return {**self.camera_options, **own}
 

@@ -1,4 +1,4 @@
-"""Record nonstop: `record` starts a recording, `Recording` is the handle to watch, stop and await it."""
+"""Run a nonstop recording: `record` starts it, `Recording` is the handle to monitor, stop and await it."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import pack
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.loop import run_recording
-from openhsi_shared.recording.messages import Ask, Ended, RecordingSummary, Started, StopNow
+from openhsi_shared.recording.messages import Ended, RecordingSummary, Started, StatusRequest, StopRequest
 from openhsi_shared.recording.plan import RecordingPlan
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ __all__ = ["Recording", "record", "switched_camera"]
 
 logger = safe_logger(__name__)
 
-POLL_S = 0.02
+POLL_INTERVAL_S = 0.02
 
 
 def record(
@@ -51,14 +51,14 @@ def record(
     cpus: Sequence[int] = (),
     **keywords: Any,
 ) -> "Recording":
-    """Start to record cubes of `n_lines` nonstop, in a process of its own, and return the handle once the camera is up.
+    """Record cubes of `n_lines` nonstop in a separate process; returns the handle once the camera is running.
 
-    `camera` is a class such as SharedSimulatedCamera, or your own, also one typed into a notebook. It ends after
-    `n_cubes` or `seconds`, when `until()` is true, when `toggle.status` (property or method) is no longer true, or with
-    `stop`, whichever comes first; `until` and `toggle` are asked in this process, fifty times a second. `niceness` and
-    `cpus` are for the recording's process, where the system allows it. The keywords of `save` go to every save, the
-    others to the camera. Raises here what the camera's class raises, and SaveError if the directory cannot hold one
-    cube.
+    `camera` is a class such as SharedSimulatedCamera, or your own, also one defined in a notebook. The recording ends
+    after `n_cubes` or `seconds`, when `until()` is true, when `toggle.status` (property or method) is no longer true,
+    or with `stop`, whichever comes first; `until` and `toggle` are polled in this process, 50 times a second.
+    `niceness` and `cpus` are for the recording process, if the system allows it. The keywords of `save` are passed to
+    every save, the others to the camera. Raises what the camera's class raises, and SaveError if there is no space for
+    one cube.
     """
     plan = RecordingPlan.of(
         camera,
@@ -85,7 +85,7 @@ def switched_camera(
     ssd_dir: str | Path = "/media/pi/fastssd",
     toggle_interface: Any = None,
 ) -> RecordingSummary:
-    """Record while a switch is on, as openhsi's function of that name. Blocks until it is off."""
+    """Record while a switch is on, as openhsi's function of the same name. Blocks until it is off."""
     with record(
         cam_class,
         ssd_dir,
@@ -101,7 +101,7 @@ def switched_camera(
 
 
 def _conditions(until: Callable[[], bool] | None, toggle: Any) -> list[Callable[[], bool]]:
-    """Functions of which one that is true ends the recording."""
+    """Functions; the recording ends when one of them returns true."""
     found = []
     if until is not None:
         if not callable(until):
@@ -109,28 +109,28 @@ def _conditions(until: Callable[[], bool] | None, toggle: Any) -> list[Callable[
         found.append(until)
     if toggle is not None:
         if not hasattr(toggle, "status"):
-            raise ArgumentError(f"toggle must have a `status`, true while one wants to record, got {toggle!r}")
+            raise ArgumentError(f"toggle must have a `status`, which is true while recording, got {toggle!r}")
         found.append(lambda: not (toggle.status() if callable(toggle.status) else toggle.status))
     return found
 
 
 class Recording:
-    """A recording that runs in a process of its own.
+    """A recording that runs in a separate process.
 
-    Use it in a `with` block: leaving it stops the recording in good order.
+    Use it in a `with` block: at its end the recording is stopped cleanly.
     """
 
     def __init__(
         self, plan: RecordingPlan, conditions: Sequence[Callable[[], bool]] = (), progress: bool = True
     ) -> None:
-        """Start it; blocks until the camera is up. It ends, too, when one of `conditions` is true."""
+        """Start it; blocks until the camera is running. It also ends when one of `conditions` is true."""
         self.save_dir = Path(plan.save_dir)
         self._plan, self._progress, self._conditions = plan, progress, conditions
         self._changed = threading.Condition()
         self._ended: Ended | None = None
         self._latest: RecordingStatus | None = None
         self._stop_sent = False
-        self._is_told = False
+        self._is_end_reported = False
         self._owner = os.getpid()
         self._condition_error: BaseException | None = None
         args = (pack(plan), plan.niceness, plan.cpus)
@@ -139,7 +139,7 @@ class Recording:
         try:
             self._await_start()
             self._start_threads()
-        except BaseException:  # Ctrl-C: no one is left to stop it, so it must see that we are gone
+        except BaseException:  # after Ctrl-C no handle is left to stop it: a closed pipe ends it
             self._child.hang_up()
             raise
         finish_at_exit(self)
@@ -153,38 +153,38 @@ class Recording:
 
     def _start_threads(self) -> None:
         GuardedThread(
-            self._hear,
+            self._receive_all,
             name="recording's answers",
-            failure="the recording is not heard any more, and ends",
-            on_failure=self._end_unheard,
+            failure="the thread that receives the recording's answers has failed: the recording ends",
+            on_failure=self._end_on_listener_failure,
         ).start()
         if self._conditions:
             GuardedThread(
                 self._watch_conditions,
                 name="until",
-                failure="what is to stop the recording has failed, and it ends",
+                failure="the stop condition (until, toggle) has failed: the recording ends",
                 on_failure=self._end_by_condition,
             ).start()
 
     # ---- what users call ----
 
     def status(self) -> RecordingStatus:
-        """How it goes, now; after the end, how it went. Raises RecordingError if the recording died."""
+        """Current status; after the end, the last one. Raises RecordingError if the recording process died."""
         self._check_owner()
         with self._changed:
             if self._ended is None:
                 self._latest = None
-                self._child.send(Ask())
+                self._child.send(StatusRequest())
                 self._changed.wait_for(lambda: self._latest is not None or self._ended is not None, 5.0)
             if self._latest is None:
-                raise RecordingError("the recording does not answer") from (self._ended and self._ended.error)
+                raise RecordingError("the recording does not respond") from (self._ended and self._ended.error)
             return self._latest
 
     def live(self) -> "LiveCell":
         """Show image, spectrum and counters in a notebook's cell, and keep them up to date until the recording ends.
 
         Returns at once. Raises PackageMissing without ipywidgets (the extra `notebook`), RecordingError if the
-        recording has ended, or the system lets nobody look.
+        recording has ended or has no control socket.
         """
         from openhsi_shared.viewer.notebook import live_cell
 
@@ -197,21 +197,21 @@ class Recording:
 
     @property
     def is_running(self) -> bool:
-        """Whether files may still come."""
+        """Whether the recording has not ended yet: more files may be written."""
         return self._ended is None
 
     def stop(self) -> None:
-        """Ask it to end in good order, and to save the unfinished cube as well. Does not block; twice is once."""
+        """Request a clean shutdown, which saves the unfinished cube as well. Does not block. Idempotent."""
         if not self._stop_sent and os.getpid() == self._owner:
             self._stop_sent = True
-            self._child.send(StopNow())
+            self._child.send(StopRequest())
 
     def view(self, *, open_browser: bool = True, port: int = 0) -> "LivePage":
-        """Open the live page in a browser, fed by a process of its own, and return its handle at once.
+        """Open the live page in a browser, served by a separate process, and return its handle at once.
 
-        It never holds the recording up; it ends with this program, with `close` of the handle, and when the recording
-        has ended and nobody looks any more. `port` 0 is any that is free. Raises ArgumentError for a port that is
-        taken, RecordingError if the recording has ended, or the system lets nobody look.
+        It never blocks the recording; it ends with this program, with `close` of the handle, and when the recording has
+        ended and no browser shows the page. `port` 0 is any free port. Raises ArgumentError for a port in use,
+        RecordingError if the recording has ended or has no control socket.
         """
         from openhsi_shared.viewer.live_page import LivePage
 
@@ -229,10 +229,10 @@ class Recording:
         return RecordingError(f"this recording cannot be looked at: {why}{more}")
 
     def wait(self, timeout: float | None = None) -> RecordingSummary:
-        """Block until the recording has ended, with a progress bar, and tell what it came to.
+        """Block until the recording has ended, with a progress bar, and return its summary.
 
-        Ctrl-C stops the recording in good order; a second one leaves it to finish by itself. Raises what ended it
-        before its time (CameraLost, NoFreeSlot, SaveError ...), what `until` raised, or TimeoutError after `timeout` s.
+        Ctrl-C stops the recording cleanly; after a second one it finishes by itself. Raises the error that ended it
+        early (CameraLost, NoFreeSlot, SaveError ...), what `until` raised, or TimeoutError after `timeout` s.
         """
         self._check_owner()
         end = None if timeout is None else time.monotonic() + timeout
@@ -244,8 +244,8 @@ class Recording:
             self._follow(end)
         ended = self._ended
         if ended is None:
-            raise TimeoutError(f"the recording goes on after {timeout} s")
-        self._is_told = True
+            raise TimeoutError(f"the recording has not ended after {timeout} s")
+        self._is_end_reported = True
         if self._condition_error is not None:
             raise self._condition_error
         if ended.error is not None or ended.summary is None:
@@ -254,7 +254,7 @@ class Recording:
 
     @property
     def summary(self) -> RecordingSummary | None:
-        """What it came to, once it has ended, also if something failed."""
+        """The summary once it has ended, also if something failed; None before."""
         return self._ended.summary if self._ended else None
 
     def __enter__(self) -> Self:
@@ -266,18 +266,18 @@ class Recording:
         if os.getpid() != self._owner:
             return
         self.stop()
-        if error is None and not self._is_told:
-            self.wait()  # also if it has ended by itself: nobody has asked yet how
+        if error is None and not self._is_end_reported:
+            self.wait()  # also if it has ended by itself: its error has not been raised yet
         else:
             self._follow(None)
 
-    def leave(self, crashed: bool) -> list[BaseException]:
-        """The interpreter ends: so does the recording, in good order. Returns what nobody has been told yet."""
+    def shutdown(self, crashed: bool) -> list[BaseException]:
+        """Stop the recording cleanly when the interpreter exits. Returns the error that has not been raised yet."""
         del crashed
         self.stop()
         self._follow(None)
         error = self._condition_error or (self._ended and self._ended.error)
-        return [] if error is None or self._is_told else [error]
+        return [] if error is None or self._is_end_reported else [error]
 
     def _check_owner(self) -> None:
         if os.getpid() != self._owner:
@@ -311,13 +311,13 @@ class Recording:
         )
         bar.update(status.lines + status.lines_lost - bar.n)
 
-    def _hear(self) -> None:
+    def _receive_all(self) -> None:
         while self._ended is None:
             answer = self._child.receive()
             if answer is GONE:
                 self._child.join()
                 code = self._child.exit_code
-                self._note_end(f"the recording's process died, exit code {code}; its writer saves what there was")
+                self._note_end(f"the recording's process died, exit code {code}; its writer saves the collected lines")
                 return
             with self._changed:
                 if isinstance(answer, Ended):
@@ -325,21 +325,22 @@ class Recording:
                 self._latest = answer.status if isinstance(answer, Ended) else answer
                 self._changed.notify_all()
 
-    def _note_end(self, words: str, cause: BaseException | None = None) -> None:
-        error = RecordingError(words)
+    def _note_end(self, message: str, cause: BaseException | None = None) -> None:
+        error = RecordingError(message)
         error.__cause__ = cause
         with self._changed:
             self._ended, self._latest = Ended(None, error, ""), None
             self._changed.notify_all()
 
-    def _end_unheard(self, error: BaseException) -> None:
+    def _end_on_listener_failure(self, error: BaseException) -> None:
         self.stop()
-        self._child.hang_up()  # else it would wait for ever to tell how it ended
-        self._note_end("the thread that hears the recording has failed; it was stopped and saves what there was", error)
+        self._child.hang_up()  # else it would block while sending its last message
+        failed = "the thread that receives the recording's answers has failed"
+        self._note_end(f"{failed}; the recording was stopped and saves the collected lines", error)
 
     def _watch_conditions(self) -> None:
         while self._ended is None and not any(condition() for condition in self._conditions):
-            time.sleep(POLL_S)
+            time.sleep(POLL_INTERVAL_S)
         self.stop()
 
     def _end_by_condition(self, error: BaseException) -> None:
@@ -348,7 +349,7 @@ class Recording:
 
 
 def _error_of(ended: Ended) -> BaseException:
-    error = ended.error or RecordingError("the recording ended without a word")
+    error = ended.error or RecordingError("the recording ended without a result")
     if ended.traceback:
         error.add_note(f"in the recording's process:\n{ended.traceback}")
     return error

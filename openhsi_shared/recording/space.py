@@ -1,4 +1,4 @@
-"""Whether the disk is large enough for what is to be recorded."""
+"""Disk space: whether it is sufficient for a recording."""
 
 import errno
 import os
@@ -14,9 +14,9 @@ logger = safe_logger(__name__)
 
 
 def check_space(directory: Path, cube_bytes: int, n_cubes: int | None, bytes_per_s: float) -> None:
-    """Refuse a recording that cannot hold one cube; warn of one that cannot hold what was asked for.
+    """Raise SaveError (ENOSPC) if there is no space for one cube; log a warning if not for all `n_cubes`.
 
-    Raises SaveError (ENOSPC). Makes the directory, so that one that cannot be made is known before the first line.
+    Creates the directory, so that a failure is reported before the first line.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ def check_space(directory: Path, cube_bytes: int, n_cubes: int | None, bytes_per
             raise PermissionError(errno.EACCES, "not writeable")
         free = shutil.disk_usage(directory).free
     except OSError as error:
-        raise SaveError(error.errno, f"{error.strerror}: recordings cannot go there", str(directory)) from error
+        raise SaveError(error.errno, f"{error.strerror}: no recording can be saved there", str(directory)) from error
     if free < cube_bytes:
         figures = f"one cube needs {cube_bytes / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free"
         words = f"{figures}: choose another disk or fewer lines"

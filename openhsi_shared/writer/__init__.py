@@ -1,4 +1,4 @@
-"""The spawned process that turns full slots into files, and its supervision.
+"""The spawned process that writes full slots to files, and its supervision.
 
-`loop` runs in the child, `supervisor` and `handle` in the parent; `messages` is what they tell each other.
+`loop` runs in the child, `supervisor` and `handle` in the parent; `messages` has what they send each other.
 """

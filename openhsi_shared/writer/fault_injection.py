@@ -1,8 +1,8 @@
-"""Kill, stop or fail the writer at a named point: for tests, by the environment.
+"""Fault injection for tests: kill, stop or fail the writer at a named point, set by the environment.
 
 `OPENHSI_SHARED_FAULT="point:what[:count]"`, where point is one of created, half, written, fsynced, published,
-before_answer, and what is `kill`, `stop`, or an errno. With a count, only the first so many writers of a recording do
-it; they leave a mark each in the folder `OPENHSI_SHARED_FAULT_MARKS`.
+before_answer, and what is `kill`, `stop`, or an errno. With a count, only the first `count` faults of a recording are
+injected; each leaves a marker file in the folder `OPENHSI_SHARED_FAULT_MARKS`.
 """
 
 import os
@@ -14,15 +14,15 @@ __all__ = ["fault_injector"]
 
 
 def fault_injector() -> Callable[[str], None]:
-    """Return the function that the writer calls at each point: it does nothing unless the environment asks for it."""
-    wanted = os.environ.get("OPENHSI_SHARED_FAULT", "")
-    if not wanted:
+    """Return the function that the writer calls at each point: a no-op unless the environment sets a fault."""
+    fault = os.environ.get("OPENHSI_SHARED_FAULT", "")
+    if not fault:
         return _no_fault
-    point, what, *count = wanted.split(":")
+    point, what, *count = fault.split(":")
     marks = Path(os.environ.get("OPENHSI_SHARED_FAULT_MARKS", "."))
 
-    def at(here: str) -> None:
-        if here != point or (count and len(list(marks.glob("fault-*"))) >= int(count[0])):
+    def inject(current_point: str) -> None:
+        if current_point != point or (count and len(list(marks.glob("fault-*"))) >= int(count[0])):
             return
         (marks / f"fault-{os.getpid()}-{len(list(marks.glob('fault-*')))}").touch()
         if what in ("kill", "stop"):
@@ -30,7 +30,7 @@ def fault_injector() -> Callable[[str], None]:
         else:
             raise OSError(int(what), os.strerror(int(what)))
 
-    return at
+    return inject
 
 
 def _no_fault(_: str) -> None:

@@ -1,4 +1,4 @@
-"""Cubes that are rescued at the end although no writer is left: by a new one, or else by this process itself."""
+"""Final rescue of cubes in memory when no writer process is left: by a new writer, or else by this process itself."""
 
 from collections.abc import Collection, Sequence
 
@@ -16,7 +16,7 @@ logger = safe_logger(__name__)
 
 
 def hang_up(writers: Sequence[WriterProcess]) -> bool:
-    """Let writers believe that this process has died, and block until they have ended. Whether one rescued the rest."""
+    """Close the pipes, as if this process had died, and block until the writers exit. True if one rescued all cubes."""
     for writer in writers:
         writer.child.hang_up()
     for writer in writers:
@@ -27,36 +27,35 @@ def hang_up(writers: Sequence[WriterProcess]) -> bool:
 def rescue(
     slots: SlotOwner, kind: CubeKind, are_safe: Collection[int] = (), avoid: Collection[str] = ()
 ) -> list[OpenHSIError]:
-    """Have one more writer rescue every cube that is still in memory; if that dies, too, write down their bytes here.
+    """Start one more writer, which rescues every cube still in memory; if it dies as well, dump the cubes here.
 
-    Then slots that `are_safe` are left out. Where there are directories to `avoid`, which do not answer, bytes are
-    written at once, and elsewhere: a writer would hang there. Blocks until it is done. Returns why, for each cube that
-    is gone even so.
+    A dump skips slots that `are_safe`. If there are directories to `avoid`, which do not respond, cubes are dumped at
+    once into other directories: a writer would hang. Blocks until done. Returns one error for each cube that is lost.
     """
-    if not slots_to_rescue(slots) or (not avoid and _another_writer_does(slots, kind)):
+    if not slots_to_rescue(slots) or (not avoid and _rescue_by_new_writer(slots, kind)):
         return []
     failures = (_dump(slots, kind, slot, avoid) for slot in slots_to_rescue(slots) if slot not in are_safe)
     return [failure for failure in failures if failure is not None]
 
 
-def _another_writer_does(slots: SlotOwner, kind: CubeKind) -> bool:
-    logger.warning("no writer is left: another one is started, for the cubes that are still in memory")
-    writer, has_done = None, False
+def _rescue_by_new_writer(slots: SlotOwner, kind: CubeKind) -> bool:
+    logger.warning("no writer is left: starting a new one for the cubes still in memory")
+    writer, is_done = None, False
     try:
         writer = WriterProcess(slots, kind)
         writer.wait_until_ready()
-        has_done = hang_up([writer])
-        if not has_done:
+        is_done = hang_up([writer])
+        if not is_done:
             logger.error("the new writer died, exit code %s", writer.child.exit_code)
-    except (OpenHSIError, OSError, RuntimeError) as error:  # whatever the system says to one more process
+    except (OpenHSIError, OSError, RuntimeError) as error:  # the system may refuse one more process
         logger.error("%s", error)
-    if writer is not None:  # after Ctrl-C it is left alone: it goes on
+    if writer is not None:  # not reached after Ctrl-C: then the writer continues
         writer.end()
-    return has_done
+    return is_done
 
 
 def _dump(slots: SlotOwner, kind: CubeKind, slot: int, avoid: Collection[str]) -> OpenHSIError | None:
-    """Save only the bytes, with as little code as possible."""
+    """Save only the raw bytes, with as little code as possible."""
     from openhsi_shared.files.dumping import write_dump
 
     name = f"cube {slots.word(slot, Word.CUBE)}"
@@ -71,11 +70,11 @@ def _dump(slots: SlotOwner, kind: CubeKind, slot: int, avoid: Collection[str]) -
             old_style=label.old_style,
             durability=kind.options.durability,
         )
-    except Exception as error:  # noqa: BLE001 - not swallowed: it ends in the exit status; the next cube must be tried
-        number, words = (error.errno, error.strerror) if isinstance(error, OSError) else (None, str(error))
-        gone = SaveError(number, f"{words}: the lines of {name} are lost", label.directory)
-        gone.__cause__ = error
-        logger.error("%s", gone)
-        return gone
-    logger.warning("%s: its lines are safe in %s, of which `openhsi-shared recover` makes a file", name, path)
+    except Exception as error:  # noqa: BLE001 - not swallowed: it sets the exit status; the next cube must be tried
+        number, message = (error.errno, error.strerror) if isinstance(error, OSError) else (None, str(error))
+        failure = SaveError(number, f"{message}: the lines of {name} are lost", label.directory)
+        failure.__cause__ = error
+        logger.error("%s", failure)
+        return failure
+    logger.warning("%s: its lines are safe in %s: `openhsi-shared recover` converts it to a file", name, path)
     return None

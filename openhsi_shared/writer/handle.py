@@ -1,4 +1,4 @@
-"""What `save()` returns: the promise of a file, which behaves like a `multiprocessing.Process`."""
+"""The handle that `save()` returns: a future of the file, with the interface of a `multiprocessing.Process`."""
 
 import threading
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ __all__ = ["SaveHandle", "SaveResult"]
 
 @dataclass(frozen=True, kw_only=True)
 class SaveResult:
-    """What became of a cube."""
+    """Result of saving a cube."""
 
     path: Path | None
-    """The file, or None where every line of the cube was lost."""
+    """The file, or None if every line of the cube was lost."""
     preview_path: Path | None
-    """The picture beside it, or None if none was asked for or it could not be made."""
+    """The preview beside it, or None if none was requested or it could not be written."""
     n_lines: int
     """Lines in the file."""
     lines_lost: int
     """Lines lost before and within the cube."""
 
 
-class _Keeper(Protocol):
-    """Who keeps the cube until it is saved."""
+class _Supervisor(Protocol):
+    """Keeps the cube in memory until it is saved."""
 
     def retry(self, handle: "SaveHandle", directory: str | Path) -> None: ...
 
@@ -33,20 +33,20 @@ class _Keeper(Protocol):
 
 
 class SaveHandle:
-    """One cube on its way to the disk; done when the file and its picture are there, or when that failed.
+    """One cube that is being saved; done when the file and its preview are written, or when that failed.
 
-    `join`, `is_alive`, `exitcode` and `name` are those of a `multiprocessing.Process`. A failure that is never asked
-    for with `result` is raised when the camera is closed.
+    `join`, `is_alive`, `exitcode` and `name` are those of a `multiprocessing.Process`. A failure that is not handled
+    by calling `result` is raised when the camera is closed.
     """
 
-    def __init__(self, name: str, n_lines: int, lines_lost: int, keeper: _Keeper | None = None) -> None:
+    def __init__(self, name: str, n_lines: int, lines_lost: int, supervisor: _Supervisor | None = None) -> None:
         self.name = name
         self.n_lines = n_lines
         self.lines_lost = lines_lost
-        self._keeper = keeper
+        self._supervisor = supervisor
         self._done = threading.Event()
         self._error: OpenHSIError | None = None
-        self._asked = False
+        self._is_handled = False
         self._discarded = False
         self._path: Path | None = None
         self._preview_path: Path | None = None
@@ -54,7 +54,7 @@ class SaveHandle:
     # ---- what users call ----
 
     def join(self, timeout: float | None = None) -> None:
-        """Block until the cube is saved or has failed, `timeout` seconds at most. Never raises what failed."""
+        """Block until the cube is saved or has failed, `timeout` seconds at most. Never raises the failure."""
         self._done.wait(timeout)
 
     def is_alive(self) -> bool:
@@ -63,39 +63,39 @@ class SaveHandle:
 
     @property
     def exitcode(self) -> int | None:
-        """None while it is being saved, 0 when the file is there, 1 when that failed."""
+        """None while it is being saved, 0 when the file is written, 1 when that failed."""
         if self.is_alive():
             return None
         return 0 if self._error is None else 1
 
     def result(self, timeout: float | None = None) -> SaveResult:
-        """Block until the cube is saved, and tell where.
+        """Block until the cube is saved, and return its paths.
 
         Raises SaveError (an OSError) if it failed, TimeoutError after `timeout` s.
         """
         if not self._done.wait(timeout):
             raise TimeoutError(f"{self.name} is not saved after {timeout} s")
         if self._error is not None:
-            self._asked = True
+            self._is_handled = True
             raise self._error
         return SaveResult(
             path=self._path, preview_path=self._preview_path, n_lines=self.n_lines, lines_lost=self.lines_lost
         )
 
     def retry(self, directory: str | Path) -> "SaveHandle":
-        """Save a cube that failed once more, into `directory`. Returns this handle, to wait on. Does not block."""
-        self._keeper_of_failed("retry").retry(self, directory)
+        """Save a failed cube again, into `directory`. Returns this handle, to wait on. Does not block."""
+        self._supervisor_of_failed("retry").retry(self, directory)
         return self
 
     def discard(self) -> None:
-        """Give up a cube that failed: its lines count as lost, and the next file says so. Its slot is free again."""
-        self._keeper_of_failed("discard").discard(self)
+        """Discard a failed cube: its lines count as lost, and the next file declares them. Frees its slot."""
+        self._supervisor_of_failed("discard").discard(self)
 
-    def _keeper_of_failed(self, verb: str) -> _Keeper:
-        if self._keeper is None or self._error is None or self._discarded:
+    def _supervisor_of_failed(self, verb: str) -> _Supervisor:
+        if self._supervisor is None or self._error is None or self._discarded:
             state = "discarded" if self._discarded else "being saved" if self.is_alive() else "saved"
             raise ArgumentError(f"{self.name} is {state}: {verb} is for a cube that failed and is still in memory")
-        return self._keeper
+        return self._supervisor
 
     def __repr__(self) -> str:
         state = "saving" if self.is_alive() else f"failed: {self._error}" if self._error else f"saved as {self._path}"
@@ -105,13 +105,13 @@ class SaveHandle:
 
     @property
     def error(self) -> OpenHSIError | None:
-        """What failed, if it did."""
+        """The error, if the save failed."""
         return self._error
 
     @property
-    def failure(self) -> OpenHSIError | None:
-        """What failed, if it did and nobody has asked for it yet."""
-        return None if self._asked or self._discarded else self._error
+    def unhandled_failure(self) -> OpenHSIError | None:
+        """The error, if the save failed and no caller has handled it yet."""
+        return None if self._is_handled or self._discarded else self._error
 
     def begin_again(self) -> None:
         """The save is pending again."""

@@ -1,4 +1,4 @@
-"""Writers that hang in the kernel: they cannot be killed, and what they may still read must stay as it is."""
+"""Writers that hang in the kernel: they cannot be killed, and the slots that they may still read must not change."""
 
 from dataclasses import dataclass
 
@@ -11,46 +11,46 @@ logger = safe_logger(__name__)
 
 
 @dataclass
-class _Stuck:
+class _HungWriter:
     writer: WriterProcess
     directory: str
-    """What did not answer."""
+    """The one that does not respond."""
 
 
 class HungWriters:
-    """The writers that were set aside, until the kernel lets them go."""
+    """Hung writers, until the kernel releases them."""
 
     def __init__(self) -> None:
-        self._all: list[_Stuck] = []
+        self._all: list[_HungWriter] = []
 
     def add(self, writer: WriterProcess, directory: str) -> None:
-        """Set a writer aside, which hangs in `directory` and keeps its leases."""
-        self._all.append(_Stuck(writer, directory))
+        """Add a writer that hangs in `directory` and keeps its leases."""
+        self._all.append(_HungWriter(writer, directory))
 
     def sentinels(self) -> list[int]:
-        """Which become ready when one of them has ended."""
-        return [stuck.writer.child.sentinel for stuck in self._all]
+        """Sentinels, each of which becomes ready when its process exits."""
+        return [hung.writer.child.sentinel for hung in self._all]
 
     def directories(self) -> tuple[str, ...]:
-        """Directories that do not answer."""
-        return tuple(sorted({stuck.directory for stuck in self._all}))
+        """Directories that do not respond."""
+        return tuple(sorted({hung.directory for hung in self._all}))
 
     def reap(self) -> list[str]:
-        """Put away those that have exited. Returns their names: their leases end."""
-        ended = [stuck for stuck in self._all if stuck.writer.child.exit_code is not None]
-        self._all = [stuck for stuck in self._all if stuck not in ended]
-        for stuck in ended:
-            logger.warning("hung writer for %s has exited", stuck.directory)
-            stuck.writer.close()
-        return [stuck.writer.name for stuck in ended]
+        """Remove and close those that have exited. Returns their names: their leases end."""
+        exited = [hung for hung in self._all if hung.writer.child.exit_code is not None]
+        self._all = [hung for hung in self._all if hung not in exited]
+        for hung in exited:
+            logger.warning("hung writer for %s has exited", hung.directory)
+            hung.writer.close()
+        return [hung.writer.name for hung in exited]
 
     def forget(self) -> None:
-        """Do not wait for them when the interpreter ends."""
-        for stuck in self._all:
+        """Do not wait for them when the interpreter exits."""
+        for hung in self._all:
             logger.warning(
-                "process %s is stuck: it ends when %s answers, or when the machine is restarted",
-                stuck.writer.child.pid,
-                stuck.directory,
+                "writer process %s hangs: it exits when %s responds, or when the machine is restarted",
+                hung.writer.child.pid,
+                hung.directory,
             )
-            stuck.writer.child.forget()
+            hung.writer.child.forget()
         self._all.clear()

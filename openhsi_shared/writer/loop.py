@@ -1,8 +1,8 @@
-"""The writer: a process that saves full slots, one after the other, and outlives its parent if it must.
+"""The writer loop: a process that saves full slots in order, and outlives its parent if the parent dies.
 
-It only reads shared memory and answers on its pipe. While the parent lives, it saves what it is told to. When the
-parent is gone, however that came, nobody else owns the slots: then it saves every committed line there is, oldest cube
-first, and marks these files `recovered`.
+It only reads shared memory and answers on its pipe. While the parent lives, it saves the cubes that it is sent. When
+the parent is gone, for whatever reason, no other process owns the slots: then it saves every committed line, oldest
+cube first, and marks these files `recovered`.
 """
 
 import os
@@ -22,105 +22,106 @@ from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.writer.fault_injection import fault_injector
-from openhsi_shared.writer.messages import CubeKind, Dumped, Failed, Label, Pictured, Ready, Save, Saved, Stop
+from openhsi_shared.writer.messages import CubeKind, Dumped, Failed, Label, PreviewDone, Ready, Save, Saved, Stop
 from openhsi_shared.writer.slot_cubes import cube_in, make_ready, rescue_directories, slots_to_rescue
 
 __all__ = ["run_writer"]
 
 FINISHED = b"finished"
-STUCK_S = 60.0
+PRIMARY_TIMEOUT_S = 60.0
 
 
 def run_writer(
     parent: Parent,
     memory: SlotMemory,
     kind: CubeKind,
-    beats: Any,
+    counter: Any,
     alive: Connection,
-    predecessor: Connection | None,
+    primary: Connection | None,
 ) -> None:
-    """Serve one parent until it says stop or dies; the child's whole life.
+    """Save cubes until the parent sends Stop or dies; the main function of the child.
 
-    `beats` is a shared number that goes up while a save goes on; `alive` is held open as long as this process lives;
-    `predecessor` is the other end of that of the writer for which this one stands by, if it does.
+    `counter` is the shared heartbeat, incremented at each step of a save; `alive` is held open while this process
+    lives; in a standby writer, `primary` is the other end of the primary writer's `alive`.
     """
     become_service(niceness=5, in_background=True)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the machine goes down: the parent dies first, then we finish
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # system shutdown: the parent dies first, then this process finishes
     forward_logs(parent)
-    scribe = _WriterLoop(SlotView.of(memory), kind, parent, beats)
-    parent.tell(Ready())  # it may be dead already, with cubes behind it: go on all the same
+    loop = _WriterLoop(SlotView.of(memory), kind, parent, counter)
+    parent.tell(Ready())  # it may be dead already and have left cubes: continue
     prepared = False
     while True:
         if not prepared and not parent.has_message():
-            prepared = scribe.prepare()
+            prepared = loop.prepare()
         message = parent.receive()
         if isinstance(message, Save):
-            scribe.save(message)
+            loop.save(message)
             prepared = False
         elif isinstance(message, Stop):
             break
         elif message is GONE:
-            if predecessor is None or not _finished(predecessor):
-                scribe.rescue()
+            if primary is None or not _exited_cleanly(primary):
+                loop.rescue()
             break
-    with suppress(OSError):  # nobody may be left to hear it
+    with suppress(OSError):  # there may be no reader left
         alive.send_bytes(FINISHED)
 
 
-def _finished(predecessor: Connection) -> bool:
-    """Wait until the writer before us is no more; whether it said that all is done.
+def _exited_cleanly(primary: Connection) -> bool:
+    """Wait for the primary writer to exit; True if it exited cleanly.
 
-    One that is stuck in the kernel is not waited for: should it get on, both save the same cubes, and one file is left.
+    The wait for one that hangs in the kernel has a limit: if it continues later, both save the same cubes, and one file
+    of each is kept.
     """
     try:
-        return predecessor.poll(STUCK_S) and predecessor.recv_bytes() == FINISHED
+        return primary.poll(PRIMARY_TIMEOUT_S) and primary.recv_bytes() == FINISHED
     except (EOFError, OSError):
         return False
 
 
 class _WriterLoop:
-    """Saves slots and answers."""
+    """Saves slots and sends the results."""
 
-    def __init__(self, slots: SlotView, kind: CubeKind, parent: Parent, beats: Any) -> None:
-        self._slots, self._kind, self._parent, self._beats = slots, kind, parent, beats
-        self._fault = fault_injector()
+    def __init__(self, slots: SlotView, kind: CubeKind, parent: Parent, counter: Any) -> None:
+        self._slots, self._kind, self._parent, self._counter = slots, kind, parent, counter
+        self._inject_fault = fault_injector()
         self._done: set[int] = set()
         self._old_style = True
         layout = slots.layout
         self._files = CubeWriter(layout.n_lines, layout.line_shape, layout.dtype, kind.options)
 
     def _passed(self, point: str) -> None:
-        """A save has come so far: it does not hang."""
-        self._beats[0] += 1
-        self._fault(point)
+        """A save has reached `point`: increment the heartbeat."""
+        self._counter[0] += 1
+        self._inject_fault(point)
 
     def prepare(self) -> bool:
-        """Make the next file's skeleton while there is nothing else to do."""
+        """Build the next file's skeleton while idle."""
         self._files.prepare(self._old_style)
         return True
 
-    def save(self, order: Save) -> None:
-        """Save one cube and answer, whatever happens."""
-        label = Label.from_bytes(self._slots.label(order.slot))
-        directories = [d for d in (label.directory, *self._kind.fallback_dirs) if d not in order.avoid]
+    def save(self, request: Save) -> None:
+        """Save one cube and send the result, also if it fails."""
+        label = Label.from_bytes(self._slots.label(request.slot))
+        directories = [d for d in (label.directory, *self._kind.fallback_dirs) if d not in request.avoid]
         self._passed("begun")
         try:
-            if order.as_dump:
-                self._parent.tell(Dumped(order.cube, self._dump(order, label, directories)))
+            if request.as_dump:
+                self._parent.tell(Dumped(request.cube, self._dump(request, label, directories)))
                 return
-            written = self._write(order, label, directories, recovered=False)
+            written = self._write(request, label, directories, recovered=False)
         except Exception as error:  # noqa: BLE001 - not swallowed: the parent raises it
-            self._parent.tell(_failure(order.cube, error))
+            self._parent.tell(_failure(request.cube, error))
             return
         self._passed("before_answer")
-        self._done.add(order.cube)
-        drawn = written.has_picture
-        self._parent.tell(Saved(order.cube, written.path, written.n_bytes, written.seconds, drawn))
-        if drawn:  # it is stretched and written when the slot is free already
-            self._parent.tell(self._draw(order.cube, written))
+        self._done.add(request.cube)
+        has_preview = written.has_picture
+        self._parent.tell(Saved(request.cube, written.path, written.n_bytes, written.seconds, has_preview))
+        if has_preview:  # stretched and written after the slot is free
+            self._parent.tell(self._write_preview(request.cube, written))
 
     def rescue(self) -> None:
-        """The parent is gone: save every cube that is still in memory, trying one directory after the other."""
+        """The parent is gone: save every cube that is still in memory, trying the directories in order."""
         for slot in slots_to_rescue(self._slots):
             cube = self._slots.word(slot, Word.CUBE)
             if cube in self._done:
@@ -128,15 +129,15 @@ class _WriterLoop:
             label = Label.from_bytes(self._slots.label(slot))
             try:
                 written = self._write(Save(slot, cube), label, rescue_directories(label, self._kind), recovered=True)
-            except Exception:  # noqa: BLE001 - nobody is left to hear it but the terminal; the next cube must be tried
+            except Exception:  # noqa: BLE001 - without a parent only stderr is left; the next cube must be tried
                 traceback.print_exc()
                 continue
-            self._draw(cube, written)
+            self._write_preview(cube, written)
 
-    def _write(self, order: Save, label: Label, directories: list[str], recovered: bool) -> Written:
+    def _write(self, request: Save, label: Label, directories: list[str], recovered: bool) -> Written:
         self._old_style = label.old_style
         return self._files.write(
-            cube_in(self._slots, self._kind, order.slot, label, recovered),
+            cube_in(self._slots, self._kind, request.slot, label, recovered),
             make_ready(directories, label),
             prefix=label.prefix,
             suffix=label.suffix,
@@ -145,12 +146,12 @@ class _WriterLoop:
             passed=self._passed,
         )
 
-    def _dump(self, order: Save, label: Label, directories: list[str]) -> Path:
-        """Save only the bytes, with as little code as possible: the writers before this one died of something."""
+    def _dump(self, request: Save, label: Label, directories: list[str]) -> Path:
+        """Save only the raw bytes, with as little code as possible: previous writers crashed at this cube."""
         from openhsi_shared.files.dumping import write_dump
 
         return write_dump(
-            cube_in(self._slots, self._kind, order.slot, label, recovered=False),
+            cube_in(self._slots, self._kind, request.slot, label, recovered=False),
             make_ready(directories, label),
             prefix=label.prefix,
             suffix=label.suffix,
@@ -159,15 +160,15 @@ class _WriterLoop:
             passed=self._passed,
         )
 
-    def _draw(self, cube: int, written: Written) -> Pictured:
+    def _write_preview(self, cube: int, written: Written) -> PreviewDone:
         path = written.path.with_suffix(".png")
         try:
             if written.picture is None:
-                return Pictured(cube, None, "")
+                return PreviewDone(cube, None, "")
             write_preview(written.picture, path)
-        except Exception as error:  # noqa: BLE001 - the data are safe; the parent warns of the missing picture
-            return Pictured(cube, None, f"{type(error).__name__}: {error}")
-        return Pictured(cube, path, "")
+        except Exception as error:  # noqa: BLE001 - the data are saved; the parent warns of the missing preview
+            return PreviewDone(cube, None, f"{type(error).__name__}: {error}")
+        return PreviewDone(cube, path, "")
 
 
 def _failure(cube: int, error: Exception) -> Failed:

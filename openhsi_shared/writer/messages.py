@@ -1,7 +1,7 @@
-"""What the acquiring process and the writer of files tell each other.
+"""Messages between the acquiring process and the writer.
 
-The label of a slot says where and how its cube is to be saved. It lies in shared memory beside the cube, so that a
-writer whose parent has died knows it as well. Through the pipe go only the number of a slot and that of its cube.
+The label of a slot contains where and how its cube is to be saved. It is stored in shared memory beside the cube, so
+that a writer whose parent has died can read it. The pipe carries only the numbers of a slot and of its cube.
 """
 
 import json
@@ -17,33 +17,33 @@ import numpy as np
 from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.save_options import SaveOptions
 
-__all__ = ["CubeKind", "Dumped", "Failed", "Label", "Pictured", "Ready", "Save", "Saved", "Stop"]
+__all__ = ["CubeKind", "Dumped", "Failed", "Label", "PreviewDone", "Ready", "Save", "Saved", "Stop"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CubeKind:
-    """What all cubes of one camera have in common; given to the writer at birth."""
+    """What all cubes of one camera have in common; passed to the writer when it is started."""
 
     level: int
     clock_anchor: Anchor
-    """Where the monotonic clock of line times lies in UTC."""
+    """Relates the monotonic clock of line times to UTC."""
     wavelengths_nm: Any = None
-    """An array for the wavelength axis, or None where there is no calibration."""
+    """An array for the wavelength axis, or None without calibration."""
     run_id: str = ""
     camera: str = ""
     options: SaveOptions = field(default_factory=SaveOptions)
     groups_from: str = ""
-    """The saved cube that these cubes are made of: its groups and extra columns go along."""
+    """The saved cube that these cubes are made of: its groups and extra columns are copied."""
     rescue_dir: str = ""
-    """The last resort of a cube whose process has died before it said where to save it."""
+    """Last directory to try, and the only one if the process died before it set where to save."""
 
     @property
     def fallback_dirs(self) -> Sequence[str]:
-        """Where cubes go whose directory fails, as absolute paths."""
+        """Directories for cubes whose own directory fails, as absolute paths."""
         return cast(Sequence[str], self.options.fallback_dirs)
 
     def uuid_of(self, cube: int) -> str:
-        """The same for the same cube, whoever saves it: so a second writer knows that the first one has done it."""
+        """The same for the same cube in every process: a second writer sees that the first one has saved it."""
         return str(uuid.uuid5(uuid.UUID(self.run_id), str(cube)))
 
 
@@ -53,24 +53,24 @@ class Label:
 
     directory: str = ""
     make_directory: bool = False
-    """Named for the first time: it may have to be made. Later it must be there."""
+    """The directory is named for the first time and may be created. Later it must exist."""
     prefix: str = ""
     suffix: str = ""
     old_style: bool = True
     savefig: bool = True
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What the user says of the cube."""
+    """Attributes given by the user."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    """What we say of it; goes before what the user says."""
+    """Attributes set by this library; they take precedence over the user's."""
 
     @cached_property
     def as_bytes(self) -> bytes:
-        """As JSON, made once; what JSON does not know is written as text."""
+        """As JSON, encoded once; types that JSON does not support are written as text."""
         return json.dumps({item.name: getattr(self, item.name) for item in fields(self)}, default=_plain).encode()
 
     @classmethod
     def from_bytes(cls, text: bytes) -> "Label":
-        """From JSON; nothing gives the default."""
+        """From JSON; empty text gives the default."""
         return cls(**json.loads(text)) if text else cls()
 
 
@@ -86,39 +86,39 @@ class Save(NamedTuple):
     slot: int
     cube: int
     avoid: tuple[str, ...] = ()
-    """Directories that do not answer: not to be tried."""
+    """Directories that do not respond: not to be tried."""
     as_dump: bool = False
-    """Writers died of this cube: save only its bytes, in the plainest way."""
+    """Writers crashed at this cube: save only its raw bytes."""
 
 
 class Stop(NamedTuple):
-    """To the writer: nothing more will come."""
+    """To the writer: shut down, no more requests follow."""
 
 
 class Ready(NamedTuple):
-    """From the writer: up and warm."""
+    """From the writer: started and warmed up."""
 
 
 class Saved(NamedTuple):
-    """From the writer: the file is published and durable; the slot may be filled again."""
+    """From the writer: the file is published and durable; the slot may be reused."""
 
     cube: int
     path: Path
     n_bytes: int
     seconds: float
-    picture_follows: bool
+    preview_follows: bool
 
 
-class Pictured(NamedTuple):
-    """From the writer: the preview lies beside the file, or could not be made."""
+class PreviewDone(NamedTuple):
+    """From the writer: the preview is written beside the file, or could not be written (`error`)."""
 
     cube: int
     path: Path | None
-    trouble: str
+    error: str
 
 
 class Dumped(NamedTuple):
-    """From the writer: the bytes of the cube are safe, but are no proper file yet."""
+    """From the writer: the raw bytes of the cube are saved, but not as a NetCDF file yet."""
 
     cube: int
     path: Path
@@ -129,6 +129,6 @@ class Failed(NamedTuple):
 
     cube: int
     errno: int | None
-    words: str
+    message: str
     filename: str | None
     traceback: str

@@ -1,4 +1,4 @@
-"""Cubes that were handed to the writer and whose slots are not free yet."""
+"""Pending cubes, which were handed to the writer and whose slots are not free yet; counters of saved cubes."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -12,53 +12,53 @@ from openhsi_shared.writer.messages import Failed, Label
 
 __all__ = ["KEPT", "Pending", "Tally", "save_error"]
 
-KEPT = "it is kept in memory: retry(directory) saves it elsewhere, discard() gives it up"
+KEPT = "it is kept in memory: retry(directory) saves it elsewhere, discard() drops it"
 
 
 @dataclass
 class Pending:
-    """A cube that was sent and not yet answered, or whose save failed."""
+    """A cube that was sent to the writer and has no result yet, or whose save failed."""
 
     slot: int
     cube: int
     label: Label
     handle: SaveHandle
     crashes: int = 0
-    """Writers that died while this cube was the first of theirs."""
+    """Writers that died while saving this cube."""
     as_dump: bool = False
-    """Too many died of it: only its bytes are to be saved, in the plainest way."""
+    """Too many writers died: only its raw bytes are to be saved."""
     is_safe: bool = False
-    """Its lines lie in a dump: who discards it loses nothing."""
+    """Its lines are stored in a dump: discarding it loses nothing."""
     lease: Lease | None = None
-    """Of the writer that was told to save it."""
+    """Of the writer that saves it."""
     path: Path | None = None
 
-    def died_of_it(self, words: str) -> SaveError:
-        """Why it is not sent to a writer any more."""
-        said = f"{self.handle.name}: {self.crashes} writers died of it{words}; {KEPT}"
-        return SaveError(None, said, self.label.directory)
+    def crash_error(self, details: str) -> SaveError:
+        """The error of a cube that is not sent to a writer any more."""
+        message = f"{self.handle.name}: {self.crashes} writers died while saving it{details}; {KEPT}"
+        return SaveError(None, message, self.label.directory)
 
 
 @dataclass
 class Tally:
-    """What the writer has done so far."""
+    """Counters of the writer."""
 
     n_saved: int = 0
     n_restarts: int = 0
     n_lines_discarded: int = 0
     discarded: tuple[IdRange, ...] = ()
-    """Frame ids of discarded cubes, with those of frames that were lost before."""
+    """Frame ids of discarded cubes, including frames lost before and within them."""
     rates: deque[float] = field(default_factory=lambda: deque(maxlen=8))
     """MB/s of the last cubes."""
 
     def discard(self, n_lines: int, ids: IdRange) -> None:
-        """Count the lines of a cube that was discarded; `ids` are its frames, with those lost before and within."""
+        """Count the lines of a discarded cube; `ids` are its frames, including those lost before and within."""
         self.n_lines_discarded += n_lines
         self.discarded = merged((*self.discarded, ids))
 
 
 def save_error(answer: Failed, handle: SaveHandle) -> SaveError:
-    """What the writer could not do, as the error that `result` raises."""
-    error = SaveError(answer.errno, f"{answer.words}: {handle.name} was not saved; {KEPT}", answer.filename)
+    """The failure that the writer sent, as the error that `result` raises."""
+    error = SaveError(answer.errno, f"{answer.message}: {handle.name} was not saved; {KEPT}", answer.filename)
     error.add_note(answer.traceback)
     return error

@@ -1,4 +1,4 @@
-"""A request to save a cube: the arguments of `save`, checked when it is made."""
+"""A request to save a cube: the arguments of `save`, validated at construction."""
 
 import os
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ __all__ = ["SaveRequest"]
 
 @dataclass(frozen=True)
 class SaveRequest:
-    """Where and how a cube is to be saved; see `SharedDataCube.save`. ArgumentError for what cannot be used.
+    """Where and how a cube is to be saved; see `SharedDataCube.save`. ArgumentError for invalid values.
 
-    `save_dir` is an absolute path, once this is made. The file of metadata is read later, each time it has changed.
+    `save_dir` is made absolute. The metadata file is read later, each time it has changed.
     """
 
     save_dir: str | Path
@@ -38,7 +38,7 @@ class SaveRequest:
         object.__setattr__(self, "savefig", bool(self.savefig))
 
     def label(self, metadata: Mapping[str, Any], attributes: Mapping[str, Any]) -> Label:
-        """Make the label with which this request travels to the writer, with what its file is to say of the cube."""
+        """Make the label that is sent to the writer: this request, and the attributes of the file."""
         return Label(
             directory=str(self.save_dir),
             prefix=self.prefix,

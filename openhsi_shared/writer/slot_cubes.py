@@ -1,4 +1,4 @@
-"""Cubes as they lie in slots, with what their files say of how they came about."""
+"""Cubes as they are stored in slots, with the provenance that their files contain."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +19,7 @@ __all__ = ["cube_in", "make_ready", "rescue_directories", "slots_to_rescue"]
 
 
 def cube_in(slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered: bool) -> Cube:
-    """The cube in `slot`; its lines are a view. `recovered`: whoever collected it does not save it any more."""
+    """The cube in `slot`; its lines are a view. `recovered`: the process that collected it has died."""
     first, n = slots.extent(slot)
     columns = {column.name: slots.column(slot, column.name) for column in slots.layout.columns}
     groups: Mapping[str, Group] = {}
@@ -52,7 +52,7 @@ def _provenance(slots: SlotView, kind: CubeKind, slot: int, frame_ids: np.ndarra
     expected, n_lost = slots.word(slot, Word.EXPECTED_ID), slots.word(slot, Word.N_LOST)
     n_overwritten = slots.word(slot, Word.N_PUT) - len(frame_ids)
     within = int(frame_ids[-1] - frame_ids[0] + 1 - len(frame_ids))
-    # where lines went round, the ids before the oldest one left are overwritten ones and lost ones, mixed
+    # if the cube has wrapped around, ids before the oldest line left are of overwritten and of lost lines, mixed
     gaps = gaps_between(int(frame_ids[0]) if n_overwritten else expected, frame_ids.tolist())
     discarded = slots.discarded_before(slot)
     return {
@@ -71,23 +71,23 @@ def _provenance(slots: SlotView, kind: CubeKind, slot: int, frame_ids: np.ndarra
 
 
 def slots_to_rescue(slots: SlotView) -> list[int]:
-    """Slots with lines that nobody is going to ask for any more, that of the oldest cube first."""
+    """Slots with unsaved lines, oldest cube first; for a process that saves all that are left."""
     states = (SlotState.FILLING, SlotState.FULL, SlotState.SAVING, SlotState.HELD)
     return [slot for slot in slots.slots_in(*states) if slots.extent(slot)[1] and not slots.is_discarded(slot)]
 
 
 def rescue_directories(label: Label, kind: CubeKind) -> list[str]:
-    """Where a cube may go whose process ends, in the order in which they are tried."""
+    """Directories for a cube whose process ends, in the order in which they are tried."""
     return [directory for directory in (label.directory, *kind.fallback_dirs, kind.rescue_dir) if directory]
 
 
 def make_ready(directories: Sequence[str], label: Label) -> list[Path]:
-    """Make the directories that were named for the first time.
+    """Create the directories that are named for the first time.
 
-    One that was there before and is gone stays gone: that is an error.
+    One that existed before and has vanished is not created again: that is an error.
     """
     for directory in directories:
         if label.make_directory or directory != label.directory:
-            with suppress(OSError):  # told by the writing, with its errno
+            with suppress(OSError):  # reported by the write, with its errno
                 Path(directory).mkdir(parents=True, exist_ok=True)
     return [Path(directory) for directory in directories]

@@ -1,4 +1,4 @@
-"""The table of cubes that were handed to the writer: being saved, waiting for their picture, or held in memory."""
+"""Unsaved cubes, which were handed to the writer: being saved, awaiting their preview, or held in memory."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,102 +17,101 @@ logger = safe_logger(__name__)
 
 
 class UnsavedCubes:
-    """Moves cubes, their slots and their handles from state to state. Its user holds a lock meanwhile.
+    """Moves cubes, their slots and their handles from state to state. The caller holds a lock.
 
-    A cube leaves a table behind everything else that is done to it: what fails in between finds it there.
+    A cube is removed from a table last: if an earlier step fails, it is still found there.
     """
 
     def __init__(self, slots: SlotOwner) -> None:
         self.saving: dict[int, Pending] = {}
-        self.drawing: dict[int, Pending] = {}
-        """Their slots are free, or nearly so: only the picture is missing."""
+        self.awaiting_preview: dict[int, Pending] = {}
+        """Their slots are released by the writer: only the preview is missing."""
         self.held: dict[int, Pending] = {}
         self.tally = Tally()
-        self._unasked: list[SaveHandle] = []
+        self._unhandled: list[SaveHandle] = []
         self._slots = slots
 
     def __len__(self) -> int:
-        """How many are not settled."""
-        return len(self.saving) + len(self.drawing)
+        """Number of cubes that are not settled."""
+        return len(self.saving) + len(self.awaiting_preview)
 
     def held_by(self, handle: SaveHandle) -> Pending:
-        """The cube of a handle that has failed; ArgumentError if it is no longer in memory."""
+        """The held cube of a failed handle; ArgumentError if it is no longer in memory."""
         for pending in self.held.values():
             if pending.handle is handle:
                 return pending
         raise ArgumentError(f"{handle.name} is no longer in memory")
 
-    def failures(self) -> list[OpenHSIError]:
-        """Failures that no caller has asked for with `result`; each is returned once."""
-        failures = [handle.failure for handle in self._unasked]
-        self._unasked.clear()
+    def unhandled_failures(self) -> list[OpenHSIError]:
+        """Failures that no caller has handled by calling `result`; each is returned once."""
+        failures = [handle.unhandled_failure for handle in self._unhandled]
+        self._unhandled.clear()
         return [failure for failure in failures if failure is not None]
 
     # ---- what happens to a cube ----
 
     def add(self, pending: Pending) -> None:
-        """It is about to be sent, for the first time or after a failure."""
+        """The cube is about to be sent to the writer, for the first time or after a failure."""
         self.saving[pending.cube] = pending
         self.held.pop(pending.cube, None)
         self._slots.save(pending.slot)
 
     def lend(self, pending: Pending, reader: str) -> None:
-        """A writer is told to save it."""
+        """Lend the slot to the writer that is to save the cube."""
         pending.lease = self._slots.lend(pending.slot, reader)
 
-    def is_lent_by(self, lease: Lease) -> bool:
-        """Whether the writer at work saves a cube by this lease."""
+    def is_saving_under(self, lease: Lease) -> bool:
+        """Whether the active writer saves a cube under this lease."""
         return any(pending.lease is lease for pending in list(self.saving.values()))
 
     def saved(self, answer: Saved) -> None:
-        """Its file is there."""
+        """The file is written."""
         pending = self.saving[answer.cube]
         pending.path = answer.path
         self.tally.n_saved += 1
         self.tally.rates.append(answer.n_bytes / max(answer.seconds, 1e-9) / 1e6)
         self._free(pending)
-        if answer.picture_follows:
-            self.drawing[answer.cube] = pending
+        if answer.preview_follows:
+            self.awaiting_preview[answer.cube] = pending
         else:
             pending.handle.settle(answer.path)
         del self.saving[answer.cube]
 
-    def pictured(self, cube: int, path: Path | None, trouble: str) -> None:
-        """Its picture is there, or cannot be made."""
-        pending = self.drawing[cube]
-        if trouble:
-            logger.warning("%s is saved, but its preview is not: %s", pending.handle.name, trouble)
+    def preview_done(self, cube: int, path: Path | None, error: str) -> None:
+        """The preview is written, or cannot be."""
+        pending = self.awaiting_preview[cube]
+        if error:
+            logger.warning("%s is saved, but its preview is not: %s", pending.handle.name, error)
         pending.handle.settle(pending.path, path)
-        del self.drawing[cube]
+        del self.awaiting_preview[cube]
 
     def failed(self, cube: int, error: OpenHSIError) -> None:
-        """It could not be saved, and is held."""
+        """The save failed: hold the cube."""
         self.held[cube] = pending = self.saving[cube]
         self._end_lease(pending)
         self._slots.hold(pending.slot)
         logger.error("%s", error)
-        self._unasked.append(pending.handle)
+        self._unhandled.append(pending.handle)
         pending.handle.settle(error=error)
         del self.saving[cube]
 
     def discard(self, pending: Pending) -> int:
-        """Free the slot of a cube that is held. Returns the lines lost with it: none of one that was dumped."""
-        handle = pending.handle
-        n_lost = 0 if pending.is_safe else handle.n_lines
+        """Free the slot of a held cube. Returns the number of lines lost: 0 if the cube was dumped."""
+        n_lost = 0 if pending.is_safe else pending.handle.n_lines
         if n_lost:
             self.tally.discard(n_lost, self._slots.note_discarded(pending.slot))
-        handle.mark_discarded(n_lost)
+        pending.handle.mark_discarded(n_lost)
         self._free(pending)
         del self.held[pending.cube]
         return n_lost
 
     def end_leases(self, reader: str) -> None:
-        """A writer has exited."""
+        """A writer has exited: end its leases."""
         self._slots.give_back_all(reader)
-        self.leave_leases(reader)
+        self.detach_leases(reader)
 
-    def leave_leases(self, reader: str) -> None:
-        """A writer hangs, and may still read: its leases stay, but another writer gets its cubes."""
+    def detach_leases(self, reader: str) -> None:
+        """A writer hangs and may still read: its leases stay, but another writer gets its cubes."""
         for pending in self.saving.values():
             if pending.lease is not None and pending.lease.reader == reader:
                 pending.lease = None
@@ -127,20 +126,20 @@ class UnsavedCubes:
             pending.lease = None
 
     def fail_all(self, error_of: Callable[[str], OpenHSIError]) -> None:
-        """Settle every handle: no answer comes any more. The writer's leases stay: it may still read.
+        """Settle every handle: no more answers will be received. The writer's leases stay: it may still read.
 
-        `error_of(name)` makes the error of one that is not known to be saved.
+        `error_of(name)` makes the error of a cube that is not known to be saved.
         """
-        unsettled = [p for p in {**self.held, **self.saving, **self.drawing}.values() if p.handle.is_alive()]
+        unsettled = [p for p in {**self.held, **self.saving, **self.awaiting_preview}.values() if p.handle.is_alive()]
         lost = [pending for pending in unsettled if pending.path is None]
         self.held |= {pending.cube: pending for pending in lost}
-        self.saving, self.drawing = {}, {}
+        self.saving, self.awaiting_preview = {}, {}
         for pending in unsettled:
             if pending.path is None:
-                self._unasked.append(pending.handle)
+                self._unhandled.append(pending.handle)
                 pending.handle.settle(error=error_of(pending.handle.name))
             else:
                 pending.handle.settle(pending.path)
-        for pending in lost:  # last: what failed may have been this
+        for pending in lost:  # last: this may be the step that failed
             if self._slots.state(pending.slot) is SlotState.SAVING:
                 self._slots.hold(pending.slot)

@@ -1,4 +1,4 @@
-"""The writer processes of one camera: the one that saves, one that may stand by for it, and those that hang."""
+"""The writer processes of one camera: the primary writer, an optional standby writer, and hung writers."""
 
 from typing import Any
 
@@ -8,31 +8,31 @@ from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import StartLimit
 from openhsi_shared.writer.hung_writers import HungWriters
 from openhsi_shared.writer.messages import CubeKind, Stop
-from openhsi_shared.writer.writer_process import START_PATIENCE_S, WriterProcess
+from openhsi_shared.writer.writer_process import START_TIMEOUT_S, WriterProcess
 
 __all__ = ["WriterGroup"]
 
 logger = safe_logger(__name__)
 
 END_TIMEOUT_S = 10.0
-SLOWEST_DISK = 4e6
-"""In bytes per second: what it takes to sync a cube may be one call, of which nothing is heard until it ends."""
+MIN_DISK_SPEED = 4e6
+"""In bytes per second: syncing a cube may be one system call, during which there is no heartbeat."""
 
 
 class WriterGroup:
-    """Starts, replaces and ends writers; what they are told is the supervisor's."""
+    """Starts, replaces and ends writers; the supervisor sends them requests."""
 
     def __init__(self, slots: SlotOwner, kind: CubeKind) -> None:
         self.all: list[WriterProcess] = []
-        """Those that live. The first one saves."""
+        """Those that are alive. The first one is the primary writer."""
         self.hung = HungWriters()
         self.starts = StartLimit()
         self._slots, self._kind = slots, kind
-        patience_s = kind.options.writer_patience_s
-        self._patience_s = 30.0 + slots.layout.slot_bytes / SLOWEST_DISK if patience_s is None else patience_s
+        timeout_s = kind.options.writer_patience_s
+        self._timeout_s = 30.0 + slots.layout.slot_bytes / MIN_DISK_SPEED if timeout_s is None else timeout_s
 
     def start(self) -> None:
-        """Start them, and block until they are up. WriterFailed if one does not come up; then there is none."""
+        """Start all writers, and block until they are ready. WriterFailed if one does not start; then all are ended."""
         try:
             for _ in range(self._kind.options.writers):
                 self.start_one()
@@ -43,11 +43,11 @@ class WriterGroup:
             raise
 
     def start_one(self) -> None:
-        """Start one more. Returns before it is up; WriterFailed."""
+        """Start one more. Returns before it is ready. May raise WriterFailed."""
         self.all.append(WriterProcess(self._slots, self._kind, self.all[0] if self.all else None))
 
     def start_another(self) -> bool:
-        """Start a replacement, unless too many have died before they were up. Whether there is a writer now."""
+        """Start a replacement, unless too many died before they were ready. Returns whether there is a writer now."""
         if not self.starts.is_reached:
             try:
                 self.start_one()
@@ -57,24 +57,24 @@ class WriterGroup:
         return bool(self.all)
 
     def remove(self, writer: WriterProcess) -> bool:
-        """Take out one that has died or hangs. Whether it was the one that saves."""
-        was_first = writer is self.all[0]
+        """Remove a writer that has died or hangs. Returns whether it was the primary one."""
+        was_primary = writer is self.all[0]
         self.all.remove(writer)
-        return was_first
+        return was_primary
 
-    def watched(self) -> list[Any]:
-        """What becomes ready when a writer says something, or ends."""
+    def waitables(self) -> list[Any]:
+        """Objects that become ready when a writer sends a message or exits."""
         return [*(end for writer in self.all for end in writer.child.waitables), *self.hung.sentinels()]
 
     def overdue_s(self) -> float | None:
-        """Seconds without progress of the one that saves, or None if they are not too many."""
+        """Seconds since the last heartbeat of the primary writer if that exceeds the timeout, else None."""
         if not self.all:
             return None
         silent_s = self.all[0].heartbeat.silent_s()
-        return silent_s if silent_s > (self._patience_s if self.all[0].is_ready else START_PATIENCE_S) else None
+        return silent_s if silent_s > (self._timeout_s if self.all[0].is_ready else START_TIMEOUT_S) else None
 
     def stop(self) -> None:
-        """Let them end when they are done with what they have. Idempotent."""
+        """Shut the writers down after their pending saves. Idempotent."""
         for writer in self.all:
             writer.child.send(Stop())
         for writer in self.all:
@@ -83,7 +83,7 @@ class WriterGroup:
         self.hung.forget()
 
     def kill(self) -> None:
-        """End every one at once."""
+        """Kill all writers."""
         for writer in self.all:
             writer.end()
         self.all.clear()

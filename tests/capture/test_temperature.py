@@ -129,7 +129,7 @@ def test_a_thread_that_ends_leaves_no_old_temperature_behind(watch_of, caplog):
     watch.start()
     wait_for(lambda: watch.n_failed)
     assert math.isnan(watch.celsius)
-    wait_for(lambda: "the temperature is not read any more, lines will have none: SystemExit" in caplog.text)
+    wait_for(lambda: "the temperature is no longer read, lines will have none: SystemExit" in caplog.text)
     watch.stop()
 
 

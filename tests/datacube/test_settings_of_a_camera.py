@@ -104,7 +104,7 @@ def test_an_exposure_that_nobody_knows_is_not_told(tmp_path):
 def test_radiance_is_not_made_with_an_exposure_that_nobody_knows(cal_path):
     more = {"resolution": SMALL, "row_slice": (3, 17), "cal_path": cal_path, "n_lines": 2}
     for level in (4, 5, 6, 7, 8):
-        with pytest.raises(LevelError, match=f"processing_lvl={level} makes radiance.*SharedWithoutExposure does"):
+        with pytest.raises(LevelError, match=f"processing_lvl={level} computes radiance.*SharedWithoutExposure does"):
             SharedWithoutExposure(processing_lvl=level, **more)
     with SharedWithoutExposure(processing_lvl=3, **more) as cam, pytest.raises(LevelError, match="dn2rad makes rad"):
         cam.dn2rad(make_frame())

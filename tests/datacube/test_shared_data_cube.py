@@ -269,7 +269,7 @@ def test_a_closed_cube_says_so_and_may_be_closed_again(tmp_path):
 def test_lines_that_were_never_saved_are_told_when_a_cube_is_closed(caplog):
     with SharedDataCube(n_lines=8, resolution=SHAPE) as cube:
         _put(cube, [1, 2, 3])
-    assert "3 lines were collected and never saved" in caplog.text
+    assert "3 lines were collected and not saved" in caplog.text
 
 
 def test_nothing_is_printed(capfd, caplog, tmp_path):

@@ -119,7 +119,7 @@ def test_what_was_collected_is_saved_when_the_block_ends_with_an_exception(tmp_p
     saved = cubes_in(tmp_path)
     assert saved[-1].numbers == [8, 9, 10]
     assert saved[-1].attributes["ended_by"].startswith("CameraLost: the simulated camera was unplugged")
-    assert "3 lines had not been saved when CameraLost" in caplog.text
+    assert "3 unsaved lines after CameraLost" in caplog.text
 
 
 def test_what_was_collected_before_the_first_save_is_kept_as_well(tmp_path, monkeypatch):

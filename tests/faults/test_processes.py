@@ -202,7 +202,7 @@ def test_a_cube_of_which_writers_die_again_and_again_is_held_and_the_recording_g
         poisonous = cam.save(tmp_path / "out")
         cam.collect()
         second = cam.save(tmp_path / "out")
-        with pytest.raises(SaveError, match=r"^cube 1: 5 writers died of it; its lines are safe in "):
+        with pytest.raises(SaveError, match=r"^cube 1: 5 writers died while saving it; its lines are safe in "):
             poisonous.result(60)
         assert second.result(60).n_lines == 8
         assert cam.status().slots["HELD"] == 1
@@ -287,7 +287,7 @@ def test_a_writer_that_cannot_be_imported_is_one_clear_error_and_no_camera_is_st
 
     cam = Mine(n_lines=4, resolution=SHAPE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(WriterFailed, match="the writer did not come up: exit code 1; see its message"):
+    with pytest.raises(WriterFailed, match="the writer did not start: exit code 1; see its message"):
         cam.collect()
     assert started == []
     monkeypatch.undo()

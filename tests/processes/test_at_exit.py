@@ -50,9 +50,9 @@ def test_what_others_registered_with_atexit_runs_as_well(tmp_path):
 def test_ctrl_c_while_the_last_saves_are_waited_for_ends_the_program_and_loses_nothing(tmp_path, how):
     interrupt = """
 wait = cam._engine.writer.wait_until_settled
-def interrupted(patience_s=None):
+def interrupted(timeout_s=None):
     os.kill(os.getpid(), signal.SIGINT)
-    return wait(patience_s)
+    return wait(timeout_s)
 cam._engine.writer.wait_until_settled = interrupted
 """
     code, output, _ = run(f"import atexit\natexit.register(print, 'others')\n{PENDING}{interrupt}{how}", tmp_path)
@@ -122,9 +122,9 @@ def test_sys_exit_of_a_signal_handler_at_the_very_end_is_obeyed_when_everything_
     terminated = """
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 wait = cam._engine.writer.wait_until_settled
-def terminated(patience_s=None):
+def terminated(timeout_s=None):
     os.kill(os.getpid(), signal.SIGTERM)
-    return wait(patience_s)
+    return wait(timeout_s)
 cam._engine.writer.wait_until_settled = terminated
 """
     assert run(f"{PENDING}{terminated}", tmp_path)[:2] == (7, "")
@@ -220,7 +220,7 @@ saving = cam.save("blocked/inside")
 def test_a_failed_save_that_nobody_asked_for_ends_in_exit_status_1_and_its_traceback(tmp_path):
     code, output, errors = run(FAILED, tmp_path)
     assert (code, output) == (1, "others\n")
-    assert "a cube was not saved, and nobody asked for it" in errors
+    assert "unhandled save failure at exit: a cube was not saved" in errors
     assert "Traceback" in errors
     assert "SaveError: [Errno 20] Not a directory" in errors
     assert "retry(directory) saves it elsewhere" in errors

@@ -132,12 +132,12 @@ def test_the_first_message_is_waited_for(start):
 
 def test_a_child_that_dies_before_it_is_up_is_an_error(start):
     child = start(say_and_exit, [], 5)
-    with pytest.raises(WriterFailed, match="the helper did not come up: exit code 5; see its message"):
+    with pytest.raises(WriterFailed, match="the helper did not start: exit code 5; see its message"):
         child.first_message(WriterFailed)
 
 
 def test_a_child_that_is_too_slow_is_an_error(start):
-    with pytest.raises(WriterFailed, match="the helper did not come up within 0 s: is the machine overloaded"):
+    with pytest.raises(WriterFailed, match="the helper did not start within 0 s: is the machine overloaded"):
         start(echo).first_message(WriterFailed, 0.01)
 
 

@@ -42,7 +42,7 @@ def test_one_at_a_time_needs_no_process() -> None:
 
 
 def test_who_loses_interest_leaves_no_process(monkeypatch) -> None:
-    monkeypatch.setattr("openhsi_shared.processes.pool.PATIENCE_S", 0.1)
+    monkeypatch.setattr("openhsi_shared.processes.pool.END_TIMEOUT_S", 0.1)
     before = set(psutil.Process().children())
     with closing(in_processes(square_or_die, [*range(8)], 2)) as results:
         next(results)

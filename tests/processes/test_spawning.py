@@ -212,5 +212,5 @@ print(in_child(answer_of, pack(Mine)))
 
 
 def test_what_cannot_travel_is_named():
-    with pytest.raises(OpenHSIError, match=r"cannot travel to another process: .*"):
+    with pytest.raises(OpenHSIError, match=r"cannot be sent to another process: .*"):
         pack(threading.Lock())

@@ -115,9 +115,9 @@ def test_a_recording_that_is_killed_is_told_and_its_writer_saves_what_there_was(
         wait_for(lambda: run.status().lines > 20)
         writers = psutil.Process(run.process_id).children()
         os.kill(run.process_id, signal.SIGKILL)
-        with pytest.raises(RecordingError, match="died, exit code -9; its writer saves what there was"):
+        with pytest.raises(RecordingError, match="died, exit code -9; its writer saves the collected lines"):
             run.wait()
-        with pytest.raises(RecordingError, match="does not answer"):
+        with pytest.raises(RecordingError, match="does not respond"):
             run.status()
     wait_for(lambda: not any(writer.is_running() for writer in writers))
     saved, lost = account(tmp_path / "out")
@@ -278,7 +278,7 @@ except OSError as error:
     (tmp_path / "program.py").write_text(code)
     command = ["unshare", "-m", sys.executable, "program.py"]
     printed = subprocess.check_output(command, cwd=tmp_path, env=environment(tmp_path), text=True, timeout=60)
-    assert printed.startswith("13 [Errno 13] not writeable: recordings cannot go there: ")
+    assert printed.startswith("13 [Errno 13] not writeable: no recording can be saved there: ")
 
 
 IN_A_NOTEBOOK = """

@@ -156,7 +156,7 @@ def test_leaving_the_block_by_an_exception_stops_it_as_well(tmp_path):
 
 def test_a_patience_that_ends_is_no_end_of_the_recording(tmp_path):
     with record(SharedSimulatedCamera, tmp_path, rate=400, **KEYWORDS) as run:
-        with pytest.raises(TimeoutError, match=r"the recording goes on after 0\.01 s"):
+        with pytest.raises(TimeoutError, match=r"the recording has not ended after 0\.01 s"):
             run.wait(0.01)
         assert run.is_running
 
@@ -278,7 +278,7 @@ def test_what_is_no_camera_is_refused(tmp_path, thing):
 
 def test_a_directory_that_cannot_be_made_is_refused_before_the_first_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(SaveError, match="Not a directory: recordings cannot go there") as caught:
+    with pytest.raises(SaveError, match="Not a directory: no recording can be saved there") as caught:
         record(SharedSimulatedCamera, tmp_path / "file" / "inside", **KEYWORDS)
     assert caught.value.errno == 20
 
@@ -422,7 +422,7 @@ def test_a_recording_that_hears_nobody_ends_in_good_order_and_tells_the_cause(tm
         return SharedSimulatedCamera(**keywords)
 
     with (
-        pytest.raises(RecordingError, match="the thread that hears the program which records has failed") as caught,
+        pytest.raises(RecordingError, match="the thread that receives stop requests has failed") as caught,
         record(camera, tmp_path, rate=500, **KEYWORDS) as run,
     ):
         run.wait(60)

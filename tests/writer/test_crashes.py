@@ -107,13 +107,13 @@ def test_a_cube_of_which_five_writers_died_is_dumped_and_held_and_the_next_ones_
         poisonous = cam.save(tmp_path / "out")
         cam.collect()
         second = cam.save(tmp_path / "out")
-        with pytest.raises(SaveError, match=r"cube 1: 5 writers died of it; its lines are safe in .*; it is kept"):
+        with pytest.raises(SaveError, match=r"cube 1: 5 writers died while saving it; its lines are .*; it is kept"):
             poisonous.result(60)
         assert poisonous.exitcode == 1
         assert second.result(20).n_lines == 8
         status = cam.status()
         assert (status.slots["HELD"], status.writer_restarts) == (1, 5)
-        assert "5 writers died of it" in status.errors[0]
+        assert "5 writers died while saving it" in status.errors[0]
         (sidecar,) = (tmp_path / "out").rglob("*.raw.json")
         assert str(sidecar) in status.errors[0]
         dump = read_dump(sidecar)  # compares every line with its checksum
@@ -165,7 +165,7 @@ def test_a_writer_that_never_comes_up_is_one_clear_error(tmp_path):
     cube = SharedDataCube(n_lines=4, resolution=SHAPE)
     multiprocessing.set_executable("/bin/false")
     try:
-        with pytest.raises(WriterFailed, match="did not come up: exit code 1"):
+        with pytest.raises(WriterFailed, match="did not start: exit code 1"):
             cube.put(frame(0))
     finally:
         multiprocessing.set_executable(usual)
@@ -188,7 +188,7 @@ def test_when_no_writer_comes_up_again_the_cube_is_held_until_one_does(tmp_path)
             for n in (1, 2):
                 cube.put(frame(n))
                 handles.append(cube.save(tmp_path))
-                with pytest.raises(SaveError, match="no writer comes up"):
+                with pytest.raises(SaveError, match="no writer starts"):
                     handles[-1].result(20)
         finally:
             multiprocessing.set_executable(usual)

@@ -19,7 +19,7 @@ from tests.support.flow import CAMERA, COUNTING, account, cubes_in, processes_in
 from tests.support.helpers import wait_for
 from tests.support.process_faults import camera, frozen, newest_writer
 
-UNHEARD = "the thread that hears the writer has failed"
+UNHEARD = "the thread that receives the writer's answers has failed"
 
 
 class Injected(Exception):
@@ -40,10 +40,10 @@ def inject(patch: pytest.MonkeyPatch, owner: type, name: str) -> Callable[[], No
 
 
 PLACES = [
-    (WriterSupervisor, "_hear_all"),
-    (WriterSupervisor, "_take_in"),
+    (WriterSupervisor, "_receive_all"),
+    (WriterSupervisor, "_handle_answer"),
     (WriterSupervisor, "_check_progress"),
-    (WriterGroup, "watched"),
+    (WriterGroup, "waitables"),
     (UnsavedCubes, "saved"),
     (UnsavedCubes, "_free"),
     (SlotOwner, "free"),
@@ -80,7 +80,7 @@ def test_pending_cubes_fail_with_the_cause_and_every_line_is_in_a_file(monkeypat
 
 
 def test_a_pending_handle_says_what_is_known_of_its_cube(monkeypatch, tmp_path):
-    begin = inject(monkeypatch, WriterSupervisor, "_take_in")
+    begin = inject(monkeypatch, WriterSupervisor, "_handle_answer")
     with camera(n_buffers=4) as cam:
         cam.collect()
         cam.save(tmp_path).result(20)
@@ -99,7 +99,7 @@ def test_a_pending_handle_says_what_is_known_of_its_cube(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("is_pending", [True, False])
 def test_a_failure_that_nobody_was_told_is_raised_when_the_camera_is_closed(monkeypatch, tmp_path, is_pending):
-    begin = inject(monkeypatch, WriterSupervisor, "_take_in" if is_pending else "_check_progress")
+    begin = inject(monkeypatch, WriterSupervisor, "_handle_answer" if is_pending else "_check_progress")
     cam = camera()
     cam.collect()
     cam.save(tmp_path).result(20)
@@ -191,7 +191,7 @@ def fail(*_):
 cam = camera(n_buffers=4)
 cam.collect()
 cam.save("out").result()
-WriterSupervisor._take_in = fail
+WriterSupervisor._handle_answer = fail
 cam.collect()
 cam.save("out").join()
 cam.collect()
