@@ -1,4 +1,4 @@
-"""Cubes that were given up: each of their frames stands in one later file, whatever was lost before."""
+"""Discarded cubes: each of their frames is declared in exactly one later file, whatever was lost before."""
 
 import random
 
@@ -42,7 +42,7 @@ def test_old_ones_make_room(cubes):
 class Books:
     """Takes frames, saves cubes and gives some up, at random; notes what files and status come to tell."""
 
-    def __init__(self, seed, goes_round):
+    def __init__(self, seed, wraps_around):
         self.choose = random.Random(seed)
         self.bench = Bench("drop", n_slots=self.choose.choice([2, 3, 4]), n_lines=4)
         self.first = self.last = 9
@@ -50,18 +50,18 @@ class Books:
         self.saved, self.declared = [], []
         self.n_declared = self.n_discarded = 0
         self.discarded = ()
-        most = 7 if goes_round else 4
+        most = 7 if wraps_around else 4
         for _ in range(1500):
             self.last += self.choose.choice([1, 1, 1, 1, 3])
             self.bench.take(self.last)
             if self.bench.filler.n_lines() and self.choose.random() < 1 / most:
                 self.bench.save()
-            if not goes_round and self.bench.filler.n_lines() == 4:
+            if not wraps_around and self.bench.filler.n_lines() == 4:
                 self.bench.save()
-            if self.bench.keeper.pending and self.choose.random() < 0.15:
+            if self.bench.supervisor.pending and self.choose.random() < 0.15:
                 self.settle(self.choose.choice([self.publish, self.discard]))
         self.settle(self.discard)
-        while self.bench.keeper.pending:
+        while self.bench.supervisor.pending:
             self.settle(self.publish)
         self.bench.take(self.last + 1)
         self.bench.save()
@@ -70,10 +70,10 @@ class Books:
 
     def settle(self, how):
         """End a cube that waits, be it the oldest or not, and free its slot."""
-        if self.bench.keeper.pending:
-            slot = self.choose.choice(self.bench.keeper.pending)
+        if self.bench.supervisor.pending:
+            slot = self.choose.choice(self.bench.supervisor.pending)
             how(slot)
-            self.bench.keeper.pending.remove(slot)
+            self.bench.supervisor.pending.remove(slot)
             self.bench.slots.free(slot)
 
     def publish(self, slot):
@@ -98,10 +98,10 @@ def ids_of(ranges):
     return [frame_id for ids in ranges for frame_id in range(ids.first, ids.last + 1)]
 
 
-@pytest.mark.parametrize("goes_round", [False, True])
+@pytest.mark.parametrize("wraps_around", [False, True])
 @pytest.mark.parametrize("seed", range(8))
-def test_every_frame_is_saved_or_lost_once_whatever_is_given_up(seed, goes_round):
-    books = Books(seed, goes_round)
+def test_every_frame_is_saved_or_lost_once_whatever_is_discarded(seed, wraps_around):
+    books = Books(seed, wraps_around)
     ledger = books.bench.filler.ledger
     lost = ids_of(merged((*ledger.lost_ids(), *books.discarded)))
     assert books.n_discarded > 100
@@ -112,5 +112,5 @@ def test_every_frame_is_saved_or_lost_once_whatever_is_given_up(seed, goes_round
     assert set(lost).issuperset(books.declared)
     n_offered = books.last - books.first + 1
     assert len(books.saved) + len(lost) + books.bench.filler.n_overwritten == n_offered
-    if not goes_round:  # else the ids of some are not known, only how many they are
+    if not wraps_around:  # else the ids of some are not known, only how many they are
         assert sorted([*books.saved, *books.declared]) == list(range(books.first, books.last + 1))

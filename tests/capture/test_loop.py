@@ -1,4 +1,4 @@
-"""One frame after the other: in place where nothing is done to it, and every id accounted for."""
+"""The frame loop: frames are written into the slot directly if unprocessed, and every id is accounted for."""
 
 import time
 
@@ -96,7 +96,7 @@ def test_frame_that_did_not_arrive_whole_is_lost():
 
 
 def test_rest_of_a_frame_that_comes_late_does_not_disturb_the_account():
-    """As Aravis gives it when packets are lost: a frame that was given up comes once more, behind later ones."""
+    """As delivered by Aravis when packets are lost: a discarded frame is repeated after later ones."""
     broken = [FrameStamp(number, 1, None, FrameStatus.INCOMPLETE) for number in (65535, 65534, 65535)]
     script = [*stamps(65533), *broken[:1], *stamps(1, 2), *broken[1:], *stamps(3)]
     loop, bench, _ = loop_of(script, period=65535)
@@ -125,7 +125,7 @@ def test_frames_are_taken_and_counted_while_there_is_no_slot():
     bench.save()
     assert [loop.take() for _ in range(3)] == [False] * 3
     assert not any(np.shares_memory(out, bench.slots.lines(0)) for out in driver.out[2:])
-    bench.keeper.answer()
+    bench.supervisor.answer()
     assert loop.take()
     assert bench.save() == ([5], [2, 3, 4], 3)
 
@@ -137,7 +137,7 @@ def test_lost_frames_of_a_camera_without_counter_are_counted_too():
         bench.save()
     loop.take()
     loop.take()
-    bench.keeper.answer()
+    bench.supervisor.answer()
     loop.take()
     assert bench.save() == ([4], [2, 3], 2)
 

@@ -1,4 +1,4 @@
-"""Lines get into slots, or are counted: nothing in between, whatever is done when no slot is free."""
+"""Lines are stored in slots or counted as lost, for every value of `when_full`."""
 
 import logging
 import random
@@ -53,7 +53,7 @@ def test_drop_goes_on_and_counts_each_frame_with_its_id():
     for frame_id in (4, 5, 6):
         assert not bench.take(frame_id)
     assert bench.filler.ledger.lost_ids() == (IdRange(4, 6),)
-    bench.keeper.answer()
+    bench.supervisor.answer()
     assert bench.take(7)
     assert bench.save() == ([7], [4, 5, 6], 3)
     assert bench.filler.ledger.n_lost == 3
@@ -69,7 +69,7 @@ def test_stop_ends_and_says_what_every_slot_is_at():
         NoFreeSlot, match=r"no slot is free \(SAVING, SAVING\); when_full='stop' ends here: use more slots"
     ):
         bench.take(4)
-    bench.keeper.answer()
+    bench.supervisor.answer()
     assert bench.take(5), "and may go on when there is room again"
 
 
@@ -84,7 +84,7 @@ def test_block_waits_for_a_slot_and_loses_nothing():
     thread.start()
     assert not taken
     assert bench.filler.ledger.next_id == 4
-    bench.keeper.answer()
+    bench.supervisor.answer()
     wait_for(lambda: taken)
     thread.join()
     assert taken == [True]
@@ -96,7 +96,7 @@ def test_block_raises_what_failed_instead_of_waiting_for_ever():
     for frame_id in (0, 1):
         bench.take(frame_id)
         bench.save()
-    bench.keeper.fail()
+    bench.supervisor.fail()
     taken = []
 
     def take():
@@ -108,7 +108,7 @@ def test_block_raises_what_failed_instead_of_waiting_for_ever():
     thread = threading.Thread(target=take)
     thread.start()
     assert not taken, "one is still being saved: that may free a slot"
-    bench.keeper.fail()
+    bench.supervisor.fail()
     thread.join(20)
     assert taken[0].errno == 28
 
@@ -144,8 +144,8 @@ def test_files_and_losses_together_are_all_that_the_camera_counted(seed):
             ids, _, n_lost = bench.save()
             saved += ids
             told += n_lost
-        elif bench.keeper.pending:
-            bench.keeper.answer()
+        elif bench.supervisor.pending:
+            bench.supervisor.answer()
         assert len(bench.slots.slots_in(SlotState.FILLING)) <= 1
     for _ in range(2):  # the second one tells what was lost since the last line
         ids, _, n_lost = bench.save()
@@ -170,8 +170,8 @@ def test_files_alone_name_every_frame_where_nothing_went_round(seed):
         if bench.filler.n_lines() == 4 or choose.random() < 0.1:
             ids, missing, _ = bench.save()
             known += ids + missing
-        if bench.keeper.pending and choose.random() < 0.2:
-            bench.keeper.answer()
+        if bench.supervisor.pending and choose.random() < 0.2:
+            bench.supervisor.answer()
     assert bench.filler.ledger.n_lost > 0
     assert sorted(known) == list(range(min(known), max(known) + 1))
     assert len(known) == len(set(known))
@@ -234,7 +234,7 @@ def test_swap_of_a_cube_without_lines_keeps_the_slot_and_tells_each_loss_once():
     assert bench.save() == ([], [], 2)
     assert bench.filler.nothing_lost_since_swap()
     assert bench.save() == ([], [], 0)
-    bench.keeper.answer()
+    bench.supervisor.answer()
     bench.take(4)
     assert bench.save() == ([4], [2, 3], 0), "the next file says so, whatever was told before"
 
@@ -318,7 +318,7 @@ def test_normal_running_is_silent(caplog):
         bench.take(frame_id)
         if frame_id % 10 == 9:
             bench.save()
-            bench.keeper.answer()
+            bench.supervisor.answer()
     assert warnings_of(caplog) == []
 
 
@@ -358,11 +358,11 @@ def test_frame_that_has_no_slot_is_not_blamed_on_the_camera_when_there_is_one_ag
         bench.take(frame_id)
         bench.save()
     bench.take(2)
-    bench.keeper.answer()
+    bench.supervisor.answer()
     bench.take(3)
     assert warnings_of(caplog) == ["1 lines lost so far: no slot is free (SAVING, SAVING)"]
     bench.save()
-    bench.keeper.answer()
+    bench.supervisor.answer()
     bench.take(5)
     assert warnings_of(caplog)[1:] == ["2 lines lost so far: the camera skipped frames before frame 5"]
 
@@ -414,8 +414,8 @@ def test_nobody_waits_for_a_slot_when_none_will_become_free():
 
     thread = threading.Thread(target=wait)
     thread.start()
-    with bench.keeper.changed:
-        bench.keeper.failure = WriterFailed("of the test")
-        bench.keeper.changed.notify_all()
+    with bench.supervisor.changed:
+        bench.supervisor.failure = WriterFailed("of the test")
+        bench.supervisor.changed.notify_all()
     thread.join(20)
-    assert caught == [bench.keeper.failure]
+    assert caught == [bench.supervisor.failure]

@@ -1,4 +1,4 @@
-"""The sensor's temperature is read beside the loop, and never in its way."""
+"""The sensor temperature is read outside the loop, and never blocks it."""
 
 import itertools
 import logging
@@ -14,7 +14,7 @@ from tests.support.helpers import wait_for
 
 @pytest.fixture
 def watch_of():
-    """Make a watch that is stopped in the end."""
+    """Make a watch that is stopped after the test."""
     made = []
 
     def make(read, period_s=0.001):

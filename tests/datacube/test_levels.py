@@ -1,4 +1,4 @@
-"""Cubes of every level: computed on the way into the slot, saved, and read again."""
+"""Cubes of every level: computed into the slot, saved, and read again."""
 
 import dataclasses
 

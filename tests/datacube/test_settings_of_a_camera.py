@@ -1,4 +1,4 @@
-"""What the settings of an open camera say is what it does: the rest cannot be set, or is not told."""
+"""The settings of an open camera match the camera: others cannot be set, or are not reported."""
 
 import logging
 

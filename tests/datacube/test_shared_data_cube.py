@@ -1,4 +1,4 @@
-"""`SharedDataCube`: what is put comes out of the files, once, in order, and nothing else."""
+"""`SharedDataCube`: the files contain the lines that were put, once, in order, and nothing else."""
 
 import ctypes
 import json

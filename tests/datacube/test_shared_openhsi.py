@@ -1,4 +1,4 @@
-"""The camera loop: the documented one, and all the ways a camera can fail in it."""
+"""The camera loop: as documented, and with every failure of a camera."""
 
 import logging
 

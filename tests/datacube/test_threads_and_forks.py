@@ -1,4 +1,4 @@
-"""Cameras in threads, in forked children, in children of `multiprocessing`; forgotten ones."""
+"""Cameras in threads, in forked children, in children of `multiprocessing`; cameras dropped without close()."""
 
 import gc
 import multiprocessing

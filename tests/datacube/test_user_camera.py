@@ -13,7 +13,7 @@ from tests.support.flow import CAMERA, SHAPE, account, cubes_in, frame, read, ru
 
 
 class MyBase:
-    """Hardware that counts its frames, and notes what it is told."""
+    """Hardware that counts its frames, and records the calls it gets."""
 
     def __init__(self, serial=None, **keywords):
         super().__init__(**keywords)

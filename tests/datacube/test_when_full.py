@@ -1,4 +1,4 @@
-"""Every slot is full: wait, drop or stop; what is lost is counted exactly, in the status, the handles and the files."""
+"""Every slot is full: wait, drop or stop; lost lines are counted exactly, in the status, the handles and the files."""
 
 import logging
 import threading
@@ -14,7 +14,7 @@ from tests.support.helpers import wait_for
 
 @pytest.fixture
 def stopped_writer(monkeypatch, tmp_path):
-    """The first writer stops with its first file just begun; the function lets it go on."""
+    """The first writer stops with its first file just begun; the function resumes it."""
     marks = tmp_path / "marks"
     marks.mkdir()
     monkeypatch.setenv("OPENHSI_SHARED_FAULT", "created:stop:1")

@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Faults:
-    """To let the writers of a test fail."""
+    """Injects faults into the writers of a test."""
     return Faults(monkeypatch, tmp_path / "marks")
 
 
@@ -44,7 +44,7 @@ def shared_flight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flight]:
 
 @pytest.fixture
 def flight(shared_flight: Flight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flight]:
-    """The camera of all tests; one of its own for each test after one that went wrong."""
+    """The camera shared by all tests; a new one after each test that failed."""
     if shared_flight.is_spoilt:
         another = Flight(tmp_path, monkeypatch)
         yield another

@@ -1,4 +1,4 @@
-"""The camera counts wrongly, tears frames, fails, or is too fast: what is lost is lost by name, the rest is right."""
+"""The camera miscounts, tears frames, fails, or is too fast: lost frames are reported by id, the rest is correct."""
 
 import threading
 
@@ -91,7 +91,7 @@ ODD = {
 
 
 class Given(SharedOpenHSI):
-    """A user's camera, which gives what it is told to."""
+    """A user's camera, which returns given frames."""
 
     def __init__(self, make, temperature=20.0, **keywords):
         super().__init__(n_lines=8, resolution=SHAPE, **keywords)
@@ -122,7 +122,7 @@ def test_frames_of_any_make_keep_their_values(tmp_path, kind):
 
 @pytest.mark.parametrize("temperature", [float("nan"), float("inf"), None, "warm", np.zeros(2)])
 def test_a_temperature_that_is_none_costs_no_line(tmp_path, temperature):
-    """C2, C7: it is NaN, or what was said."""
+    """C2, C7: it is NaN, or the given value."""
     with Given(frame, temperature) as cam:
         cam.collect()
         saved = read(cam.save(tmp_path).result(60).path)
@@ -136,7 +136,7 @@ FAILING = {"unplug": CameraLost, "timeout": FrameTimeout, "wrong_shape": FrameEr
 @pytest.mark.parametrize("fault", FAILING)
 @pytest.mark.parametrize("at", [0, 5, 8, 21])
 def test_a_camera_that_fails_ends_the_recording_with_its_error_and_its_lines_saved(tmp_path, runtime, fault, at):
-    """C3: the partial cube has a file, which says why it ended."""
+    """C3: the partial cube has a file, which contains why it ended."""
     keywords = {**COUNTING, "n_lines": 8, "script": {at: fault}, "progress": False, "when_full": "block"}
     with pytest.raises(FAILING[fault]), record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run_:
         run_.wait(60)
@@ -174,7 +174,7 @@ def test_a_camera_faster_than_the_disk_loses_exactly_what_is_declared(tmp_path, 
 
 
 def test_a_camera_that_gives_nothing_is_an_error_and_there_is_nothing_to_save(tmp_path):
-    """C5: it says that no frame came in time."""
+    """C5: the error reports that no frame arrived in time."""
     with camera(script={0: "timeout"}) as cam:
         with pytest.raises(FrameTimeout, match="no frame of the simulated camera"):
             cam.collect()
@@ -205,7 +205,7 @@ def test_a_frame_that_its_camera_overwrites_while_it_is_copied_is_found_by_the_o
 
 
 def test_a_thermometer_that_hangs_holds_up_no_line(tmp_path):
-    """C7: lines go on with the last temperature."""
+    """C7: further lines have the last temperature."""
     answer, asked = threading.Event(), threading.Event()
 
     def slow():

@@ -1,4 +1,4 @@
-"""The clock is set, or everything stands still for a while: line times go on evenly, and the step is told.
+"""The clock is set, or everything is suspended for a while: line times stay monotonic, and the step is reported.
 
 No test may set the machine's clock. A library of ours, compiled here and loaded before the others, gives the program
 and its writer a wall clock of their own; the monotonic clock and the kernel's times of files stay as they are. A real
@@ -70,7 +70,7 @@ STEPS = {
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_clock_that_is_set_in_the_middle_of_a_cube_moves_no_line(clock, tmp_path, step):
-    """K1: times grow evenly through all cubes, each file says how far the clock was moved, no name clashes."""
+    """K1: times grow evenly through all cubes, each file contains the step of the clock, no name clashes."""
     begin, at_each_line, expected = STEPS[step]
     code = FLIGHT.replace("BEGIN", begin).replace("AT_EACH_LINE", at_each_line)
     found, output, errors = run(code, tmp_path, TZ="Europe/London", **clock.environment)
@@ -106,7 +106,7 @@ for n in range(6):
 
 
 def test_nobody_waits_longer_than_asked_because_the_clock_was_set_back(clock, tmp_path):
-    """K1: a result awaited with a patience, while the clock goes back an hour."""
+    """K1: a result awaited with a timeout, while the clock is set back an hour."""
     (tmp_path / "marks").mkdir()
     fault = {"OPENHSI_SHARED_FAULT": "created:stop:1", "OPENHSI_SHARED_FAULT_MARKS": str(tmp_path / "marks")}
     code = f"""{SETTING}

@@ -1,4 +1,4 @@
-"""Directories go, and names are taken, strange or none: the cube is kept in memory, or has another name; none is lost.
+"""Directories vanish, names are in use or invalid: the cube is kept in memory, or gets another name; none is lost.
 
 Most tests share one camera and its writer, as those of `test_disk.py`.
 """
@@ -115,7 +115,7 @@ def test_a_strange_name_is_a_name(flight, bad, prefix, where):
 @pytest.mark.parametrize("prefix", ["a/b", "../", "a:b", "a\\b", "\0", "x\0y", "a\nb"])
 @pytest.mark.parametrize("what", ["prefix", "suffix"])
 def test_what_cannot_be_a_name_is_refused_at_once(flight, bad, prefix, what):
-    """D7: the cube is still there, and saved under another name."""
+    """D7: the cube is still in memory, and saved under another name."""
     flight.take()
     with pytest.raises(ArgumentError, match=f"{what}.* cannot be part of a file's name"):
         flight.camera.save(bad, **{what: prefix})
@@ -125,7 +125,7 @@ def test_what_cannot_be_a_name_is_refused_at_once(flight, bad, prefix, what):
 
 @pytest.mark.parametrize(("prefix", "words"), [("x" * 250, "have 250 bytes"), (".a", "would hide the file")])
 def test_a_name_that_nobody_would_find_or_no_disk_can_have_is_refused_at_once(flight, bad, prefix, words):
-    """D7: else its cube could be saved nowhere, or nobody would see it."""
+    """D7: else its cube could not be saved, or would be saved under a hidden name."""
     flight.take()
     with pytest.raises(ArgumentError, match=words):
         flight.camera.save(bad, prefix=prefix)

@@ -1,4 +1,4 @@
-"""Disks fail in every way: the error is the true one, the cube stays in memory, the camera goes on, no frame is lost.
+"""Disks fail in every way: the errno is the true one, the cube stays in memory, capture continues, no frame is lost.
 
 Most tests share one camera and its writer, which must survive them all; `tests/air.py` says what is proved each time.
 """
@@ -92,7 +92,7 @@ CALLS = [
 
 @pytest.mark.parametrize(("kind", "number"), CALLS, ids=[f"{kind}-{errno.errorcode[n]}" for kind, n in CALLS])
 def test_any_call_that_fails_is_told_by_its_number(flight, bad, kind, number):
-    """D1, D2, D3, D9, D10: also a disk that takes everything and says so only when it is to be synced."""
+    """D1, D2, D3, D9, D10: also a disk that accepts everything and reports the error only at fsync."""
     flight.calls.inject(number, kind)
     assert os.strerror(number) in str(flight.fail(number, bad))
     flight.go_on(bad)
@@ -101,7 +101,7 @@ def test_any_call_that_fails_is_told_by_its_number(flight, bad, kind, number):
 
 @pytest.mark.parametrize("kinds", ["sync unlink", "sync truncate unlink"])
 def test_what_a_dead_disk_will_not_even_remove_is_found_by_recover(flight, bad, kinds):
-    """D3: the error told is the first one, not that of tidying up."""
+    """D3: the first error is reported, not one of the cleanup."""
     flight.save(bad)
     flight.calls.inject(errno.EIO, kinds)
     flight.fail(errno.EIO, bad)
@@ -114,7 +114,7 @@ def test_what_a_dead_disk_will_not_even_remove_is_found_by_recover(flight, bad, 
 @needs_disks
 @pytest.mark.parametrize("shape", [(16, 512), LARGE], ids=["by the cache", "past the cache"])
 def test_a_disk_that_lies_is_found_out_before_a_file_has_its_name(bad, tmp_path, monkeypatch, shape):
-    """D2: a real one: its image lies on a disk too small for it, which nobody is told when space is reserved."""
+    """D2: a real one: its image lies on a disk too small for it, which is not reported when space is reserved."""
     with mounted("tmpfs", tmp_path / "below", "size=6m") as below:
         image = make_image(below / "image", 64)
         with mounted(image, bad):

@@ -1,4 +1,4 @@
-"""Ctrl-C, and a terminal that is closed: the caller hears of it, and nothing is lost."""
+"""Ctrl-C, and a terminal that is closed: the interrupt reaches the caller, and nothing is lost."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.support.process_faults import COLLECTING, RECORDING, camera, interrup
 
 
 def test_ctrl_c_while_closing_is_raised_and_the_next_close_finishes(faults, tmp_path):
-    """P10: the program waits for a slow save, one is impatient; nothing is lost by it."""
+    """P10: the program waits for a slow save, and is interrupted; nothing is lost."""
     faults.inject("created:stop:1")
     cam = camera(n_buffers=4)
     for _ in range(3):
@@ -31,7 +31,7 @@ def test_ctrl_c_while_closing_is_raised_and_the_next_close_finishes(faults, tmp_
 
 
 def test_ctrl_c_while_a_result_is_awaited_leaves_the_save_alone(faults, tmp_path):
-    """P10: the handle can be asked again."""
+    """P10: `result` can be called again."""
     faults.inject("created:stop:1")
     with camera() as cam:
         cam.collect()
@@ -46,7 +46,7 @@ def test_ctrl_c_while_a_result_is_awaited_leaves_the_save_alone(faults, tmp_path
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_to_the_group_of_a_recording_ends_it_in_good_order(tmp_path, times):
-    """P10: once stops it; a second one leaves it to finish by itself."""
+    """P10: the first one stops it; after a second one it finishes by itself."""
     with program(RECORDING, tmp_path) as process:
         assert process.stdout is not None
         process.stdout.readline()

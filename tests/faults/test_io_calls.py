@@ -132,7 +132,7 @@ def _fly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, step: int)
 
 @pytest.mark.parametrize(("fault", "step"), [("ENOSPC", 3), ("EIO", 3), ("kill", 11)])
 def test_a_camera_flies_on_whatever_call_of_its_writer_fails(tmp_path, monkeypatch, fault, step):
-    """D15, P4: a writer that is killed is replaced, and its cube is saved once; an error is told, and retried."""
+    """D15, P4: a writer that is killed is replaced, and its cube is saved once; an error is reported, and retried."""
     assert _fly(tmp_path, monkeypatch, fault, step) > 20
 
 

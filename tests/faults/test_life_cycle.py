@@ -1,4 +1,4 @@
-"""A program ends, or a camera is used, in every way that people find: nothing is lost, nothing hangs."""
+"""A program exits, or a camera is used, in every possible way: nothing is lost, nothing hangs."""
 
 import copy
 import gc
@@ -188,7 +188,7 @@ def test_saving_again_while_the_last_one_is_saved_needs_lines(faults, tmp_path):
 
 
 def test_closing_while_another_thread_saves_loses_no_cube_that_was_promised(tmp_path):
-    """L3: every handle that was given out is kept, the thread is told that the camera is closed."""
+    """L3: every handle is settled, the thread gets the error that the camera is closed."""
     handles, told = [], []
 
     def save_on(cube):
@@ -214,7 +214,7 @@ def test_closing_while_another_thread_saves_loses_no_cube_that_was_promised(tmp_
 
 @pytest.mark.parametrize("call", ["collect", "save", "take_line", "start_streaming", "get_img", "put"])
 def test_a_camera_that_is_closed_says_so(tmp_path, call):
-    """L3: whatever one wants of it."""
+    """L3: for every method."""
     cam = camera()
     cam.collect()
     cam.close()

@@ -1,4 +1,4 @@
-"""Memory that is not there is an error with figures and a way out, before a camera has started; never a SIGBUS."""
+"""Insufficient memory is an error with figures and a remedy, before a camera has started; never a SIGBUS."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ except MemoryError as error:
 
 
 def _run_with_shm(tmp_path: Path, mount: str, how: str) -> str:
-    """What the program says where `mount` has been done, unseen by everybody else."""
+    """Output of the program after `mount`, in a mount namespace of its own."""
     (tmp_path / "program.py").write_text(TRY)
     script = f'mount --make-rprivate / && {mount} && exec "$0" program.py "$1"'
     done = subprocess.run(
@@ -66,7 +66,7 @@ def _run_with_shm(tmp_path: Path, mount: str, how: str) -> str:
 @needs_mounts
 @pytest.mark.parametrize("how", ["collect", "record"])
 def test_a_small_dev_shm_refuses_the_camera_before_it_starts(tmp_path, how):
-    """M1: 64 MB, as a container has unless it is told otherwise; two cubes of 17 MB fit, three of `record` as well."""
+    """M1: 64 MB, the default of a container; two cubes of 17 MB fit, three of `record` as well."""
     said = _run_with_shm(tmp_path, "mount -t tmpfs -o size=30m tmpfs /dev/shm", how)
     assert said.startswith("MemoryShortage ")
     assert "MB, but /dev/shm has 31.5 MB free" in said
@@ -162,7 +162,7 @@ def test_a_limit_of_the_control_group_refuses_the_camera_instead_of_killing_it(t
 
 @pytest.mark.parametrize("how", ["make", "record"])
 def test_more_than_the_machine_has_is_an_error_with_the_figures(tmp_path, runtime, how):
-    """M3: nothing is allocated, nobody is left behind."""
+    """M3: nothing is allocated, no process is left behind."""
     words = r"needs [\d,]+\.\d MB, but .* has [\d,]+\.\d MB free .*: use fewer lines or slots, or "
     record_it = partial(record, SharedSimulatedCamera, tmp_path, **COUNTING, progress=False)
     with pytest.raises(MemoryShortage, match=words):

@@ -1,4 +1,4 @@
-"""The judge is judged: whatever is wrong with a recording, the account finds it; and the campaigns do run."""
+"""The oracle is tested: it finds every error in a recording; and the campaigns run."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Pictures and lookers are guests: whatever becomes of them, the recording is as if they were not there."""
+"""Previews and readers: whatever happens to them, the recording is not affected."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Processes die, freeze or fail at every moment: what was committed is in a file, once; loss is told exactly."""
+"""Processes die, freeze or fail at every moment: committed lines are in a file, once; loss is reported exactly."""
 
 import contextlib
 import dataclasses
@@ -34,13 +34,13 @@ SOME = [pytest.param(seed, marks=[] if seed < 3 else pytest.mark.campaign) for s
 
 
 def _shared_files() -> set[str]:
-    """What processes that live no more have left in /dev/shm."""
+    """Files left in /dev/shm by processes that have exited."""
     found = [(path.name, re.match(r"pym-(\d+)-", path.name)) for path in Path("/dev/shm").iterdir()]
     return {name for name, process_id in found if process_id and not psutil.pid_exists(int(process_id[1]))}
 
 
 def _pause(random_: random.Random, longest_s: float) -> None:
-    """Let a moment pass that nobody has chosen."""
+    """Wait for a random time."""
     threading.Event().wait(random_.uniform(0, longest_s))
 
 
@@ -92,7 +92,7 @@ def test_the_process_of_a_recording_killed_at_any_moment_has_every_committed_lin
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_the_user_s_process_killed_beside_its_recording_costs_no_line(tmp_path, number):
-    """P1, P14: the recording ends in good order, nothing is recovered."""
+    """P1, P14: the recording shuts down cleanly, nothing is recovered."""
     with program(RECORDING, tmp_path) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -231,7 +231,7 @@ def test_an_error_of_the_system_in_the_writer_is_that_error_with_its_number(faul
 
 
 def test_any_exception_of_the_writer_is_told_with_its_traceback(tmp_path):
-    """P6: what is no error of the system either."""
+    """P6: also exceptions that are not OSErrors."""
     cube = SharedDataCube(n_lines=4, resolution=SHAPE)
     supervisor = cube._engine.writer
     supervisor._kind = dataclasses.replace(supervisor._kind, wavelengths_nm=np.zeros(SHAPE[1] + 1))

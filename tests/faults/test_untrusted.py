@@ -1,4 +1,4 @@
-"""Pickles, settings and metadata that are wrong, or meant to do harm: one clear error, and nothing of them is run."""
+"""Pickles, settings and metadata that are wrong or malicious: one clear error, and none of their code is run."""
 
 import json
 import logging
@@ -60,7 +60,7 @@ BOMBS = {
 
 
 def read_bombs(directory):
-    """What is said of each bomb; with little memory."""
+    """The error for each bomb; with little memory."""
     file_corruption.limit_memory()
     said = {}
     for name in BOMBS:
@@ -138,7 +138,7 @@ def read_or_refuse(path):
 
 @pytest.mark.parametrize("key", sorted(CameraSettings.model_fields))
 def test_every_wrong_value_of_every_key_is_named_with_its_file(settings_file, key):
-    """I2: or it is no wrong one for this key, and then it is what stands in the file."""
+    """I2: or it is no wrong one for this key, and then it is stored in the file."""
     n_refused = 0
     for value in WRONG:
         settings, refusal = read_or_refuse(settings_file({key: value}))

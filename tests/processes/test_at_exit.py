@@ -1,4 +1,4 @@
-"""A program ends, in whatever way: what was saved is on the disk, and a failure shows in its exit status."""
+"""A program exits, in any way: saved cubes are on the disk, and a failure sets the exit status."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A child is started, heard, asked to end and killed in one way, whatever it does."""
+"""A child is started, received from, terminated and killed, whatever it does."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ logger = logging.getLogger("openhsi_shared.tests")
 
 @pytest.fixture
 def start():
-    """Start a child that is gone in the end."""
+    """Start a child that is ended after the test."""
     children = []
 
     def start(target, *args, **keywords):

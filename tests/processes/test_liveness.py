@@ -1,4 +1,4 @@
-"""A child notices that its parent is gone, however it went."""
+"""A child detects that its parent has died, for whatever reason."""
 
 import os
 import signal

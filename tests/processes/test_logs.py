@@ -1,4 +1,4 @@
-"""A logging handler that raises harms nobody; see `test_child` for logs that cross processes."""
+"""A logging handler that raises has no effect on the caller; see `test_child` for logs of children."""
 
 import logging
 import sys
@@ -17,7 +17,7 @@ class Broken(logging.Handler):
 
 @pytest.fixture
 def broken():
-    """Let the handler of a user's program raise."""
+    """Make the handler of a user's program raise."""
     ours = logging.getLogger("openhsi_shared")
     ours.addHandler(handler := Broken())
     yield

@@ -1,4 +1,4 @@
-"""Work in several processes, some of which die of it."""
+"""A pool of worker processes, some of which die."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Children are spawned from any program, know nothing of its `__main__`, and are born deaf to Ctrl-C."""
+"""Children are spawned from any program, do not import its `__main__`, and start with Ctrl-C blocked."""
 
 import os
 import signal

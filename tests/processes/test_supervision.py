@@ -1,4 +1,4 @@
-"""A thread that watches children may fail: those who wait for it are let go, and are told why."""
+"""A thread that watches children may fail: callers that wait for it are released, and get the cause."""
 
 import logging
 import os
@@ -59,7 +59,7 @@ def test_a_failure_is_handed_on_although_it_cannot_be_logged():
 
 @pytest.fixture
 def listen_to():
-    """Start a listener that is stopped in the end."""
+    """Start a listener that is stopped after the test."""
     listeners = []
 
     def start(watched, hear, interval_s=PATIENCE_S, on_failure=lambda _: None):

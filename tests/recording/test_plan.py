@@ -1,4 +1,4 @@
-"""The plan of a recording: one table of what is refused, and the same plan from keywords and from the command line."""
+"""The plan of a recording: invalid arguments, and the same plan from keywords and from the command line."""
 
 import dataclasses
 import os

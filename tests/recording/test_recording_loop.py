@@ -1,4 +1,4 @@
-"""The processes of a recording die, one after the other, and all at once; and where a recording can be started from."""
+"""The processes of a recording die, one by one, and all at once; and where a recording can be started from."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`record`: nonstop, in a process of its own, until whatever comes first."""
+"""`record`: nonstop, in a separate process, until the first of its conditions to end."""
 
 import json
 import os
@@ -368,7 +368,7 @@ def test_a_logging_handler_that_raises_does_not_end_the_thread_that_hears_it(tmp
 
 
 class Leaving(BaseException):
-    """What no handler expects."""
+    """An exception that no handler expects."""
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, Leaving])

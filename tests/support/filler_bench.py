@@ -1,4 +1,4 @@
-"""A slot filler with simple parts around it: a fake keeper, a scripted driver."""
+"""A slot filler with simple parts around it: a fake supervisor, a scripted driver."""
 
 import copy
 
@@ -18,8 +18,8 @@ class FakeHandle:
         raise SaveError(28, "No space left on device", "/data/cube.nc")
 
 
-class FakeKeeper:
-    """Stands for the supervisor of the writer: it keeps full slots until it is told to answer."""
+class FakeSupervisor:
+    """Fake supervisor of the writer: it keeps full slots until `answer` or `fail` is called."""
 
     def __init__(self, slots):
         self.slots = slots
@@ -46,13 +46,13 @@ class FakeKeeper:
         self.pending.append(slot)
 
     def answer(self):
-        """The oldest is on the disk."""
+        """The oldest cube is saved."""
         with self.changed:
             self.slots.free(self.pending.pop(0))
             self.changed.notify_all()
 
     def fail(self):
-        """The oldest could not be saved."""
+        """The save of the oldest cube failed."""
         with self.changed:
             self.slots.hold(self.pending.pop(0))
             self.failed.append(FakeHandle())
@@ -60,13 +60,13 @@ class FakeKeeper:
 
 
 class Bench:
-    """A slot filler with a fake keeper, fed with frames whose pixels are their id."""
+    """A slot filler with a fake supervisor, fed with frames whose pixels are their id."""
 
     def __init__(self, when_full="drop", n_slots=2, n_lines=4, line_shape=(2, 3)):
         layout = SlotLayout(n_slots=n_slots, n_lines=n_lines, line_shape=line_shape, dtype="int32")
         self.slots = SlotOwner(SlotMemory.make(layout))
-        self.keeper = FakeKeeper(self.slots)
-        self.filler = SlotFiller(self.slots, self.keeper, when_full)
+        self.supervisor = FakeSupervisor(self.slots)
+        self.filler = SlotFiller(self.slots, self.supervisor, when_full)
 
     def take(self, frame_id, monotonic_ns=0):
         """As the loop does; whether the frame became a line."""
@@ -92,7 +92,7 @@ class Bench:
         missing = [k for gap in gaps for k in range(gap.first, gap.last + 1)]
         if not slots.n_overwritten(slot):  # else some are missing because they went round
             assert slots.word(slot, Word.N_LOST) == len(missing)
-        self.keeper.save(slot)
+        self.supervisor.save(slot)
         return ids, missing, told
 
 

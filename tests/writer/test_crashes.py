@@ -1,4 +1,4 @@
-"""The writer is killed, at every point of its work: each cube is saved all the same, once."""
+"""The writer is killed at every point of a save: each cube is still saved, exactly once."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""No writer is left when the program ends: what is still in memory is rescued all the same."""
+"""No writer is left at exit: cubes that are still in memory are rescued."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""What `save` returns: like a process, with a result; and what becomes of cubes that could not be saved."""
+"""The handle that `save` returns: like a process, with a result; and what happens to cubes whose save failed."""
 
 import errno
 import logging

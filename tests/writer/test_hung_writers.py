@@ -1,4 +1,4 @@
-"""The writer hangs: frozen, or in a disk that does not answer. It is replaced, and its slot is not touched."""
+"""The writer hangs: frozen, or in a disk that does not respond. It is replaced, and its slot is not reused."""
 
 import contextlib
 import errno
@@ -23,7 +23,7 @@ def _camera(**keywords):
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of its own that can be frozen: then nobody can write to it, nor be killed while trying."""
+    """A separate file system that can be frozen: then a process that writes to it hangs and cannot be killed."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("mkfs.ext4", "mount", "fsfreeze"))):
         pytest.skip("needs root, mkfs.ext4, mount and fsfreeze")
     image, place = tmp_path / "disk.img", tmp_path / "disk"
@@ -66,7 +66,7 @@ def test_a_frozen_writer_is_replaced_and_its_cube_is_saved_once(monkeypatch, tmp
 
 
 def test_a_writer_that_is_slow_but_gets_on_is_left_alone(tmp_path):
-    """Pauses shorter than the patience, longer than it in all."""
+    """Pauses shorter than the timeout, longer than it in total."""
     with _camera(writer_patience_s=30.0) as cam:
         cam.collect()
         cam.save(tmp_path).join()

@@ -1,4 +1,4 @@
-"""The program dies in the middle of collecting: the writer saves every committed line, and leaves no trace."""
+"""The program dies while collecting: the writer saves every committed line, and leaves nothing behind."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A request to save: checked when it is made, and found again unchanged in the label of the slot and in the file."""
+"""A request to save: validated at construction, and unchanged in the label of the slot and in the file."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The thread that hears the writer fails: nobody waits for ever, everybody is told why, and no line is lost."""
+"""The listener thread of the writer fails: no caller waits for ever, each gets the cause, and no line is lost."""
 
 import logging
 import threading
@@ -23,11 +23,11 @@ UNHEARD = "the thread that receives the writer's answers has failed"
 
 
 class Injected(Exception):
-    """What this test lets happen."""
+    """Raised by this test."""
 
 
 def inject(patch: pytest.MonkeyPatch, owner: type, name: str) -> Callable[[], None]:
-    """Let a method raise in the thread that hears the writer, from when the returned function is called on."""
+    """Make a method raise in the listener thread of the writer, after the returned function was called."""
     usual, is_on = getattr(owner, name), threading.Event()
 
     def fail_there(*arguments, **keywords):
@@ -209,7 +209,7 @@ def test_a_program_that_ends_so_leaves_no_process_and_loses_nothing(tmp_path, en
 
 
 def recorded(**keywords):
-    """A camera in whose process the thread that hears the writer fails with the fifth cube."""
+    """A camera in whose process the listener thread of the writer fails with the fifth cube."""
     usual = UnsavedCubes.saved
 
     def saved(self, answer):
