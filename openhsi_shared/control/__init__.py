@@ -1,5 +1,5 @@
-"""How other programs of the same user watch and stop a camera or a recording.
+"""Monitoring and stopping of a camera or recording by other programs of the same user.
 
-`control_socket` is the Unix socket, `messages` the requests and answers that both ends use, `status` what a status
-contains. What a camera answers is decided in `datacube/control_server.py`.
+`control_socket` is the Unix socket, `messages` the requests and answers that both ends use, `status` the status. The
+requests are answered in `datacube/control_server.py`.
 """

@@ -1,8 +1,8 @@
 """The control socket of a camera or recording: a Unix socket on which other programs of the same user send requests.
 
-A client sends one request and gets one answer (`messages`), some with descriptors beside it: shared memory without a
-name is given to another process by its descriptor, opened read-only, of which the kernel refuses a writeable map. The
-socket is in the user's runtime directory, with mode 0600. That of a dead process is removed by `find_sockets`.
+A client sends one request and receives one answer (`messages`). Some answers carry file descriptors: anonymous shared
+memory is passed to another process as a read-only descriptor, of which the kernel refuses a writeable mapping. The
+socket is in the user's runtime directory, with mode 0600. The socket of a dead process is removed by `find_sockets`.
 """
 
 import os
@@ -25,17 +25,17 @@ logger = safe_logger(__name__)
 
 TIMEOUT_S = 2.0
 MAX_BYTES = 1 << 20
-"""Of a message."""
+"""Per message."""
 MAX_DESCRIPTORS = 64
-"""Of a message."""
+"""Per message."""
 
 
 class Reply(NamedTuple, Generic[A]):
-    """An answer, with the descriptors beside it."""
+    """An answer and the file descriptors that are sent with it."""
 
     answer: A
     descriptors: Sequence[int] = ()
-    """To be closed by who gets the reply."""
+    """The receiver must close them."""
 
 
 def runtime_directory() -> Path:
@@ -53,17 +53,17 @@ def runtime_directory() -> Path:
 
 
 def socket_path(name: str) -> Path:
-    """Path of the control socket of that name."""
+    """Return the path of the control socket `name`."""
     return runtime_directory() / f"{name}.sock"
 
 
 class ControlSocket:
-    """Answers requests, each in a thread of its own, until it is closed."""
+    """Answers requests, each in its own thread, until it is closed."""
 
     def __init__(self, name: str, answer: Callable[[Request[Any]], Reply[Any]]) -> None:
-        """Listen at `socket_path(name)`. `answer` is called for one request at a time; what it raises is sent.
+        """Listen at `socket_path(name)`. `answer` is called for one request at a time; its exceptions are sent.
 
-        OSError if the socket cannot be made: its path may be too long, for instance.
+        OSError if the socket cannot be created, for instance because its path is too long.
         """
         self.path = socket_path(name)
         self._answer = answer
@@ -78,34 +78,34 @@ class ControlSocket:
         self._thread = GuardedThread(
             self._serve,
             name="control socket",
-            failure="the control socket answers no more requests",
-            on_failure=lambda _: self._shut(),
+            failure="control socket failed: requests are no longer answered",
+            on_failure=lambda _: self._shut_down(),
         )
         self._thread.start()
 
     def close(self) -> None:
         """Stop answering. Idempotent."""
         self._is_closed = True
-        self._shut()
+        self._shut_down()
         self._thread.join()
 
-    def _shut(self) -> None:
+    def _shut_down(self) -> None:
         self.path.unlink(missing_ok=True)
         with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread up
+            self._listener.shutdown(socket.SHUT_RDWR)  # unblocks accept()
         self._listener.close()
 
     def _listen(self) -> None:
-        """Take the name last: `find_sockets` removes one at which no process listens, as that of a dead owner."""
-        unnamed = self.path.with_suffix(".new")
-        unnamed.unlink(missing_ok=True)
+        """Rename it last: `find_sockets` removes a socket on which no process listens, as that of a dead process."""
+        temporary = self.path.with_suffix(".new")
+        temporary.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
-            self._listener.bind(str(unnamed))
+            self._listener.bind(str(temporary))
         finally:
             os.umask(before)
         self._listener.listen()
-        unnamed.replace(self.path)
+        temporary.replace(self.path)
 
     def _serve(self) -> None:
         while True:
@@ -115,16 +115,16 @@ class ControlSocket:
                 if self._is_closed:
                     return
                 raise
-            # a client that sends nothing must delay neither the others nor the end of the recording
-            GuardedThread(self._receive, client, name="request", failure="a request got no answer").start()
+            # a client that sends nothing must delay neither other clients nor the end of the recording
+            GuardedThread(self._receive, client, name="request", failure="request not answered").start()
 
     def _receive(self, client: socket.socket) -> None:
         with client:
             client.settimeout(TIMEOUT_S)
             try:
                 self._reply(client)
-            except Exception as error:  # noqa: BLE001 - trouble of a client must not become that of the recording
-                logger.debug("a client of the control socket got no answer: %s", error)
+            except Exception as error:  # noqa: BLE001 - an error of a client must not affect the recording
+                logger.debug("request on the control socket not answered: %s", error)
 
     def _reply(self, client: socket.socket) -> None:
         line = _read_line(client)
@@ -133,8 +133,8 @@ class ControlSocket:
             with self._answering:
                 reply = self._answer(asked)
         except Exception as error:  # noqa: BLE001 - not swallowed: the client raises it
-            why = str(error) if isinstance(error, OpenHSIError) else f"{type(error).__name__}: {error}"
-            reply = Reply(Refused(why))
+            reason = str(error) if isinstance(error, OpenHSIError) else f"{type(error).__name__}: {error}"
+            reply = Reply(Refused(reason))
         try:
             text = encode(reply.answer)
             if reply.descriptors:
@@ -154,17 +154,17 @@ def _close_all(descriptors: Sequence[int]) -> None:
 def _read_line(connection: socket.socket) -> bytes:
     text = b""
     while not text.endswith(b"\n"):
-        piece = connection.recv(65536)
-        if not piece or len(text) > MAX_BYTES:
-            raise ConnectionError("the other side hung up, or sent too much")
-        text += piece
+        chunk = connection.recv(65536)
+        if not chunk or len(text) > MAX_BYTES:
+            raise ConnectionError("connection closed by the other side, or message too long")
+        text += chunk
     return text
 
 
 def request(path: Path, asked: Request[A]) -> Reply[A]:
-    """Send a request to the control socket at `path` and return the reply. Blocks for 2 s at most.
+    """Send a request to the control socket at `path` and return the reply. Blocks for at most 2 s.
 
-    OSError if no process answers; RecordingError if the request is refused, or the answer is of another version.
+    OSError if no process answers; RecordingError if the request is refused, or the answer has another version.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT_S)
@@ -188,7 +188,7 @@ def _expected(asked: Request[A], answer: Answer) -> A:
 
 
 def find_sockets() -> list[Path]:
-    """Control sockets of this user's programs that run now; those of dead ones are removed."""
+    """Return the control sockets of this user's running programs; those of dead programs are removed."""
     found = []
     for path in sorted(runtime_directory().glob("*.sock")):
         with socket.socket(socket.AF_UNIX) as connection:

@@ -1,8 +1,8 @@
-"""Requests and answers of the control socket, and how they become lines of JSON: both ends use this module.
+"""Requests and answers of the control socket, and their encoding as lines of JSON. Both ends use this module.
 
 A line is `{"version": 1, "type": "AskGlance", "fields": {}}`. A new request is a frozen dataclass in `REQUESTS`, its
-answer one in `ANSWERS`. A change of any field increments `VERSION`, which stays where it is in the line, so that every
-version recognises another one.
+answer one in `ANSWERS`. A change of any field increments `VERSION`. Its position in the line never changes, so that
+every version recognises another one.
 """
 
 import functools
@@ -41,10 +41,10 @@ __all__ = [
 ]
 
 VERSION = 1
-"""Of the messages. Both ends must have the same."""
+"""Version of the messages; must be the same at both ends."""
 
 Kind = Literal["recording", "camera"]
-"""A recording in a process of its own, or a camera of a user's program."""
+"""A recording in its own process, or a camera of a user's program."""
 Phase = Literal["running", "ending", "ended"]
 
 
@@ -57,22 +57,22 @@ class Answer:
 
 @dataclass(frozen=True)
 class StatusNow(Answer):
-    """The whole status."""
+    """The complete status."""
 
     status: RecordingStatus | Status
 
 
 @dataclass(frozen=True, kw_only=True)
 class Glance(Answer):
-    """The status in a form that may be requested twice a second."""
+    """A short status, cheap enough to be requested twice a second."""
 
     status: RecordingStatus | Status
-    """`lost_ids` are the newest ones only."""
+    """`lost_ids` contains only the newest gaps."""
     n_gaps: int
-    """Length of `lost_ids` in the whole status."""
+    """Length of `lost_ids` in the complete status."""
     phase: Phase
     ended_by: str
-    """The error that ended it, or nothing."""
+    """The error that ended it; empty if there was none."""
     camera: str
     """Class of the camera."""
     save_dir: str
@@ -80,12 +80,12 @@ class Glance(Answer):
     program_id: int
     """Process id of the user's program."""
     disk_minutes_left: float
-    """NaN before the first save, infinite while no lines come."""
+    """NaN before the first save, infinite while no lines arrive."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What a reader of the slots must know about the camera."""
+    """Properties of the camera that a reader of the slots needs."""
 
     kind: Kind
     camera: str
@@ -95,19 +95,19 @@ class About:
     level: int
     """Processing level of the lines."""
     wavelengths_nm: tuple[float, ...] | None
-    """Of each band, if known."""
+    """Of each band; None if unknown."""
     full_scale: int | None
-    """Value of a saturated pixel, if known."""
+    """Value of a saturated pixel; None if unknown."""
     exposure_ms: float
     anchor: Anchor
-    """Between the times of lines, which are UTC, and the monotonic clock."""
+    """Relates the times of lines, which are UTC, to the monotonic clock."""
     can_stop: bool
     """Whether `Stop` is accepted."""
 
 
 @dataclass(frozen=True)
 class Slots(Answer):
-    """The memory of the slots; the descriptors of its arrays come beside this answer, in their order."""
+    """The memory of the slots. The descriptors of its arrays are sent with this answer, in the same order."""
 
     export: SlotExport
     about: About
@@ -115,7 +115,7 @@ class Slots(Answer):
 
 @dataclass(frozen=True)
 class Stopping(Answer):
-    """It will end in good order."""
+    """The recording will stop cleanly."""
 
 
 @dataclass(frozen=True)
@@ -140,14 +140,14 @@ class Request(Generic[A]):
 
 @dataclass(frozen=True)
 class AskStatus(Request[StatusNow]):
-    """Request the whole status."""
+    """Request the complete status."""
 
     answer_type = StatusNow
 
 
 @dataclass(frozen=True)
 class AskGlance(Request[Glance]):
-    """Request the status in short."""
+    """Request the short status."""
 
     answer_type = Glance
 
@@ -161,7 +161,7 @@ class AskSlots(Request[Slots]):
 
 @dataclass(frozen=True)
 class Stop(Request[Stopping]):
-    """End in good order, and save the unfinished cube as well."""
+    """Request a clean stop; the incomplete cube is saved as well."""
 
     answer_type = Stopping
 
@@ -176,7 +176,7 @@ ANSWERS: Mapping[str, type[Answer]] = {kind.__name__: kind for kind in (StatusNo
 
 
 def encode(message: Any) -> bytes:
-    """Write one of `REQUESTS` or `ANSWERS` as a line, with its end."""
+    """Encode one of `REQUESTS` or `ANSWERS` as a line, with its newline."""
     envelope = {"version": VERSION, "type": type(message).__name__, "fields": asdict(message)}
     return json.dumps(envelope, default=_plain).encode() + b"\n"
 
@@ -188,28 +188,28 @@ def _plain(value: Any) -> Any:
 
 
 def decode(line: bytes, known: Mapping[str, type[M]]) -> M:
-    """Read a line as one of `known`. RecordingError for another version, an unknown type, or wrong fields."""
+    """Decode a line as one of `known`. RecordingError for another version, an unknown type, or wrong fields."""
     try:
         envelope = json.loads(line)
         version, name, fields = envelope["version"], envelope.get("type"), envelope.get("fields")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RecordingError(f"{line[:40]!r} is no message of the control socket: {error!r}") from error
+        raise RecordingError(f"{line[:40]!r} is not a message of the control socket: {error!r}") from error
     if version != VERSION:
         raise RecordingError(
-            f"the other program speaks version {version!r} of the control socket, this one version {VERSION}: "
+            f"the other program uses version {version!r} of the control socket, this one version {VERSION}: "
             "use the same openhsi_shared in both, and restart the one that was started before the update"
         )
     if not isinstance(name, str) or name not in known:
-        raise RecordingError(f"{name!r} is not known to the control socket; expected one of {', '.join(known)}")
+        raise RecordingError(f"unknown message {name!r} on the control socket; expected one of {', '.join(known)}")
     from pydantic import ValidationError
 
     kind: Any = known[name]
     try:
         message: M = _validator(kind).validate_python([fields])[0]
     except ValidationError as error:
-        wrong = error.errors()[0]
-        field = ".".join(str(part) for part in wrong["loc"][1:])
-        raise RecordingError(f"the control socket got a wrong {name}: {field}: {wrong['msg']}") from error
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:])
+        raise RecordingError(f"the control socket received an invalid {name}: {field}: {first['msg']}") from error
     return message
 
 
@@ -217,5 +217,5 @@ def decode(line: bytes, known: Mapping[str, type[M]]) -> M:
 def _validator(kind: Any) -> Any:
     from pydantic import ConfigDict, TypeAdapter
 
-    # of a list, since pydantic applies a configuration only to the dataclasses inside of something
+    # of a list, because pydantic applies a configuration only to nested dataclasses
     return TypeAdapter(list[kind], config=ConfigDict(extra="forbid"))

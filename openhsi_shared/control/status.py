@@ -11,7 +11,7 @@ from openhsi_shared.frames.losses import IdRange, ranges_in_words
 __all__ = ["RecordingStatus", "Status", "disk_minutes_left"]
 
 ONLY_IF_ANY = ("lines_overwritten", "readers", "writer_restarts")
-"""Shown in a table only if there are any."""
+"""Omitted from tables while zero or empty."""
 UNITS = {
     "rate": "lines per second",
     "writer_mb_per_s": "writer, MB/s",
@@ -22,35 +22,35 @@ UNITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What was collected, lost and saved so far."""
+    """Lines and cubes collected, lost and saved so far."""
 
     lines: int
-    """Lines committed since the camera was opened."""
+    """Lines committed since the camera was created."""
     lines_lost: int
-    """Frames skipped by the camera, frames dropped because no slot was free, and lines of discarded cubes."""
+    """Frames that the camera skipped or that arrived when no slot was free, and lines of discarded cubes."""
     lost_ids: tuple[IdRange, ...]
-    """Frame ids of these: (first, last), both inclusive."""
+    """Their frame ids: (first, last), both included."""
     lines_overwritten: int
     """Lines put beyond `n_lines` without a save, each of which overwrote an older one."""
     rate: float
-    """Current lines per second."""
+    """Recent lines per second."""
     slots: Mapping[str, int]
-    """Number of slots in each state; SAVING also counts those that are saved and still lent to a reader."""
+    """Number of slots in each state; SAVING includes slots that are saved and still lent to a reader."""
     fill: float
-    """Fill level of the cube being filled, 0 to 1."""
+    """Filled share of the current cube, 0 to 1."""
     cubes_saved: int
-    """Cubes whose file is written."""
+    """Cubes whose file is published."""
     cubes_pending: int
-    """Cubes whose file, or preview, is not written yet."""
+    """Cubes whose file or preview does not exist yet."""
     writer_mb_per_s: float
-    """Mean write speed of the last cubes, in MB/s; NaN before the first."""
+    """Write speed of the last cubes; NaN before the first."""
     writer_restarts: int
     temperature: float
     """Of the sensor, in degrees Celsius; NaN if unknown."""
     errors: tuple[str, ...]
-    """Errors of failed saves whose cubes are still in memory."""
+    """Of failed saves whose cubes are still in memory."""
     readers: tuple[str, ...] = ()
-    """Leases of slots other than the active writer's: reader, slot, cube and age."""
+    """Leases of slots besides that of the active writer: reader, slot, cube and age."""
 
     def __str__(self) -> str:
         lost = f"{self.lines_lost} lost" + (f" ({ranges_in_words(self.lost_ids[:5])})" if self.lost_ids else "")
@@ -72,10 +72,10 @@ class Status:
         return table(type(self).__name__, self.rows())
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return names and values for a table, without unknown and empty ones."""
+        """Return names and values for a table; empty values are omitted."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        rows = [(name, _as_text(name, value)) for name, value in values.items() if value or name not in ONLY_IF_ANY]
-        return [(UNITS.get(name, name.replace("_", " ")), text) for name, text in rows if text]
+        found = [(name, _format(name, value)) for name, value in values.items() if value or name not in ONLY_IF_ANY]
+        return [(UNITS.get(name, name.replace("_", " ")), text) for name, text in found if text]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +83,15 @@ class RecordingStatus(Status):
     """Status of a recording."""
 
     seconds: float
-    """Since the first line was awaited."""
+    """Since it began to wait for the first line."""
     cubes: int
-    """Cubes begun and closed so far."""
+    """Cubes started and closed so far."""
     disk_minutes_left: float
     """Until the disk is full, at this rate; infinite while nothing arrives."""
 
 
 def disk_minutes_left(directory: str, bytes_per_s: float) -> float:
-    """Minutes until the disk of `directory` is full: 0 if it has vanished, infinite while nothing arrives."""
+    """Minutes until the disk of `directory` is full: 0 if it no longer exists, infinite while nothing arrives."""
     try:
         free = shutil.disk_usage(directory).free
     except OSError:  # the save that fails reports it
@@ -99,7 +99,7 @@ def disk_minutes_left(directory: str, bytes_per_s: float) -> float:
     return free / bytes_per_s / 60 if bytes_per_s > 0 else math.inf
 
 
-def _as_text(name: str, value: Any) -> str:
+def _format(name: str, value: Any) -> str:
     match name, value:
         case "lost_ids", ids:
             return ranges_in_words(ids[:5]) + (" ..." if len(ids) > 5 else "")
@@ -110,5 +110,5 @@ def _as_text(name: str, value: Any) -> str:
         case "fill", share:
             return f"{100 * share:.0f} %"
         case _, float():
-            return "" if value != value else f"{value:,.1f}"  # noqa: PLR0124 - NaN: unknown
+            return "" if value != value else f"{value:,.1f}"  # noqa: PLR0124 - NaN means unknown
     return f"{value:,}"

@@ -1,4 +1,4 @@
-"""What a camera answers to the requests on its control socket, in a recording or in a user's program."""
+"""Answers a camera's requests on its control socket, in a recording or in a user's program."""
 
 import math
 import os
@@ -36,13 +36,13 @@ from openhsi_shared.settings import SettingsMapping
 __all__ = ["ControlServer", "ServedCamera", "ServedRecording", "socket_of"]
 
 MAX_GAPS = 100
-"""A glance has so many of the newest gaps: it is requested twice a second, and must cost the recording nothing."""
-CLIENT_GONE_S = 1.5
-"""A client that requested a glance no longer ago than this is still there."""
+"""Newest gaps in a glance, which is requested twice a second and must not slow down the recording."""
+CLIENT_TIMEOUT_S = 1.5
+"""A client counts as connected for this time after its last request for a glance."""
 
 
 class ServedCamera(Protocol):
-    """What a control server needs of a camera beside its engine."""
+    """Interface of a camera, besides its engine, that a control server uses."""
 
     settings: SettingsMapping
     custom_tfms: Any
@@ -52,13 +52,13 @@ class ServedCamera(Protocol):
 
 
 class ServedRecording(Protocol):
-    """A recording that has the camera."""
+    """The recording that owns the camera."""
 
     def status(self) -> RecordingStatus:
         """Status now."""
 
     def ask_to_stop(self) -> None:
-        """Let it end in good order. Does not block."""
+        """Request a clean stop. Does not block."""
 
 
 class ControlServer:
@@ -70,11 +70,11 @@ class ControlServer:
         self.phase: Phase = "running"
         self._ended_by = ""
         self._changed = threading.Condition()
-        self._last_glance = -CLIENT_GONE_S
+        self._last_glance = -CLIENT_TIMEOUT_S
         self._end_was_read = False
 
     def answer(self, asked: Request[Any]) -> Reply[Any]:
-        """Answer a request. ClosedError after the camera was closed, RecordingError for what is refused."""
+        """Answer a request. ClosedError after the camera was closed, RecordingError if it is refused."""
         match asked:
             case AskStatus():
                 return Reply(StatusNow(self._read_status()))
@@ -84,23 +84,23 @@ class ControlServer:
                 return self.slots()
             case Stop():
                 return self._ask_to_stop()
-        raise RecordingError(f"a camera does not answer {type(asked).__name__}")
+        raise RecordingError(f"unsupported request {type(asked).__name__}")
 
     def slots(self) -> Reply[Slots]:
-        """Open descriptors of the slots. RecordingError where the system has none."""
+        """Open descriptors of the slots. RecordingError where the system does not support them."""
         about = self._about(self._open_camera())
         try:
             exported, descriptors = export_slots(self._engine.slots.memory)
         except RecordingError as error:
-            raise RecordingError(f"this camera cannot be looked at: {error}; use show() instead") from error
+            raise RecordingError(f"live view of this camera unavailable: {error}; use show() instead") from error
         return Reply(Slots(exported, about), descriptors)
 
-    def announce_end(self, ended_by: str = "", patience_s: float = 1.0) -> None:
-        """Let clients read that it has ended. Blocks until one has, `patience_s` at most, and only if there are any."""
+    def announce_end(self, ended_by: str = "", timeout_s: float = 1.0) -> None:
+        """Report the end to clients. Blocks until one has read it, at most `timeout_s`, and only if there are any."""
         with self._changed:
             self.phase, self._ended_by, self._end_was_read = "ended", ended_by, False
-            if time.monotonic() - self._last_glance < CLIENT_GONE_S:
-                self._changed.wait_for(lambda: self._end_was_read, patience_s)
+            if time.monotonic() - self._last_glance < CLIENT_TIMEOUT_S:
+                self._changed.wait_for(lambda: self._end_was_read, timeout_s)
 
     def _open_camera(self) -> ServedCamera:
         camera = self._camera()
@@ -153,9 +153,9 @@ class ControlServer:
         )
 
     def _full_scale(self, camera: ServedCamera) -> int | None:
-        """Value of a saturated pixel, as far as the pixel format tells; None where lines are not such values.
+        """Value of a saturated pixel according to the pixel format; None where lines have other values.
 
-        Where bands are made, several pixels may be summed.
+        Binning to bands may sum several pixels.
         """
         dtype = np.dtype(self._engine.slots.layout.dtype)
         if LEVELS[self._engine.kind.level].binning or dtype.kind != "u" or camera.custom_tfms:
@@ -166,21 +166,21 @@ class ControlServer:
     def _ask_to_stop(self) -> Reply[Stopping]:
         self._open_camera()
         if self._recording is None:
-            raise RecordingError("this camera belongs to a program: stop it there")
+            raise RecordingError("a camera of a user's program cannot be stopped by a request: stop it in the program")
         self._recording.ask_to_stop()
         return Reply(Stopping())
 
 
 def socket_of(engine: CubeEngine, server: ControlServer) -> Path:
-    """Path of the control socket of a camera of this program, which is opened if it is not, and closed with the camera.
+    """Return the path of a camera's control socket, which is opened at the first call and closed with the camera.
 
-    RecordingError where it cannot be opened.
+    RecordingError if it cannot be opened.
     """
     if engine.control_socket is None:
         try:
             opened = ControlSocket(f"camera-{os.getpid()}-{id(engine):x}", server.answer)
         except (OSError, AttributeError) as error:
-            raise RecordingError(f"this camera cannot be looked at: no control socket: {error}") from error
+            raise RecordingError(f"live view of this camera unavailable: no control socket: {error}") from error
         engine.control_socket = opened.path
         engine.at_close.callback(opened.close)
     return engine.control_socket

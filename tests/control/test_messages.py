@@ -81,7 +81,7 @@ def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
     theirs = encode(StatusNow(STATUS))
     monkeypatch.undo()
     expected = (
-        r"the other program speaks version 99 of the control socket, this one version 1: use the same openhsi_shared"
+        r"the other program uses version 99 of the control socket, this one version 1: use the same openhsi_shared"
     )
     with pytest.raises(RecordingError, match=expected):
         decode(theirs, ANSWERS)
@@ -90,11 +90,11 @@ def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
 
 
 def test_a_type_that_is_not_known_is_refused_with_those_that_are():
-    with pytest.raises(RecordingError, match=r"'Mark' is not known .* one of AskStatus, AskGlance, AskSlots, "):
+    with pytest.raises(RecordingError, match=r"unknown message 'Mark' .* one of AskStatus, AskGlance, AskSlots, "):
         decode(b'{"version": 1, "type": "Mark", "fields": {"text": "here"}}', REQUESTS)
-    with pytest.raises(RecordingError, match="'StatusNow' is not known"):
+    with pytest.raises(RecordingError, match="unknown message 'StatusNow'"):
         decode(encode(StatusNow(STATUS)), REQUESTS)
-    with pytest.raises(RecordingError, match=r"\[\] is not known"):
+    with pytest.raises(RecordingError, match=r"unknown message \[\]"):
         decode(b'{"version": 1, "type": []}', REQUESTS)
 
 
@@ -107,13 +107,13 @@ def changed(message, change):
 @pytest.mark.parametrize(
     ("message", "change", "expected"),
     [
-        (glance(), lambda fields: fields.pop("n_gaps"), "wrong Glance: n_gaps: Field required"),
-        (glance(), lambda fields: fields["status"].pop("rate"), r"wrong Glance: status\..*rate: Field required"),
-        (glance(), lambda fields: fields.update(phase="asleep"), "wrong Glance: phase: Input should be 'running'"),
-        (glance(), lambda fields: fields.update(program_id="one"), "wrong Glance: program_id: .*integer"),
-        (Stopping(), lambda fields: fields.update(soon=True), "wrong Stopping: soon: Unexpected"),
-        (SLOTS, lambda fields: fields["about"].update(levle=1), r"wrong Slots: about\.levle: Unexpected"),
-        (SLOTS, lambda fields: fields["export"]["layout"].update(n_slots=1), "wrong Slots: .*n_buffers must be 2"),
+        (glance(), lambda fields: fields.pop("n_gaps"), "invalid Glance: n_gaps: Field required"),
+        (glance(), lambda fields: fields["status"].pop("rate"), r"invalid Glance: status\..*rate: Field required"),
+        (glance(), lambda fields: fields.update(phase="asleep"), "invalid Glance: phase: Input should be 'running'"),
+        (glance(), lambda fields: fields.update(program_id="one"), "invalid Glance: program_id: .*integer"),
+        (Stopping(), lambda fields: fields.update(soon=True), "invalid Stopping: soon: Unexpected"),
+        (SLOTS, lambda fields: fields["about"].update(levle=1), r"invalid Slots: about\.levle: Unexpected"),
+        (SLOTS, lambda fields: fields["export"]["layout"].update(n_slots=1), "invalid Slots: .*n_buffers must be 2"),
     ],
 )
 def test_a_field_that_is_missing_or_wrong_is_named(message, change, expected):
@@ -126,14 +126,14 @@ def test_a_field_that_is_missing_or_wrong_is_named(message, change, expected):
     [b"", b"\n", b"hello\n", b"[]", b"7", b"null", b"{}", b"\xff\xfe\n", b'"version"', b"[" * 100_000, b'{"a": 1}'],
 )
 def test_garbage_is_refused(line):
-    with pytest.raises(RecordingError, match="is no message of the control socket"):
+    with pytest.raises(RecordingError, match="is not a message of the control socket"):
         decode(line, REQUESTS)
 
 
 @pytest.mark.parametrize("fields", [None, [], 7, "text"])
 def test_fields_that_are_none_are_refused(fields):
     line = json.dumps({"version": 1, "type": "AskStatus", "fields": fields}).encode()
-    with pytest.raises(RecordingError, match="wrong AskStatus"):
+    with pytest.raises(RecordingError, match="invalid AskStatus"):
         decode(line, REQUESTS)
 
 

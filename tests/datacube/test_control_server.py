@@ -1,4 +1,4 @@
-"""What a camera answers to requests of other programs."""
+"""Answers of a camera to requests of other programs."""
 
 import gc
 import os
@@ -64,7 +64,7 @@ def test_a_camera_of_a_program_tells_its_status_and_cannot_be_stopped(cube, tmp_
     glance = server.answer(AskGlance()).answer
     assert glance.save_dir == str(tmp_path)
     assert glance.disk_minutes_left > 0
-    with pytest.raises(RecordingError, match="belongs to a program: stop it there"):
+    with pytest.raises(RecordingError, match="stop it in the program"):
         server.answer(Stop())
 
 
@@ -95,7 +95,7 @@ def test_what_is_no_request_of_a_camera_is_refused(cube):
     class Mark(Request[Stopping]):
         pass
 
-    with pytest.raises(RecordingError, match="a camera does not answer Mark"):
+    with pytest.raises(RecordingError, match="unsupported request Mark"):
         cube.control_server().answer(Mark())
 
 
@@ -123,7 +123,7 @@ def test_a_server_does_not_keep_the_camera_alive():
 def test_the_end_is_announced_to_clients_and_to_nobody_else(cube):
     server = cube.control_server()
     begun = time.monotonic()
-    server.announce_end("an error", patience_s=30)
+    server.announce_end("an error", timeout_s=30)
     assert time.monotonic() - begun < 10, "there is no client"
     server = cube.control_server()
     assert server.answer(AskGlance()).answer.phase == "running"
