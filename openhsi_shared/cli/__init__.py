@@ -1,7 +1,7 @@
-"""The command line, `openhsi-shared`: record a flight, look at what was recorded, check it.
+"""The command line, `openhsi-shared`: record a flight, view and verify it.
 
-One file a command, imported when it is asked for. What was asked for goes to standard output, everything else to
-standard error; the exit code is 0 only if all went well.
+One module per command, imported when the command is run. Results go to standard output, everything else to standard
+error; the exit code is 0 only on success.
 """
 
 import logging
@@ -20,14 +20,14 @@ COMMANDS = ("record", "view", "cameras", "preview", "info", "verify", "recover")
 
 
 class _Commands(click.Group):
-    """Commands by name, each in the module of its name; what the library raises becomes one line and exit code 1."""
+    """Commands by name, each in the module of its name; an exception becomes one line and exit code 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return super().get_command(ctx, cmd_name)  # None; click tells what there is
+            return super().get_command(ctx, cmd_name)  # None; click reports it
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
         return command
 
@@ -35,7 +35,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise  # click's own ways to end a program
+            raise  # used by click to end a program
         except Exception as error:
             if logging.getLogger().isEnabledFor(logging.INFO):
                 raise
@@ -43,7 +43,7 @@ class _Commands(click.Group):
 
 
 def in_one_line(error: BaseException) -> str:
-    """Tell an error with the notes that were added to it, but without tracebacks.
+    """Format an error and its notes in one line, without tracebacks.
 
     >>> in_one_line(OpenHSIError("no camera:   is it on?"))
     'no camera: is it on?'
@@ -54,7 +54,7 @@ def in_one_line(error: BaseException) -> str:
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-v", "--verbose", count=True, help="Tell more, and show tracebacks; twice for everything.")
+@click.option("-v", "--verbose", count=True, help="Log more, and show tracebacks; twice for debug messages.")
 @click.version_option(__version__, prog_name="openhsi-shared")
 def main(verbose: int) -> None:
     """Record hyperspectral datacubes from pushbroom cameras without a gap."""

@@ -1,4 +1,4 @@
-"""`openhsi-shared cameras`: which cameras there are, and why the others are not."""
+"""`openhsi-shared cameras`: list the available cameras, and why the others are unavailable."""
 
 import logging
 
@@ -14,20 +14,19 @@ logger = logging.getLogger(__name__)
 
 @click.command()
 def cameras() -> None:
-    """List the cameras: those that are there, and why the others are not.
+    """List the available cameras, and why the others are unavailable.
 
-    Each is opened and closed again, so what one is asked for here it can also record. The names are those of
-    `record --camera`.
+    Each camera is opened and closed, so one that is ready can also record. The names are those of `record --camera`.
     """
     from openhsi_shared.drivers import driver_names
 
     for name in driver_names():
-        is_there, words = _look(name)
-        click.echo(f"{name:12}{'ready' if is_there else 'not there':12}{words}")
+        is_ready, details = _probe(name)
+        click.echo(f"{name:12}{'ready' if is_ready else 'unavailable':12}{details}")
 
 
-def _look(name: str) -> tuple[bool, str]:
-    """Whether a camera can be opened, and what it is or why not."""
+def _probe(name: str) -> tuple[bool, str]:
+    """Whether a camera can be opened, and its frame shape or the reason why not."""
     from openhsi_shared.drivers import driver_class, needed_options
     from openhsi_shared.settings import CameraSettings
 
@@ -44,5 +43,5 @@ def _look(name: str) -> tuple[bool, str]:
         finally:
             driver.close()
     except OpenHSIError as error:
-        logger.info("%s: why not", name, exc_info=True)
+        logger.info("%s: camera unavailable", name, exc_info=True)
         return False, in_one_line(error)

@@ -1,4 +1,4 @@
-"""`openhsi-shared info`: what is in a cube."""
+"""`openhsi-shared info`: show the contents of a cube."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["info"]
 
-TOLD_APART = {
+SHOWN_SEPARATELY = {
     "lines_lost",
     "lines_lost_before",
     "lines_lost_within",
@@ -25,27 +25,27 @@ TOLD_APART = {
     "settings",
     "processing_level",
 }
-"""Attributes that have a row of their own, or are part of one."""
-MOST_LETTERS = 100
+"""Attributes that have their own row, or are part of one."""
+MAX_CHARACTERS = 100
 
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 def info(files: tuple[Path, ...]) -> None:
-    """Tell what is in a cube, of ours or of openhsi: size, time, what was lost, settings, attributes.
+    """Show the contents of a cube, written by this library or by openhsi: size, time, losses, settings, attributes.
 
-    The lines are not read; `verify` does that.
+    The lines are not read; use `verify` for that.
     """
     from openhsi_shared.files.reading import open_cube
 
     for file in files:
         with open_cube(file, check=False) as cube:
             rows = [*_about_lines(cube), *_about_loss(cube.attributes), *_about_settings(cube.attributes)]
-            rows += [(key, _short(value)) for key, value in cube.attributes.items() if key not in TOLD_APART]
+            rows += [(key, _short(value)) for key, value in cube.attributes.items() if key not in SHOWN_SEPARATELY]
             rows += _about_groups(cube.groups)
         click.echo(f"{file}")
-        for name, words in rows:
-            click.echo(f"{name:27} {words}")
+        for name, text in rows:
+            click.echo(f"{name:27} {text}")
 
 
 def _about_lines(cube: "OpenCube") -> Iterator[tuple[str, str]]:
@@ -71,14 +71,14 @@ def _about_lines(cube: "OpenCube") -> Iterator[tuple[str, str]]:
     if frame_ids is not None and len(frame_ids):
         yield "frame ids", f"{int(frame_ids[0])} to {int(frame_ids[-1])}"
     temperatures = [float(value) for value in (() if cube.temperatures is None else cube.temperatures)]
-    known = [value for value in temperatures if value == value]  # noqa: PLR0124 - NaN is not known
+    known = [value for value in temperatures if value == value]  # noqa: PLR0124 - NaN means unknown
     if known:
         yield "temperature", f"{min(known):.1f} to {max(known):.1f} degrees Celsius"
 
 
 def _about_loss(attributes: Any) -> Iterator[tuple[str, str]]:
     if "lines_lost" not in attributes:
-        yield "lost", "not known: the file does not say"
+        yield "lost", "unknown: not recorded in the file"
         return
     n_lost, ids = int(attributes["lines_lost"]), attributes.get("lost_frame_ids")
     yield "lost", f"{n_lost} lines before or within" + (f" (frame ids {_short(ids)})" if n_lost and ids else "")
@@ -98,11 +98,11 @@ def _about_settings(attributes: Any) -> Iterator[tuple[str, str]]:
 
 
 def _about_groups(groups: "Mapping[str, OpenGroup]") -> Iterator[tuple[str, str]]:
-    """A row for each group, and for each variable and attribute in it. What is damaged is named in its place."""
+    """Rows for each group, its variables and its attributes. A damaged one is reported in its place."""
     for group in groups.values():
         try:
-            words = [f"{len(names)} {what}" for names, what in _parts_of(group) if names]
-            yield f"group {group.path}", ", ".join(words) or "empty"
+            counts = [f"{len(names)} {what}" for names, what in _parts_of(group) if names]
+            yield f"group {group.path}", ", ".join(counts) or "empty"
             yield from ((f"{group.path}:{key}", _short(value)) for key, value in group.attributes.items())
             for name in group.variables:
                 yield f"{group.path}/{name}", _about_variable(group, name)
@@ -132,4 +132,4 @@ def _utc(time_ns: Any) -> str:
 
 def _short(value: Any) -> str:
     text = " ".join(str(value).split())
-    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 3]}..."
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 3]}..."

@@ -1,4 +1,4 @@
-"""`openhsi-shared preview`: pictures of saved cubes, and a contact sheet of a flight."""
+"""`openhsi-shared preview`: previews of saved cubes, and a contact sheet of a flight."""
 
 import logging
 import os
@@ -22,12 +22,12 @@ __all__ = ["preview"]
 
 logger = logging.getLogger(__name__)
 
-MOST_AT_ONCE = 4
-"""Each reads in threads by itself, needs about 200 MB, and a disk does not become faster by more."""
+MAX_PARALLEL = 4
+"""Each process reads in several threads and needs about 200 MB; more do not make a disk faster."""
 
 
 def _bands(text: str | None) -> Sequence[Range]:
-    """Read RED,GREEN,BLUE, each one wavelength or FIRST-LAST."""
+    """Parse RED,GREEN,BLUE, each one wavelength or FIRST-LAST."""
     if text is None:
         return PREVIEW_RANGES_NM
     try:
@@ -47,12 +47,12 @@ def _bands(text: str | None) -> Sequence[Range]:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for the pictures, made if it is not there.  [default: beside each cube]",
+    help="Directory of the previews, created if missing.  [default: that of each cube]",
 )
 @click.option(
     "--sheet",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Make a contact sheet of all cubes, too, in the order of their times: a PNG.",
+    help="Also write a contact sheet of all cubes, sorted by time: a PNG.",
 )
 @click.option(
     "--bands",
@@ -63,10 +63,12 @@ def _bands(text: str | None) -> Sequence[Range]:
     "--robust",
     type=float,
     metavar="PERCENT",
-    help="Cut off so many percent of the darkest and of the brightest pixels.",
+    help="Clip this percentage of the darkest and of the brightest pixels.",
 )
-@click.option("--hist-eq", is_flag=True, help="Show every grey value about equally often.")
-@click.option("--jobs", type=click.IntRange(1), help="So many cubes at once.  [default: one a processor, at most 4]")
+@click.option("--hist-eq", is_flag=True, help="Equalise the histogram.")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Cubes processed in parallel.  [default: one per processor, at most 4]"
+)
 @click.pass_context
 def preview(
     context: click.Context,
@@ -78,9 +80,9 @@ def preview(
     hist_eq: bool,
     jobs: int | None,
 ) -> None:
-    """Make a PNG of each saved cube, of ours and of openhsi; of a directory, all cubes in it and below.
+    """Write a PNG of each saved cube, of this library or of openhsi; of a directory, all cubes in it and below.
 
-    One that cannot be made is named, the others are made; the exit code is 1 then.
+    A failure is reported, and does not stop the others; the exit code is then 1.
     """
     options = {"ranges": _bands(bands), "robust": False if robust is None else robust, "hist_eq": hist_eq}
     _check(options)
@@ -90,15 +92,15 @@ def preview(
     targets = {cube: preview_path(cube, out) for cube in cubes}
     if sheet is not None:
         _check_sheet(sheet, targets.values())
-    n_alike, height, tiles = Counter(targets.values()), tile_height(len(cubes)), []
-    n_at_once = jobs or min(MOST_AT_ONCE, os.cpu_count() or 1)
-    orders = [Order(cube, target, n_alike[target], height, options) for cube, target in targets.items()]
-    with _progress(len(cubes)) as tell, closing(in_processes(make, orders, n_at_once)) as all_made:
-        for order, made in zip(orders, all_made, strict=True):
-            tile, error = _died(order, made.exit_code) if isinstance(made, Died) else made
+    n_sharing, height, tiles = Counter(targets.values()), tile_height(len(cubes)), []
+    n_parallel = jobs or min(MAX_PARALLEL, os.cpu_count() or 1)
+    tasks = [PreviewTask(cube, target, n_sharing[target], height, options) for cube, target in targets.items()]
+    with _progress(len(cubes)) as report, closing(in_processes(make_preview, tasks, n_parallel)) as results:
+        for task, result in zip(tasks, results, strict=True):
+            tile, error = _died(task, result.exit_code) if isinstance(result, Died) else result
             tiles.append(tile)
             n_failed += bool(error)
-            tell(f"{order.cube}: {error}", sys.stderr) if error else tell(str(order.target), sys.stdout)
+            report(f"{task.cube}: {error}", sys.stderr) if error else report(str(task.target), sys.stdout)
     if sheet is not None and tiles:
         n_failed += not _write_sheet(sheet, tiles, paths)
     if n_failed:
@@ -106,7 +108,7 @@ def preview(
 
 
 def _check(options: dict[str, Any]) -> None:
-    """Refuse what no cube could be shown with, before the first is read."""
+    """Reject options that are invalid for every cube, before the first is read."""
     try:
         preview_bands(np.linspace(400, 1000, 7), 7, options["ranges"])
         stretch(np.arange(7.0), options["robust"], options["hist_eq"])
@@ -116,9 +118,9 @@ def _check(options: dict[str, Any]) -> None:
 
 def _check_sheet(sheet: Path, targets: Any) -> None:
     if sheet.suffix.lower() != ".png":
-        raise click.UsageError(f"--sheet {sheet} becomes a PNG: give it a name that ends with .png")
+        raise click.UsageError(f"--sheet {sheet} is written as PNG: use a name that ends with .png")
     if sheet.absolute() in {target.absolute() for target in targets}:
-        raise click.UsageError(f"--sheet {sheet} is the picture of one of the cubes: choose another name")
+        raise click.UsageError(f"--sheet {sheet} is the preview of one of the cubes: choose another name")
     _make_directory(sheet.parent, "--sheet")
 
 
@@ -126,45 +128,45 @@ def _make_directory(path: Path, option: str) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise click.ClickException(f"{option} {path} cannot be made: {error.strerror}") from error
+        raise click.ClickException(f"{option} {path} cannot be created: {error.strerror}") from error
 
 
-class Order(NamedTuple):
-    """One picture to make."""
+class PreviewTask(NamedTuple):
+    """One preview to write."""
 
     cube: Path
     target: Path
-    n_alike: int
-    """How many cubes would become `target`."""
+    n_sharing: int
+    """Number of cubes with this `target`."""
     height: int
-    """Of the tile on the sheet."""
+    """Height of the tile on the sheet."""
     options: dict[str, Any]
 
     @property
     def empty_tile(self) -> Tile:
-        """What is on the sheet if nothing can be seen."""
+        """Tile on the sheet for a cube that cannot be read."""
         return Tile(self.cube.stem, np.full((self.height, NARROWEST, 3), 48, np.uint8), error="cannot be read")
 
 
-def make(order: Order) -> tuple[Tile, str]:
-    """Read a cube and write its picture; returns the tile for the sheet, and what went wrong, if anything did."""
-    tile = order.empty_tile
+def make_preview(task: PreviewTask) -> tuple[Tile, str]:
+    """Read a cube and write its preview; returns the tile for the sheet, and the error, empty on success."""
+    tile = task.empty_tile
     try:
-        picture = read_picture(order.cube, **order.options)
-        tile = tile_of(order.cube.stem, picture, order.height)
-        if order.n_alike > 1:
+        picture = read_picture(task.cube, **task.options)
+        tile = tile_of(task.cube.stem, picture, task.height)
+        if task.n_sharing > 1:
             raise ArgumentError(
-                f"{order.n_alike} cubes would become {order.target}: leave --out, or name fewer at a time"
+                f"{task.n_sharing} cubes have the same preview {task.target}: omit --out, or pass fewer cubes at a time"
             )
-        write_preview(picture.image, order.target)
+        write_preview(picture.image, task.target)
     except Exception as error:
-        logger.debug("no preview of %s", order.cube, exc_info=True)
+        logger.debug("no preview of %s", task.cube, exc_info=True)
         return tile, str(error) if isinstance(error, OpenHSIError | OSError) else f"{type(error).__name__}: {error}"
     return tile, ""
 
 
-def _died(order: Order, exit_code: int | None) -> tuple[Tile, str]:
-    return order.empty_tile, f"the process that read it died, exit code {exit_code}; try it alone, with --jobs 1"
+def _died(task: PreviewTask, exit_code: int | None) -> tuple[Tile, str]:
+    return task.empty_tile, f"the process that read it died with exit code {exit_code}; retry it alone, with --jobs 1"
 
 
 def _write_sheet(sheet: Path, tiles: Sequence[Tile], paths: Sequence[Path]) -> bool:
@@ -179,20 +181,20 @@ def _write_sheet(sheet: Path, tiles: Sequence[Tile], paths: Sequence[Path]) -> b
 
 @contextmanager
 def _progress(n: int) -> Iterator[Any]:
-    """Show a bar on a terminal; gives a function that tells something above it, and that one more is done."""
+    """Show a progress bar on a terminal; yields a function that prints above the bar and advances it by one."""
     from tqdm import tqdm
 
     with tqdm(total=n, unit="cube", desc="previews", disable=None) as bar:
 
-        def tell(text: str, stream: Any) -> None:
+        def report(text: str, stream: Any) -> None:
             bar.write(text, file=stream)
             bar.update()
 
-        yield tell
+        yield report
 
 
 def _cubes_of(paths: tuple[Path, ...]) -> tuple[list[Path], int]:
-    """Collect the cubes, each once, those of a directory by name; count the directories that hold none."""
+    """Collect the cubes without duplicates, those of a directory sorted; count directories without cubes."""
     cubes: list[Path] = []
     n_empty = 0
     for path in paths:

@@ -1,4 +1,4 @@
-"""`openhsi-shared record`: cubes from a camera, one after the other, without a gap."""
+"""`openhsi-shared record`: record consecutive cubes from a camera, without a gap."""
 
 import json
 import signal
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["record"]
 
-PACED = ("simulated", "replay")
-"""Cameras that come at the pace asked for."""
+WITH_RATE = ("simulated", "replay")
+"""Cameras whose line rate can be set."""
 COMPRESSIONS = ["none", "deflate", "zstd"]
 INTERRUPTED = 130
-"""Exit code of a program that Ctrl-C has ended, by convention."""
-MOST_FILES = 12
-"""So many are named one by one."""
+"""Conventional exit code of a program ended by Ctrl-C."""
+MAX_FILES = 12
+"""Files that are listed in the summary."""
 
 
-def _pace(text: str) -> float | str | None:
+def _rate_of(text: str) -> float | str | None:
     if text in ("recorded", "any"):
         return text if text == "recorded" else None
     try:
@@ -37,7 +37,7 @@ def _pace(text: str) -> float | str | None:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Split KEY=VALUE; the value is JSON if it can be (digits as a key become a number), else text."""
+    """Parse KEY=VALUE; the value is JSON if it is valid JSON (keys of digits become integers), else text."""
     key, sign, value = text.partition("=")
     if not key.isidentifier() or not sign:
         raise click.BadParameter(f"{text!r} is not KEY=VALUE, such as mode=HgAr or exposure_ms=2")
@@ -50,33 +50,43 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 @click.command()
-@click.option("--camera", default="simulated", show_default=True, help="Which one; see `openhsi-shared cameras`.")
-@click.option("--settings", type=click.Path(path_type=Path), help="Its settings, a JSON file as of openhsi.")
-@click.option("--calibration", type=click.Path(path_type=Path), help="Its calibration, a NetCDF file as of openhsi.")
-@click.option("--lines", type=click.IntRange(1), default=128, show_default=True, help="Lines of a cube.")
-@click.option("--cubes", type=click.IntRange(1), help="End after so many cubes.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="End after so many seconds.")
+@click.option(
+    "--camera", default="simulated", show_default=True, help="Name of the camera; see `openhsi-shared cameras`."
+)
+@click.option("--settings", type=click.Path(path_type=Path), help="Settings of the camera, a JSON file as of openhsi.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="Calibration, a NetCDF file as of openhsi.")
+@click.option("--lines", type=click.IntRange(1), default=128, show_default=True, help="Lines per cube.")
+@click.option("--cubes", type=click.IntRange(1), help="Stop after this number of cubes.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after this number of seconds.")
 @click.option("--level", type=int, default=-1, show_default=True, help="Processing level, -1 (raw) to 8.")
 @click.option("--compat", type=click.Choice(["openhsi"]), help="Compute levels, and read settings, as openhsi does.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default="flight", show_default=True, help="Directory of the cubes."
 )
 @click.option(
-    "--rate", type=_pace, metavar="R", help="Lines a second of a simulated or replayed camera; any = as it goes."
+    "--rate", type=_rate_of, metavar="R", help="Lines per second of a simulated or replayed camera; any = unlimited."
 )
-@click.option("--compression", type=click.Choice(COMPRESSIONS), default="none", show_default=True, help="Of the cubes.")
-@click.option("--compression-level", type=int, help="How hard to try.")
-@click.option("--buffers", type=click.IntRange(2), default=3, show_default=True, help="Cubes held in memory.")
+@click.option(
+    "--compression",
+    type=click.Choice(COMPRESSIONS),
+    default="none",
+    show_default=True,
+    help="Compression of the cubes.",
+)
+@click.option("--compression-level", type=int, help="Compression level.")
+@click.option(
+    "--buffers", type=click.IntRange(2), default=3, show_default=True, help="Number of slots in memory, one cube each."
+)
 @click.option(
     "--when-full",
     type=click.Choice(["block", "drop", "stop"]),
-    help="No memory is free: wait, count what is lost, or end.  [default: block where the source can wait, else drop]",
+    help="If no slot is free: wait, count lost lines, or stop.  [default: block where the source can wait, else drop]",
 )
-@click.option("--prefix", default="", help="What the names of files begin with.")
-@click.option("--suffix", default="", help="What they end with, before .nc.")
+@click.option("--prefix", default="", help="Prefix of file names.")
+@click.option("--suffix", default="", help="Suffix of file names, before .nc.")
 @click.option("--meta", type=click.Path(path_type=Path), help="JSON file of metadata for the attributes of the cubes.")
-@click.option("--fallback", multiple=True, type=click.Path(path_type=Path), help="Directory to take if --out fails.")
-@click.option("--view", is_flag=True, help="Show it in the browser while it runs; the address is told.")
+@click.option("--fallback", multiple=True, type=click.Path(path_type=Path), help="Directory to use if --out fails.")
+@click.option("--view", is_flag=True, help="Open the live page in a browser; its address is printed.")
 @click.option("--allow-loss", is_flag=True, help="Exit code 0 even if lines were lost.")
 @click.option(
     "--option",
@@ -84,25 +94,25 @@ def _option(text: str) -> tuple[str, Any]:
     multiple=True,
     type=_option,
     metavar="KEY=VALUE",
-    help="Any keyword of the camera, or key of its settings; as often as needed.",
+    help="Any keyword of the camera, or key of its settings; may be repeated.",
 )
 @click.pass_context
 def record(context: click.Context, /, **given: Any) -> None:
-    """Record cubes without a gap, until they are enough or until Ctrl-C, which ends it in good order.
+    """Record cubes without a gap, until --cubes or --seconds is reached or until Ctrl-C, which stops it cleanly.
 
-    With no options at all the simulated camera is recorded into ./flight.
-    The exit code is 1 if anything was lost, unless --allow-loss, or went wrong.
+    Without options the simulated camera is recorded into ./flight.
+    The exit code is 1 if lines were lost, unless --allow-loss, or on an error.
     """
     run = _start(given)
     page = _view(run) if given["view"] else None
     error: OpenHSIError | None = None
     try:
-        with _terminated_is_interrupted():
+        with _sigterm_as_interrupt():
             run.wait()
     except OpenHSIError as failure:
         error = failure
     except KeyboardInterrupt:  # the second one
-        click.echo("Interrupted again: the recording ends by itself, without a summary.", err=True)
+        click.echo("Interrupted again: the recording stops in the background, without a summary.", err=True)
         context.exit(INTERRUPTED)
     if page is not None:
         page.close()
@@ -112,12 +122,12 @@ def record(context: click.Context, /, **given: Any) -> None:
         raise error
     n_lost = run.summary.lines_lost if run.summary else 0
     if n_lost and not given["allow_loss"]:
-        click.echo(f"Error: {n_lost} lines were lost (--allow-loss makes this no error)", err=True)
+        click.echo(f"Error: {n_lost} lines were lost (use --allow-loss to ignore this)", err=True)
         context.exit(1)
 
 
 def _start(given: dict[str, Any]) -> "Recording":
-    """Start to record. Ctrl-C while the camera comes up ends the program."""
+    """Start the recording. Ctrl-C while the camera starts ends the program."""
     from openhsi_shared.cameras import camera_class
     from openhsi_shared.recording.plan import RecordingPlan
     from openhsi_shared.recording.run import Recording
@@ -132,7 +142,7 @@ def _start(given: dict[str, Any]) -> "Recording":
 
 
 def _view(run: "Recording") -> "LivePage | None":
-    """Open the live page; a recording goes on without one."""
+    """Open the live page; if it fails, the recording continues without one."""
     try:
         page = run.view()
     except OpenHSIError as error:
@@ -143,12 +153,12 @@ def _view(run: "Recording") -> "LivePage | None":
 
 
 def _keywords(given: dict[str, Any]) -> dict[str, Any]:
-    """Turn what was given on the command line into the keywords of a plan."""
+    """Convert command line options to keywords of a plan."""
     camera, rate = given["camera"], given["rate"]
     context = click.get_current_context()
-    is_paced = context.get_parameter_source("rate") is not click.core.ParameterSource.DEFAULT
-    if is_paced and camera not in PACED:
-        raise click.UsageError(f"--rate paces {' and '.join(PACED)}; camera {camera!r} has a pace of its own")
+    has_rate = context.get_parameter_source("rate") is not click.core.ParameterSource.DEFAULT
+    if has_rate and camera not in WITH_RATE:
+        raise click.UsageError(f"--rate applies to {' and '.join(WITH_RATE)} only; camera {camera!r} sets its own rate")
     can_wait = camera == "replay" or (camera == "simulated" and rate is None)
     keywords = {
         "n_lines": given["lines"],
@@ -167,18 +177,18 @@ def _keywords(given: dict[str, Any]) -> dict[str, Any]:
         "prefix": given["prefix"],
         "suffix": given["suffix"],
     }
-    if is_paced:
+    if has_rate:
         keywords["rate"] = rate
     for key, value in given["options"]:
         if key in keywords:
-            raise click.UsageError(f"--option {key}: there is an option of its own for this; see --help")
+            raise click.UsageError(f"--option {key}: use the dedicated option for this; see --help")
         keywords[key] = value
     return keywords
 
 
 @contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
-    """Let SIGTERM, with which a service manager ends a recording, do what Ctrl-C does."""
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Handle SIGTERM, by which a service manager stops a recording, like Ctrl-C."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -187,7 +197,7 @@ def _terminated_is_interrupted() -> Iterator[None]:
 
 
 def _table(summary: "RecordingSummary", n_lines: int, directory: Path) -> str:
-    """What a recording came to, for people."""
+    """Format the summary of a recording as a table."""
     from openhsi_shared.frames.losses import ranges_in_words
 
     lost = f"{summary.lines_lost}"
@@ -197,8 +207,8 @@ def _table(summary: "RecordingSummary", n_lines: int, directory: Path) -> str:
     files = [
         str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path) for path in summary.paths
     ]
-    if len(files) > MOST_FILES:
-        files[MOST_FILES - 1 : -1] = [f"... {len(files) - MOST_FILES} more"]
+    if len(files) > MAX_FILES:
+        files[MAX_FILES - 1 : -1] = [f"... {len(files) - MAX_FILES} more"]
     rows = [
         ("cubes", f"{len(summary.paths)}  (of {n_lines} lines)"),
         ("lines", f"{summary.lines}"),
@@ -206,11 +216,11 @@ def _table(summary: "RecordingSummary", n_lines: int, directory: Path) -> str:
         ("rate", f"{summary.rate:.0f} lines/s over {summary.seconds:.1f} s"),
         *_under("errors", summary.errors),
         *_under("files", [str(directory), *files] if files else ["none"]),
-        *_under("pictures", ["beside them, the same names with .png"] if files else []),
+        *_under("previews", ["same directory and names, with .png"] if files else []),
     ]
-    return "\n".join(f"{name:10}{words}" for name, words in rows)
+    return "\n".join(f"{name:10}{text}" for name, text in rows)
 
 
-def _under(name: str, words: Sequence[str]) -> list[tuple[str, str]]:
-    """Rows that stand under one name."""
-    return [("" if n else name, text) for n, text in enumerate(words)]
+def _under(name: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Rows with one common name."""
+    return [("" if n else name, text) for n, text in enumerate(texts)]

@@ -1,4 +1,4 @@
-"""`openhsi-shared recover`: what a crash left behind gets its name."""
+"""`openhsi-shared recover`: publish complete cubes that a crash left behind."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +18,10 @@ __all__ = ["recover"]
 )
 @click.pass_context
 def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
-    """Publish the cubes that a writer left whole when it died, in these directories and below, and name the others.
+    """Publish complete cubes of writers that died, in these directories and below, and report the others.
 
-    Safe while recordings run: what a living writer is at work on is left alone. Nothing that is damaged is deleted; the
-    exit code is 1 if there is any.
+    Safe while recordings run: files of a running writer are skipped. Damaged files are not deleted; the exit code is 1
+    if there are any.
     """
     from tqdm import tqdm
 
@@ -39,8 +39,8 @@ def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
             click.echo(f"there already  {path}")
         for path in found.live:
             click.echo(f"being written  {path}")
-        for path, why in found.damaged.items():
-            click.echo(f"damaged        {path}: {why}")
+        for path, reason in found.damaged.items():
+            click.echo(f"damaged        {path}: {reason}")
         click.echo(f"{directory}: {found}")
         n_damaged += len(found.damaged)
     if n_damaged:

@@ -1,4 +1,4 @@
-"""`openhsi-shared verify`: whether cubes are whole, and what was written into them."""
+"""`openhsi-shared verify`: compare cubes with their checksums."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ __all__ = ["verify"]
 @click.argument("paths", metavar="FILE_OR_DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.pass_context
 def verify(context: click.Context, /, paths: tuple[Path, ...]) -> None:
-    """Read every byte of the cubes again and compare it with its checksum; of a directory, all cubes in it and below.
+    """Read every byte of the cubes and compare it with its checksum; of a directory, all cubes in it and below.
 
-    Problems go to standard output, one a line; the exit code is 1 if there is any. What another program added to a cube
-    has no checksums: it is named, and is no problem.
+    Problems go to standard output, one per line; the exit code is 1 if there are any. Data that another program added
+    to a cube has no checksums: it is listed, and is not a problem.
     """
     from tqdm import tqdm
 
@@ -36,7 +36,7 @@ def verify(context: click.Context, /, paths: tuple[Path, ...]) -> None:
             n_problems += 1
         if report.added:
             tqdm.write(f"{cube}: added by another program, without checksums: {', '.join(report.added)}")
-    click.echo(f"{len(cubes) - n_bad} of {len(cubes)} cubes are whole")
+    click.echo(f"{len(cubes) - n_bad} of {len(cubes)} cubes are intact")
     if n_bad or n_problems:
         context.exit(1)
 

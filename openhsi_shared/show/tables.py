@@ -1,4 +1,4 @@
-"""Tables with a small picture beside them, which a notebook shows of a camera or an opened cube, as HTML."""
+"""HTML tables with a thumbnail, which a notebook shows for a camera or an opened cube."""
 
 import base64
 import io
@@ -21,21 +21,21 @@ THUMBNAIL_PIXELS = (480, 240)
 
 
 class ShownStatus(Protocol):
-    """What a table needs of a status."""
+    """Interface of a status that a table uses."""
 
     def rows(self) -> Sequence[tuple[str, str]]:
         """Names and values."""
 
 
 class ShownCamera(Protocol):
-    """What a table needs of a camera."""
+    """Interface of a camera that a table uses."""
 
     processing_lvl: int
     wavelengths_nm: NDArray[Any] | None
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """With its `exposure_ms`."""
+        """Settings, with `exposure_ms`."""
 
     @property
     def dc_shape(self) -> tuple[int, int, int]:
@@ -43,14 +43,14 @@ class ShownCamera(Protocol):
 
     @property
     def dtype_out(self) -> np.dtype[Any]:
-        """Type of its lines."""
+        """Data type of the lines."""
 
     def status(self) -> ShownStatus:
-        """Its status now."""
+        """Current status."""
 
 
 class ShownCube(Protocol):
-    """What a table needs of an opened cube. What its file does not contain is None."""
+    """Interface of an opened cube that a table uses. Values that the file does not contain are None."""
 
     path: Path
     lines: Any
@@ -58,7 +58,7 @@ class ShownCube(Protocol):
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """Of the file."""
+        """Attributes of the file."""
 
     @property
     def level(self) -> int | None:
@@ -70,15 +70,15 @@ class ShownCube(Protocol):
 
     @property
     def frame_ids(self) -> NDArray[Any] | None:
-        """Of each line."""
+        """Frame id of each line."""
 
     @property
     def wavelengths_nm(self) -> NDArray[np.float64] | None:
-        """Of each band."""
+        """Wavelength of each band."""
 
     @property
     def groups(self) -> Mapping[str, Any]:
-        """Its groups by name, as `openhsi_shared.files.open_group.OpenGroup`."""
+        """Groups by name, as `openhsi_shared.files.open_group.OpenGroup`."""
 
     @property
     def dataset(self) -> Any:
@@ -86,15 +86,15 @@ class ShownCube(Protocol):
 
 
 def table_of_camera(camera: ShownCamera, lines: Lines | None) -> str:
-    """Describe a camera: the cube being filled, with a picture of its `lines` so far, and the status.
+    """Describe a camera: the current cube, with a thumbnail of its `lines` so far, and the status.
 
-    `lines` is None after the camera was closed.
+    `lines` is None for a closed camera.
     """
     n_cross, n_lines, n_bands = camera.dc_shape
     exposure_ms = camera.settings["exposure_ms"]
     rows = [
         ("cube", f"{n_cross} x {n_lines} lines x {n_bands} {camera.dtype_out}, level {camera.processing_lvl}"),
-        ("exposure", "not known" if exposure_ms is None else f"{exposure_ms} ms"),
+        ("exposure", "unknown" if exposure_ms is None else f"{exposure_ms} ms"),
     ]
     if lines is None:
         return table(f"{type(camera).__name__}, closed", [*rows, *camera.status().rows()])
@@ -104,7 +104,7 @@ def table_of_camera(camera: ShownCamera, lines: Lines | None) -> str:
 
 
 def table_of_cube(cube: ShownCube) -> str:
-    """Describe a cube, with a picture and xarray's own description. What is damaged becomes a row; never raises."""
+    """Describe a cube, with a thumbnail and xarray's representation. Damage becomes a row; never raises."""
     lines = cube.lines
     n_lines, n_cross, n_bands = lines.shape
     rows = [
@@ -163,10 +163,10 @@ def table(title: str, rows: Sequence[tuple[str, str]], image: NDArray[np.uint8] 
         f'<td style="text-align:left">{escape(value)}</td></tr>'
         for name, value in rows
     )
-    seen = "" if image is None or image.size == 0 else f'<img src="{_inline(image)}" alt="{escape(title)}">'
+    picture_html = "" if image is None or image.size == 0 else f'<img src="{_inline(image)}" alt="{escape(title)}">'
     return (
         f'<div><b>{escape(title)}</b><div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start">'
-        f"<table>{cells}</table>{seen}</div>{more}</div>"
+        f"<table>{cells}</table>{picture_html}</div>{more}</div>"
     )
 
 

@@ -1,4 +1,4 @@
-// What the mouse does in a cube viewer; `what` says which of its events this is.
+// Event handler of a cube viewer; `what` is the kind of the event.
 const values = samples.data.values
 const wavelengths = bands.data.wavelengths
 const plane_of = plane.data.image[0]
@@ -14,7 +14,7 @@ function place_of(event) {
 
 function spectrum_at(place) {
   const begin = (place.i * n_cross + place.j) * n_bands
-  return Array.from({length: n_bands}, (_, k) => values[begin + k]) // subarray() of bokeh's arrays forgets where it begins
+  return Array.from({length: n_bands}, (_, k) => values[begin + k]) // subarray() of bokeh's arrays loses its offset
 }
 
 function show_band() {
@@ -30,13 +30,13 @@ function show_band() {
   band.visible = mark.visible = true
 }
 
-if (what == "look" || what == "leave") {
-  const place = what == "look" ? place_of(cb_obj) : null
+if (what == "hover" || what == "leave") {
+  const place = what == "hover" ? place_of(cb_obj) : null
   here.data = place ? {x: Array.from(wavelengths), y: spectrum_at(place)} : {x: [], y: []}
 } else if (what == "pin") {
   const place = place_of(cb_obj)
   const data = pins.data, last = pins.tags[0] ?? -1
-  if (place && !(data.line[last] == place.line && data.pixel[last] == place.pixel)) { // a second click is a double one
+  if (place && !(data.line[last] == place.line && data.pixel[last] == place.pixel)) { // ignore the second click of a double click
     let n = Array.from(data.line).findIndex((line) => !Number.isFinite(line))
     if (n < 0) n = (last + 1) % data.line.length
     pins.tags = [n]

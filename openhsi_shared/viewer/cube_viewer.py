@@ -1,7 +1,7 @@
-"""A cube to be explored with the mouse: a page that needs neither a kernel nor the internet.
+"""An interactive page of one cube, which needs neither a kernel nor the internet.
 
-The page holds a sample of the cube: every k-th line and pixel, and means of neighbouring bands. What the mouse does is
-answered in the browser (`cube_viewer.js`), so it works in a remote notebook, in one that is only read, and as a file.
+The page contains a sample of the cube: every k-th line and pixel, and means of neighbouring bands. Mouse events are
+handled in the browser (`cube_viewer.js`), so it works in a remote notebook, in a static one, and as a file.
 """
 
 import html
@@ -20,49 +20,49 @@ from openhsi_shared.rgb import SHOW_NM, Lines, Range, mean_of_bands, picture, pr
 
 __all__ = ["CubeViewer", "Sample", "cube_viewer", "sample_of"]
 
-MOST_BANDS = 128
-LONGEST_PICTURE = 1200
-"""Pixels along-track or cross-track of the picture in colours."""
+MAX_BANDS = 128
+MAX_PICTURE_SIDE = 1200
+"""Pixels along-track or cross-track of the colour picture."""
 PICTURE_PIXELS = (620, 420)
-"""Into which it is fitted on the screen."""
-LEAST_PIXELS = 80
+"""Maximum size of the picture on the screen."""
+MIN_PIXELS = 80
 TICK_PIXELS = 40
-"""Numbers at an axis are no closer than this, about."""
+"""Approximate minimum distance of tick labels."""
 WIDE = 480
-"""A picture that is wider than this has the spectrum below it, not beside it."""
+"""The spectrum is below a picture wider than this, else beside it."""
 SPECTRUM_PIXELS = (460, 300)
 PINS = ("#e41a1c", "#377eb8", "#4daf4a", "#ff7f00")
-"""Colours of the spectra that clicks leave behind, in turn."""
+"""Colours of the pinned spectra, used in turn."""
 
 
 class Sample(NamedTuple):
-    """What of a cube is in the page."""
+    """The part of a cube that the page contains."""
 
     values: NDArray[Any]
     """(along-track, cross-track, wavelength), uint16 or float32"""
     wavelengths: NDArray[np.float64]
-    """In nm, or the bands' numbers"""
+    """In nm, or band indices"""
     step: int
-    """Every so many lines and pixels"""
+    """Sampling interval of lines and pixels"""
     n_bands_each: float
-    """So many bands are averaged, about"""
+    """Approximate number of bands that are averaged"""
 
 
 def sample_of(lines: Lines, wavelengths_nm: ArrayLike | None, megabytes: float) -> Sample:
-    """Take a sample of lines (along-track, cross-track, wavelength) of at most about so many megabytes.
+    """Sample lines (along-track, cross-track, wavelength) to approximately `megabytes` at most.
 
-    Pixels are picked, bands are averaged. Reads only the lines that are picked, a few at a time.
+    Pixels are selected, bands are averaged. Reads only the selected lines, one at a time.
     """
     n_lines, n_cross, n_bands = lines.shape
-    n_bins = min(n_bands, MOST_BANDS)
+    n_bins = min(n_bands, MAX_BANDS)
     edges = np.linspace(0, n_bands, n_bins + 1).astype(np.intp)
     dtype = np.dtype(np.uint16 if lines.dtype.kind == "u" and lines.dtype.itemsize <= 2 else np.float32)
     budget = max(1.0, megabytes * 1e6 / dtype.itemsize / n_bins)
     step = max(1, math.ceil(math.sqrt(n_lines * n_cross / budget)))
     counts = np.diff(edges)
-    picked = range(0, n_lines, step)
-    values = np.empty((len(picked), len(range(0, n_cross, step)), n_bins), dtype)
-    for row, index in enumerate(picked):
+    selected = range(0, n_lines, step)
+    values = np.empty((len(selected), len(range(0, n_cross, step)), n_bins), dtype)
+    for row, index in enumerate(selected):
         line = np.asarray(lines[index : index + 1])[0, ::step].astype(np.float32)
         means = np.add.reduceat(line, edges[:-1], axis=1) / counts
         values[row] = np.rint(means) if dtype.kind == "u" else means
@@ -81,12 +81,12 @@ def cube_viewer(
     robust: bool | float = True,
     hist_eq: bool = False,
 ) -> "CubeViewer":
-    """Explore a cube: move over a pixel for its spectrum, click to keep it, slide through the wavelengths.
+    """Explore a cube: hover over a pixel for its spectrum, click to pin it, select a wavelength by the slider.
 
     `cube` is an opened cube, a camera or a SharedDataCube (its lines so far), the path of a file, or an array
-    (along-track, cross-track, wavelength) with its `wavelengths_nm`. The page holds a sample of `megabytes`, at most
-    about; how it was taken stands below the spectrum. Colours and stretch are those of `show`. Reads the cube, which
-    takes as long as its preview. ArgumentError for what is no cube, or has no lines.
+    (along-track, cross-track, wavelength) with its `wavelengths_nm`. The page contains a sample of at most about
+    `megabytes`, described below the spectrum. Colours and stretch are those of `show`. Reads the cube, which takes as
+    long as its preview. ArgumentError if it is not a cube, or has no lines.
     """
     if isinstance(cube, str | Path):
         from openhsi_shared.files.reading import open_cube
@@ -114,7 +114,7 @@ def cube_viewer(
 
 
 def _shown(n: int) -> int:
-    return -(-n // LONGEST_PICTURE)
+    return -(-n // MAX_PICTURE_SIDE)
 
 
 def _lines_of(cube: Any) -> tuple[Any, ArrayLike | None]:
@@ -122,7 +122,7 @@ def _lines_of(cube: Any) -> tuple[Any, ArrayLike | None]:
     wavelengths = getattr(cube, "wavelengths_nm", None)
     if not hasattr(lines, "shape") or len(lines.shape) != 3:
         raise ArgumentError(
-            f"{type(cube).__name__} is no cube: expected an opened cube, a camera, a path, "
+            f"{type(cube).__name__} is not a cube: expected an opened cube, a camera, a path, "
             "or an array (along-track, cross-track, wavelength)"
         )
     if 0 in lines.shape:
@@ -133,7 +133,7 @@ def _lines_of(cube: Any) -> tuple[Any, ArrayLike | None]:
 
 
 class CubeViewer:
-    """What `cube_viewer` returns: a notebook shows it, `save` makes a file of it."""
+    """The page that `cube_viewer` returns: displayed in a notebook, or saved to a file."""
 
     def __init__(self, image: NDArray[np.uint8], shape: tuple[int, int], sample: Sample, has_wavelengths: bool) -> None:
         self.sample = sample
@@ -142,13 +142,13 @@ class CubeViewer:
 
     @property
     def html(self) -> str:
-        """The whole page, scripts included."""
+        """The complete page, including scripts."""
         if not self._html:
             self._html = _page_of(self._layout())
         return self._html
 
     def save(self, path: str | Path) -> Path:
-        """Write the page to a file that any browser opens; one that is there is replaced. Returns the path."""
+        """Write the page to a file for any browser; an existing file is replaced. Returns the path."""
         path = Path(path)
         path.write_text(self.html, encoding="utf-8")
         return path
@@ -169,7 +169,7 @@ class CubeViewer:
     def _picture_pixels(self) -> tuple[int, int]:
         n_lines, n_cross = self._shape
         scale = min(PICTURE_PIXELS[0] / n_lines, PICTURE_PIXELS[1] / n_cross)
-        return max(LEAST_PIXELS, round(n_lines * scale)), max(LEAST_PIXELS, round(n_cross * scale))
+        return max(MIN_PIXELS, round(n_lines * scale)), max(MIN_PIXELS, round(n_cross * scale))
 
     def _layout(self) -> Any:
         from bokeh.layouts import column, row
@@ -204,28 +204,28 @@ class CubeViewer:
         def on(what: str) -> Any:
             return CustomJS(args=arguments, code=f'const what = "{what}"\n{code}')
 
-        for event, what in (("mousemove", "look"), ("mouseleave", "leave"), ("tap", "pin"), ("doubletap", "pin")):
+        for event, what in (("mousemove", "hover"), ("mouseleave", "leave"), ("tap", "pin"), ("doubletap", "pin")):
             image.js_on_event(event, on(what))
         spectrum.js_on_event("tap", on("choose"))
         slider.js_on_change("value", on("slide"))
         mode.js_on_change("active", on("mode"))
         beside = row if self._picture_pixels()[0] <= WIDE else column
-        return column(row(mode, slider), beside(image, column(spectrum, self._words())))
+        return column(row(mode, slider), beside(image, column(spectrum, self._caption())))
 
     def _sources(self) -> dict[str, Any]:
         from bokeh.models import ColumnDataSource
 
         values, wavelengths = self.sample.values, self.sample.wavelengths
         low, high = _tails(values)
-        nothing, middle = np.zeros(0), values[len(values) // 2, values.shape[1] // 2]
+        empty, middle = np.zeros(0), values[len(values) // 2, values.shape[1] // 2]
         return {
             "samples": ColumnDataSource({"values": values.reshape(-1)}),
             "bands": ColumnDataSource({"wavelengths": wavelengths, "low": low, "high": np.maximum(high, low + 1e-6)}),
             "here": ColumnDataSource({"x": wavelengths, "y": middle.astype(np.float64)}, name="here"),
             "pins": ColumnDataSource(
                 {
-                    "xs": [nothing] * len(PINS),
-                    "ys": [nothing] * len(PINS),
+                    "xs": [empty] * len(PINS),
+                    "ys": [empty] * len(PINS),
                     "line": [np.nan] * len(PINS),
                     "pixel": [np.nan] * len(PINS),
                     "colour": list(PINS),
@@ -286,14 +286,14 @@ class CubeViewer:
         plot.line("x", "y", source=sources["here"], color="black")
         return plot
 
-    def _words(self) -> Any:
+    def _caption(self) -> Any:
         from bokeh.models import Div
 
         return Div(text=describe(self.sample), width=SPECTRUM_PIXELS[0])
 
 
 def _page_of(layout: Any) -> str:
-    """Write a page that draws it. By hand: what other packages have taught bokeh would come along otherwise."""
+    """Format the page. Not by `file_html`, which would include bokeh extensions of other packages."""
     from bokeh.embed import json_item
     from bokeh.resources import Resources
 
@@ -307,19 +307,21 @@ def _page_of(layout: Any) -> str:
 
 
 def _tails(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What is black and white of each band: the 2nd and 98th percentile of its numbers."""
+    """Black and white level of each band: the 2nd and 98th percentile of its finite values."""
     finite = np.isfinite(values)
     pixels = np.where(finite, values, np.nan).reshape(-1, values.shape[2])
-    pixels[:, ~finite.any(axis=(0, 1))] = 0  # a band without any number
+    pixels[:, ~finite.any(axis=(0, 1))] = 0  # a band without finite values
     low, high = np.nanpercentile(pixels, [2, 98], axis=0).astype(np.float32)
     return low, high
 
 
 def describe(sample: Sample) -> str:
-    """How the sample was taken, for people."""
+    """Describe the sample, and how to use the page."""
     parts: Sequence[str] = [
         f"1 of {sample.step} lines and pixels" if sample.step > 1 else "",
         f"means of about {sample.n_bands_each:.1f} bands" if sample.n_bands_each > 1 else "",
     ]
-    told = ", ".join(part for part in parts if part) or "every line, pixel and band"
-    return f"Spectra: {told}. Move for a spectrum, click to keep it; click into the spectrum to choose a wavelength."
+    sampling = ", ".join(part for part in parts if part) or "every line, pixel and band"
+    return (
+        f"Spectra: {sampling}. Hover for a spectrum, click to pin it; click into the spectrum to select a wavelength."
+    )

@@ -1,4 +1,4 @@
-"""A curve as a small picture, drawn in a millisecond: matplotlib would hold up the camera's loop for fifty."""
+"""A small plot of a curve, drawn in a millisecond; matplotlib would block the camera's loop for fifty."""
 
 import math
 from typing import Any
@@ -10,11 +10,11 @@ __all__ = ["curve_picture", "nice_step"]
 
 PAPER, INK, GRID, LINE = (255, 255, 255), (70, 70, 70), (225, 225, 225), (31, 119, 180)
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 36
-LETTERS = 11
+FONT_SIZE = 11
 
 
 def nice_step(extent: float, n: int) -> float:
-    """Distance of about `n` marks on an axis: 1, 2 or 5 times a power of ten.
+    """Distance of about `n` ticks on an axis: 1, 2 or 5 times a power of ten.
 
     >>> nice_step(600, 6), nice_step(3100, 4), nice_step(0.07, 4)
     (100.0, 1000.0, 0.02)
@@ -27,14 +27,14 @@ def nice_step(extent: float, n: int) -> float:
 def curve_picture(
     x: NDArray[Any], y: NDArray[Any], label: str, size: tuple[int, int] = (420, 240), top: float | None = None
 ) -> NDArray[np.uint8]:
-    """Draw `y` over `x` as (height, width, 3); the y axis goes from 0, or below, to `top`, or to the largest value.
+    """Draw `y` over `x` as (height, width, 3); the y axis extends from 0, or below, to `top`, or to the largest value.
 
-    What is no number is left out.
+    Values that are not finite are omitted.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.new("RGB", size, PAPER)
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(LETTERS)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(FONT_SIZE)
     finite = np.isfinite(y) & np.isfinite(x)
     x, y = np.asarray(x, float)[finite], np.asarray(y, float)[finite]
     low, high = min(0.0, float(y.min(initial=0))), float(top if top is not None else y.max(initial=0))
@@ -49,12 +49,12 @@ def curve_picture(
     def down(value: Any) -> Any:
         return TOP + height - (np.clip(value, low, high) - low) / (high - low) * height
 
-    for mark in _marks(first, last, 5):
-        draw.line((across(mark), TOP, across(mark), TOP + height), GRID)
-        draw.text((across(mark), TOP + height + 4), f"{mark:g}", INK, font, anchor="ma")
-    for mark in _marks(low, high, 4):
-        draw.line((LEFT, down(mark), LEFT + width, down(mark)), GRID)
-        draw.text((LEFT - 6, down(mark)), f"{mark:g}", INK, font, anchor="rm")
+    for tick in _ticks(first, last, 5):
+        draw.line((across(tick), TOP, across(tick), TOP + height), GRID)
+        draw.text((across(tick), TOP + height + 4), f"{tick:g}", INK, font, anchor="ma")
+    for tick in _ticks(low, high, 4):
+        draw.line((LEFT, down(tick), LEFT + width, down(tick)), GRID)
+        draw.text((LEFT - 6, down(tick)), f"{tick:g}", INK, font, anchor="rm")
     draw.text((LEFT + width / 2, size[1] - 4), label, INK, font, anchor="md")
     draw.rectangle((LEFT, TOP, LEFT + width, TOP + height), outline=INK)
     if x.size > 1:
@@ -62,6 +62,6 @@ def curve_picture(
     return np.asarray(image)
 
 
-def _marks(low: float, high: float, n: int) -> list[float]:
+def _ticks(low: float, high: float, n: int) -> list[float]:
     step = nice_step(high - low, n)
     return [float(f"{k * step:.6g}") for k in range(math.ceil(low / step), math.floor(high / step) + 1)]

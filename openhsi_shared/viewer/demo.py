@@ -1,6 +1,6 @@
-"""`python -m openhsi_shared.viewer.demo`: simulated frames through a ring into a viewer.
+"""`python -m openhsi_shared.viewer.demo`: simulated frames in a ring, shown by a viewer.
 
-Cells that drift across a field of 512 x 512 pixels, with the noise of light; no camera is needed.
+Cells that drift across a field of 512 x 512 pixels, with photon noise; no camera is needed.
 """
 
 import time
@@ -17,26 +17,26 @@ from openhsi_shared.viewer.ring_viewer import Backend, Viewer
 __all__ = ["main", "simulated_frames"]
 
 N_FRAMES = 48
-"""Made beforehand, so that their making is not what limits the rate; then they come again."""
+"""Computed in advance, so that this does not limit the rate, and repeated."""
 IN_RING = 16
 
 
 def simulated_frames(side: int = 512, n_cells: int = 12, seed: int = 0) -> NDArray[np.uint16]:
-    """Make frames of a field of round cells that drift, (frame, row, column); the last one leads back to the first."""
+    """Make frames of a field of round cells that drift, (frame, row, column); a seamless loop."""
     random = np.random.default_rng(seed)
     axis = np.arange(side, dtype=np.float32)
     frames = np.full((N_FRAMES, side, side), 200, np.float32)
     for begin, radius in zip(random.uniform(0, side, (n_cells, 2)), random.uniform(0.02, 0.07, n_cells), strict=True):
-        drift = side * random.integers(-1, 2, 2) / N_FRAMES  # whole fields in all frames
+        drift = side * random.integers(-1, 2, 2) / N_FRAMES  # an integer number of fields over all frames
         for number, frame in enumerate(frames):
-            away = [(axis - at + side / 2) % side - side / 2 for at in begin + number * drift]  # it comes in again
+            away = [(axis - at + side / 2) % side - side / 2 for at in begin + number * drift]  # wraps around
             profiles = [np.exp(-((distance / (radius * side)) ** 2)) for distance in away]
             np.add(frame, 1500 * np.outer(*profiles), out=frame, casting="same_kind")
     return random.poisson(frames).astype(np.uint16)
 
 
 def _paced(rate: float, seconds: float | None) -> Iterator[int]:
-    """Count, `rate` times a second."""
+    """Count at `rate` per second."""
     begun, number = time.monotonic(), 0
     while seconds is None or number < rate * seconds:
         time.sleep(max(0.0, begun + number / rate - time.monotonic()))
@@ -44,12 +44,14 @@ def _paced(rate: float, seconds: float | None) -> Iterator[int]:
         number += 1
 
 
-@click.command(help="Show simulated frames of a camera, newest first; s saves the one that is shown.")
+@click.command(help="Show the newest simulated frame; s saves the frame that is shown.")
 @click.option("--backend", type=click.Choice(["browser", "matplotlib"]), default="browser", show_default=True)
-@click.option("--seconds", type=click.FloatRange(min=0), default=None, help="Until the viewer is closed, if not given.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), default=None, help="Duration.  [default: until the viewer is closed]"
+)
 @click.option("--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="Frames per second.")
 def main(backend: Backend, seconds: float | None, rate: float) -> None:
-    """Put frames until time is over, the viewer is closed, or Ctrl-C."""
+    """Put frames until the time has elapsed, the viewer is closed, or Ctrl-C."""
     frames = simulated_frames()
     n_put = 0
     try:
@@ -57,7 +59,7 @@ def main(backend: Backend, seconds: float | None, rate: float) -> None:
             SharedRing(IN_RING * frames[0].nbytes, create=True) as ring,
             Viewer(ring, frames[0].shape, backend=backend) as viewer,
         ):
-            click.echo(f"{viewer.url or 'a window'}: press s to save what is shown, Ctrl-C to end", err=True)
+            click.echo(f"{viewer.url or 'a window'}: press s to save the frame, Ctrl-C to quit", err=True)
             viewer.wait_ready()
             for number in _paced(rate, seconds):
                 ring.put(frames[number % N_FRAMES])

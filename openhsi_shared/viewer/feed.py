@@ -1,7 +1,7 @@
-"""What all browsers of one page share: one tap, the last lines, and the last status.
+"""Data that all browsers of one page share: one tap, the last lines, and the last status.
 
 Two threads fill it: the sampling thread reads the slots ten times a second, the status thread requests a glance twice a
-second, which may take some time. Neither can delay the other, nor the recording.
+second, which may block. Neither can delay the other, or the recording.
 """
 
 import threading
@@ -22,38 +22,38 @@ from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.viewer.history import History, colours_of
 
-__all__ = ["Feed", "LineFacts", "Moment"]
+__all__ = ["Feed", "LineFacts", "TrendPoint"]
 
 logger = safe_logger(__name__)
 
 State = Phase | Literal["silent", "died", "failed"]
-"""A silent recording does not answer, one that died has left its socket; "failed": a thread of this feed has."""
+""""silent": no response. "died": its socket exists, but no process listens. "failed": a thread of this feed failed."""
 
 SAMPLE_INTERVAL_S = 0.1
 GLANCE_INTERVAL_S = 0.5
 GLANCE_INTERVAL_AT_END_S = 0.1
 SAMPLE_COST_S = 0.035
-"""What a sample may cost; where lines are too many for that, some are left out."""
+"""Time limit of one sample; lines that would exceed it are skipped."""
 MAX_LINES = 64
-FACTS_S = 0.4
+FACTS_INTERVAL_S = 0.4
 N_HISTORY = 2048
 N_BINS = 64
-MOMENTS = 3600
+MAX_TREND_POINTS = 3600
 
 
 class LineFacts(NamedTuple):
-    """What one whole line says of exposure and focus."""
+    """Exposure and focus of one line."""
 
     counts: NDArray[np.int64]
     """Histogram of its pixels"""
     edges: NDArray[np.float64]
     share_saturated: float
-    """Of its pixels, 0 to 1; NaN where full is not known."""
+    """Share of its pixels, 0 to 1; NaN if full scale is unknown."""
     focus: float
-    """Mean step between cross-track neighbours, in percent of the mean: the sharper, the higher."""
+    """Mean step between cross-track neighbours, in percent of the mean; higher is sharper."""
 
 
-class Moment(NamedTuple):
+class TrendPoint(NamedTuple):
     """One second of the trends."""
 
     time_s: float
@@ -68,14 +68,14 @@ class Feed:
     def __init__(self, path: Path) -> None:
         """Send requests to the control socket at `path`.
 
-        RecordingError if no process answers, it speaks another version, or it hands out no slots.
+        RecordingError if no process answers, its version differs, or it provides no slots.
         """
         self.path = path
-        self.begun_s = time.time()
+        self.started_s = time.time()
         """Since 1970, UTC"""
         try:
             self.glance = request(path, AskGlance()).answer
-            """The last one."""
+            """Last glance received."""
             slots, descriptors = request(path, AskSlots())
         except OSError as error:
             raise RecordingError(f"no process answers at {path}: {error}; has the recording ended?") from error
@@ -93,19 +93,19 @@ class Feed:
         self.newest: LineName | None = None
         """The last line in `history`."""
         self.newest_monotonic_ns = 0
-        """When it was exposed."""
+        """Its exposure time."""
         self.facts: LineFacts | None = None
-        self.moments: deque[Moment] = deque(maxlen=MOMENTS)
+        self.trend_points: deque[TrendPoint] = deque(maxlen=MAX_TREND_POINTS)
         self.slots = self._tap.slots()
         self._line_s = 0.0002
-        self._facts_at = self._moment_at = 0.0
+        self._facts_at = self._trend_point_at = 0.0
         self._closing = threading.Event()
         self._closing_tap = threading.Lock()
         self._threads = [
             GuardedThread(
                 target,
                 name=f"viewer's {name}",
-                failure="the live page shows nothing new",
+                failure="the live page is no longer updated",
                 on_failure=self._note_failure,
             )
             for name, target in (("sampling", self._sample), ("status", self._read_status))
@@ -115,12 +115,12 @@ class Feed:
 
     @property
     def state(self) -> State:
-        """State of the recording, or of this feed."""
+        """State of the recording, or "failed" for this feed."""
         return "failed" if self._has_failed else self._state
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing comes any more."""
+        """Whether no more data will arrive."""
         return self.state in ("ended", "died", "failed")
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ class Feed:
         self._close_tap()
 
     def _close_tap(self) -> None:
-        with self._closing_tap:  # nobody reads a spectrum just now
+        with self._closing_tap:  # no spectrum is being read
             self._tap.close()
 
     def __enter__(self) -> Self:
@@ -141,24 +141,24 @@ class Feed:
         self.close()
 
     def spectrum(self, name: LineName, pixel: int) -> NDArray[Any] | None:
-        """Copy of the spectrum of a line at a cross-track pixel; None if the line has left the memory."""
+        """Copy of the spectrum of a line at a cross-track pixel; None if the line is no longer in memory."""
         with self._closing_tap:
             return None if self._tap.is_closed else self._tap.read(name, lambda line: line[pixel].copy())
 
     def stop(self) -> None:
-        """Request the recording to end in good order. Does not block; `state` shows whether it does."""
-        GuardedThread(self._ask_to_stop, name="viewer's stop", failure="the recording was not asked to stop").start()
+        """Request a clean stop of the recording. Does not block; see `state`."""
+        GuardedThread(self._request_stop, name="viewer's stop", failure="stop request not sent").start()
 
-    def _ask_to_stop(self) -> None:
+    def _request_stop(self) -> None:
         try:
             request(self.path, Stop())
         except OSError as error:
-            logger.warning("the recording does not answer the request to stop: %s", error)
+            logger.warning("no response to the stop request: %s", error)
         except RecordingError as error:
-            logger.warning("the recording cannot be stopped from here: %s", error)
+            logger.warning("stop request refused: %s", error)
 
     def _note_failure(self, _: BaseException) -> None:
-        self._has_failed = True  # the page says so, and ends when no browser looks at it any more
+        self._has_failed = True  # the page shows it, and ends when no browser is connected
 
     # ---- the status thread ----
 
@@ -174,7 +174,7 @@ class Feed:
         except RecordingError:  # the camera is closed
             self._state = "ended"
         except OSError as error:
-            if not self.path.exists():  # its owner removes it before it stops to answer
+            if not self.path.exists():  # its owner removes it before it stops answering
                 self._state = "ended"
             else:
                 self._state = "died" if isinstance(error, ConnectionRefusedError) else "silent"
@@ -185,13 +185,13 @@ class Feed:
 
     def _sample(self) -> None:
         while not self._closing.wait(SAMPLE_INTERVAL_S):
-            was_over = self.is_over  # first: what was there at the end is shown, too
-            self._look()
+            was_over = self.is_over  # read first, so that the last lines are shown as well
+            self._read_lines()
             if was_over:
-                self._close_tap()  # the memory may be wanted by the next recording
+                self._close_tap()  # the next recording may need the memory
                 return
 
-    def _look(self) -> None:
+    def _read_lines(self) -> None:
         self.slots = self._tap.slots()
         names = self._tap.since(self.newest, max(4, min(MAX_LINES, int(SAMPLE_COST_S / self._line_s))))
         begun = time.perf_counter()
@@ -208,28 +208,28 @@ class Feed:
                 self.newest_monotonic_ns = time_ns - self.about.anchor.wall_ns + self.about.anchor.monotonic_ns
             self.history.append(means, seen)
             self.newest = seen[-1]
-            self._look_closer(seen[-1])
-        self._note_moment()
+            self._update_facts(seen[-1])
+        self._append_trend_point()
 
-    def _look_closer(self, name: LineName) -> None:
+    def _update_facts(self, name: LineName) -> None:
         now = time.monotonic()
-        if now - self._facts_at > FACTS_S:
+        if now - self._facts_at > FACTS_INTERVAL_S:
             self._facts_at = now
             line = self._tap.read(name, np.copy)
             if line is not None:
                 self.facts = facts_of(line, self.about.full_scale)
 
-    def _note_moment(self) -> None:
+    def _append_trend_point(self) -> None:
         now = time.time()
-        if now - self._moment_at >= 1 and self.newest is not None and not self.is_over:
-            self._moment_at = now
+        if now - self._trend_point_at >= 1 and self.newest is not None and not self.is_over:
+            self._trend_point_at = now
             temperature = self._tap.column(self.newest, "temperature")
             celsius = float("nan") if temperature is None else float(temperature)
-            self.moments.append(Moment(now, celsius, self.glance.status.rate))
+            self.trend_points.append(TrendPoint(now, celsius, self.glance.status.rate))
 
 
 def facts_of(line: NDArray[Any], full_scale: int | None) -> LineFacts:
-    """Look at a whole line, (cross-track, wavelength)."""
+    """Measure exposure and focus of a line, (cross-track, wavelength)."""
     values = line[np.isfinite(line)] if line.dtype.kind == "f" else line
     top = float(full_scale or (np.max(values) if values.size else 1) or 1)
     counts, edges = np.histogram(values, N_BINS, (min(0.0, float(values.min(initial=0))), top * (1 + 1e-9)))

@@ -1,4 +1,4 @@
-"""The last lines in colour: means of their bands, and the pixels that are made of them."""
+"""The last lines in colour: means of their bands, and the pixels painted from them."""
 
 import threading
 from collections.abc import Sequence
@@ -12,56 +12,56 @@ from openhsi_shared.rgb import Band
 
 __all__ = ["History", "Strip", "colours_of", "to_pixels"]
 
-WIDEST = 1024
-"""No more pixels than this are shown across."""
-RECENT = 512
-"""The range of brightness follows so many lines."""
+MAX_WIDTH = 1024
+"""Maximum number of pixels shown across-track."""
+N_RECENT = 512
+"""Number of lines that determine the brightness range."""
 TAIL = 2.0
-"""Percentile that is black; its counterpart is white."""
+"""Percentile shown as black; 100 minus it is shown as white."""
 TOLERANCE = 0.15
-"""The range changes when it is wrong by more than this share of it: each change means to paint everything anew."""
+"""The range changes if it is off by more than this share of it: each change repaints all lines."""
 
 
 class Strip(NamedTuple):
-    """Some lines as they are painted, oldest first."""
+    """Painted lines, oldest first."""
 
     pixels: NDArray[np.uint32]
     """(lines, cross-track), RGBA"""
     names: list[LineName]
     end: int
-    """How many lines there have been, up to the last of these."""
+    """Number of lines appended so far, up to the last of these."""
     version: int
-    """Lines of different versions were painted with different ranges."""
+    """Identifies the brightness range with which they were painted."""
 
 
 def colours_of(line: NDArray[np.generic], bands: Sequence[Band], step: int) -> NDArray[np.float32]:
     """Average the bands of each colour in a line (cross-track, wavelength), of every `step`th pixel.
 
-    The result is a copy, (cross-track, colours). Only the bands asked for are read.
+    The result is a copy, (cross-track, colours). Only these bands are read.
     """
     return np.stack([line[::step, band].mean(axis=-1, dtype=np.float32) for band in bands], axis=-1)
 
 
 def to_pixels(means: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint32]:
-    """Paint means (..., colours), from `low` (black) to `high` (white); what is no number is black."""
+    """Paint means (..., colours), from `low` (black) to `high` (white); NaN is black."""
     with np.errstate(invalid="ignore"):
         scaled = (means - np.float32(low)) * np.float32(255 / max(high - low, 1e-30))
         grey = np.nan_to_num(np.clip(scaled, 0, 255), nan=0.0).astype(np.uint8)
     pixels = np.empty((*means.shape[:-1], 4), np.uint8)
-    pixels[..., :3] = grey  # one colour is broadcast to three
+    pixels[..., :3] = grey  # a single colour is broadcast to three
     pixels[..., 3] = 255
     painted: NDArray[np.uint32] = pixels.view(np.uint32)[..., 0]
     return painted
 
 
 class History:
-    """A ring of the last `n` lines. One thread appends, others look."""
+    """A ring of the last `n` lines. One thread appends, others read."""
 
     def __init__(self, n: int, n_cross: int, n_colours: int) -> None:
-        self.n, self.step = n, -(-n_cross // WIDEST)
+        self.n, self.step = n, -(-n_cross // MAX_WIDTH)
         self.width = -(-n_cross // self.step)
         self.n_seen = 0
-        """Lines appended so far; the last `n` of them are here."""
+        """Lines appended so far; the last `n` of them are stored."""
         self.low, self.high, self.version = 0.0, 0.0, 0
         self._means = np.zeros((n, self.width, n_colours), np.float32)
         self._pixels = np.zeros((n, self.width), np.uint32)
@@ -69,7 +69,7 @@ class History:
         self._lock = threading.Lock()
 
     def append(self, means: Sequence[NDArray[np.float32]], names: Sequence[LineName]) -> None:
-        """Add lines, (cross-track, colours) each, and paint them; all lines anew if the range has changed much."""
+        """Add lines, (cross-track, colours) each, and paint them; repaint all lines if the range has changed much."""
         with self._lock:
             rows = (self.n_seen + np.arange(len(names))) % self.n
             for row, mean, name in zip(rows.tolist(), means, names, strict=True):
@@ -83,12 +83,12 @@ class History:
                 self._pixels[rows] = to_pixels(self._means[rows], self.low, self.high)
 
     def _range_has_changed(self) -> bool:
-        recent = self._means[self._rows(max(0, self.n_seen - min(RECENT, self.n)), self.n_seen)][::4, ::4]
+        recent = self._means[self._rows(max(0, self.n_seen - min(N_RECENT, self.n)), self.n_seen)][::4, ::4]
         values = recent[np.isfinite(recent)]
         if not values.size:
             return False
         low, high = (float(value) for value in np.percentile(values, [TAIL, 100 - TAIL]))
-        if high <= low:  # one value everywhere, or a few pixels before nothing
+        if high <= low:  # a constant image, or a few pixels on a constant background
             low, high = float(values.min()), float(values.max())
         if high <= low:
             low, high = min(0.0, low), max(high, low + 1)
@@ -107,7 +107,7 @@ class History:
             return self._strip(max(seen, self.n_seen - at_most, self.n_seen - self.n, 0), self.n_seen)
 
     def before(self, end: int, n: int) -> Strip:
-        """The last `n` of the first `end` lines, as far as they are still here."""
+        """The last `n` of the first `end` lines, as far as they are still stored."""
         with self._lock:
             end = max(min(end, self.n_seen), 0)
             return self._strip(max(end - n, self.n_seen - self.n, 0), end)

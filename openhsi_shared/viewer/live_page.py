@@ -1,4 +1,4 @@
-"""The live page as its owner has it: a handle to the process that serves it."""
+"""The live page: a handle to the process that serves it, and that process."""
 
 import os
 import signal
@@ -21,12 +21,12 @@ __all__ = ["LivePage"]
 
 logger = safe_logger(__name__)
 
-CLOSE_S = 2.0
-LAST_WORDS_S = 0.6
-"""Browsers get what came last before the page is closed."""
-LEFT_S = 4.0
-"""A page whose browser left is loaded anew, perhaps."""
-NEVER_CAME_S = 20.0
+CLOSE_TIMEOUT_S = 2.0
+FINAL_UPDATE_S = 0.6
+"""Browsers receive the last update before the page is closed."""
+IDLE_TIMEOUT_S = 4.0
+"""Allows for a reload of the page."""
+FIRST_BROWSER_TIMEOUT_S = 20.0
 NICENESS = 5
 
 
@@ -34,40 +34,42 @@ NICENESS = 5
 
 
 class LivePage:
-    """A page that shows what a camera records, served by a process of its own.
+    """A page that shows what a camera records, served by its own process.
 
-    It ends when it is closed, when its owner's process is gone, or when the recording has ended and nobody looks any
-    more; it need not be kept. Whatever becomes of it, the recording does not notice.
+    It ends when it is closed, when its owner's process has ended, or when the recording has ended and no browser is
+    connected; no reference to it is needed. The recording is not affected, whatever happens to the page.
     """
 
     def __init__(self, path: Path, *, open_browser: bool = True, port: int = 0) -> None:
-        """Start it, and return at once: the page is there about a second later, and a browser waits for it.
+        """Start it, and return at once: the page is up about a second later, and a browser waits for it.
 
-        `path` is that of the control socket. `open_browser`: if there is a screen, and this is no notebook. `port` 0
-        is any that is free. ArgumentError if `port` is taken. What goes wrong later is logged.
+        `path` is that of the control socket. `open_browser` has no effect without a screen or in a notebook. `port` 0
+        is any free port. ArgumentError if `port` is in use. Later failures are logged.
         """
         with PageSocket(port) as listening:
             self.url = listening.url
-            """What to open in a browser on this machine; nobody else can guess it."""
-            # a daemon: the interpreter does not wait for those who look
+            """Address for a browser on this machine; it cannot be guessed."""
+            # a daemon: the interpreter does not wait for viewers at exit
             self._child = Child(_serve_page, (path, listening), name="live page", logger=logger, daemon=True)
         self.process_id = self._child.pid
         self._closing, self._is_closed = threading.Lock(), False
-        GuardedThread(_hear, self._child, name="live page", failure="the live page is not heard any more").start()
+        GuardedThread(
+            _receive, self._child, name="live page", failure="messages of the live page are no longer received"
+        ).start()
         if open_browser and _has_screen() and not _is_notebook():
             GuardedThread(
-                _open_browser, self.url, name="browser", failure=f"no browser can be opened for {self.url}"
+                _open_browser, self.url, name="browser", failure=f"cannot open a browser for {self.url}"
             ).start()
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be looked at."""
+        """Whether it is being served."""
         return self._child.exit_code is None
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until it has ended, which it does by itself; False after `timeout` seconds.
+        """Block until it has ended; False after `timeout` seconds.
 
-        Raises ViewerError if its process was killed, or died. What is recorded goes on.
+        Raises ViewerError if its process was killed, or died. The recording continues.
         """
         self._child.join(timeout)
         code = self._child.exit_code
@@ -76,11 +78,11 @@ class LivePage:
         return code is not None
 
     def close(self) -> None:
-        """End it; blocks for less than a second. Twice is once."""
+        """End it; blocks for less than a second. Idempotent."""
         with self._closing:
             self._is_closed = True
             self._child.terminate()
-            self._child.end(CLOSE_S)
+            self._child.end(CLOSE_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self
@@ -96,8 +98,8 @@ class LivePage:
         return f'<iframe src="{self.url}" width="100%" height="820" style="border:0"></iframe><br>{link}'
 
 
-def _hear(child: Child) -> None:
-    """Log what it logs, until it has ended."""
+def _receive(child: Child) -> None:
+    """Forward its log messages until it has ended."""
     while child.receive() is not GONE:
         continue
     child.join()
@@ -108,7 +110,7 @@ def _open_browser(url: str) -> None:
     import webbrowser
 
     if not webbrowser.open(url):
-        logger.warning("no browser was found: open %s", url)
+        logger.warning("no browser found: open %s", url)
 
 
 def _has_screen() -> bool:
@@ -119,11 +121,11 @@ def _is_notebook() -> bool:
     return "ipykernel" in sys.modules
 
 
-# ---- in the page's own ---------------------------------------------------------------
+# ---- in the page's process ---------------------------------------------------------------
 
 
 def _serve_page(parent: Parent, path: Path, listening: PageSocket) -> None:
-    """Serve until it is time to end: a child's life."""
+    """Serve until it must end: the target of the child process."""
     become_service(NICENESS, in_background=True)
     forward_logs(parent)
     from openhsi_shared.viewer.feed import Feed
@@ -131,37 +133,37 @@ def _serve_page(parent: Parent, path: Path, listening: PageSocket) -> None:
 
     try:
         with Feed(path) as feed:
-            end = _End(feed, parent)
-            signal.signal(signal.SIGTERM, end.ask)
-            serve(partial(Page, feed, url=listening.url), listening, is_over=end.has_come)
+            end = _EndCondition(feed, parent)
+            signal.signal(signal.SIGTERM, end.request)
+            serve(partial(Page, feed, url=listening.url), listening, is_over=end.is_met)
     except OpenHSIError as error:
         logger.warning("%s", error)
 
 
-class _End:
-    """Knows when a page has to end."""
+class _EndCondition:
+    """When a page must end."""
 
     def __init__(self, feed: Any, parent: Parent) -> None:
         self._feed, self._parent = feed, parent
-        self._asked_at: float | None = None
-        self._nobody_since: float | None = None
-        self._somebody_came = False
+        self._requested_at: float | None = None
+        self._idle_since: float | None = None
+        self._had_browsers = False
 
-    def ask(self, *_: object) -> None:
-        """Somebody wants it to end."""
-        self._asked_at = self._asked_at or time.monotonic()
+    def request(self, *_: object) -> None:
+        """Request the end; a signal handler."""
+        self._requested_at = self._requested_at or time.monotonic()
 
-    def has_come(self, n_browsers: int) -> bool:
-        """Asked five times a second, with how many look."""
+    def is_met(self, n_browsers: int) -> bool:
+        """Whether to end, with `n_browsers` connected; called five times a second."""
         now = time.monotonic()
         if self._parent.receive(0) is GONE:
             return True
-        if self._asked_at is not None:
-            return not n_browsers or now - self._asked_at > LAST_WORDS_S
+        if self._requested_at is not None:
+            return not n_browsers or now - self._requested_at > FINAL_UPDATE_S
         if n_browsers or not self._feed.is_over:
-            self._somebody_came |= n_browsers > 0
-            self._nobody_since = None
+            self._had_browsers |= n_browsers > 0
+            self._idle_since = None
             return False
-        if self._nobody_since is None:
-            self._nobody_since = now
-        return now - self._nobody_since > (LEFT_S if self._somebody_came else NEVER_CAME_S)
+        if self._idle_since is None:
+            self._idle_since = now
+        return now - self._idle_since > (IDLE_TIMEOUT_S if self._had_browsers else FIRST_BROWSER_TIMEOUT_S)

@@ -1,8 +1,8 @@
-"""The frames of a ring in a window of matplotlib.
+"""The frames of a ring in a matplotlib window.
 
-`imshow` would convert and resample each frame several times over, on the way to the screen. Here the pixels of the
-screen are picked out of the frame, and only these are painted anew. The window hears mouse and keys a hundred times a
-second, also while no frame comes; zooming and panning are matplotlib's own.
+`imshow` would convert and resample each frame several times. Here the pixels of the screen are sampled from the frame
+(nearest neighbour), and only these are painted. Mouse and keyboard events are processed a hundred times a second, also
+while no frame arrives; zooming and panning are matplotlib's own.
 """
 
 import os
@@ -14,83 +14,83 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import ViewerError
-from openhsi_shared.viewer.ring_frames import Frame, Looker, to_grey
+from openhsi_shared.viewer.ring_frames import Frame, FrameReader, to_grey
 
-__all__ = ["Window", "pick", "show_window"]
+__all__ = ["Window", "sample", "show_window"]
 
-LONGEST_SIDE = 720
+MAX_SIDE = 720
 CAPTION_HEIGHT = 28
 DOTS_PER_INCH = 100
-PAUSE_S = 0.01
-CAPTION_S = 0.25
-"""The caption is renewed this often: letters take longer than the picture."""
+POLL_INTERVAL_S = 0.01
+CAPTION_INTERVAL_S = 0.25
+"""Update interval of the caption: drawing text takes longer than drawing the frame."""
 OUTSIDE = 60
-"""Shade of what lies beside the frame."""
+"""Grey level outside the frame."""
 
 
-def show_window(looker: Looker, ready: Callable[[], Any], is_over: Callable[[], bool]) -> None:
+def show_window(reader: FrameReader, ready: Callable[[], Any], is_over: Callable[[], bool]) -> None:
     """Show frames until `is_over()`, or the window is closed. ViewerError if there is no screen."""
-    window = Window(looker)
+    window = Window(reader)
     ready()
     while not window.is_closed and not is_over():
-        window.look()
-        time.sleep(PAUSE_S)
+        window.update()
+        time.sleep(POLL_INTERVAL_S)
     window.close()
 
 
 class Window:
     """One window, used by one thread."""
 
-    def __init__(self, looker: Looker) -> None:
-        """Open it. ViewerError if matplotlib has nothing to open it with."""
+    def __init__(self, reader: FrameReader) -> None:
+        """Open it. ViewerError if matplotlib has no interactive backend."""
         plt = _pyplot()
-        self._looker, self._plt = looker, plt
+        self._reader, self._plt = reader, plt
         self.frame: Frame | None = None
-        """What is on the screen."""
+        """The frame on the screen."""
         self.is_closed = False
-        n_rows, n_columns = looker.shape
-        scale = LONGEST_SIDE / max(n_rows, n_columns)
+        n_rows, n_columns = reader.shape
+        scale = MAX_SIDE / max(n_rows, n_columns)
         width, height = max(n_columns * scale, 320), max(n_rows * scale, 60)
         share = CAPTION_HEIGHT / (height + CAPTION_HEIGHT)
         inches = width / DOTS_PER_INCH, (height + CAPTION_HEIGHT) / DOTS_PER_INCH
-        self.figure = plt.figure(f"ring {looker.about.buffer_name}", figsize=inches, dpi=DOTS_PER_INCH)
+        self.figure = plt.figure(f"ring {reader.about.buffer_name}", figsize=inches, dpi=DOTS_PER_INCH)
         canvas = self.figure.canvas
         self._blits = bool(canvas.supports_blit)
         self.axes = self.figure.add_axes((0, share, 1, 1 - share))
         self.axes.set_axis_off()
         self.axes.set(xlim=(-0.5, n_columns - 0.5), ylim=(n_rows - 0.5, -0.5), aspect="equal", adjustable="datalim")
-        self.axes.format_coord = self._tell_pixel
-        self._picture = self.axes.add_artist(_picture(self._pick))
+        self.axes.format_coord = self._format_pixel
+        self._picture = self.axes.add_artist(_picture(self._sample))
         self._picture.set_animated(self._blits)
         place = {"x": 0.01, "y": share / 2, "va": "center", "family": "monospace"}
         self._caption = self.figure.text(s="", animated=self._blits, **place)
         self._background: Any = None
         self._captioned_at = 0.0
         canvas.mpl_connect("draw_event", self._keep_background)
-        canvas.mpl_connect("key_press_event", self._hear_key)
+        canvas.mpl_connect("key_press_event", self._handle_key)
         canvas.mpl_connect("close_event", self._note_closed)
         if canvas.required_interactive_framework:
             plt.show(block=False)
         canvas.draw()
 
-    def look(self) -> None:
-        """Show the newest frame, if it is a new one, and let the window do what it was asked to."""
-        frame = self._looker.newest()
+    def update(self) -> None:
+        """Show the newest frame, if it is a new one, and process the events of the window."""
+        frame = self._reader.newest()
         if frame is not None and (self.frame is None or frame.number > self.frame.number):
             self.frame = frame
             self._paint(self._picture, self.axes.bbox)
-            self._looker.note_shown(frame)
-        if time.monotonic() - self._captioned_at > CAPTION_S:
-            self._tell()
+            self._reader.note_shown(frame)
+        if time.monotonic() - self._captioned_at > CAPTION_INTERVAL_S:
+            self._update_caption()
         self.figure.canvas.flush_events()
 
     def close(self) -> None:
-        """Close it; twice is once."""
+        """Close it. Idempotent."""
         self._plt.close(self.figure)
 
-    def _tell(self) -> None:
+    def _update_caption(self) -> None:
         self._captioned_at = time.monotonic()
-        text = self._looker.caption(self.frame)
+        text = self._reader.caption(self.frame)
         if text != self._caption.get_text():
             self._caption.set_text(text)
             if self._background is not None:
@@ -106,45 +106,45 @@ class Window:
             self.figure.canvas.blit(box)
 
     def _keep_background(self, _: Any) -> None:
-        """The window was opened, resized or zoomed: all was drawn but what changes with each frame."""
+        """Store the background after the window was opened, resized or zoomed: everything but frame and caption."""
         if self._blits:
             self._background = self.figure.canvas.copy_from_bbox(self.figure.bbox)
             self.figure.draw_artist(self._picture)
             self.figure.draw_artist(self._caption)
 
-    def _pick(self, height: int, width: int) -> NDArray[np.uint8] | None:
+    def _sample(self, height: int, width: int) -> NDArray[np.uint8] | None:
         if self.frame is None:
             return None
         pixels = self.frame.pixels
-        rows, beside_rows = pick(self.axes.get_ylim(), height, pixels.shape[0])
-        columns, beside_columns = pick(self.axes.get_xlim(), width, pixels.shape[1])
-        grey = to_grey(pixels[rows][:, columns], *self._looker.limits.of(pixels))
-        grey[beside_rows] = OUTSIDE
-        grey[:, beside_columns] = OUTSIDE
+        rows, outside_rows = sample(self.axes.get_ylim(), height, pixels.shape[0])
+        columns, outside_columns = sample(self.axes.get_xlim(), width, pixels.shape[1])
+        grey = to_grey(pixels[rows][:, columns], *self._reader.limits.of(pixels))
+        grey[outside_rows] = OUTSIDE
+        grey[:, outside_columns] = OUTSIDE
         return grey
 
-    def _hear_key(self, event: Any) -> None:
+    def _handle_key(self, event: Any) -> None:
         if event.key == "s" and self.frame is not None:
-            self._looker.save(self.frame)
-            self._tell()
+            self._reader.save(self.frame)
+            self._update_caption()
 
     def _note_closed(self, _: Any) -> None:
         self.is_closed = True
 
-    def _tell_pixel(self, x: float, y: float) -> str:
+    def _format_pixel(self, x: float, y: float) -> str:
         column, row = round(x), round(y)
-        n_rows, n_columns = self._looker.shape
+        n_rows, n_columns = self._reader.shape
         if self.frame is None or not (0 <= row < n_rows and 0 <= column < n_columns):
             return ""
         return f"row {row}, column {column}: {self.frame.pixels[row, column]}"
 
 
-def pick(limits: tuple[float, float], n_screen: int, n_frame: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Find the pixel of a frame for each of a screen between `limits`, along one axis, and which of these lie beside.
+def sample(limits: tuple[float, float], n_screen: int, n_frame: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Nearest frame pixel of each screen pixel between `limits`, along one axis, and whether it is outside the frame.
 
-    The centre of a pixel has its index as coordinate.
+    The coordinate of the centre of a pixel is its index.
 
-    >>> [array.tolist() for array in pick((2.5, -1.5), 4, 2)]
+    >>> [array.tolist() for array in sample((2.5, -1.5), 4, 2)]
     [[1, 1, 0, 0], [True, False, False, True]]
     """
     begin, end = limits
@@ -153,15 +153,15 @@ def pick(limits: tuple[float, float], n_screen: int, n_frame: int) -> tuple[NDAr
     return inside, inside != places
 
 
-def _picture(pick_grey: Callable[[int, int], NDArray[np.uint8] | None]) -> Any:
-    """Make an artist that fills its axes with what `pick_grey(height, width)` gives, bottom row first."""
+def _picture(sample_grey: Callable[[int, int], NDArray[np.uint8] | None]) -> Any:
+    """Make an artist that fills its axes with the result of `sample_grey(height, width)`, bottom row first."""
     from matplotlib.artist import Artist
 
     class Picture(Artist):
         def draw(self, renderer: Any) -> None:
             box: Any = self.axes.bbox  # type: ignore[union-attr]
             left, bottom = round(box.x0), round(box.y0)
-            grey = pick_grey(round(box.y1) - bottom, round(box.x1) - left)
+            grey = sample_grey(round(box.y1) - bottom, round(box.x1) - left)
             if grey is not None:
                 context = renderer.new_gc()
                 context.set_alpha(1.0)
@@ -178,17 +178,17 @@ def _as_colour(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _pyplot() -> Any:
-    """Import pyplot with something that opens windows, and `s` free for us."""
-    asked = os.environ.get("MPLBACKEND", "")
-    if "inline" in asked or "ipympl" in asked:  # of the notebook that we come from
+    """Import pyplot with a backend that opens windows, and with the key `s` unbound."""
+    requested = os.environ.get("MPLBACKEND", "")
+    if "inline" in requested or "ipympl" in requested:  # inherited from a notebook
         del os.environ["MPLBACKEND"]
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
     mpl.rcParams["keymap.save"] = ["ctrl+s"]
-    if mpl.get_backend().lower() == "agg" and asked.lower() != "agg":
+    if mpl.get_backend().lower() == "agg" and requested.lower() != "agg":
         raise ViewerError(
-            "no window can be opened here: matplotlib finds no screen, or none of Tk, Qt, GTK and wx; set DISPLAY, "
+            "cannot open a window: matplotlib finds no screen, or none of Tk, Qt, GTK and wx; set DISPLAY, "
             "install one of them, or use backend='browser'"
         )
     return plt

@@ -1,7 +1,7 @@
-"""A cell of a notebook that shows what a camera collects, while other cells run and while none does.
+"""A live view in a notebook cell, updated while other cells run and while the kernel is idle.
 
-Pictures are made here, in a thread of the kernel, and travel over the notebook's own connection: no internet is needed,
-and a notebook far away works as one at hand. The lines come by a tap, which the recording does not notice.
+Images are rendered in a thread of the kernel and sent over the notebook's own connection: no internet is needed, and
+remote notebooks work as local ones. Lines are read through a tap, which does not affect the recording.
 """
 
 import io
@@ -26,22 +26,22 @@ from openhsi_shared.viewer.history import History, colours_of
 
 __all__ = ["LiveCell", "live_cell"]
 
-PERIOD_S = 0.25
-SHARE = 4.0
-"""Where a look takes long, this many times as long is waited: the camera's loop may run in the same interpreter."""
-MOST_LINES = 64
-"""Of those that came since the last look, so many are shown, evenly picked."""
+INTERVAL_S = 0.25
+PAUSE_FACTOR = 4.0
+"""The pause is at least this many times the update: the camera's loop may run in the same interpreter."""
+MAX_LINES = 64
+"""Lines shown of those since the last update, evenly sampled."""
 WINDOW = 512
 """Lines in the picture."""
 JPEG_QUALITY = 85
-CLOSE_S = 5.0
+CLOSE_TIMEOUT_S = 5.0
 
 
 class Watched(Protocol):
-    """What a live cell shows beside lines: a camera, or a recording."""
+    """A camera or recording whose status a live cell shows."""
 
     def status(self) -> Status:
-        """Status now."""
+        """Current status."""
 
 
 W = TypeVar("W", bound=Watched)
@@ -50,32 +50,32 @@ W = TypeVar("W", bound=Watched)
 def live_cell(
     watched: W, slots: Slots, descriptors: Sequence[int], is_over: Callable[[W], bool] = lambda _: False
 ) -> "LiveCell":
-    """Make the live cell of a camera or recording, without keeping that alive; see `LiveCell`.
+    """Create the live cell of a camera or recording, by a weak reference; see `LiveCell`.
 
-    It ends when `is_over(watched)` is true, when `watched` was garbage-collected, and when its status raises.
+    It ends when `is_over(watched)` is true, when `watched` is garbage-collected, or when its status raises.
     """
     reference, name = weakref.ref(watched), slots.about.camera
 
     def read_status() -> tuple[Status, bool]:
         alive = reference()
         if alive is None:
-            raise ClosedError(f"the {name} does not exist any more")
-        is_last = is_over(alive)  # first: the status that is read afterwards is the last one
+            raise ClosedError(f"the {name} no longer exists")
+        is_last = is_over(alive)  # read first, so that the status read afterwards is the last one
         return alive.status(), is_last
 
     return LiveCell(slots, descriptors, read_status)
 
 
 class LiveCell:
-    """Image, spectrum and counters in a notebook, until `close`, or until what it looks at ends."""
+    """Image, spectrum and counters in a notebook, until `close`, or until the camera or recording ends."""
 
     def __init__(
         self, slots: Slots, descriptors: Sequence[int], read_status: Callable[[], tuple[Status, bool]]
     ) -> None:
-        """Show the lines of `slots`, whose descriptors are closed. PackageMissing without ipywidgets.
+        """Show the lines of `slots`, and close the descriptors. PackageMissing without ipywidgets.
 
-        `read_status` returns the status and whether it is the last one. It is called in a thread; an OpenHSIError that
-        it raises is shown, and ends the cell.
+        `read_status` returns the status and whether it is the last one. It is called in a thread; an OpenHSIError is
+        shown, and ends the cell.
         """
         self._tap = Tap(slots.export, descriptors)
         try:
@@ -93,20 +93,20 @@ class LiveCell:
         self._read_status = read_status
         self._newest: LineName | None = None
         self.n_updates = 0
-        """How often something new was shown."""
+        """Number of updates with new lines."""
         self._shown_in: Any = None
         self._closing = threading.Event()
         self._thread = GuardedThread(
-            self._run, name="live cell", failure="the live cell ends", on_failure=self._show_failure
+            self._run, name="live cell", failure="live cell failed", on_failure=self._show_failure
         )
         self._thread.start()
 
     def _make_widgets(self, widgets: Any, n_cross: int) -> None:
         wide = widgets.Layout(width="auto", max_width="640px", border="1px solid #ddd")
         self.image = widgets.Image(value=_jpeg(np.zeros((n_cross, WINDOW, 3), np.uint8)), format="jpeg", layout=wide)
-        """The last lines: cross-track down, along-track to the right, the newest at the right edge."""
+        """The last lines: cross-track down, along-track to the right, newest line at the right edge."""
         self.spectrum = widgets.Image(value=_jpeg(np.full((240, 420, 3), 255, np.uint8)), format="jpeg")
-        """Of the newest line, at the pixel that is chosen."""
+        """Of the newest line, at the selected pixel."""
         self.pixel = widgets.IntSlider(
             value=n_cross // 2, min=0, max=n_cross - 1, description="pixel", continuous_update=False
         )
@@ -115,15 +115,15 @@ class LiveCell:
         self.counters = widgets.HTML("waiting for the first line")
         beside = widgets.VBox([self.spectrum, self.pixel, self.fill])
         self.box = widgets.VBox([self.counters, widgets.HBox([self.image, beside])])
-        """All of it, to be put where one likes."""
+        """The complete widget, for use in other layouts."""
 
     def show(self) -> Self:
-        """Display it in the cell that runs now, if this is a notebook; returns itself."""
+        """Display it in the current cell, if this is a notebook; returns itself."""
         self._ipython_display_()
         return self
 
     def _ipython_display_(self) -> None:
-        """Once a cell: `cam.live()` shows itself at once, and is perhaps the last thing of the cell as well."""
+        """Display once per cell: `cam.live()` displays itself, and may also be the last expression of the cell."""
         shell = _shell()
         if shell is not None and self._shown_in != shell.execution_count:
             from IPython.display import display
@@ -133,14 +133,14 @@ class LiveCell:
 
     @property
     def is_running(self) -> bool:
-        """Whether it still looks."""
+        """Whether it is still updated."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Stop to look; what was shown last stays. Twice is once. Blocks for one look at most."""
+        """Stop updating; the last state stays displayed. Idempotent. Blocks for one update at most."""
         self._closing.set()
         if self._thread is not threading.current_thread():
-            self._thread.join(CLOSE_S)
+            self._thread.join(CLOSE_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self
@@ -157,36 +157,36 @@ class LiveCell:
                 begun = time.monotonic()
                 if self._update():
                     break
-                pause = max(PERIOD_S, SHARE * (time.monotonic() - begun))
+                pause = max(INTERVAL_S, PAUSE_FACTOR * (time.monotonic() - begun))
             else:
-                self._update()  # what came last
+                self._update()  # the last lines
         finally:
             self._tap.close()
 
     def _show_failure(self, error: BaseException) -> None:
-        self.counters.value = f"ended: {_text(str(error))}"
+        self.counters.value = f"ended: {_escape(str(error))}"
 
     def _update(self) -> bool:
-        """Show what is new; true if nothing comes any more."""
+        """Show new data; True if no more will arrive."""
         colour = "inherit"
         try:
             status, is_over = self._read_status()
         except OpenHSIError as error:
-            words, is_over = str(error), True
+            text, is_over = str(error), True
         else:
-            words, self.fill.value = str(status), status.fill
+            text, self.fill.value = str(status), status.fill
             colour = "#c00" if status.lines_lost else colour
-        if self._look():
+        if self._read_lines():
             self._paint()
         self.counters.value = ("<b>ended</b> " if is_over or self._closing.is_set() else "") + (
-            f'<span style="color:{colour}">{_text(words)}</span>'
+            f'<span style="color:{colour}">{_escape(text)}</span>'
         )
         return is_over
 
-    def _look(self) -> bool:
-        """Take in the lines that came; true if there were any."""
+    def _read_lines(self) -> bool:
+        """Read new lines; True if there were any."""
         means, seen = [], []
-        for name in self._tap.since(self._newest, MOST_LINES):
+        for name in self._tap.since(self._newest, MAX_LINES):
             mean = self._tap.read(name, lambda line: colours_of(line, self._bands, self._history.step))
             if mean is not None:
                 means.append(mean)
@@ -220,7 +220,7 @@ def _ipywidgets() -> Any:
 
 
 def _shell() -> Any:
-    """The shell of the kernel that we run in, or None."""
+    """The shell of the kernel of this process, or None."""
     interactive = sys.modules.get("IPython")
     shell = interactive.get_ipython() if interactive is not None else None
     return shell if shell is not None and hasattr(shell, "kernel") else None
@@ -234,5 +234,5 @@ def _jpeg(picture: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def _text(words: str) -> str:
-    return words.replace("&", "&amp;").replace("<", "&lt;")
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -1,4 +1,4 @@
-"""The newest frame of a ring as both backends show it: its brightness, its caption, and how it is saved."""
+"""The newest frame of a ring for both backends: brightness limits, caption, and saving."""
 
 import io
 import logging
@@ -17,20 +17,20 @@ from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import OverrunError, SaveError
 from openhsi_shared.viewer.ring_messages import DataIndexes, Initialize, Saved
 
-__all__ = ["Frame", "Limits", "Looker", "frame_name", "save_frame", "to_grey"]
+__all__ = ["Frame", "FrameReader", "Limits", "frame_name", "save_frame", "to_grey"]
 
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 0.1
-"""Automatic limits move when they are wrong by more than this share of their range: else the picture would flicker."""
-TELL_S = 0.25
-RATE_S = 2.0
-SAVED_S = 4.0
-"""So long it is said that a frame was saved."""
+"""Automatic limits change if they are off by more than this share of their range, to avoid flicker."""
+REPORT_INTERVAL_S = 0.25
+RATE_WINDOW_S = 2.0
+SAVED_CAPTION_S = 4.0
+"""Time for which the caption shows the result of a save."""
 
 
 class Frame(NamedTuple):
-    """A frame, copied out of the ring."""
+    """A copy of a frame of the ring."""
 
     number: int
     time_ns: int
@@ -42,22 +42,22 @@ class Frame(NamedTuple):
 
 
 class Limits:
-    """Which value is black and which is white: as given, or the least and the largest of what is shown."""
+    """Values shown as black and white: as given, or minimum and maximum of the frame."""
 
     def __init__(self, vmin: float | None, vmax: float | None) -> None:
         self._given = vmin, vmax
         self._low, self._high = 0.0, 0.0
 
     def of(self, pixels: NDArray[Any]) -> tuple[float, float]:
-        """Return those for a frame: the former ones, unless they do not fit it any more."""
+        """Return the limits for a frame: the previous ones if they still fit."""
         vmin, vmax = self._given
         low, high = _range_of(pixels) if vmin is None or vmax is None else (0.0, 1.0)
         low, high = low if vmin is None else float(vmin), high if vmax is None else float(vmax)
-        if not low < high:  # one value everywhere, or all beyond the limit that is given
+        if not low < high:  # a constant frame, or all values beyond the given limit
             if vmax is not None:
                 low = high - 1
             elif vmin is None and low > 0:
-                low = 0.0  # white, as a frame that is saturated everywhere should be
+                low = 0.0  # white, as for a saturated frame
             else:
                 high = low + 1
         allowed = TOLERANCE * (self._high - self._low)
@@ -72,7 +72,7 @@ def _range_of(pixels: NDArray[Any]) -> tuple[float, float]:
 
 
 def to_grey(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Paint values from `low` (0) to `high` (255); what is no number is 0.
+    """Paint values from `low` (0) to `high` (255); NaN is 0.
 
     >>> to_grey(np.array([[0, 5, 10, 20]]), 0, 10).tolist()
     [[0, 127, 255, 255]]
@@ -86,17 +86,17 @@ def to_grey(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
 
 
 def frame_name(number: int, time_ns: int) -> str:
-    """Name a file after the number and the time of its frame, to the microsecond, UTC.
+    """File name from number and time of a frame, in UTC, to the microsecond.
 
     >>> frame_name(12, 1_700_000_000_123_456_789)
     'frame_00000012_2023_11_14-22_13_20_123456'
     """
-    seconds, rest = divmod(time_ns, 1_000_000_000)
-    return f"frame_{number:08d}_{datetime.fromtimestamp(seconds, UTC):%Y_%m_%d-%H_%M_%S}_{rest // 1000:06d}"
+    seconds, fraction_ns = divmod(time_ns, 1_000_000_000)
+    return f"frame_{number:08d}_{datetime.fromtimestamp(seconds, UTC):%Y_%m_%d-%H_%M_%S}_{fraction_ns // 1000:06d}"
 
 
 def save_frame(frame: Frame, limits: tuple[float, float], directory: Path) -> Path:
-    """Save what was measured as `.npy`, and what was on the screen beside it as `.png`; return the first path.
+    """Save the values as `.npy`, and the displayed image beside it as `.png`; return the path of the `.npy`.
 
     Nothing is overwritten. SaveError.
     """
@@ -118,28 +118,28 @@ def save_frame(frame: Frame, limits: tuple[float, float], directory: Path) -> Pa
     return paths[0]
 
 
-class Looker:
-    """Finds the newest frame, and says what is shown. One for a viewer, whatever the number of its screens."""
+class FrameReader:
+    """Reads the newest frame, and reports what is shown. One per viewer, for any number of browsers."""
 
-    def __init__(self, ring: SharedRing, about: Initialize, tell: Callable[[Any], Any]) -> None:
+    def __init__(self, ring: SharedRing, about: Initialize, send: Callable[[Any], Any]) -> None:
         self.ring, self.about = ring, about
         self.shape = about.num_rows, about.num_cols
         self.limits = Limits(about.vmin, about.vmax)
         self.n_shown = 0
-        self._tell = tell
+        self._send = send
         self._newest: Frame | None = None
         self._seen = self._last_shown = -1
         self._warned = False
-        self._told_at = self._saved_at = float("-inf")
+        self._reported_at = self._saved_at = float("-inf")
         self._saved_text = ""
-        self._moments: deque[tuple[float, int, int]] = deque([(time.monotonic(), 0, ring.n_put)])
+        self._history: deque[tuple[float, int, int]] = deque([(time.monotonic(), 0, ring.n_put)])
 
     def newest(self) -> Frame | None:
-        """Return the newest frame of the right size, also if it was returned before. Never waits."""
+        """Return the newest frame of the right size, even if it was returned before. Never blocks."""
         try:
             item = self.ring.latest(self._seen, patience_s=0)
         except OverrunError:
-            return self._newest  # torn while it was copied; soon there is another one
+            return self._newest  # overwritten during the copy; a newer one follows soon
         if item is not None:
             self._seen = item.number
             if item.data.size == self.shape[0] * self.shape[1]:
@@ -152,26 +152,26 @@ class Looker:
         return self._newest
 
     def note_shown(self, frame: Frame) -> None:
-        """Count a frame that is on the screen now."""
+        """Count a frame that is now on the screen."""
         if frame.number <= self._last_shown:
-            return  # by another screen
+            return  # shown by another browser
         self._last_shown = frame.number
         self.n_shown += 1
         now = time.monotonic()
-        self._moments.append((now, self.n_shown, self.ring.n_put))
-        while self._moments[1][0] < now - RATE_S:
-            self._moments.popleft()
-        if now - self._told_at > TELL_S:
-            self._told_at = now
-            self._tell(DataIndexes(frame.start, frame.stop, frame.number, self.n_shown))
+        self._history.append((now, self.n_shown, self.ring.n_put))
+        while self._history[1][0] < now - RATE_WINDOW_S:
+            self._history.popleft()
+        if now - self._reported_at > REPORT_INTERVAL_S:
+            self._reported_at = now
+            self._send(DataIndexes(frame.start, frame.stop, frame.number, self.n_shown))
 
     def caption(self, frame: Frame | None) -> str:
-        """Say what is on the screen, in a line."""
-        if time.monotonic() - self._saved_at < SAVED_S:
+        """Describe the frame on the screen in one line."""
+        if time.monotonic() - self._saved_at < SAVED_CAPTION_S:
             return self._saved_text
         if frame is None:
             return "waiting for the first frame"
-        (then, shown_then, put_then), now = self._moments[0], time.monotonic()
+        (then, shown_then, put_then), now = self._history[0], time.monotonic()
         seconds = max(now - then, 1e-3)
         shown, put = (self.n_shown - shown_then) / seconds, (self.ring.n_put - put_then) / seconds
         low, high = self.limits.of(frame.pixels)
@@ -179,19 +179,19 @@ class Looker:
         return f"frame {frame.number} of {at}, {shown:.0f}/s of {put:.0f}/s shown, {low:g} to {high:g}"
 
     def save(self, frame: Frame) -> None:
-        """Save a frame; what became of it is in the caption, and told to the owner."""
+        """Save a frame; the result is shown in the caption, and sent to the owner."""
         self._saved_at = time.monotonic()
         try:
             path = save_frame(frame, self.limits.of(frame.pixels), self.about.save_dir)
         except SaveError as error:
             self._saved_text = f"NOT SAVED: {error}"
-            logger.error("frame %d could not be saved: %s", frame.number, error)
+            logger.error("frame %d not saved: %s", frame.number, error)
         else:
             self._saved_text = f"saved {path.name}"
-            self._tell(Saved(path))
+            self._send(Saved(path))
 
-    def last_words(self) -> None:
-        """Tell what was shown last, however short ago the last words were."""
+    def report_last(self) -> None:
+        """Send the last frame shown, regardless of the report interval."""
         if self._newest is not None and self.n_shown:
             frame = self._newest
-            self._tell(DataIndexes(frame.start, frame.stop, self._last_shown, self.n_shown))
+            self._send(DataIndexes(frame.start, frame.stop, self._last_shown, self.n_shown))

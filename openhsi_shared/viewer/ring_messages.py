@@ -1,7 +1,7 @@
-"""What a viewer of a ring and its owner tell each other.
+"""Messages between a viewer of a ring and its owner.
 
-The four that the neighbour's viewer has, and one more. Frames do not travel: the viewer finds the newest in the ring by
-itself, so its owner need not wait for its Ready, nor tell it DataIndexes; it is told them.
+The four of the live viewer in `docs/coming_from_the_live_viewer.md`, and `Saved`. Frames are not sent: the viewer reads
+the newest one from the ring, so the owner neither waits for Ready nor sends DataIndexes, but receives them.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ __all__ = ["DataIndexes", "Initialize", "Ready", "Saved", "Shutdown"]
 
 @dataclass(frozen=True)
 class Initialize:
-    """To the viewer, at its birth: what to look at."""
+    """To the viewer, when it is started: the ring and its frames."""
 
     buffer_name: str
     buffer_capacity: int
@@ -26,7 +26,7 @@ class Initialize:
 
 @dataclass(frozen=True)
 class Ready:
-    """From the viewer: it is up, and shows what comes."""
+    """From the viewer: it is up, and shows new frames."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class DataIndexes:
     number: int
     """Of the frame: 0 for the first that was put."""
     n_shown: int
-    """How many frames were on the screen so far."""
+    """Number of frames shown so far."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """From the viewer: somebody pressed `s`."""
+    """From the viewer: a frame was saved by `s`."""
 
     path: Path
 
 
 @dataclass(frozen=True)
 class Shutdown:
-    """To the viewer: end. From it: it ends, and why."""
+    """To the viewer: request to end. From it: it ends, and the reason."""
 
     reason: str = ""
     is_failure: bool = False

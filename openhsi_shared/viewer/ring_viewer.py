@@ -1,7 +1,7 @@
-"""A viewer of a ring: the newest frame of any 2-D camera, in a window or a page, by a process of its own.
+"""A viewer of a ring: shows the newest frame of any 2-D camera, in a window or a page, from its own process.
 
-The viewer copies the newest frame out of the ring whenever it has shown the one before. Whoever puts does not notice:
-he waits for nobody and tells nobody, and frames that come too fast for the screen are not shown.
+The viewer copies the newest frame from the ring whenever it has shown the previous one. The process that puts frames is
+not affected: it neither waits for the viewer nor notifies it. Frames that arrive too fast for the screen are skipped.
 """
 
 import math
@@ -32,11 +32,11 @@ __all__ = ["Backend", "Viewer"]
 logger = safe_logger(__name__)
 
 Backend = Literal["browser", "matplotlib"]
-START_S = 60.0
-CLOSE_S = 5.0
+START_TIMEOUT_S = 60.0
+CLOSE_TIMEOUT_S = 5.0
 NICENESS = 5
-LOOK_S = 0.2
-"""How often it is asked whether the ring lives."""
+POLL_INTERVAL_S = 0.2
+"""Interval of checks whether the ring is live."""
 
 
 # ---- in the owner's process ----------------------------------------------------------
@@ -45,8 +45,8 @@ LOOK_S = 0.2
 class Viewer:
     """Shows the newest frame of a ring until it is closed: by `close`, by its window, or with the ring.
 
-    It need not be kept, nor asked anything. If it dies, the ring goes on, and it is said: by an error in the log, by
-    `state`, and by `wait`, which raises. `s` in the window or page saves the frame that is on the screen.
+    No reference to it is needed. If it dies, the ring is not affected, and the failure is reported by an error in the
+    log, by `state`, and by `wait`, which raises. `s` in the window or page saves the frame that is on the screen.
     """
 
     def __init__(
@@ -61,59 +61,62 @@ class Viewer:
         open_browser: bool = True,
         port: int = 0,
     ) -> None:
-        """Start it, and return at once; it shows something about a second later.
+        """Start it, and return at once; it is up about a second later.
 
-        `shape` is (rows, columns) of a frame. `vmin` is black and `vmax` white; None: what there is in the frames.
-        "browser" is a page at `url`, opened if there is a screen and `open_browser`; `port` 0 is any that is free.
-        "matplotlib" is a window. Frames are saved in `save_dir`. ArgumentError for what cannot be shown
-        so, ViewerError for the ring of a maker who is dead.
+        `shape` is (rows, columns) of a frame. `vmin` is black and `vmax` white; None: the range of the frames.
+        "browser" is a page at `url`, opened if there is a screen and `open_browser`; `port` 0 is any free port.
+        "matplotlib" is a window. Frames are saved in `save_dir`. ArgumentError for invalid arguments, ViewerError if
+        the creator of the ring has died.
         """
         about = _initialize(ring, shape, vmin, vmax, save_dir)
         if backend not in get_args(Backend):
             raise ArgumentError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
         self.state: Literal["starting", "open", "closed", "died"] = "starting"
         self.shown: DataIndexes | None = None
-        """What is on the screen, a quarter of a second ago at most."""
+        """The frame on the screen, at most a quarter of a second old."""
         self.saved: list[Path] = []
-        """Files that were saved by `s`."""
+        """Files saved by `s`."""
         self.url: str | None = None
-        """What to open in a browser on this machine; nobody else can guess it. None: it is a window."""
+        """Address for a browser on this machine; it cannot be guessed. None for a window."""
         self._about, self._failure = about, ""
         self._cause: BaseException | None = None
         self._is_up, self._closing = threading.Event(), threading.Lock()
-        self._is_asked_to_end = False
+        self._is_closing = False
         listening = PageSocket(port) if backend == "browser" else None
         try:
             if listening is not None:
                 self.url = listening.url
-            # a daemon: the interpreter does not wait for those who look
+            # a daemon: the interpreter does not wait for viewers at exit
             self._child = Child(_view, (ring, about, listening), name="viewer", logger=logger, daemon=True)
         finally:
             if listening is not None:
                 listening.close()
         self._listener = GuardedThread(
-            self._hear, name="viewer", failure="the viewer is not heard any more", on_failure=self._end_unheard
+            self._receive,
+            name="viewer",
+            failure="messages of the viewer are no longer received",
+            on_failure=self._end_after_failure,
         )
         self._listener.start()
         if self.url is not None and open_browser and _has_screen():
             GuardedThread(
-                webbrowser.open, self.url, name="browser", failure=f"no browser can be opened for {self.url}"
+                webbrowser.open, self.url, name="browser", failure=f"cannot open a browser for {self.url}"
             ).start()
 
     @property
     def is_open(self) -> bool:
-        """Whether it lives."""
+        """Whether it is running."""
         return self.state in ("starting", "open")
 
     @property
     def process_id(self) -> int | None:
-        """Of its process."""
+        """Process id of the viewer."""
         return self._child.pid
 
-    def wait_ready(self, patience_s: float = START_S) -> Self:
-        """Block until it shows what comes; ViewerError if it failed, or is not there after `patience_s`."""
+    def wait_ready(self, patience_s: float = START_TIMEOUT_S) -> Self:
+        """Block until it shows new frames; ViewerError if it failed, or is not ready after `patience_s`."""
         if not self._is_up.wait(patience_s):
-            raise ViewerError(f"the viewer of {self._about.buffer_name!r} is not there after {patience_s} s")
+            raise ViewerError(f"the viewer of {self._about.buffer_name!r} is not ready after {patience_s} s")
         self._raise_failure()
         return self
 
@@ -128,15 +131,15 @@ class Viewer:
             raise ViewerError(self._failure) from self._cause
 
     def close(self) -> None:
-        """End it; blocks until it has, for a fraction of a second. Twice is once. Never raises what it died of."""
+        """End it; blocks for a fraction of a second. Idempotent. Never raises its failure."""
         with self._closing:
-            self._is_asked_to_end = True
+            self._is_closing = True
             if self.state == "open":
                 self._child.send(Shutdown())
-                self._child.join(CLOSE_S)
+                self._child.join(CLOSE_TIMEOUT_S)
             self._child.terminate()
-            self._child.end(CLOSE_S)
-            self._listener.join(CLOSE_S)
+            self._child.end(CLOSE_TIMEOUT_S)
+            self._listener.join(CLOSE_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self
@@ -152,8 +155,8 @@ class Viewer:
             return f"viewer of {self._about.buffer_name} in a window: {self.state}"
         return f'<iframe src="{self.url}" width="100%" height="820" style="border:0"></iframe>'
 
-    def _hear(self) -> None:
-        """Listen until it has ended, and know how."""
+    def _receive(self) -> None:
+        """Receive messages until it has ended, and note how it ended."""
         last: Any = None
         while (message := self._child.receive()) is not GONE:
             last = message
@@ -168,18 +171,18 @@ class Viewer:
         if isinstance(last, Shutdown):
             failure = last.reason if last.is_failure else ""
         else:
-            failure = "" if self._is_asked_to_end else f"exit code {self._child.exit_code}"
+            failure = "" if self._is_closing else f"exit code {self._child.exit_code}"
         self._end(failure)
 
-    def _end_unheard(self, error: BaseException) -> None:
+    def _end_after_failure(self, error: BaseException) -> None:
         self._cause = error
         self._child.end()
-        self._end(f"the thread that hears it has failed: {error}")
+        self._end(f"the thread that receives its messages failed: {error}")
 
     def _end(self, failure: str) -> None:
         self._child.close()
         if failure:
-            self._failure = f"the viewer of {self._about.buffer_name!r} died, the ring goes on: {failure}"
+            self._failure = f"the viewer of {self._about.buffer_name!r} died, the ring is not affected: {failure}"
             logger.error("%s", self._failure)
         self.state = "died" if failure else "closed"
         self._is_up.set()
@@ -195,11 +198,13 @@ def _initialize(
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"shape must be (rows, columns), got {shape!r}") from error
     if not ring.is_live:  # or ClosedError
-        raise ViewerError(f"nothing will come into the ring {ring.name!r}: its maker has closed it, or is dead")
+        raise ViewerError(f"the ring {ring.name!r} receives no more frames: its creator has closed it or has died")
     if min(n_rows, n_columns) < 1 or n_rows * n_columns > ring.size:
         raise ArgumentError(f"a frame of shape {shape!r} does not fit into the ring {ring.name!r} of {ring.size} items")
     if ring.dtype.kind not in "biuf":
-        raise ArgumentError(f"the ring {ring.name!r} holds {ring.dtype}, which has no shade of grey: put its magnitude")
+        raise ArgumentError(
+            f"the ring {ring.name!r} holds {ring.dtype}, which cannot be shown in grey: put its magnitude"
+        )
     for name, value in (("vmin", vmin), ("vmax", vmax)):
         if not _is_limit(value):
             raise ArgumentError(f"{name} must be a number or None, got {value!r}")
@@ -218,57 +223,57 @@ def _has_screen() -> bool:
     return bool(is_there) and "ipykernel" not in sys.modules
 
 
-# ---- in the viewer's -----------------------------------------------------------------
+# ---- in the viewer's process -----------------------------------------------------------------
 
 
 def _view(parent: Parent, ring: SharedRing, about: Initialize, listening: PageSocket | None) -> None:
-    """Show frames until it is time to end: a child's life."""
+    """Show frames until it must end: the target of the child process."""
     become_service(NICENESS, in_background=True)
     forward_logs(parent)
-    from openhsi_shared.viewer.ring_frames import Looker
+    from openhsi_shared.viewer.ring_frames import FrameReader
 
-    end = _End(ring, parent)
+    end = _EndCondition(ring, parent)
     try:
-        looker = Looker(ring, about, parent.tell)
-        signal.signal(signal.SIGTERM, lambda *_: end.come("it was terminated"))
+        reader = FrameReader(ring, about, parent.tell)
+        signal.signal(signal.SIGTERM, lambda *_: end.request("it was terminated"))
         if listening is None:
             from openhsi_shared.viewer.matplotlib_window import show_window
 
-            show_window(looker, lambda: parent.tell(Ready()), end.has_come)
+            show_window(reader, lambda: parent.tell(Ready()), end.is_met)
         else:
             from openhsi_shared.viewer.ring_page import serve_page
 
-            serve_page(looker, listening, lambda: parent.tell(Ready()), end.has_come)
-        looker.last_words()
+            serve_page(reader, listening, lambda: parent.tell(Ready()), end.is_met)
+        reader.report_last()
         parent.tell(Shutdown(end.reason or "it was closed"))
     except OpenHSIError as error:
         parent.tell(Shutdown(str(error), is_failure=True))
-    except Exception:  # noqa: BLE001 - not swallowed: the owner is told
+    except Exception:  # noqa: BLE001 - not swallowed: sent to the owner
         parent.tell(Shutdown(traceback.format_exc(), is_failure=True))
 
 
-class _End:
-    """Knows when a viewer has to end, whatever shows it."""
+class _EndCondition:
+    """When a viewer must end, for both backends."""
 
     def __init__(self, ring: SharedRing, parent: Parent) -> None:
         self.reason = ""
         self._ring, self._parent = ring, parent
-        self._looked_at = float("-inf")
+        self._polled_at = float("-inf")
 
-    def come(self, reason: str) -> None:
-        """Let the end come."""
+    def request(self, reason: str) -> None:
+        """Request the end; the first reason counts."""
         self.reason = self.reason or reason
 
-    def has_come(self) -> bool:
-        """Ask as often as you like."""
+    def is_met(self) -> bool:
+        """Whether to end; cheap enough for every poll."""
         if not self.reason:
             message = self._parent.receive(0)
             if message is GONE:
-                self.come("its owner is gone")
+                self.request("its owner has ended")
             elif isinstance(message, Shutdown):
-                self.come("its owner has closed it")
-            elif time.monotonic() - self._looked_at > LOOK_S:
-                self._looked_at = time.monotonic()
+                self.request("closed by its owner")
+            elif time.monotonic() - self._polled_at > POLL_INTERVAL_S:
+                self._polled_at = time.monotonic()
                 if not self._ring.is_live:
-                    self.come("the ring is closed, or its maker is dead")
+                    self.request("the ring is closed, or its creator has died")
         return bool(self.reason)

@@ -1,4 +1,4 @@
-"""One pixel's spectrum, and how well the line is exposed: its histogram and how sharp it is."""
+"""The spectrum of one pixel, and exposure and focus of the newest line."""
 
 import math
 from typing import Any
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from openhsi_shared.processing_levels import AXIS_LABELS, LEVELS
 from openhsi_shared.viewer.feed import Feed
-from openhsi_shared.viewer.theme import BAD, GREY, LOOK
+from openhsi_shared.viewer.theme import ACCENT, BAD, GREY
 
 __all__ = ["Histogram", "Spectrum", "nice_top"]
 
 
 def nice_top(value: float, now: float) -> float:
-    """Where an axis ends that holds `value`: 1, 2 or 5 times a power of ten; `now` is kept while it fits well.
+    """Upper end of an axis for `value`: 1, 2 or 5 times a power of ten; `now` is kept if it fits well.
 
     >>> nice_top(3100, 1), nice_top(2600, 5000), nice_top(900, 5000)
     (5000.0, 5000, 1000.0)
@@ -26,7 +26,7 @@ def nice_top(value: float, now: float) -> float:
 
 
 class Spectrum:
-    """The spectrum of a cross-track pixel, and where the sensor is full."""
+    """The spectrum of a cross-track pixel, and the full scale of the sensor."""
 
     def __init__(self, feed: Feed) -> None:
         from bokeh.models import ColumnDataSource, Range1d, Span
@@ -46,14 +46,14 @@ class Spectrum:
             sizing_mode="stretch_both",
             min_height=120,
         )
-        self.figure.line("x", "y", source=self._source, line_color=LOOK, line_width=2.5)
+        self.figure.line("x", "y", source=self._source, line_color=ACCENT, line_width=2.5)
         if self._full_scale:
             self.figure.add_layout(
                 Span(location=self._full_scale, dimension="width", line_color=BAD, line_width=3, line_dash="dashed")
             )
 
     def show(self, values: NDArray[Any], pixel: int, line: str) -> None:
-        """Show a spectrum, one value a band."""
+        """Show a spectrum, one value per band."""
         y = np.nan_to_num(values.astype(np.float32))
         top = float(y.max(initial=0))
         self.figure.y_range.end = nice_top(top * 1.02, self.figure.y_range.end)
@@ -65,13 +65,13 @@ class Spectrum:
         self.figure.title.text = f"Spectrum · pixel {pixel} · {line}{full}"
         self.figure.title.text_color = BAD if "SATURATED" in full else "white"
 
-    def say(self, words: str) -> None:
-        """Tell why there is none."""
-        self.figure.title.text = f"Spectrum · {words}"
+    def show_message(self, text: str) -> None:
+        """Show why there is no spectrum."""
+        self.figure.title.text = f"Spectrum · {text}"
 
 
 class Histogram:
-    """Pixels of a whole line by their brightness, with its share of saturated ones, and a number to focus by."""
+    """Histogram of the pixels of one line, with the share of saturated pixels and the focus value."""
 
     def __init__(self) -> None:
         from bokeh.models import ColumnDataSource, Range1d
@@ -81,7 +81,7 @@ class Histogram:
         self._best = 0.0
         self.figure: Any = figure(
             title="Exposure and focus",
-            x_axis_label="brightness of the pixels of the newest line",
+            x_axis_label="pixel values of the newest line",
             x_range=Range1d(0, 1),
             y_range=Range1d(0, 1),
             tools="",
@@ -93,11 +93,11 @@ class Histogram:
         plot.quad(left="left", right="right", top="top", bottom=0, source=self._source, color=GREY, line_color=None)
 
     def update(self, feed: Feed) -> None:
-        """Show what is known of the newest line."""
+        """Show exposure and focus of the newest line."""
         facts = feed.facts
         if facts is None:
             return
-        top = np.sqrt(facts.counts)  # else what is rare is not seen
+        top = np.sqrt(facts.counts)  # makes rare values visible
         self._source.data = {
             "left": facts.edges[:-1].astype(np.float32),
             "right": facts.edges[1:].astype(np.float32),

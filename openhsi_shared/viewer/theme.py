@@ -1,14 +1,14 @@
-"""Colours and letters of the live page: dark and high in contrast, to be read outdoors; colours mean something."""
+"""Colours and fonts of the live page: dark, high contrast for outdoor use; each colour has one meaning."""
 
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BAD", "GOOD", "GREY", "INK", "LOOK", "PANEL", "PAPER", "STATES", "WARN", "css", "page_css", "plot_theme"]
+__all__ = ["ACCENT", "BAD", "GOOD", "GREY", "INK", "PANEL", "PAPER", "STATES", "WARN", "css", "page_css", "plot_theme"]
 
 PAPER, PANEL, INK, GREY = "#05070a", "#10151c", "#ffffff", "#aab6c5"
-GOOD, WARN, BAD, LOOK = "#2fe07f", "#ffc233", "#ff3b3b", "#4db8ff"
-STATES = {"FREE": "#39444f", "FILLING": LOOK, "FULL": "#c78bff", "SAVING": WARN, "HELD": BAD, "LENT": "#5fb3a1"}
-"""Of slots, by who has them."""
+GOOD, WARN, BAD, ACCENT = "#2fe07f", "#ffc233", "#ff3b3b", "#4db8ff"
+STATES = {"FREE": "#39444f", "FILLING": ACCENT, "FULL": "#c78bff", "SAVING": WARN, "HELD": BAD, "LENT": "#5fb3a1"}
+"""Colours of slots by state."""
 
 _PLOT: dict[str, dict[str, Any]] = {
     "Plot": {
@@ -36,7 +36,7 @@ _PLOT: dict[str, dict[str, Any]] = {
 
 
 def page_css() -> str:
-    """Look of the page around everything, with the colours that `css` uses."""
+    """Style of the page itself, with the colours that `css` uses."""
     return (
         f":root {{ --ink: {INK}; --grey: {GREY}; --panel: {PANEL}; --good: {GOOD}; --warn: {WARN}; --bad: {BAD}; }}\n"
         f"html, body {{ background: {PAPER}; color: {INK}; margin: 0; height: 100%; }}\n"
@@ -44,12 +44,12 @@ def page_css() -> str:
 
 
 def css() -> str:
-    """Look of what is in boxes."""
+    """Style of the boxes."""
     return Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
 def plot_theme() -> Any:
-    """Make the bokeh theme of all plots."""
+    """Create the bokeh theme of all plots."""
     from bokeh.themes import Theme
 
     return Theme(json={"attrs": _PLOT})

@@ -1,4 +1,4 @@
-"""The large numbers of the page: pure functions from a glance at the recording to HTML."""
+"""Tiles with the key figures of the page: pure functions from a glance to HTML."""
 
 import math
 from collections.abc import Sequence
@@ -14,58 +14,58 @@ from openhsi_shared.viewer.theme import BAD, GOOD, GREY, STATES, WARN
 
 __all__ = ["Numbers", "head", "losses", "minutes", "tiles"]
 
-LOW_MINUTES = 10.0
-OLD_S = 1.0
-"""Lines on the screen older than this are no longer live."""
+MIN_MINUTES = 10.0
+MAX_AGE_S = 1.0
+"""Older lines on the screen are marked as not live."""
 GAPS_SHOWN = 40
 
 BADGES = {
     "running": ("RECORDING", GOOD),
-    "ending": ("SAVING THE REST", WARN),
+    "ending": ("SAVING", WARN),
     "ended": ("ENDED", GREY),
-    "silent": ("NO ANSWER", BAD),
+    "silent": ("NOT RESPONDING", BAD),
     "died": ("DIED", BAD),
     "failed": ("PAGE FAILED", BAD),
 }
 
 
 class Numbers(NamedTuple):
-    """What the page itself knows."""
+    """Values measured by the page itself."""
 
     shown_per_s: float
-    """Lines that reached this browser's screen."""
+    """Lines painted by this browser."""
     age_s: float
-    """From capture to this screen, of its newest line; NaN before the first."""
+    """From exposure to painting of the newest line; NaN before the first."""
     is_frozen: bool
     is_over: bool = False
-    """Nothing comes any more."""
+    """No more data will arrive."""
 
 
 def tiles(glance: Glance, slots: Sequence[SlotStatus], n_lines: int, numbers: Numbers) -> str:
-    """The row of large numbers; `n_lines` is that of a full cube."""
+    """Row of tiles; `n_lines` is that of a full cube."""
     status = glance.status
     n_lost = status.lines_lost
     left = math.nan if numbers.is_over else glance.disk_minutes_left
-    is_old = numbers.age_s > OLD_S and not numbers.is_frozen and not numbers.is_over
+    is_old = numbers.age_s > MAX_AGE_S and not numbers.is_frozen and not numbers.is_over
     age = "frozen" if numbers.is_frozen else "–" if numbers.is_over else _age(numbers.age_s)
     rate = math.nan if numbers.is_over else status.rate
-    cubes = f"{status.cubes_saved} cubes saved, {status.cubes_pending} to go"
+    cubes = f"{status.cubes_saved} cubes saved, {status.cubes_pending} pending"
     shown = f"{numbers.shown_per_s:.0f} /s on this screen"
     parts = [
         _tile("captured", "captured", _number(rate, "/s"), shown, "good"),
         _tile("lost", "lines lost", f"{n_lost:,}", _share(status), "bad" if n_lost else "good"),
         _tile("lines", "lines", f"{status.lines:,}", cubes),
-        _tile("slots", "memory", _slots(slots, n_lines), "places for a cube each"),
+        _tile("slots", "memory", _slots(slots, n_lines), "slots, one cube each"),
         _tile("writer", "writer", _number(status.writer_mb_per_s, "MB/s"), "to the disk"),
-        _tile("disk", "disk left", minutes(left), "at this rate", "bad" if left < LOW_MINUTES else ""),
+        _tile("disk", "disk left", minutes(left), "at this rate", "bad" if left < MIN_MINUTES else ""),
         _tile("age", "age on screen", age, "of the newest line", "warn" if is_old else "good"),
     ]
     return f'<div class="tiles">{"".join(parts)}</div>'
 
 
-def _tile(kind: str, name: str, value: str, under: str, judgement: str = "") -> str:
+def _tile(kind: str, name: str, value: str, under: str, rating: str = "") -> str:
     return (
-        f'<div class="tile {kind} {judgement}"><div class="name">{name}</div>'
+        f'<div class="tile {kind} {rating}"><div class="name">{name}</div>'
         f'<div class="value">{value}</div><div class="under">{under}</div></div>'
     )
 
@@ -81,14 +81,14 @@ def _age(age_s: float) -> str:
 
 
 def minutes(left: float) -> str:
-    """Tell minutes so that one sees at once whether they are few.
+    """Format minutes: decimals if few, hours if many.
 
     >>> minutes(4.26), minutes(90), minutes(600), minutes(float("inf"))
     ('4.3 <small>min</small>', '90 <small>min</small>', '10 <small>h</small>', '–')
     """
     if not math.isfinite(left):
         return "–"
-    if left < LOW_MINUTES:
+    if left < MIN_MINUTES:
         return f"{left:.1f} <small>min</small>"
     return f"{left:.0f} <small>min</small>" if left < 180 else f"{min(left / 60, 9999):.0f} <small>h</small>"
 
@@ -100,7 +100,7 @@ def _share(status: Status) -> str:
 
 
 def _slots(slots: Sequence[SlotStatus], n_lines: int) -> str:
-    """One box a slot, filled as its cube is; many are only counted."""
+    """One box per slot, filled as its cube is; more than four are only counted."""
     if len(slots) > 4:
         counts = {state.name: sum(slot.state == state for slot in slots) for state in SlotState}
         return f"{counts['FREE']} <small>of {len(slots)} free</small>"
@@ -115,15 +115,15 @@ def _slot(slot: SlotStatus, n_lines: int) -> str:
 
 
 def head(state: str, about: About, glance: Glance) -> str:
-    """The first row: state, camera, directory."""
+    """First row: state, camera, directory."""
     badge, colour = BADGES[state]
     if about.kind == "camera" and state == "running":
         badge = "CAMERA"
     end = {
         "ended": f" · {glance.status.lines:,} lines, {glance.status.lines_lost:,} lost",
-        "died": " · its process is gone; its writer saves what there was",
-        "silent": " · it does not answer",
-        "failed": " · what is shown is old: open another page; the recording is not touched by this",
+        "died": " · its process has terminated; its writer saves the remaining lines",
+        "silent": " · no response from the recording",
+        "failed": " · no longer updated: open another page; the recording is not affected",
     }.get(state, "")
     ended_by = f" · {glance.ended_by}" if glance.ended_by else ""
     what = f"{about.camera} · level {about.level} · {about.exposure_ms} ms"
@@ -134,13 +134,13 @@ def head(state: str, about: About, glance: Glance) -> str:
 
 
 def losses(glance: Glance) -> str:
-    """Which frames are lost, newest first, and the errors; empty if there are none."""
+    """Lost frame ids, newest first, and errors; empty if there are none."""
     parts = []
     newest = glance.status.lost_ids[: -GAPS_SHOWN - 1 : -1]
     if newest:
         ids = ", ".join(ranges_in_words([gap]) for gap in newest)
         n_more = glance.n_gaps - len(newest)
-        more = f" and {n_more:,} gaps before" if n_more > 0 else ""
+        more = f" and {n_more:,} earlier gaps" if n_more > 0 else ""
         parts.append(f'<div class="losses">Lost frame ids, newest first: {ids}{more}</div>')
     parts += [f'<div class="errors">{escape(error)}</div>' for error in glance.status.errors]
     return "".join(parts)

@@ -1,4 +1,4 @@
-"""What changes slowly: the camera's temperature over time, and in the same place whatever is matched with lines."""
+"""Slowly changing values: the camera's temperature over time."""
 
 import math
 from typing import Any
@@ -20,14 +20,14 @@ class Trends:
         from bokeh.models import ColumnDataSource, DatetimeTickFormatter, Range1d
         from bokeh.plotting import figure
 
-        now_ms = 1000 * feed.begun_s
-        self._shortest_ms = 60_000.0
+        now_ms = 1000 * feed.started_s
+        self._min_range_ms = 60_000.0
         self._source = ColumnDataSource({"time": [], "temperature": []})
         self._last = -1.0
         self.figure: Any = figure(
             title="Camera temperature",
             x_axis_type="datetime",
-            x_range=Range1d(now_ms, now_ms + self._shortest_ms),
+            x_range=Range1d(now_ms, now_ms + self._min_range_ms),
             y_range=Range1d(0, 1),
             y_axis_label="°C",
             tools="",
@@ -43,26 +43,26 @@ class Trends:
         self.figure.scatter("time", "temperature", source=self._source, color=WARN, size=3)
 
     def update(self, feed: Feed) -> None:
-        """Add the moments that came since."""
-        new = [moment for moment in list(feed.moments) if moment.time_s > self._last]
+        """Append the new points."""
+        new = [point for point in list(feed.trend_points) if point.time_s > self._last]
         if not new:
             return
         self._last = new[-1].time_s
         self._source.stream(
-            {"time": [moment.time_s * 1000 for moment in new], "temperature": [moment.temperature for moment in new]},
+            {"time": [point.time_s * 1000 for point in new], "temperature": [point.temperature for point in new]},
             rollover=N_SHOWN,
         )
         self._fit()
         celsius = new[-1].temperature
-        now = "the camera does not tell it" if math.isnan(celsius) else f"{celsius:.1f} °C now"
+        now = "not reported by the camera" if math.isnan(celsius) else f"{celsius:.1f} °C now"
         self.figure.title.text = f"Camera temperature · {now} · time in UTC"
 
     def _fit(self) -> None:
-        """Let the axes hold what is shown, and not dance with every tenth of a degree."""
+        """Fit the axes to the data, in steps of whole degrees to avoid flicker."""
         times = self._source.data["time"]
         celsius = np.asarray(self._source.data["temperature"], float)
         self.figure.x_range.start = times[0]
-        self.figure.x_range.end = max(times[-1], times[0] + self._shortest_ms)
+        self.figure.x_range.end = max(times[-1], times[0] + self._min_range_ms)
         if np.isfinite(celsius).any():
             self.figure.y_range.start = math.floor(float(np.nanmin(celsius)) - 0.5)
             self.figure.y_range.end = math.ceil(float(np.nanmax(celsius)) + 0.5)

@@ -1,4 +1,4 @@
-"""The waterfall: the last lines in colour, in an image that stands still while a bar moves down over it."""
+"""The waterfall: the last lines in colour, in a fixed image over which a bar marks the newest line."""
 
 from typing import Any
 
@@ -7,20 +7,20 @@ import numpy as np
 from openhsi_shared.buffers.tap import LineName
 from openhsi_shared.viewer.feed import Feed
 from openhsi_shared.viewer.history import Strip
-from openhsi_shared.viewer.theme import GOOD, INK, LOOK
+from openhsi_shared.viewer.theme import ACCENT, GOOD, INK
 
 __all__ = ["N_ROWS", "Waterfall"]
 
 N_ROWS = 512
 """Lines on the screen."""
-LABEL_APART = 24
-"""Rows between the names of two cubes, lest they lie over each other."""
+MIN_LABEL_DISTANCE = 24
+"""Rows between the labels of two cubes, so that they do not overlap."""
 EMPTY = 0xFF0A0705
-"""A pixel where no line was yet, ABGR."""
+"""Pixel without a line, ABGR."""
 
 
 class Waterfall:
-    """What one browser sees of the lines. Line `i` of the history is in row `i % N_ROWS`, so only new ones are sent."""
+    """The waterfall of one browser. Line `i` of the history is in row `i % N_ROWS`, so only new lines are sent."""
 
     def __init__(self, feed: Feed) -> None:
         from bokeh.models import ColumnDataSource, LabelSet, Range1d, Span
@@ -38,7 +38,7 @@ class Waterfall:
             title="Waterfall",
             x_range=Range1d(0, n_cross),
             y_range=Range1d(N_ROWS, 0),
-            x_axis_label="cross-track pixel (click: its spectrum)",
+            x_axis_label="cross-track pixel (click for its spectrum)",
             tools="tap,wheel_zoom,box_zoom,reset",
             active_scroll=None,
             sizing_mode="stretch_both",
@@ -64,24 +64,26 @@ class Waterfall:
             )
         )
         self._cursor = Span(location=0, dimension="width", line_color=GOOD, line_width=4)
-        self._pixel = Span(location=n_cross // 2, dimension="height", line_color=LOOK, line_width=2, line_dash="dotted")
-        self._row = Span(location=0, dimension="width", line_color=LOOK, line_width=2, visible=False)
+        self._pixel = Span(
+            location=n_cross // 2, dimension="height", line_color=ACCENT, line_width=2, line_dash="dotted"
+        )
+        self._row = Span(location=0, dimension="width", line_color=ACCENT, line_width=2, visible=False)
         for span in (self._cursor, self._pixel, self._row):
             plot.add_layout(span)
         self._colours = "red 640-670, green 530-590, blue 450-510 nm" if feed.has_wavelengths else "mean of all bands"
-        self._tell_live()
+        self._set_live_title()
 
-    def _tell_live(self) -> None:
+    def _set_live_title(self) -> None:
         self.figure.title.text = f"Waterfall · newest line at the green bar · {self._colours}"
 
     # ---- live ----
 
     def follow(self) -> tuple[int, LineName | None]:
-        """Show what is new: (how many lines that are, the last line shown)."""
-        if self._window >= 0:  # it was frozen: everything anew
+        """Show new lines; returns their number and the last line shown."""
+        if self._window >= 0:  # it was frozen: repaint everything
             self._window, self._version = -1, -1
             self._cursor.visible, self._row.visible = True, False
-            self._tell_live()
+            self._set_live_title()
         before = self._n_shown
         strip = self._history.since(before, N_ROWS)
         if self._history.version != self._version or strip.version != self._version:
@@ -121,7 +123,7 @@ class Waterfall:
     # ---- frozen ----
 
     def scroll(self, end: int) -> LineName | None:
-        """Stand still and show the last of the first `end` lines, oldest at the top; return the newest of them."""
+        """Show the last of the first `end` lines, oldest at the top, without updates; return the newest of them."""
         strip = self._history.before(end, N_ROWS)
         if self._window < 0 or end != self._window:
             self._window = end
@@ -129,11 +131,11 @@ class Waterfall:
             self._repaint(strip, list(range(len(strip.names))))
             self._show_marks()
             first, last = (strip.names[0], strip.names[-1]) if strip.names else (None, None)
-            self.figure.title.text = f"Frozen · {in_words(first)} (top) to {in_words(last)} (bottom)"
+            self.figure.title.text = f"Frozen · {line_label(first)} (top) to {line_label(last)} (bottom)"
         return strip.names[-1] if strip.names else None
 
-    def choose(self, pixel: int, row: float | None = None) -> LineName | None:
-        """Mark a cross-track pixel, and a row if it is frozen; return the line there."""
+    def select(self, pixel: int, row: float | None = None) -> LineName | None:
+        """Mark a cross-track pixel, and a row if frozen; return the line in that row."""
         self._pixel.location = pixel + 0.5
         if row is None or self._window < 0 or not 0 <= row < N_ROWS:
             return None
@@ -145,7 +147,7 @@ class Waterfall:
     # ---- borders of cubes ----
 
     def _show_marks(self) -> None:
-        """Draw a line where a cube begins."""
+        """Draw a dashed line where a cube begins."""
         found = [
             row
             for row, name in enumerate(self._names)
@@ -158,18 +160,18 @@ class Waterfall:
             return
         self._shown_marks = key
         n_cross = float(self.figure.x_range.end)
-        texts, last = [], -LABEL_APART
+        texts, last = [], -MIN_LABEL_DISTANCE
         for row, name in shown:
-            is_apart = row - last >= LABEL_APART
-            last = row if is_apart else last
-            texts.append(f" cube {name.cube} " if is_apart and name else "")
+            has_space = row - last >= MIN_LABEL_DISTANCE
+            last = row if has_space else last
+            texts.append(f" cube {name.cube} " if has_space and name else "")
         self._marks.data = {"row": found, "end": [n_cross] * len(found), "text": texts}
 
 
-def in_words(name: LineName | None) -> str:
-    """Name a line for people; the first line of a cube is 1.
+def line_label(name: LineName | None) -> str:
+    """Label of a line; the first line of a cube is 1.
 
-    >>> in_words(LineName(3, 0))
+    >>> line_label(LineName(3, 0))
     'cube 3 line 1'
     """
     return "no line" if name is None else f"cube {name.cube} line {name.line + 1}"

@@ -1,4 +1,4 @@
-"""Which cameras there are, as the command line tells it."""
+"""The list of available cameras of the command line."""
 
 import os
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def test_a_camera_that_needs_an_option_says_so(run: Run) -> None:
 def test_a_camera_that_is_not_connected_says_why(run: Run) -> None:
     pytest.importorskip("pypylon", reason=NEEDS_PYLON)
     row = _row(run("cameras", PYLON_CAMEMU="0"), "basler")
-    assert row.startswith("basler not there no Basler camera was found: check power, cable")
+    assert row.startswith("basler unavailable no Basler camera was found: check power, cable")
 
 
 def test_an_emulated_camera_is_there(run: Run) -> None:
@@ -42,5 +42,5 @@ def test_an_emulated_camera_is_there(run: Run) -> None:
 def test_a_missing_package_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "pypylon.py").write_text("raise ModuleNotFoundError(\"No module named 'pypylon'\", name='pypylon')")
     row = _row(run("cameras", PYTHONPATH=f"{tmp_path}{os.pathsep}{PACKAGE_PARENT}"), "basler")
-    assert row.startswith("basler not there camera 'basler' needs the package 'pypylon'")
+    assert row.startswith("basler unavailable camera 'basler' needs the package 'pypylon'")
     assert row.endswith("; pip install 'openhsi_shared[basler]'")

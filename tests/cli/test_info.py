@@ -76,7 +76,7 @@ def test_a_cube_of_openhsi_has_fewer_rows(run: Run, tmp_path: Path) -> None:
     rows = _rows(run("info", path))
     assert rows["along-track"] == "5 lines"
     assert rows["cross-track"] == "3 pixels"
-    assert rows["lost"] == "not known: the file does not say"
+    assert rows["lost"] == "unknown: not recorded in the file"
 
 
 def test_a_missing_and_a_foreign_file_are_one_line_each(run: Run, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_bands_and_stretch_may_be_chosen(run: Run, tmp_path: Path) -> None:
         (("--bands", "640,550,blue"), "is not RED,GREEN,BLUE"),
         (("--bands", "670-640,550,470"), "(first, last)"),
         (("--sheet", "sheet.jpg"), "ends with .png"),
-        (("--sheet", "01.png"), "is the picture of one of the cubes"),
+        (("--sheet", "01.png"), "is the preview of one of the cubes"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(

@@ -132,7 +132,7 @@ def test_a_lost_line_is_told_and_makes_the_exit_code_1(record: Run, tmp_path: Pa
     numbers = _numbers(tmp_path / "flight")
     (n_lost,) = map(int, re.findall(r"^lost +(\d+)  \(frame ids ", ended.out, re.MULTILINE))
     assert n_lost >= numbers[-1] + 1 - len(numbers) > 0
-    assert ended.err.splitlines()[-1] == f"Error: {n_lost} lines were lost (--allow-loss makes this no error)"
+    assert ended.err.splitlines()[-1] == f"Error: {n_lost} lines were lost (use --allow-loss to ignore this)"
 
 
 def test_loss_may_be_allowed(record: Run, tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_a_broken_settings_file_is_named_with_its_fault(run: Run, tmp_path: Path
         (("--seconds", "0"), "0.0 is not in the range x>0"),
         (("--rate", "fast"), "'fast' is neither a number of lines/s, nor 'any', nor 'recorded'"),
         (("--option", "mode"), "'mode' is not KEY=VALUE"),
-        (("--option", "n_lines=5"), "--option n_lines: there is an option of its own for this"),
-        (("--camera", "basler", "--rate", "5"), "camera 'basler' has a pace of its own"),
+        (("--option", "n_lines=5"), "--option n_lines: use the dedicated option for this"),
+        (("--camera", "basler", "--rate", "5"), "camera 'basler' sets its own rate"),
         (("--compression", "zip"), "'zip' is not one of"),
         (("--what",), "No such option"),
     ],

@@ -28,12 +28,12 @@ def _where_lines_are(path: Path) -> int:
 def test_whole_cubes_are_whole(run: Run, cubes: list[Path]) -> None:
     ended = run("verify", *cubes)
     assert ended.code == 0, ended.err
-    assert ended.out == "2 of 2 cubes are whole\n"
+    assert ended.out == "2 of 2 cubes are intact\n"
 
 
 def test_a_directory_means_all_cubes_below_it(run: Run, cubes: list[Path]) -> None:
-    assert run("verify", "flight", "flight").out == "2 of 2 cubes are whole\n"
-    assert run("verify", "flight").out == "2 of 2 cubes are whole\n"
+    assert run("verify", "flight", "flight").out == "2 of 2 cubes are intact\n"
+    assert run("verify", "flight").out == "2 of 2 cubes are intact\n"
 
 
 def test_one_turned_bit_is_found_and_named(run: Run, cubes: list[Path]) -> None:
@@ -41,7 +41,7 @@ def test_one_turned_bit_is_found_and_named(run: Run, cubes: list[Path]) -> None:
     ended = run("verify", "flight")
     assert ended.code == 1
     *problems, result = ended.out.splitlines()
-    assert result == "1 of 2 cubes are whole"
+    assert result == "1 of 2 cubes are intact"
     assert problems
     assert all(cubes[1].name in problem for problem in problems)
     assert "2" in problems[0].removeprefix(str(cubes[1]))  # the third line
@@ -54,7 +54,7 @@ def test_a_missing_a_foreign_and_a_truncated_file_are_problems(run: Run, cubes: 
         file.truncate(cubes[0].stat().st_size // 2)
     ended = run("verify", "nowhere.nc", "foreign.nc", "short.nc", cubes[0])
     assert ended.code == 1
-    assert ended.out.splitlines()[-1] == "1 of 4 cubes are whole"
+    assert ended.out.splitlines()[-1] == "1 of 4 cubes are intact"
     for name in ("nowhere.nc", "foreign.nc", "short.nc"):
         assert f"{name}: " in ended.out
 
@@ -73,4 +73,4 @@ def test_what_was_added_is_named_and_is_no_problem(run: Run, cubes: list[Path]) 
     ended = run("verify", *cubes)
     assert ended.code == 0, ended.err
     assert f"{cubes[1]}: added by another program, without checksums: lat, gps, /gps/lat\n" in ended.out
-    assert ended.out.endswith("2 of 2 cubes are whole\n")
+    assert ended.out.endswith("2 of 2 cubes are intact\n")

@@ -62,8 +62,8 @@ def test_without_a_recording_it_says_so_and_fails(run, quiet):
     assert ended.code == 1
     assert ended.out == ""
     assert ended.err == (
-        "Error: no recording runs on this machine, as far as this user may see: start one, with "
-        "`openhsi-shared record --view` for instance\n"
+        "Error: no recording of this user runs on this machine: start one, for instance with "
+        "`openhsi-shared record --view`\n"
     )
 
 
@@ -75,7 +75,7 @@ def test_it_finds_the_recording_serves_its_page_and_ends_with_ctrl_c(start, quie
             is_served(url[:-4])
         viewer.send_signal(signal.SIGINT)
         _, said = viewer.communicate(timeout=60)
-        assert (viewer.returncode, said) == (0, "closed; what is recorded goes on\n")
+        assert (viewer.returncode, said) == (0, "page closed; the recording continues\n")
         assert recording.poll() is None
 
 
@@ -86,7 +86,7 @@ def test_several_recordings_are_listed_and_one_can_be_named(start, run, quiet):
     ):
         ended = run("view", **quiet)
         assert ended.code == 1
-        assert "There are several; say which one, by its name:" in ended.err
+        assert "Several recordings are running; select one by its name:" in ended.err
         listed = re.findall(
             r"  (recording-\d+)  SharedSimulatedCamera, recording for \d+ s, [\d,]+ lines, into", ended.err
         )

@@ -297,7 +297,7 @@ def test_the_command_refuses_to_put_two_cubes_into_one_picture(tmp_path):
     cubes = [save_scene(tmp_path / day / "flight.nc", scene()) for day in ("monday", "tuesday")]
     result = run(*cubes, "--out", tmp_path / "pictures")
     assert result.exit_code == 1
-    assert result.stderr.count("2 cubes would become") == 2
+    assert result.stderr.count("2 cubes have the same preview") == 2
     assert list((tmp_path / "pictures").iterdir()) == []
     assert run(*cubes).exit_code == 0
 

@@ -62,7 +62,7 @@ def test_radiances_stay_fractions():
 
 
 def test_what_is_no_cube_is_refused(tmp_path):
-    with pytest.raises(ArgumentError, match="int is no cube: expected an opened cube"):
+    with pytest.raises(ArgumentError, match="int is not a cube: expected an opened cube"):
         cube_viewer(7)
     with pytest.raises(ArgumentError, match="nothing collected yet"):
         cube_viewer(np.zeros((0, 4, 5)))

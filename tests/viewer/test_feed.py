@@ -1,4 +1,4 @@
-"""What browsers of one page share is filled by two threads; a page whose thread has failed says so."""
+"""The data that browsers share is filled by two threads; the page reports it if one fails."""
 
 import sys
 
@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", ["_look", "_request_glance"])
+@pytest.mark.parametrize("name", ["_read_lines", "_request_glance"])
 def test_a_thread_that_fails_ends_the_feed_and_the_page_says_so(monkeypatch, caplog, name):
     with SharedSimulatedCamera(**{**COUNTING, "n_lines": 8}) as cam, cam.view(open_browser=False):
         with Feed(cam._engine.control_socket) as feed:
@@ -27,4 +27,4 @@ def test_a_thread_that_fails_ends_the_feed_and_the_page_says_so(monkeypatch, cap
             wait_for(lambda: feed.is_over)
             assert feed.state == "failed"
             assert "PAGE FAILED" in head(feed.state, feed.about, feed.glance)
-        assert "the live page shows nothing new: ZeroDivisionError" in caplog.text
+        assert "the live page is no longer updated: ZeroDivisionError" in caplog.text

@@ -102,7 +102,7 @@ def test_the_stop_button_ends_the_recording_in_good_order(tmp_path, look):
         tab.wait(lambda: number_of(tab, "lines") > 75)
         tab.click("Stop")
         assert run.is_running  # one click may be a mistake
-        tab.click("Click again: stop!")
+        tab.click("Click again to stop")
         tab.await_text(".badge", "ENDED")
         summary = run.wait(60)
         assert summary.errors == ()
@@ -130,7 +130,7 @@ def test_it_can_be_frozen_and_scrolled_back_while_the_recording_goes_on(tmp_path
         slider.press("Home")
         tab.wait(lambda: not np.array_equal(waterfall(tab)[60:-60], frozen[60:-60]))
         tab.picture("live_page_frozen")
-        tab.click("Go on")
+        tab.click("Resume")
         tab.wait(lambda: tab.text(".tile.age .value").endswith("ms"))
         assert tab.said == []
 
@@ -308,9 +308,9 @@ def test_a_recording_that_has_ended_cannot_be_looked_at(tmp_path):
 def test_a_port_that_is_taken_is_told_at_once(tmp_path):
     with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run, run.view() as page:
         port = int(page.url.split(":")[2].split("/")[0])
-        with pytest.raises(ArgumentError, match=f"no page can be served at 127.0.0.1:{port}: .* choose another port"):
+        with pytest.raises(ArgumentError, match=f"cannot serve a page at 127.0.0.1:{port}: .* choose another port"):
             run.view(port=port)
-        with pytest.raises(ArgumentError, match=r"no page can be served at 127.0.0.1:80x: .* choose another port"):
+        with pytest.raises(ArgumentError, match=r"cannot serve a page at 127.0.0.1:80x: .* choose another port"):
             run.view(port="80x")
 
 
@@ -325,10 +325,10 @@ def test_where_nobody_answers_the_page_ends_and_says_why(tmp_path, caplog):
 
 
 def test_if_the_thread_that_hears_the_page_fails_it_is_logged_and_the_page_can_be_closed(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("openhsi_shared.viewer.live_page._hear", lambda _: 1 / 0)
+    monkeypatch.setattr("openhsi_shared.viewer.live_page._receive", lambda _: 1 / 0)
     with SharedSimulatedCamera(**{**COUNTING, "n_lines": 8}) as cam:
         page = cam.view(open_browser=False)
-        wait_for(lambda: "the live page is not heard any more: ZeroDivisionError" in caplog.text)
+        wait_for(lambda: "messages of the live page are no longer received: ZeroDivisionError" in caplog.text)
         page.close()
         assert page.wait(0)
         assert not psutil.pid_exists(page.process_id)

@@ -8,7 +8,7 @@ import pytest
 from openhsi_shared import SharedRing
 from openhsi_shared.errors import ViewerError
 from openhsi_shared.viewer.matplotlib_window import OUTSIDE, Window, show_window
-from openhsi_shared.viewer.ring_frames import Looker
+from openhsi_shared.viewer.ring_frames import FrameReader
 from openhsi_shared.viewer.ring_messages import Initialize, Saved
 from tests.support.rings import quadrants
 
@@ -29,9 +29,9 @@ def ring():
         yield made
 
 
-def looker_at(ring, shape=(64, 96), vmin=0, vmax=4000, save_dir=Path()):
+def reader_of(ring, shape=(64, 96), vmin=0, vmax=4000, save_dir=Path()):
     told = []
-    return Looker(ring, Initialize(ring.name, ring.nbytes, *shape, vmin, vmax, save_dir), told.append), told
+    return FrameReader(ring, Initialize(ring.name, ring.nbytes, *shape, vmin, vmax, save_dir), told.append), told
 
 
 def screen(window):
@@ -52,8 +52,8 @@ def greys(window, n_rows=64, n_columns=96):
 def opened():
     windows = []
 
-    def open_window(looker):
-        windows.append(Window(looker))
+    def open_window(reader):
+        windows.append(Window(reader))
         return windows[-1]
 
     yield open_window
@@ -62,33 +62,33 @@ def opened():
 
 
 def test_the_newest_frame_is_on_the_screen_the_right_way_up(ring, opened):
-    looker, _ = looker_at(ring)
-    window = opened(looker)
-    window.look()
+    reader, _ = reader_of(ring)
+    window = opened(reader)
+    window.update()
     assert window.frame is None
     for frame in (quadrants()[::-1], quadrants()):
         ring.put(frame)
-    window.look()
+    window.update()
     assert greys(window) == [0, 63, 127, 255]
     assert window.frame.number == 1
-    assert looker.n_shown == 1
+    assert reader.n_shown == 1
     ring.put(quadrants()[::-1])
-    window.look()
+    window.update()
     assert greys(window) == [127, 255, 0, 63]
 
 
 def test_a_redrawn_window_shows_the_same(ring, opened):
-    window = opened(looker_at(ring)[0])
+    window = opened(reader_of(ring)[0])
     ring.put(quadrants())
-    window.look()
+    window.update()
     window.figure.canvas.draw()  # as after it was resized
     assert greys(window) == [0, 63, 127, 255]
 
 
 def test_zooming_shows_a_part_and_beside_the_frame_is_nothing(ring, opened):
-    window = opened(looker_at(ring)[0])
+    window = opened(reader_of(ring)[0])
     ring.put(quadrants())
-    window.look()
+    window.update()
     window.axes.set(xlim=(48, 90), ylim=(60, 32), aspect="auto")
     window.figure.canvas.draw()
     assert set(greys(window)) == {255}
@@ -98,10 +98,10 @@ def test_zooming_shows_a_part_and_beside_the_frame_is_nothing(ring, opened):
 
 
 def test_the_value_under_the_mouse_is_the_true_one(ring, opened):
-    window = opened(looker_at(ring)[0])
+    window = opened(reader_of(ring)[0])
     assert window.axes.format_coord(1, 1) == ""
     ring.put(quadrants())
-    window.look()
+    window.update()
     assert window.axes.format_coord(94.7, 62.6) == "row 63, column 95: 4000"
     assert window.axes.format_coord(96, 1) == ""
 
@@ -110,13 +110,13 @@ def test_s_saves_the_frame_that_is_shown_and_not_a_newer_one(ring, opened, tmp_p
     import matplotlib as mpl
     from matplotlib.backend_bases import KeyEvent
 
-    looker, told = looker_at(ring, save_dir=tmp_path)
-    window = opened(looker)
+    reader, told = reader_of(ring, save_dir=tmp_path)
+    window = opened(reader)
     assert "s" not in mpl.rcParams["keymap.save"]  # which would open a dialogue
     press = KeyEvent("key_press_event", window.figure.canvas, "s")
     window.figure.canvas.callbacks.process("key_press_event", press)  # nothing to save yet
     ring.put(quadrants())
-    window.look()
+    window.update()
     ring.put(quadrants()[::-1])
     window.figure.canvas.callbacks.process("key_press_event", press)
     (path,) = [message.path for message in told if isinstance(message, Saved)]
@@ -126,7 +126,7 @@ def test_s_saves_the_frame_that_is_shown_and_not_a_newer_one(ring, opened, tmp_p
 
 
 def test_closing_the_window_ends_it(ring):
-    looker, _ = looker_at(ring)
+    reader, _ = reader_of(ring)
     import matplotlib.pyplot as plt
 
     rounds = []
@@ -140,12 +140,12 @@ def test_closing_the_window_ends_it(ring):
             canvas.callbacks.process("close_event", CloseEvent("close_event", canvas))
         return len(rounds) > 50
 
-    show_window(looker, rounds.clear, close_in_the_third_round)
+    show_window(reader, rounds.clear, close_in_the_third_round)
     assert len(rounds) == 3
     assert plt.get_fignums() == []
 
 
 def test_without_a_screen_it_says_what_to_do(ring, monkeypatch):
     monkeypatch.delenv("MPLBACKEND")  # agg was not asked for, but is all there is
-    with pytest.raises(ViewerError, match=r"no window can be opened here.*use backend='browser'"):
-        Window(looker_at(ring)[0])
+    with pytest.raises(ViewerError, match=r"cannot open a window.*use backend='browser'"):
+        Window(reader_of(ring)[0])

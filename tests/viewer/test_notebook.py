@@ -154,7 +154,7 @@ def test_what_fails_in_the_thread_ends_the_cell_and_is_told(monkeypatch, caplog)
         cam.put(np.zeros((8, 16), np.uint16))
         wait_for(lambda: not cell.is_running)
         assert "of &lt;the> test" in cell.counters.value
-        assert "the live cell ends" in caplog.text
+        assert "live cell failed" in caplog.text
         cam.put(np.zeros((8, 16), np.uint16))
 
 

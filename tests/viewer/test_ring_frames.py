@@ -9,7 +9,7 @@ from PIL import Image
 
 from openhsi_shared import SharedRing
 from openhsi_shared.errors import SaveError
-from openhsi_shared.viewer.ring_frames import Frame, Limits, Looker, frame_name, save_frame, to_grey
+from openhsi_shared.viewer.ring_frames import Frame, FrameReader, Limits, frame_name, save_frame, to_grey
 from openhsi_shared.viewer.ring_messages import DataIndexes, Initialize, Saved
 
 FRAME = Frame(7, 1_700_000_000_000_001_999, 0, 6, np.array([[0, 100, 200], [300, 400, 500]], np.uint16))
@@ -78,9 +78,9 @@ def test_nothing_is_overwritten_and_nothing_else_is_left(tmp_path):
     )
 
 
-def looker_at(ring, shape, save_dir=Path()):
+def reader_of(ring, shape, save_dir=Path()):
     told = []
-    return Looker(ring, Initialize(ring.name, ring.nbytes, *shape, None, None, save_dir), told.append), told
+    return FrameReader(ring, Initialize(ring.name, ring.nbytes, *shape, None, None, save_dir), told.append), told
 
 
 def test_a_directory_that_cannot_be_made_is_told_and_nothing_ends(tmp_path, caplog):
@@ -88,52 +88,52 @@ def test_a_directory_that_cannot_be_made_is_told_and_nothing_ends(tmp_path, capl
     with pytest.raises(SaveError):
         save_frame(FRAME, (0, 1), tmp_path / "file")
     with SharedRing(64, create=True) as ring:
-        looker, told = looker_at(ring, (2, 3), tmp_path / "file")
-        looker.save(FRAME)
-        assert looker.caption(FRAME).startswith("NOT SAVED: ")
+        reader, told = reader_of(ring, (2, 3), tmp_path / "file")
+        reader.save(FRAME)
+        assert reader.caption(FRAME).startswith("NOT SAVED: ")
         assert told == []
-    assert "frame 7 could not be saved" in caplog.text
+    assert "frame 7 not saved" in caplog.text
 
 
 def test_only_the_newest_frame_is_found_and_what_is_shown_is_told(tmp_path):
     with SharedRing(64, create=True) as ring:
-        looker, told = looker_at(ring, (2, 3), tmp_path)
-        assert looker.newest() is None
-        assert looker.caption(None) == "waiting for the first frame"
+        reader, told = reader_of(ring, (2, 3), tmp_path)
+        assert reader.newest() is None
+        assert reader.caption(None) == "waiting for the first frame"
         for number in range(4):
             ring.put(np.full((2, 3), number, np.uint16))
-        frame = looker.newest()
+        frame = reader.newest()
         assert (frame.number, frame.pixels.tolist()) == (3, [[3] * 3] * 2)
-        assert looker.newest() is frame
-        looker.note_shown(frame)
-        looker.note_shown(frame)  # by another screen
+        assert reader.newest() is frame
+        reader.note_shown(frame)
+        reader.note_shown(frame)  # by another screen
         assert told == [DataIndexes(18, 24, 3, 1)]
-        assert looker.caption(frame).startswith("frame 3 of ")
-        assert looker.caption(frame).endswith(" shown, 0 to 3")
-        looker.save(frame)
+        assert reader.caption(frame).startswith("frame 3 of ")
+        assert reader.caption(frame).endswith(" shown, 0 to 3")
+        reader.save(frame)
         assert told[-1] == Saved(tmp_path / f"{frame_name(3, frame.time_ns)}.npy")
-        assert looker.caption(frame) == f"saved {frame_name(3, frame.time_ns)}.npy"
-        looker.last_words()
+        assert reader.caption(frame) == f"saved {frame_name(3, frame.time_ns)}.npy"
+        reader.report_last()
         assert told[-1] == DataIndexes(18, 24, 3, 1)
 
 
 def test_items_of_another_size_are_not_shown_and_said_once(caplog):
     with SharedRing(64, create=True) as ring, caplog.at_level(logging.WARNING):
-        looker, _ = looker_at(ring, (2, 3))
+        reader, _ = reader_of(ring, (2, 3))
         ring.put(np.full(6, 1, np.uint16))
-        frame = looker.newest()
+        frame = reader.newest()
         for _ in range(2):
             ring.put(np.full(5, 2, np.uint16))
-            assert looker.newest() is frame
+            assert reader.newest() is frame
         assert caplog.text.count("has 5 pixels: only frames of shape (2, 3) are shown") == 1
 
 
 def test_a_frame_that_is_just_overwritten_is_not_waited_for():
     with SharedRing(16, create=True) as ring:
-        looker, _ = looker_at(ring, (2, 3))
+        reader, _ = reader_of(ring, (2, 3))
         ring.put(np.full(6, 1, np.uint16))
-        frame = looker.newest()
+        frame = reader.newest()
         ring.put(np.full(6, 2, np.uint16))
         words = ring._memory.words
         words[16] += 6  # BEGUN: as in the middle of the next put
-        assert looker.newest() is frame
+        assert reader.newest() is frame

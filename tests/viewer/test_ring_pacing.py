@@ -1,11 +1,11 @@
-"""The page of a ring, without a browser: who does not say that he has painted gets no more."""
+"""The page of a ring, without a browser: at most two frames are in flight until one is painted."""
 
 from pathlib import Path
 
 import pytest
 
 from openhsi_shared import SharedRing
-from openhsi_shared.viewer.ring_frames import Looker
+from openhsi_shared.viewer.ring_frames import FrameReader
 from openhsi_shared.viewer.ring_messages import Initialize, Saved
 from openhsi_shared.viewer.ring_page import RingPage
 from tests.support.rings import quadrants
@@ -27,8 +27,8 @@ def document(ring, told, tmp_path):
     from bokeh.document import Document
 
     made = Document()
-    looker = Looker(ring, Initialize(ring.name, ring.nbytes, 64, 96, None, None, Path(tmp_path)), told.append)
-    RingPage(looker, made).fill()
+    reader = FrameReader(ring, Initialize(ring.name, ring.nbytes, 64, 96, None, None, Path(tmp_path)), told.append)
+    RingPage(reader, made).fill()
     return made
 
 

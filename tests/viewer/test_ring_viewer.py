@@ -142,7 +142,9 @@ def test_its_death_is_told_and_the_ring_goes_on(ring, caplog):
     with window(ring) as viewer:
         viewer.wait_ready()
         os.kill(viewer.process_id, signal.SIGKILL)
-        with pytest.raises(ViewerError, match=f"the viewer of '{ring.name}' died, the ring goes on: exit code -9"):
+        with pytest.raises(
+            ViewerError, match=f"the viewer of '{ring.name}' died, the ring is not affected: exit code -9"
+        ):
             viewer.wait(PATIENCE_S)
         assert viewer.state == "died"
         ring.put(quadrants())
@@ -153,10 +155,10 @@ def test_its_death_is_told_and_the_ring_goes_on(ring, caplog):
 def test_without_a_screen_its_owner_is_told_what_to_do(ring, monkeypatch, asked, caplog):
     monkeypatch.setenv("MPLBACKEND", asked)  # the second one is what a notebook has
     with window(ring) as viewer:
-        with pytest.raises(ViewerError, match=r"no window can be opened here: .* use backend='browser'"):
+        with pytest.raises(ViewerError, match=r"cannot open a window: .* use backend='browser'"):
             viewer.wait_ready(PATIENCE_S)
         assert viewer.state == "died"
-    assert "no window can be opened here" in caplog.text
+    assert "cannot open a window" in caplog.text
 
 
 def test_what_goes_wrong_in_it_comes_with_its_traceback(ring, monkeypatch):
@@ -166,7 +168,7 @@ def test_what_goes_wrong_in_it_comes_with_its_traceback(ring, monkeypatch):
 
 
 def test_one_that_hangs_neither_stops_the_ring_nor_its_end(ring, monkeypatch):
-    monkeypatch.setattr(ring_viewer, "CLOSE_S", 0.2)
+    monkeypatch.setattr(ring_viewer, "CLOSE_TIMEOUT_S", 0.2)
     with window(ring) as viewer:
         viewer.wait_ready()
         os.kill(viewer.process_id, signal.SIGSTOP)
@@ -178,7 +180,7 @@ def test_one_that_hangs_neither_stops_the_ring_nor_its_end(ring, monkeypatch):
 
 
 def test_one_that_does_not_come_is_not_waited_for_for_ever(ring):
-    with window(ring) as viewer, pytest.raises(ViewerError, match=r"is not there after 0.0 s"):
+    with window(ring) as viewer, pytest.raises(ViewerError, match=r"is not ready after 0.0 s"):
         viewer.wait_ready(0.0)
 
 
@@ -195,7 +197,7 @@ def test_frames_of_another_size_are_said_to_the_owner(ring, caplog):
 
 @pytest.fixture
 def screen(monkeypatch):
-    """A screen that nobody sees."""
+    """A virtual screen."""
     pytest.importorskip("tkinter", reason="tkinter is missing: apt-get install python3-tk")
     program = shutil.which("Xvfb")
     if program is None:
@@ -224,7 +226,7 @@ def test_a_real_window_shows_frames_and_a_screen_that_goes_is_told(ring, screen)
 
         wait_for(three_are_shown, PATIENCE_S)
         screen.terminate()
-        with pytest.raises(ViewerError, match="died, the ring goes on"):
+        with pytest.raises(ViewerError, match="died, the ring is not affected"):
             viewer.wait(PATIENCE_S)
 
 
@@ -236,17 +238,19 @@ def test_if_the_thread_that_hears_it_fails_it_is_ended_and_the_cause_is_told(rin
         viewer.wait_ready()
         monkeypatch.setattr(viewer._child, "receive", lambda: 1 / 0)
         ring.put(quadrants())  # it says what it shows: then the thread receives again
-        with pytest.raises(ViewerError, match="the thread that hears it has failed: division by zero") as caught:
+        with pytest.raises(
+            ViewerError, match="the thread that receives its messages failed: division by zero"
+        ) as caught:
             viewer.wait(PATIENCE_S)
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
         assert viewer.state == "died"
         wait_for(lambda: not psutil.pid_exists(viewer.process_id))
         ring.put(quadrants())
-    assert "the viewer is not heard any more: ZeroDivisionError" in caplog.text
+    assert "messages of the viewer are no longer received: ZeroDivisionError" in caplog.text
 
 
 def test_if_that_thread_fails_before_it_is_up_nobody_waits(ring, monkeypatch):
     monkeypatch.setattr("openhsi_shared.viewer.ring_viewer.Child.receive", lambda _: 1 / 0)
-    with window(ring) as viewer, pytest.raises(ViewerError, match="has failed: division by zero"):
+    with window(ring) as viewer, pytest.raises(ViewerError, match="failed: division by zero"):
         viewer.wait_ready(PATIENCE_S)
     assert not psutil.pid_exists(viewer.process_id)

@@ -81,7 +81,7 @@ def test_it_listens_on_this_machine_alone_and_a_taken_port_is_told():
     with PageSocket() as first:
         assert first.url.startswith("http://127.0.0.1:")
         port = first.socket.getsockname()[1]
-        with pytest.raises(ArgumentError, match=f"no page can be served at 127.0.0.1:{port}: .*choose another port"):
+        with pytest.raises(ArgumentError, match=f"cannot serve a page at 127.0.0.1:{port}: .*choose another port"):
             PageSocket(port)
         with pytest.raises(ArgumentError, match="choose another port"):
             PageSocket(70000)

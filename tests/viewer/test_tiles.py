@@ -1,4 +1,4 @@
-"""What the large numbers say."""
+"""The tiles with the key figures."""
 
 import math
 import re
@@ -27,7 +27,7 @@ def test_each_number_has_its_tile():
     html = tiles(glance(), [], 100, LIVE)
     assert tile(html, "captured") == ("good", "captured 499 /s 480 /s on this screen")
     assert tile(html, "lost") == ("good", "lines lost 0 none")
-    assert tile(html, "lines") == ("", "lines 12,345 12 cubes saved, 1 to go")
+    assert tile(html, "lines") == ("", "lines 12,345 12 cubes saved, 1 pending")
     assert tile(html, "writer") == ("", "writer 812 MB/s to the disk")
     assert tile(html, "disk") == ("", "disk left 61 min at this rate")
     assert tile(html, "age") == ("good", "age on screen 123 ms of the newest line")
@@ -36,14 +36,14 @@ def test_each_number_has_its_tile():
 def test_a_lost_line_is_bad_and_its_id_is_told():
     seen = glance(lines_lost=4, lines=396, lost_ids=(IdRange(7, 7), IdRange(20, 22)), n_gaps=5)
     assert tile(tiles(seen, [], 100, LIVE), "lost") == ("bad", "lines lost 4 1 % of all")
-    assert "newest first: 20-22, 7 and 3 gaps before" in losses(seen)
+    assert "newest first: 20-22, 7 and 3 earlier gaps" in losses(seen)
     assert losses(glance()) == ""
 
 
 def test_of_many_gaps_the_newest_are_told():
     told = losses(glance(lost_ids=tuple(IdRange(k, k) for k in range(0, 200, 2)), n_gaps=1100))
     assert "198, 196," in told
-    assert "120 and 1,060 gaps before" in told
+    assert "120 and 1,060 earlier gaps" in told
 
 
 def test_a_save_that_failed_is_told_and_cannot_write_html():
@@ -65,7 +65,7 @@ def test_a_disk_that_is_full_soon_is_bad(left, judged, told):
 def test_slots_show_their_state_and_how_full_they_are():
     slots = [SlotStatus(0, SlotState.FILLING, 3, 25, 0), SlotStatus(1, SlotState.SAVING, 2, 100, 0)]
     html = tiles(glance(), slots, 100, LIVE)
-    assert tile(html, "slots")[1] == "memory filling saving places for a cube each"
+    assert tile(html, "slots")[1] == "memory filling saving slots, one cube each"
     assert "height:25%" in html
     assert "height:100%" in html
     many = [SlotStatus(k, SlotState.FREE, 0, 0, 0) for k in range(9)]
@@ -96,7 +96,7 @@ def test_the_head_shows_the_state_and_what_ended_it():
     ended = head("ended", ABOUT, glance(lines=1200, lines_lost=3, ended_by="CameraLost: unplugged"))
     assert "ENDED" in ended
     assert "1,200 lines, 3 lost · CameraLost: unplugged" in ended
-    assert "its process is gone" in head("died", ABOUT, glance())
+    assert "its process has terminated" in head("died", ABOUT, glance())
 
 
 def test_a_line_tells_of_exposure_and_focus():
