@@ -129,9 +129,9 @@ class ControlSocket:
     def _reply(self, client: socket.socket) -> None:
         line = _read_line(client)
         try:
-            asked = decode(line, REQUESTS)
+            message = decode(line, REQUESTS)
             with self._answering:
-                reply = self._answer(asked)
+                reply = self._answer(message)
         except Exception as error:  # noqa: BLE001 - not swallowed: the client raises it
             reason = str(error) if isinstance(error, OpenHSIError) else f"{type(error).__name__}: {error}"
             reply = Reply(Refused(reason))
@@ -161,7 +161,7 @@ def _read_line(connection: socket.socket) -> bytes:
     return text
 
 
-def request(path: Path, asked: Request[A]) -> Reply[A]:
+def request(path: Path, message: Request[A]) -> Reply[A]:
     """Send a request to the control socket at `path` and return the reply. Blocks for at most 2 s.
 
     OSError if no process answers; RecordingError if the request is refused, or the answer has another version.
@@ -169,21 +169,21 @@ def request(path: Path, asked: Request[A]) -> Reply[A]:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT_S)
         connection.connect(str(path))
-        connection.sendall(encode(asked))
+        connection.sendall(encode(message))
         first, descriptors, _, _ = socket.recv_fds(connection, 1, MAX_DESCRIPTORS)
         try:
-            answer = _expected(asked, decode(first + _read_line(connection), ANSWERS))
+            answer = _expected(message, decode(first + _read_line(connection), ANSWERS))
         except BaseException:
             _close_all(descriptors)
             raise
     return Reply(answer, list(descriptors))
 
 
-def _expected(asked: Request[A], answer: Answer) -> A:
+def _expected(message: Request[A], answer: Answer) -> A:
     if isinstance(answer, Refused):
         raise RecordingError(answer.why)
-    if not isinstance(answer, asked.answer_type):
-        raise RecordingError(f"the control socket answered {type(asked).__name__} with {type(answer).__name__}")
+    if not isinstance(answer, message.answer_type):
+        raise RecordingError(f"the control socket answered {type(message).__name__} with {type(answer).__name__}")
     return answer
 
 

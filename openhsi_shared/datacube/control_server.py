@@ -1,4 +1,4 @@
-"""Answers a camera's requests on its control socket, in a recording or in a user's program."""
+"""Answers requests on a camera's control socket, in a recording or in a user's program."""
 
 import math
 import os
@@ -73,9 +73,9 @@ class ControlServer:
         self._last_glance = -CLIENT_TIMEOUT_S
         self._end_was_read = False
 
-    def answer(self, asked: Request[Any]) -> Reply[Any]:
+    def answer(self, message: Request[Any]) -> Reply[Any]:
         """Answer a request. ClosedError after the camera was closed, RecordingError if it is refused."""
-        match asked:
+        match message:
             case AskStatus():
                 return Reply(StatusNow(self._read_status()))
             case AskGlance():
@@ -84,7 +84,7 @@ class ControlServer:
                 return self.slots()
             case Stop():
                 return self._ask_to_stop()
-        raise RecordingError(f"unsupported request {type(asked).__name__}")
+        raise RecordingError(f"unsupported request {type(message).__name__}")
 
     def slots(self) -> Reply[Slots]:
         """Open descriptors of the slots. RecordingError where the system does not support them."""

@@ -121,7 +121,7 @@ def _is_notebook() -> bool:
     return "ipykernel" in sys.modules
 
 
-# ---- in the page's process ---------------------------------------------------------------
+# ---- in the page's process -----------------------------------------------------------
 
 
 def _serve_page(parent: Parent, path: Path, listening: PageSocket) -> None:

@@ -101,10 +101,7 @@ class RingPage:
         self._wanted.on_change("value", lambda _name, _old, new: self._save(new))
         button = Button(label="save (s)", width=90)
         button.js_on_click(CustomJS(args=keys, code=REQUEST_SAVE))
-        for script in (
-            CustomJS(args=keys, code=HANDLE_KEY),
-            report_painted,
-        ):  # a frame may have been sent with the page
+        for script in (CustomJS(args=keys, code=HANDLE_KEY), report_painted):  # the page may contain a frame already
             self._document.js_on_event(DocumentReady, script)
         self._document.theme = plot_theme()
         self._document.title = f"ring {self._reader.about.buffer_name}"

@@ -223,7 +223,7 @@ def _has_screen() -> bool:
     return bool(is_there) and "ipykernel" not in sys.modules
 
 
-# ---- in the viewer's process -----------------------------------------------------------------
+# ---- in the viewer's process ---------------------------------------------------------
 
 
 def _view(parent: Parent, ring: SharedRing, about: Initialize, listening: PageSocket | None) -> None:

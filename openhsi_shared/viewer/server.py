@@ -91,10 +91,7 @@ def serve(
     with port if isinstance(port, PageSocket) else PageSocket(port, address) as listening:
         application = BokehTornado(
             {listening.path: Application(FunctionHandler(make_document))},
-            extra_websocket_origins=[
-                "127.0.0.1:*",
-                "localhost:*",
-            ],  # an SSH tunnel may have another local port
+            extra_websocket_origins=["127.0.0.1:*", "localhost:*"],  # an SSH tunnel may have another local port
             use_index=False,
             unused_session_lifetime_milliseconds=UNUSED_MS,
             check_unused_sessions_milliseconds=1000,

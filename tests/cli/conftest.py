@@ -1,4 +1,4 @@
-"""The command line as a user has it: a process of its own, in an empty directory."""
+"""The command line as users run it: in its own process, in an empty directory."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ SMALL = ("--option", "resolution=[16,48]", "--option", "row_slice=[2,14]", "--op
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of a command."""
+    """Exit code and output of a command."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""The command line as a whole: what is there, and what errors look like."""
+"""The command line as a whole: its commands, and its errors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,12 +35,12 @@ def test_the_version_is_that_of_the_package(run: Run) -> None:
     assert run("--version").out == f"openhsi-shared, version {openhsi_shared.__version__}\n"
 
 
-def test_a_fault_that_nobody_foresaw_is_one_line_too(python: Run) -> None:
-    said = python(
+def test_an_unexpected_exception_is_one_line_too(python: Run) -> None:
+    printed = python(
         "import click; from click.testing import CliRunner; from openhsi_shared.cli import main\n"
         "@main.command()\n"
         "def fails(): raise ZeroDivisionError('by\\nzero')\n"
         "ended = CliRunner().invoke(main, ['fails'])\n"
         "print(ended.exit_code, ended.output)"
     )
-    assert said.strip() == "1 Error: ZeroDivisionError: by zero"
+    assert printed.strip() == "1 Error: ZeroDivisionError: by zero"

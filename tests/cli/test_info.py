@@ -1,4 +1,4 @@
-"""What the command line tells about a cube, beside what is really in it."""
+"""What the command line shows of a cube, compared with its contents."""
 
 from collections.abc import Callable
 from pathlib import Path

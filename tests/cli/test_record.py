@@ -1,4 +1,4 @@
-"""Recording from the command line: what is in the files, what is said, and the exit code."""
+"""Recording from the command line: files, messages, and exit code."""
 
 import json
 import re
@@ -176,7 +176,7 @@ def _works_in(directory: Path) -> bool:
     return False
 
 
-# ---- what goes wrong ----
+# ---- errors ----
 
 
 @pytest.mark.parametrize(

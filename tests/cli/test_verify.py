@@ -1,4 +1,4 @@
-"""Whether damage is found, and told with the exit code."""
+"""Whether damage is found, and reported by the exit code."""
 
 import shutil
 from collections.abc import Callable

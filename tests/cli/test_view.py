@@ -1,4 +1,4 @@
-"""`openhsi-shared view` and `record --view`: what runs is found, and what is said if nothing does."""
+"""`openhsi-shared view` and `record --view`: running recordings are found, and errors are reported."""
 
 import re
 import signal
@@ -45,7 +45,7 @@ def running(start, quiet, *arguments, n=1):
 
 
 def line_of(stream, pattern):
-    """The first match in what comes."""
+    """The first match in the output."""
     for line in stream:
         if found := pattern.search(line):
             return found[0]
@@ -74,8 +74,8 @@ def test_it_finds_the_recording_serves_its_page_and_ends_with_ctrl_c(start, quie
         with pytest.raises(urllib.error.HTTPError, match="404"):
             is_served(url[:-4])
         viewer.send_signal(signal.SIGINT)
-        _, said = viewer.communicate(timeout=60)
-        assert (viewer.returncode, said) == (0, "page closed; the recording continues\n")
+        _, err = viewer.communicate(timeout=60)
+        assert (viewer.returncode, err) == (0, "page closed; the recording continues\n")
         assert recording.poll() is None
 
 
@@ -100,7 +100,7 @@ def test_several_recordings_are_listed_and_one_can_be_named(start, run, quiet):
                 viewer.communicate(timeout=60)
 
 
-def test_who_looks_is_told_that_the_program_which_recorded_was_killed(start, quiet):
+def test_clients_are_informed_that_the_program_which_recorded_was_killed(start, quiet):
     with running(start, quiet, *ENDLESS) as recording:
         (path,) = find_sockets()
         seen = []

@@ -357,7 +357,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
         assert finder.wait(20) == 0
 
 
-def test_second_terminal_finds_and_asks():
+def test_second_terminal_finds_it_and_sends_requests():
     program = """
 import json
 from openhsi_shared.control.control_socket import find_sockets, request

@@ -1,4 +1,4 @@
-"""Messages of the control socket: both ends read what the other one wrote, or say why not."""
+"""Messages of the control socket: each end decodes what the other one encoded, or raises the reason."""
 
 import json
 import math
@@ -78,13 +78,13 @@ def test_numbers_of_numpy_travel_as_numbers():
 
 def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
     monkeypatch.setattr(messages, "VERSION", 99)
-    theirs = encode(StatusNow(STATUS))
+    newer = encode(StatusNow(STATUS))
     monkeypatch.undo()
     expected = (
         r"the other program uses version 99 of the control socket, this one version 1: use the same openhsi_shared"
     )
     with pytest.raises(RecordingError, match=expected):
-        decode(theirs, ANSWERS)
+        decode(newer, ANSWERS)
     with pytest.raises(RecordingError, match="version '2'"):
         decode(b'{"version": "2", "whatever": "comes then"}', ANSWERS)
 

@@ -120,7 +120,7 @@ def test_a_server_does_not_keep_the_camera_alive():
         server.answer(AskStatus())
 
 
-def test_the_end_is_announced_to_clients_and_to_nobody_else(cube):
+def test_the_end_is_announced_to_clients_only(cube):
     server = cube.control_server()
     begun = time.monotonic()
     server.announce_end("an error", timeout_s=30)

@@ -23,7 +23,7 @@ def picture_in(html):
 
 
 class CountsReads:
-    """Lines that note which of them were asked for."""
+    """Lines that record which of them were read."""
 
     def __init__(self, lines):
         self.lines, self.shape, self.dtype, self.read = lines, lines.shape, lines.dtype, []

@@ -1,4 +1,4 @@
-"""A real browser, for tests of pages; they skip where there is none, and say so."""
+"""A real browser for tests of pages, which are skipped with a reason where there is none."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--disable-features=SpareRendererForSitePerProcess",
 ]
-PATIENCE_MS = 60_000
+TIMEOUT_MS = 60_000
 
 
 @pytest.fixture
@@ -31,46 +31,48 @@ def browser() -> Iterator[Any]:
 
 
 class Tab:
-    """A page in the browser, with everything that it asked for and said."""
+    """A page in the browser, with all its requests and errors."""
 
     def __init__(self, browser: Any, url: str, width: int = 1366, height: int = 768) -> None:
         self.page = browser.new_page(viewport={"width": width, "height": height})
-        self.page.set_default_timeout(PATIENCE_MS)
-        self.asked: list[str] = []
-        self.said: list[str] = []
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("websocket", lambda socket: self.asked.append(socket.url))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("console", lambda message: self.said.append(message.text) if message.type == "error" else None)
-        self.page.goto(url, timeout=PATIENCE_MS)
+        self.page.set_default_timeout(TIMEOUT_MS)
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("websocket", lambda socket: self.requests.append(socket.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.goto(url, timeout=TIMEOUT_MS)
 
     @property
     def hosts(self) -> set[str | None]:
-        """Whom it asked for something, data of its own apart."""
-        return {urlsplit(url).hostname for url in self.asked if urlsplit(url).scheme in ("http", "https", "ws", "wss")}
+        """Hosts to which it sent requests, except for data URLs."""
+        return {
+            urlsplit(url).hostname for url in self.requests if urlsplit(url).scheme in ("http", "https", "ws", "wss")
+        }
 
     def text(self, selector: str) -> str:
-        """What stands there, once it is there."""
+        """Text of the first element that matches, once it exists."""
         return str(self.page.locator(selector).first.inner_text())
 
     def await_text(self, selector: str, text: str) -> None:
-        """Wait until `text` stands there."""
+        """Wait until an element that matches contains `text`."""
         self.page.locator(selector, has_text=text).first.wait_for()
 
     def wait(self, what: Callable[[], object]) -> None:
-        """Wait until `what()` is true; the browser goes on meanwhile."""
-        for _ in range(PATIENCE_MS // 50):
+        """Wait until `what()` is true; the browser keeps running."""
+        for _ in range(TIMEOUT_MS // 50):
             if what():
                 return
             self.page.wait_for_timeout(50)
-        raise AssertionError(f"{what} did not come true in {PATIENCE_MS} ms")
+        raise AssertionError(f"{what} did not come true in {TIMEOUT_MS} ms")
 
     def click(self, name: str) -> None:
         """Press a button."""
         self.page.get_by_role("button", name=name).click()
 
     def picture(self, name: str) -> bytes:
-        """Take a screenshot, which is kept if somebody wants that."""
+        """Take a screenshot, kept if OPENHSI_SHARED_SCREENSHOTS is set."""
         png: bytes = self.page.screenshot()
         folder = os.environ.get("OPENHSI_SHARED_SCREENSHOTS")
         if folder:

@@ -106,7 +106,7 @@ def test_the_page_brings_everything_along():
 
 
 class Page:
-    """The viewer in a browser; what its models hold is asked by name."""
+    """The viewer in a browser; data of its models is read by name."""
 
     def __init__(self, look: Any, viewer: CubeViewer, path: Path) -> None:
         self.viewer = viewer
@@ -148,8 +148,8 @@ def test_moving_over_a_pixel_shows_its_spectrum(page_of):
         page.wait_for(f"named('here').data.y[0] == {1000 * line + 40 * pixel}")
         assert page.data("here", "y") == numbered_lines()[line, pixel].tolist()
         assert page.data("here", "x") == WAVELENGTHS_NM.tolist()
-    assert page.tab.hosts == set(), "it asked somebody"
-    assert page.tab.said == []
+    assert page.tab.hosts == set(), "it sent a request"
+    assert page.tab.errors == []
 
 
 @pytest.mark.browser

@@ -1,4 +1,4 @@
-"""The demo of rings and viewers runs, ends, and tells how it went."""
+"""The demo of rings and viewers runs, ends, and reports its counts."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The last lines in colour: painted as a reference says, in order, and only as many as there are."""
+"""The last lines in colour: painted as by a reference, in order, and only as many as there are."""
 
 import numpy as np
 import pytest

@@ -47,7 +47,7 @@ def number_of(tab, tile):
 
 
 @pytest.mark.browser
-def test_the_page_shows_the_colours_of_the_scene_and_counts_and_asks_nobody_else(tmp_path, look, capfd):
+def test_the_page_shows_the_colours_of_the_scene_and_counts_and_sends_no_other_request(tmp_path, look, capfd):
     bands = np.repeat(np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250]], np.uint8), 8, axis=0)
     Image.fromarray(np.repeat(bands[:, None], 10, axis=1)).save(tmp_path / "picture.png")
     keywords = {"img_path": tmp_path / "picture.png", "rate": 100, "n_lines": 40, "queue": 9999}
@@ -60,7 +60,7 @@ def test_the_page_shows_the_colours_of_the_scene_and_counts_and_asks_nobody_else
         tab.wait(lambda: tab.text(".tile.age .value").endswith("ms"))
         tab.picture("live_page")
         pixels = waterfall(tab)
-        line = np.median(pixels[60:120], axis=0)  # 60 lines have come long ago
+        line = np.median(pixels[60:120], axis=0)  # the first 60 lines are painted by now
         inside = line[20:-20]
         for share, colour in ((1 / 6, 0), (3 / 6 + 0.04, 1), (5 / 6, 2)):
             at = inside[int(share * len(inside))]
@@ -69,11 +69,11 @@ def test_the_page_shows_the_colours_of_the_scene_and_counts_and_asks_nobody_else
         tab.wait(lambda: number_of(tab, "captured") > 50)
         assert tab.page.title() == "SharedSimulatedCamera · live"
         assert tab.hosts == {"127.0.0.1"}
-        assert tab.said == []
+        assert tab.errors == []
         run.stop()
         assert run.wait().lines_lost == 0
         page.close()
-        tab.await_text(".badge", "ENDED")  # the browser has heard it before
+        tab.await_text(".badge", "ENDED")  # the browser was notified before
         tab.page.locator("#gone").wait_for()
         tab.picture("live_page_ended")
     out = capfd.readouterr()
@@ -132,7 +132,7 @@ def test_it_can_be_frozen_and_scrolled_back_while_the_recording_goes_on(tmp_path
         tab.picture("live_page_frozen")
         tab.click("Resume")
         tab.wait(lambda: tab.text(".tile.age .value").endswith("ms"))
-        assert tab.said == []
+        assert tab.errors == []
 
 
 @pytest.mark.browser
@@ -184,12 +184,12 @@ def test_a_camera_in_this_program_has_a_page_too_but_no_stop_button(tmp_path, lo
     assert account(tmp_path / "out")[0] == list(range(100))
 
 
-# ---- who looks does not disturb ----
+# ---- viewers do not affect the recording ----
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("fate", ["killed", "stopped", "slow"])
-def test_the_files_are_as_without_a_viewer_whatever_becomes_of_it(tmp_path, look, fate):
+def test_the_files_are_as_without_a_viewer_whatever_happens_to_it(tmp_path, look, fate):
     keywords = SMALL | {"rate": 300, "n_lines": 100, "n_cubes": 8, "resolution": (100, 300)}
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run, run.view() as page:
         tab = look(page.url)
@@ -211,7 +211,7 @@ def test_the_files_are_as_without_a_viewer_whatever_becomes_of_it(tmp_path, look
 # ---- how it ends ----
 
 
-def test_it_is_there_at_once_and_ends_when_closed_and_twice_is_once(tmp_path):
+def test_it_is_there_at_once_and_ends_when_closed_and_close_is_idempotent(tmp_path):
     with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run:
         page = run.view()
         assert page.url.startswith("http://127.0.0.1:")
@@ -245,13 +245,13 @@ def test_a_stopped_page_can_be_closed(tmp_path):
 
 
 @pytest.mark.browser
-def test_when_the_recording_has_ended_and_nobody_looks_the_page_ends_by_itself(tmp_path, look):
+def test_when_the_recording_has_ended_and_no_browser_is_connected_the_page_ends_by_itself(tmp_path, look):
     with record(SharedSimulatedCamera, tmp_path / "out", **SMALL, n_cubes=3) as run:
         page = run.view()
         tab = look(page.url)
         tab.await_text(".badge", "ENDED")
         run.wait()
-        assert page.is_open  # somebody looks
+        assert page.is_open  # a browser is connected
         tab.page.close()
         assert page.wait(60)
 
@@ -264,7 +264,7 @@ page = LivePage(Path(sys.argv[1]))
 urllib.request.urlopen(page.url).close()
 print(page.process_id, flush=True)
 """
-"""A program that looks at the recording of another."""
+"""A program that views the recording of another."""
 
 
 def test_no_page_outlives_its_owner(tmp_path):
@@ -314,7 +314,7 @@ def test_a_port_that_is_taken_is_told_at_once(tmp_path):
             run.view(port="80x")
 
 
-def test_where_nobody_answers_the_page_ends_and_says_why(tmp_path, caplog):
+def test_where_no_process_answers_the_page_ends_and_says_why(tmp_path, caplog):
     with LivePage(tmp_path / "nobody.sock") as page:
         assert page.wait(60)
         wait_for(lambda: "no process answers at" in caplog.text)
@@ -324,7 +324,9 @@ def test_where_nobody_answers_the_page_ends_and_says_why(tmp_path, caplog):
 # ---- what fails on this side ----
 
 
-def test_if_the_thread_that_hears_the_page_fails_it_is_logged_and_the_page_can_be_closed(tmp_path, monkeypatch, caplog):
+def test_if_the_thread_that_receives_its_messages_fails_it_is_logged_and_the_page_can_be_closed(
+    tmp_path, monkeypatch, caplog
+):
     monkeypatch.setattr("openhsi_shared.viewer.live_page._receive", lambda _: 1 / 0)
     with SharedSimulatedCamera(**{**COUNTING, "n_lines": 8}) as cam:
         page = cam.view(open_browser=False)

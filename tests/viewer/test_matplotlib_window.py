@@ -1,4 +1,4 @@
-"""A window of matplotlib, on a canvas that nobody sees: its pixels, its keys, its end."""
+"""A matplotlib window on an off-screen canvas: its pixels, its keys, its end."""
 
 from pathlib import Path
 
@@ -146,6 +146,6 @@ def test_closing_the_window_ends_it(ring):
 
 
 def test_without_a_screen_it_says_what_to_do(ring, monkeypatch):
-    monkeypatch.delenv("MPLBACKEND")  # agg was not asked for, but is all there is
+    monkeypatch.delenv("MPLBACKEND")  # agg was not requested, but is the only backend
     with pytest.raises(ViewerError, match=r"cannot open a window.*use backend='browser'"):
         Window(reader_of(ring)[0])

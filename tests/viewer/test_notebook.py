@@ -1,4 +1,4 @@
-"""`live()`: what a cell of a notebook shows, asked over the kernel's own protocol and without it."""
+"""`live()`: what a cell of a notebook shows, read over the kernel's own protocol and without it."""
 
 import gc
 import io
@@ -168,7 +168,7 @@ cam = SharedSimulatedCamera(n_lines=60, exposure_ms=1, rate=100)
 
 
 class Kernel:
-    """A kernel, and everything that it tells a notebook."""
+    """A kernel, and all messages that it sends to a notebook."""
 
     def __init__(self, directory: Path) -> None:
         from jupyter_client.manager import KernelManager
@@ -180,13 +180,13 @@ class Kernel:
         self.client.wait_for_ready(timeout=60)
 
     def start(self, code: str, words: str) -> None:
-        """Let a cell begin, until it has printed `words`."""
-        self.client.execute(code, stop_on_error=False)  # else what is asked right after an error is not run
+        """Start a cell, and wait until it has printed `words`."""
+        self.client.execute(code, stop_on_error=False)  # else code sent right after an error is not run
         while words not in self.next()["content"].get("text", ""):
             continue
 
     def read_on(self) -> None:
-        """Read until an error comes."""
+        """Read messages until an error arrives."""
         while True:
             self.next()
 
@@ -194,13 +194,13 @@ class Kernel:
         try:
             message: dict[str, Any] = self.client.get_iopub_msg(timeout=60)
         except queue.Empty:
-            raise AssertionError("the kernel says no more") from None
+            raise AssertionError("no further message of the kernel") from None
         if message["msg_type"] == "error":
             raise AssertionError("\n".join(message["content"]["traceback"]))
         return message
 
     def run(self, code: str) -> list[dict[str, Any]]:
-        """Run a cell to its end; gives what it told."""
+        """Run a cell to its end; returns its messages."""
         request, told = self.client.execute(code), []
         while True:
             message = self.next()
@@ -254,7 +254,7 @@ def test_a_cell_shows_it_once_and_it_goes_on_while_the_kernel_is_free(kernel):
     assert not [data for data in shown(told) if "LiveCell" in str(data)]
     kernel.run("collecting = threading.Thread(target=cam.collect, kwargs={'progress': False}); collecting.start()")
     images: list[np.ndarray] = []
-    while len(images) < 2:  # the kernel is idle: they come by themselves
+    while len(images) < 2:  # the kernel is idle: they arrive without a request
         images += [pixels_of(one) for one in pictures([kernel.next()])]
         images = [image for image in images if image.shape[1] == WINDOW and image[:, -5:].mean() > 20]
     assert "model_id" in str(widget)

@@ -1,4 +1,4 @@
-"""Frames of a ring as they are shown: limits, greys, what is saved, and what is said about it."""
+"""Frames of a ring as they are shown: limits, greys, saved files, and caption."""
 
 import logging
 from pathlib import Path

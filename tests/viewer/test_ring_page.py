@@ -46,8 +46,8 @@ def greys(tab):
     return [picture.getpixel((round(x), round(y))) for x, y in tab.page.evaluate(code)]
 
 
-def test_the_newest_frame_is_on_the_screen_and_nobody_else_is_asked(ring, viewer, look):
-    ring.put(quadrants()[::-1])  # before the browser comes
+def test_the_newest_frame_is_on_the_screen_and_no_other_host_is_requested(ring, viewer, look):
+    ring.put(quadrants()[::-1])  # before the browser connects
     tab = look(viewer.url)
     tab.wait(lambda: viewer.shown is not None)
     for _ in range(20):
@@ -59,7 +59,7 @@ def test_the_newest_frame_is_on_the_screen_and_nobody_else_is_asked(ring, viewer
     assert viewer.shown.n_shown < 20
     assert tab.page.title() == f"ring {ring.name}"
     assert tab.hosts == {"127.0.0.1"}
-    assert tab.said == []
+    assert tab.errors == []
 
 
 def test_frames_keep_coming_also_those_that_come_before_the_page_is_there(ring, viewer, look):
@@ -131,7 +131,7 @@ def test_every_type_is_shown(look):
             shades = greys(tab)
             assert abs(shades[0]) < 6, dtype
             assert abs(shades[3] - 255) < 6, dtype
-            assert tab.said == []
+            assert tab.errors == []
             tab.page.close()
 
 
@@ -141,4 +141,4 @@ def test_a_large_frame_is_sent_in_part(look):
         tab = look(viewer.url)
         tab.wait(lambda: viewer.shown is not None)
         assert tab.page.evaluate(f"[...{DATA}.image[0].shape]") == [1000, 667]
-        assert tab.said == []
+        assert tab.errors == []

@@ -1,4 +1,4 @@
-"""A viewer of a ring as its owner has it: in a process of its own, which ends in every way and disturbs nobody."""
+"""The viewer of a ring and its process: every way to end it, and no effect on the ring."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from tests.support.helpers import child, receive, wait_for
 from tests.support.rings import make_and_wait, quadrants, view_and_wait
 
 SHAPE = (64, 96)
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def window(ring, **keywords):
 
 
 def wait_ended(viewer):
-    assert viewer.wait(PATIENCE_S)
+    assert viewer.wait(TIMEOUT_S)
 
 
 # ---- what it shows ----
@@ -52,7 +52,7 @@ def test_it_shows_the_newest_frame_whatever_came_before(ring):
         assert viewer.state == "open"
         for _ in range(500):
             start, stop = ring.put(quadrants())
-        wait_for(lambda: viewer.shown is not None and viewer.shown.n_shown, PATIENCE_S)
+        wait_for(lambda: viewer.shown is not None and viewer.shown.n_shown, TIMEOUT_S)
         ring.put(quadrants())
     assert viewer.state == "closed"
     assert viewer.shown.number in (499, 500)
@@ -133,7 +133,7 @@ def test_it_ends_when_its_owner_is_killed_and_the_ring_does_not(ring):
     with child(view_and_wait, ring) as (process, connection):
         process_id = receive(connection)
         process.kill()
-        wait_for(lambda: not psutil.pid_exists(process_id), PATIENCE_S)
+        wait_for(lambda: not psutil.pid_exists(process_id), TIMEOUT_S)
     ring.put(quadrants())
     assert ring.is_live
 
@@ -145,7 +145,7 @@ def test_its_death_is_told_and_the_ring_goes_on(ring, caplog):
         with pytest.raises(
             ViewerError, match=f"the viewer of '{ring.name}' died, the ring is not affected: exit code -9"
         ):
-            viewer.wait(PATIENCE_S)
+            viewer.wait(TIMEOUT_S)
         assert viewer.state == "died"
         ring.put(quadrants())
     assert [record.levelno for record in caplog.records if "exit code -9" in record.message] == [logging.ERROR]
@@ -156,7 +156,7 @@ def test_without_a_screen_its_owner_is_told_what_to_do(ring, monkeypatch, asked,
     monkeypatch.setenv("MPLBACKEND", asked)  # the second one is what a notebook has
     with window(ring) as viewer:
         with pytest.raises(ViewerError, match=r"cannot open a window: .* use backend='browser'"):
-            viewer.wait_ready(PATIENCE_S)
+            viewer.wait_ready(TIMEOUT_S)
         assert viewer.state == "died"
     assert "cannot open a window" in caplog.text
 
@@ -164,7 +164,7 @@ def test_without_a_screen_its_owner_is_told_what_to_do(ring, monkeypatch, asked,
 def test_what_goes_wrong_in_it_comes_with_its_traceback(ring, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "nonsense")
     with window(ring) as viewer, pytest.raises(ViewerError, match=r"(?s)Traceback .* 'nonsense' is not a valid value"):
-        viewer.wait_ready(PATIENCE_S)
+        viewer.wait_ready(TIMEOUT_S)
 
 
 def test_one_that_hangs_neither_stops_the_ring_nor_its_end(ring, monkeypatch):
@@ -188,7 +188,7 @@ def test_frames_of_another_size_are_said_to_the_owner(ring, caplog):
     with window(ring) as viewer:
         ring.put(np.zeros(5, np.uint16))
         viewer.wait_ready()
-        wait_for(lambda: "only frames of shape (64, 96) are shown" in caplog.text, PATIENCE_S)
+        wait_for(lambda: "only frames of shape (64, 96) are shown" in caplog.text, TIMEOUT_S)
     assert viewer.shown is None
 
 
@@ -218,30 +218,30 @@ def screen(monkeypatch):
 
 def test_a_real_window_shows_frames_and_a_screen_that_goes_is_told(ring, screen):
     with window(ring) as viewer:
-        viewer.wait_ready(PATIENCE_S)
+        viewer.wait_ready(TIMEOUT_S)
 
         def three_are_shown():
             ring.put(quadrants())
             return viewer.shown is not None and viewer.shown.n_shown >= 3
 
-        wait_for(three_are_shown, PATIENCE_S)
+        wait_for(three_are_shown, TIMEOUT_S)
         screen.terminate()
         with pytest.raises(ViewerError, match="died, the ring is not affected"):
-            viewer.wait(PATIENCE_S)
+            viewer.wait(TIMEOUT_S)
 
 
 # ---- what fails on this side ----
 
 
-def test_if_the_thread_that_hears_it_fails_it_is_ended_and_the_cause_is_told(ring, monkeypatch, caplog):
+def test_if_the_thread_that_receives_its_messages_fails_it_is_ended_and_the_cause_is_told(ring, monkeypatch, caplog):
     with window(ring) as viewer:
         viewer.wait_ready()
         monkeypatch.setattr(viewer._child, "receive", lambda: 1 / 0)
-        ring.put(quadrants())  # it says what it shows: then the thread receives again
+        ring.put(quadrants())  # it reports what it shows: then the thread receives again
         with pytest.raises(
             ViewerError, match="the thread that receives its messages failed: division by zero"
         ) as caught:
-            viewer.wait(PATIENCE_S)
+            viewer.wait(TIMEOUT_S)
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
         assert viewer.state == "died"
         wait_for(lambda: not psutil.pid_exists(viewer.process_id))
@@ -249,8 +249,8 @@ def test_if_the_thread_that_hears_it_fails_it_is_ended_and_the_cause_is_told(rin
     assert "messages of the viewer are no longer received: ZeroDivisionError" in caplog.text
 
 
-def test_if_that_thread_fails_before_it_is_up_nobody_waits(ring, monkeypatch):
+def test_if_that_thread_fails_before_it_is_up_no_caller_waits(ring, monkeypatch):
     monkeypatch.setattr("openhsi_shared.viewer.ring_viewer.Child.receive", lambda _: 1 / 0)
     with window(ring) as viewer, pytest.raises(ViewerError, match="failed: division by zero"):
-        viewer.wait_ready(PATIENCE_S)
+        viewer.wait_ready(TIMEOUT_S)
     assert not psutil.pid_exists(viewer.process_id)

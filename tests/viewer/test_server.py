@@ -1,4 +1,4 @@
-"""A bokeh server in this process: on the loopback address, behind a path that nobody can guess."""
+"""A bokeh server in this process: on the loopback address, under a path that cannot be guessed."""
 
 import re
 import threading

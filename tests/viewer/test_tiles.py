@@ -18,7 +18,7 @@ LIVE = Numbers(shown_per_s=480.0, age_s=0.123, is_frozen=False)
 
 
 def tile(html, kind):
-    """(how it is judged, what it says) of one tile."""
+    """(rating, text) of one tile."""
     found = re.search(rf'<div class="tile {kind} (\w*)">(.*?)</div></div>', html)
     return found[1], " ".join(re.sub("<[^>]+>", " ", found[2]).split())
 
