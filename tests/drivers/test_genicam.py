@@ -166,7 +166,7 @@ def test_a_camera_without_exposure_says_so_once(opened, caplog):
             {"win_resolution": (900, 120)},
             "win_resolution: Height of .* from 100 to 800 in steps of 1, got 900; .* is 800",
         ),
-        ({"win_offset": (0, 4)}, r"win_offset: .* OffsetX of .* cannot be set to 4"),
+        ({"win_offset": (0, 4)}, r"win_offset: OffsetX of .* cannot be set to 4"),
         ({"nodes": {"AcquisitionFrameRat": 1.0}}, r"has no feature .* \(did you mean AcquisitionFrameRate\?\)"),
         ({"nodes": {"AcquisitionFrameRate": 999.0}}, "must be a number from 1 to 200, got 999.0"),
         ({"nodes": {"PixelFormat": "Mono9"}}, r"must be one of \[.*'Mono8'\], got 'Mono9' \(did you mean Mono8\?\)"),

@@ -93,7 +93,7 @@ def test_a_replay_says_that_it_leaves_groups_out(path, tmp_path, caplog):
     with caplog.at_level(logging.WARNING), SharedReplayCamera(path=path, n_lines=6, rate=None) as camera:
         camera.collect()
         saved = camera.save(tmp_path / "replayed").result().path
-    assert f"a replay leaves out the groups imu, references, marks, gps of {path}" in caplog.text
+    assert f"replay skips the groups imu, references, marks, gps of {path}" in caplog.text
     with open_cube(path) as source, open_cube(saved) as result:
         assert np.array_equal(source.lines, result.lines)
         assert dict(result.groups) == {}
