@@ -141,7 +141,7 @@ class Chaos:
 
     def kill_main(self, flight: Flight) -> None:
         """The process that has the camera and the slots; sometimes while its writer is frozen."""
-        flight.take_in()
+        flight.read_files()
         flight.names()
         wait_for(flight.writers)
         writers = flight.writers() if self.dice.random() < 0.3 else []
@@ -222,7 +222,7 @@ class Chaos:
 
     def _pause(self, flight: Flight) -> None:
         until = time.monotonic() + self.dice.uniform(0.3, 3.0)
-        flight.take_in()
+        flight.read_files()
         time.sleep(max(0.0, until - time.monotonic()))
 
     def _note(self, flight: Flight, verdict: Any) -> None:

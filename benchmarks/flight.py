@@ -16,7 +16,7 @@ from openhsi_shared import record
 from openhsi_shared.control.control_socket import find_sockets
 from openhsi_shared.errors import OpenHSIError, RecordingError
 from tests.support.account import Account, Verdict
-from tests.support.commit_log import WITNESS, Witness, WitnessedCamera
+from tests.support.commit_log import COUNTING_KEYWORDS, CommitLog, CommitLogCamera
 
 __all__ = ["Flight", "wait_for"]
 
@@ -50,18 +50,24 @@ class Flight:
         self.places: Sequence[Path] = (disk, spare, folder / "temporary")
         self.disk, self.rate = disk, rate
         self.account = Account()
-        self.witness_path = folder / "witness"
+        self.commit_log_path = folder / "commit_log"
         self.known: set[str] = set()
         """Names of all files that were ever seen, including unfinished ones."""
-        keywords: dict[str, Any] = {**WITNESS, "resolution": shape, "rate": rate, "queue": 50, "exposure_ms": 1.0}
+        keywords: dict[str, Any] = {
+            **COUNTING_KEYWORDS,
+            "resolution": shape,
+            "rate": rate,
+            "queue": 50,
+            "exposure_ms": 1.0,
+        }
         self.run = record(
-            WitnessedCamera,
+            CommitLogCamera,
             disk,
             n_lines=64,
             n_buffers=12,
             progress=False,
             fallback_dirs=[str(spare)],
-            witness=str(self.witness_path),
+            commit_log=str(self.commit_log_path),
             **keywords,
         )
         self.recorder = psutil.Process(self.run.process_id)
@@ -105,18 +111,18 @@ class Flight:
 
         return time.monotonic() - since if wait_for(is_begun, 10.0) else None
 
-    def take_in(self, keep: int = N_KEPT) -> None:
+    def read_files(self, keep: int = N_KEPT) -> None:
         """Check published files, and delete them."""
         cubes = [path for place in self.places for path in place.rglob("*.nc")]
         cubes.sort(key=lambda path: path.name)
         for path in cubes[: len(cubes) - keep]:
-            self.account.take_in(path)
+            self.account.read(path)
             path.unlink()
             path.with_suffix(".png").unlink(missing_ok=True)
 
     def longest_stall_s(self, since_ns: int, until_ns: int) -> float:
         """Longest delay of the acquiring loop in this period."""
-        stalls = Witness(self.witness_path).stalls()
+        stalls = CommitLog(self.commit_log_path).stalls()
         here = stalls[(stalls[:, 0] >= since_ns) & (stalls[:, 0] <= until_ns), 1]
         return float(here.max()) / 1e9 if here.size else 0.0
 
@@ -139,7 +145,7 @@ class Flight:
         with suppress(RecordingError, OSError):
             self.run.wait(120)
         self._settle()
-        noted = Witness(self.witness_path).next_id
+        noted = CommitLog(self.commit_log_path).next_id
         beyond = [frame_id for frame_id in self.account.saved if frame_id >= noted]
         return self.account.verdict(max(beyond) + 1 if len(beyond) == 1 else noted)
 
@@ -148,7 +154,7 @@ class Flight:
         for process in left:
             process.kill()
             self.account.wrong.append(f"writer {process.pid} did not end")
-        self.take_in(keep=0)
+        self.read_files(keep=0)
         parts = [name for name in self.names() if name.endswith(".part")]
         if len(parts) > len(self._all_writers):
             self.account.wrong.append(f"{len(parts)} unfinished files of {len(self._all_writers)} writers were left")

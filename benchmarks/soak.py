@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.measuring import Plan, machine
 from openhsi_shared import SharedSimulatedCamera, record
 from tests.support.account import Account
-from tests.support.commit_log import WITNESS
+from tests.support.commit_log import COUNTING_KEYWORDS
 
 __all__ = ["soak"]
 
@@ -25,7 +25,7 @@ def soak(folder: Path, n_lines: int, shape: tuple[int, int]) -> dict[str, Any]:
     """Record, check, delete. `n_lines` in total, rounded up to whole cubes."""
     account, begun, n_printed = Account(), time.monotonic(), 0
     n_cubes = -(-n_lines // N_LINES)
-    keywords = {**WITNESS, "resolution": shape, "n_lines": N_LINES, "n_buffers": 6, "when_full": "block"}
+    keywords = {**COUNTING_KEYWORDS, "resolution": shape, "n_lines": N_LINES, "n_buffers": 6, "when_full": "block"}
     with record(SharedSimulatedCamera, folder, n_cubes=n_cubes, progress=False, **keywords) as run:
         while run.is_running:
             _take_in(account, folder, keep=2)
@@ -52,7 +52,7 @@ def soak(folder: Path, n_lines: int, shape: tuple[int, int]) -> dict[str, Any]:
 def _take_in(account: Account, folder: Path, keep: int) -> None:
     cubes = sorted(folder.rglob("*.nc"))
     for path in cubes[: len(cubes) - keep]:
-        account.take_in(path)
+        account.read(path)
         path.unlink()
         path.with_suffix(".png").unlink(missing_ok=True)
 

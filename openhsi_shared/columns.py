@@ -1,4 +1,4 @@
-"""What is stored for each line beside its pixels: name, type and unit of a column."""
+"""Columns: values that are stored for each line beside its pixels, with name, type and unit."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from openhsi_shared.groups import check_name, numbers
 __all__ = ["COLUMNS", "OTHER_VARIABLES", "Column"]
 
 OTHER_VARIABLES = ("datacube", "x", "y", "wavelength", "time", "line_crc32")
-"""Variables that every file has besides columns: no names of columns."""
+"""Variables of every file besides columns; a column cannot have one of these names."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of numbers, one for each line. ArgumentError for what a file cannot hold."""
+    """A column of numbers, one for each line. ArgumentError for what a file cannot store."""
 
     name: str
     dtype: str
     """A numpy type string, such as "int64"."""
     unit: str
-    """As CF writes it; "1" where there is none."""
+    """In CF notation; "1" if there is none."""
     long_name: str
 
     def __post_init__(self) -> None:
@@ -31,7 +31,7 @@ class Column:
         try:
             dtype = np.dtype(self.dtype)
         except TypeError as error:
-            raise ArgumentError(f"column {self.name!r} is of no type of numpy: {error}") from error
+            raise ArgumentError(f"column {self.name!r} has an invalid numpy type: {error}") from error
         numbers(f"column {self.name!r}", np.zeros(0, dtype))
 
 
@@ -41,4 +41,4 @@ COLUMNS = (
     Column("camera_time_ns", "int64", "ns", "the camera's own clock"),
     Column("temperature", "float32", "degC", "camera temperature"),
 )
-"""Those of every camera: UTC in ns, the unwrapped frame id, the camera's own clock (-1 = unknown), degrees Celsius."""
+"""Columns of every camera: UTC in ns, unwrapped frame id, camera clock (-1 = unknown), degrees Celsius."""

@@ -1,6 +1,6 @@
-"""What a cube's file says of its data: names, labels and units.
+"""The metadata of a cube's file: names, labels and units.
 
-Only words and tables; `files` writes them. Everything that belongs to a line lies on the axis `y`.
+Only texts and tables; `files` writes them. Every per-line variable has the axis `y`.
 """
 
 import json
@@ -45,19 +45,19 @@ FORMAT = "openhsi_shared"
 FORMAT_VERSION = 2
 """The newest version of the format: that of files with groups. Files without groups are of version 1."""
 ATTRIBUTE_CHECKSUMS = "attributes_crc32"
-"""Attribute with the checksums of others, as JSON: {name: CRC-32}. In groups of all, elsewhere of long ones only."""
+"""Attribute with checksums of attributes, as JSON: {name: CRC-32}. In groups of all, else of long ones only."""
 CONTENTS_CHECKSUMS = "contents_crc32"
 """Attribute of files with groups: the checksum of each variable and group that was written, as JSON: {path: CRC-32}."""
-MOST_BYTES_OF_AFFIXES = 200
-"""Of the 255 that a name has: the rest is for the time, for endings, and for a number where a name is taken."""
+MAX_AFFIX_BYTES = 200
+"""Of the 255 of a file name: the others are for the time, extensions, and a number if the name exists."""
 TIME_UNITS = "nanoseconds since 1970-01-01T00:00:00Z"
 
 CUSTOM = "custom_tfms"
-"""The `level_arithmetic` of pixels that functions of the user's made: what they are, only the user knows."""
+"""The `level_arithmetic` of pixels from functions of the user: their meaning is unknown."""
 TIME_ATTRIBUTES = {"standard_name": "time", "units": TIME_UNITS, "calendar": "standard"}
-TIME_ATTRIBUTES |= {"units_metadata": "leap_seconds: none"}  # a computer's clock counts none
+TIME_ATTRIBUTES |= {"units_metadata": "leap_seconds: none"}  # computer clocks do not count them
 
-LABELS_OF_COLUMN: dict[str, dict[str, str]] = {  # besides name and unit, which come with the column
+LABELS_OF_COLUMN: dict[str, dict[str, str]] = {  # besides name and unit, which are defined by the column
     "time": {"long_name": "time of the line (UTC)"} | TIME_ATTRIBUTES,
     "camera_time_ns": {"comment": "-1: unknown"},
     "line_crc32": {
@@ -68,7 +68,7 @@ LABELS_OF_COLUMN: dict[str, dict[str, str]] = {  # besides name and unit, which 
 }
 
 RESERVED = RESERVED_ATTRIBUTES | {"coordinates"}
-"""Attributes that HDF5, netCDF and xarray use for themselves; so is every name that begins with an underscore."""
+"""Attributes that HDF5, netCDF and xarray reserve, like every name that begins with an underscore."""
 
 DEFAULTS = {
     "title": "hyperspectral datacube",
@@ -77,49 +77,49 @@ DEFAULTS = {
     "source": "pushbroom imaging spectrometer",
     "comment": "line_crc32 holds a checksum of every line",
 }
-"""Said of a cube if its user says nothing."""
+"""Defaults for attributes that the user does not set."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cube:
-    """What is to be saved: lines in memory, and what is known of each. ArgumentError if the parts do not fit."""
+    """A cube to be saved: lines in memory, and their metadata. ArgumentError for inconsistent parts."""
 
     memory: NDArray[Any]
-    """(n_stored, cross-track, wavelength): a ring of lines, its oldest at `first`. Best: each line contiguous, the
-    first at a page, and lines of 64 KiB and more whole pages apart; then they are written from where they lie."""
+    """(n_stored, cross-track, wavelength): a ring of lines, its oldest at `first`. Fastest: each line contiguous, and
+    lines of 64 KiB and more page-aligned; then they are written without a copy."""
     first: int = 0
-    """Where the oldest line lies in `memory`."""
+    """Index of the oldest line in `memory`."""
     n_lines: int
-    """How many lines there are: `memory[first]`, the following ones, and on from `memory[0]`."""
+    """Number of lines: from `memory[first]` on; they wrap around to `memory[0]`."""
     columns: Mapping[str, NDArray[Any]]
-    """What belongs to lines, in the order of time, `n_lines` values each. `time_ns` (int64, UTC) must be there; known
-    are `frame_id` (int64), `temperature` (float32, celsius or NaN), `camera_time_ns` (int64, -1 = unknown); others are
+    """Values per line, in the order of time, `n_lines` each. `time_ns` (int64, UTC) is required; standard are
+    `frame_id` (int64), `temperature` (float32, celsius or NaN), `camera_time_ns` (int64, -1 = unknown); others are
     written too."""
     column_descriptions: tuple[Column, ...] = COLUMNS
-    """Unit and long name of columns. One that is not described here has its name as long name, and no unit."""
+    """Unit and long name of columns. A column without a description has its name as long name, and no unit."""
     groups: Mapping[str, Group] = field(default_factory=dict)
-    """What is stored beside the cube, by name. Their variables may lie on `y` (lines), `x` and `wavelength`."""
+    """Groups that are stored beside the cube. Their variables can use the axes `y` (lines), `x` and `wavelength`."""
     wavelengths_nm: ArrayLike | None = None
-    """Middle of each band, or None where nobody knows."""
+    """Centre of each band, or None if unknown."""
     level: int = -1
     """The processing level of the pixels."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    """What the library says of the recording: global attributes."""
+    """Global attributes from this library about the recording."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What the user says: global attributes too, but `attributes` goes before them."""
+    """Global attributes from the user; `attributes` have priority."""
     uuid: str
-    """Name of this cube, and of no other: by it a cube saved twice is recognised."""
+    """Unique id of this cube, by which a cube that was saved already is recognised."""
 
     def __post_init__(self) -> None:
         n_stored = self.memory.shape[0] if self.memory.ndim == 3 else 0
         if self.memory.ndim != 3 or 0 in self.memory.shape or self.memory.dtype.kind not in "uif":
             raise ArgumentError(
-                f"memory of shape {self.memory.shape} and type {self.memory.dtype} is no cube: expected numbers in "
+                f"memory of shape {self.memory.shape} and type {self.memory.dtype} is not a cube: expected numbers in "
                 f"(lines, cross-track, wavelength)"
             )
         if not (1 <= self.n_lines <= n_stored and 0 <= self.first < n_stored):
             raise ArgumentError(
-                f"{self.n_lines} lines from line {self.first} on do not lie in memory of {n_stored} lines"
+                f"{self.n_lines} lines from line {self.first} on do not fit into memory of {n_stored} lines"
             )
         if "time_ns" not in self.columns:
             raise ArgumentError(f"columns {sorted(self.columns)} lack time_ns, the time of each line")
@@ -154,7 +154,7 @@ class Cube:
 # ---- names -----------------------------------------------------------------------------------
 
 
-def _moment(time_ns: int) -> datetime:
+def _datetime_of(time_ns: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(time_ns) // 1000)
 
 
@@ -164,11 +164,11 @@ def day_folder(time_ns: int) -> str:
     >>> day_folder(1_700_000_000_123_456_789)
     '2023_11_14'
     """
-    return _moment(time_ns).strftime("%Y_%m_%d")
+    return _datetime_of(time_ns).strftime("%Y_%m_%d")
 
 
 def check_affixes(prefix: Any, suffix: Any) -> None:
-    """Raise ArgumentError if prefix or suffix hold what a file's name cannot."""
+    """Raise ArgumentError if prefix or suffix cannot be part of a file's name."""
     n_bytes = 0
     for what, text in (("prefix", prefix), ("suffix", suffix)):
         if not isinstance(text, str):
@@ -181,10 +181,8 @@ def check_affixes(prefix: Any, suffix: Any) -> None:
             n_bytes += len(os.fsencode(text))
         except UnicodeEncodeError as error:
             raise ArgumentError(f"{what} {text!r} cannot be part of a file's name: {error}") from error
-    if n_bytes > MOST_BYTES_OF_AFFIXES:
-        raise ArgumentError(
-            f"prefix and suffix have {n_bytes} bytes: names of files hold {MOST_BYTES_OF_AFFIXES} beside the time"
-        )
+    if n_bytes > MAX_AFFIX_BYTES:
+        raise ArgumentError(f"prefix and suffix have {n_bytes} bytes, at most {MAX_AFFIX_BYTES} fit into a file name")
     if prefix.startswith("."):
         raise ArgumentError(f"prefix {prefix!r} would hide the file: it must not begin with a dot")
 
@@ -192,25 +190,25 @@ def check_affixes(prefix: Any, suffix: Any) -> None:
 def cube_stem(time_ns: int, prefix: str = "", suffix: str = "") -> str:
     """Name of a cube whose first line was taken at `time_ns`, without its ending.
 
-    ArgumentError if prefix or suffix hold what a file's name cannot.
+    ArgumentError if prefix or suffix cannot be part of a file's name.
 
     >>> cube_stem(1_700_000_000_123_456_789, prefix="sea_")
     'sea_2023_11_14-22_13_20_123456'
     """
     check_affixes(prefix, suffix)
-    return f"{prefix}{_moment(time_ns).strftime('%Y_%m_%d-%H_%M_%S_%f')}{suffix}"
+    return f"{prefix}{_datetime_of(time_ns).strftime('%Y_%m_%d-%H_%M_%S_%f')}{suffix}"
 
 
 # ---- variables -------------------------------------------------------------------------------
 
 
 def time_variable(times_ns: ArrayLike, dim: str = "y") -> Variable:
-    """Times of lines, which every reader decodes to the nanosecond."""
+    """Times of lines, with attributes by which readers decode them to the nanosecond."""
     return Variable((dim,), np.asarray(times_ns, np.int64), LABELS_OF_COLUMN["time"])
 
 
 def coordinates(cube: Cube) -> dict[str, Variable]:
-    """All variables of the file but the cube itself and its checksums."""
+    """All variables of the file besides the datacube and its checksums."""
     x, bands = cube.line_shape
     labels: dict[str, str] = {"long_name": "cross-track", "units": "1", "description": "cross-track pixel"}
     variables = {"x": Variable(("x",), np.arange(x), labels)}
@@ -238,7 +236,7 @@ def checksums(lines_crc32: NDArray[np.uint32]) -> Variable:
 
 
 def datacube_attributes(level: int, coordinate_names: str = "time", arithmetic: Any = "") -> dict[str, str]:
-    """What is said of the datacube itself at a processing level, made by that `level_arithmetic`."""
+    """Attributes of the datacube at a processing level and `level_arithmetic`."""
     labels = LABELS[LEVELS[level].quantity if level in LEVELS else "counts"]
     if arithmetic == CUSTOM:
         labels = {"units": "1", "long_name": f"made by {CUSTOM}"}
@@ -260,7 +258,7 @@ def decode_times(values: NDArray[Any], units: str) -> NDArray[np.int64]:
     match = re.fullmatch(r"\s*(\w+)\s+since\s+(.+?)\s*(?:Z|UTC|\+00:?00)?\s*", units)
     step = _UNITS_NS.get(match[1], _UNITS_NS.get(match[1].removesuffix("s"))) if match else None
     if match is None or step is None:
-        raise ArgumentError(f"units {units!r} are no units of time, expected such as {TIME_UNITS!r}")
+        raise ArgumentError(f"units {units!r} are not units of time, expected for example {TIME_UNITS!r}")
     start = int(np.datetime64(match[2].replace(" ", "T"), "ns").astype(np.int64))
     if values.dtype.kind == "f":
         values = np.round(values * step)
@@ -272,7 +270,7 @@ def decode_times(values: NDArray[Any], units: str) -> NDArray[np.int64]:
 
 
 def attribute_value(value: Any) -> str | int | float | NDArray[Any]:
-    """Turn anything into what an attribute can hold: text, a number, or a row of numbers; all else becomes JSON text.
+    """Convert any value for an attribute: text, a number, or an array of numbers; all else becomes JSON text.
 
     >>> attribute_value(None), attribute_value({"a": [1, None]}), attribute_value([1, 2]).tolist()
     ('null', '{"a": [1, null]}', [1, 2])
@@ -292,7 +290,7 @@ def attribute_value(value: Any) -> str | int | float | NDArray[Any]:
     try:
         return _text(json.dumps(value, default=str, ensure_ascii=False))
     except (TypeError, ValueError):
-        return _text(str(value))  # keys that JSON has not, or a thing that holds itself
+        return _text(str(value))  # keys that JSON does not support, or a circular reference
 
 
 def _fits(value: float) -> bool:
@@ -300,19 +298,19 @@ def _fits(value: float) -> bool:
 
 
 def _text(text: str) -> str:
-    """What UTF-8 and C can hold of a text."""
+    """A text without what UTF-8 and C cannot store."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
-def user_attributes(metadata: Mapping[str, Any], ours: Collection[str]) -> dict[str, Any]:
-    """The user's metadata as attributes. What has one of `ours` or a reserved name is kept as `metadata_<name>`."""
+def user_attributes(metadata: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
+    """The user's metadata as attributes. A name in `taken`, or a reserved one, becomes `metadata_<name>`."""
     result: dict[str, Any] = {}
     for key, value in metadata.items():
         name = re.sub(r"[\x00-\x1f\x7f/]", "_", _text(str(key))).strip()[:200]
-        if not name or name in ours or name in result or name in RESERVED or name.startswith("_"):
+        if not name or name in taken or name in result or name in RESERVED or name.startswith("_"):
             name = f"metadata_{name}"
         plain, count = name, 1
-        while name in ours or name in result:
+        while name in taken or name in result:
             count += 1
             name = f"{plain}_{count}"
         result[name] = attribute_value(value)
@@ -320,13 +318,13 @@ def user_attributes(metadata: Mapping[str, Any], ours: Collection[str]) -> dict[
 
 
 def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, Any]:
-    """All attributes of the file but `complete`, which comes last: defaults, what the user said, and ours."""
+    """All attributes of the file besides `complete`, which is written last: defaults, the user's, and the library's."""
     created_ns = time.time_ns() if created_ns is None else created_ns
     times = np.asarray(cube.columns["time_ns"])
     is_custom = cube.attributes.get("level_arithmetic") == CUSTOM
     steps = LEVELS[cube.level].description if cube.level in LEVELS else "processed by the user"
     version = {"format_version": 2, "format_reads_from": 1} if cube.groups else {"format_version": 1}
-    ours: dict[str, Any] = {
+    own: dict[str, Any] = {
         "Conventions": "CF-1.11, ACDD-1.3",
         "format": FORMAT,
         **version,
@@ -340,10 +338,10 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
         "date_created": _iso(created_ns),
         "history": f"{_iso(created_ns)} written by openhsi_shared",
     }
-    later = {"complete", "durability", "format_reads_from", ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS}
-    ours |= user_attributes(cube.attributes, ours.keys() | later)
-    return DEFAULTS | user_attributes(cube.metadata, ours.keys() | later) | ours
+    written_later = {"complete", "durability", "format_reads_from", ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS}
+    own |= user_attributes(cube.attributes, own.keys() | written_later)
+    return DEFAULTS | user_attributes(cube.metadata, own.keys() | written_later) | own
 
 
 def _iso(time_ns: int) -> str:
-    return f"{_moment(time_ns).strftime('%Y-%m-%dT%H:%M:%S.%f')}Z"
+    return f"{_datetime_of(time_ns).strftime('%Y-%m-%dT%H:%M:%S.%f')}Z"

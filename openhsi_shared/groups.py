@@ -1,4 +1,4 @@
-"""Groups of variables beside a cube, as netCDF-4 has them, checked when they are made."""
+"""netCDF-4 groups of variables beside a cube, validated when they are created."""
 
 import re
 import unicodedata
@@ -17,11 +17,11 @@ __all__ = ["RESERVED_ATTRIBUTES", "Group", "Variable", "check_groups", "check_na
 NAME = re.compile(r"[A-Za-z0-9\x80-\ud7ff\ue000-\U0010ffff][^\x00-\x1f\x7f/\ud800-\udfff]*(?<! )")
 MAX_NAME_BYTES = 200
 NUMBER_TYPES = {"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"}
-"""Types of numbers that netCDF-4 has."""
+"""Numeric types of netCDF-4."""
 TEXT_LENGTH = re.compile(r"string\d+")
 """Names of the dimensions along which the bytes of texts are stored."""
 RESERVED_ATTRIBUTES = frozenset({"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"})
-"""Attributes that HDF5 and netCDF use for themselves; so is every name that begins with an underscore."""
+"""Attributes that HDF5 and netCDF reserve, like every name that begins with an underscore."""
 FILL_VALUE = "_FillValue"
 CHECKSUM_ATTRIBUTES = frozenset({"values_crc32", "attributes_crc32"})
 
@@ -36,7 +36,7 @@ class Variable(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Variables, attributes and further groups that are stored together. ArgumentError for what netCDF cannot hold.
+    """Variables, attributes and further groups that are stored together. ArgumentError for what netCDF cannot store.
 
     A dimension that the root (`x`, `y`, `wavelength`) or an enclosing group has is inherited, and sizes must be equal;
     any other dimension belongs to the group. Data are numbers of a type that netCDF has, or texts without null
@@ -61,12 +61,13 @@ class Group:
 
 
 def check_name(what: str, name: Any) -> None:
-    """ArgumentError unless netCDF can hold this name of a variable, dimension, group or attribute."""
+    """ArgumentError for a name that netCDF cannot store (variable, dimension, group or attribute)."""
     is_name = isinstance(name, str) and NAME.fullmatch(name) and len(name.encode()) <= MAX_NAME_BYTES
     if not is_name or not unicodedata.is_normalized("NFC", name):
         raise ArgumentError(
-            f"{what} {name!r:.80} is no name for netCDF: expected a text that begins with a letter or digit, without "
-            f"/ and control characters, without a blank at its end, in Unicode's form NFC, up to {MAX_NAME_BYTES} bytes"
+            f"{what} {name!r:.80} is not a name for netCDF: expected a text that begins with a letter or digit, "
+            f"without / and control characters, without a space at its end, in Unicode form NFC, "
+            f"up to {MAX_NAME_BYTES} bytes"
         )
 
 
@@ -83,7 +84,7 @@ def numbers(what: str, data: ArrayLike) -> NDArray[Any]:
 def check_groups(groups: Mapping[str, Group], dimensions: Mapping[str, int], taken: tuple[str, ...]) -> None:
     """ArgumentError if groups do not fit where they are to be stored.
 
-    `dimensions`: names and sizes that they inherit; `taken`: names that their parent has besides.
+    `dimensions`: names and sizes that they inherit; `taken`: other names in their parent.
     """
     for name, group in groups.items():
         check_name("group", name)
@@ -114,14 +115,14 @@ def _own_dimensions(where: str, group: Group, inherited: Mapping[str, int]) -> d
     for name in own.keys() & group.variables.keys():
         if group.variables[name].dims != (name,):
             raise ArgumentError(
-                f"variable {name!r} of group {where!r} has the name of a dimension, but lies on "
+                f"variable {name!r} of group {where!r} has the name of a dimension, but the axes "
                 f"{group.variables[name].dims}, expected {(name,)}"
             )
     return own
 
 
 def _checked(name: str, variable: Variable) -> Variable:
-    """The variable, its data as an array."""
+    """The validated variable, its data as an array."""
     check_name("variable", name)
     dims, given, attributes = variable
     data = _texts(name, given) if _is_text(np.asarray(given)) else numbers(f"variable {name!r}", given)
@@ -134,7 +135,9 @@ def _checked(name: str, variable: Variable) -> Variable:
         check_name(f"dimension of variable {name!r},", dim)
     for reserved in (name, *dims):
         if TEXT_LENGTH.fullmatch(reserved):
-            raise ArgumentError(f"{reserved!r} of variable {name!r} is a name for the length of texts: choose another")
+            raise ArgumentError(
+                f"{reserved!r} of variable {name!r} is reserved for the length of texts: choose another name"
+            )
     kept = dict(attributes)
     if FILL_VALUE in kept:
         kept[FILL_VALUE] = _fill_value(name, data, kept[FILL_VALUE])
@@ -143,7 +146,7 @@ def _checked(name: str, variable: Variable) -> Variable:
 
 
 def _fill_value(name: str, data: NDArray[Any], value: Any) -> NDArray[Any]:
-    """In the type of the data, as netCDF wants it."""
+    """Convert to the type of the data, as netCDF requires."""
     given = np.asarray(value)
     if data.dtype.kind != "U" and given.size == 1 and given.dtype.kind in "iuf":
         with np.errstate(invalid="ignore", over="ignore"):
@@ -161,7 +164,9 @@ def _texts(name: str, given: ArrayLike) -> NDArray[np.str_]:
     texts = np.asarray(given)
     for text in texts.flat:
         if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise ArgumentError(f"variable {name!r} has the text {text!r:.80}, expected letters of Unicode, not null")
+            raise ArgumentError(
+                f"variable {name!r} has the text {text!r:.80}, expected Unicode characters without null"
+            )
     return texts.astype(np.str_)
 
 
@@ -169,4 +174,4 @@ def _check_attributes(what: str, attributes: Iterable[str]) -> None:
     for name in attributes:
         check_name(f"attribute of {what},", name)
         if name in RESERVED_ATTRIBUTES or name in CHECKSUM_ATTRIBUTES:
-            raise ArgumentError(f"attribute {name!r} of {what} has a name that the file uses for itself")
+            raise ArgumentError(f"attribute {name!r} of {what} has a reserved name")

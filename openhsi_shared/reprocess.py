@@ -1,12 +1,12 @@
-"""Saved cubes, processed again: as if their lines came from the camera, with the times they were recorded at.
+"""Processes saved cubes again: as if their lines came from a camera, with the recorded times.
 
     with ProcessRawDatacube("2026_11_20/2026_11_20-10_00_00_000000.nc", processing_lvl=4, cal_path="cal.nc") as cube:
         cube.collect()                                   # every line of the file, through the level
         cube.save("radiance").result()
 
-The result keeps what belongs to the lines (times, temperatures, frame ids, the camera's clock) and what the user said
-of the cube, and tells from which cube it was made; of the whole cube also its groups and extra columns, if they lie on
-no axis that has another size now. What is left out is logged, and named in `source_groups_left_out`.
+The result keeps the columns of the lines (times, temperatures, frame ids, the camera's clock) and the user's metadata,
+and names its source cube. If all lines are processed it also keeps groups and extra columns, except those along an axis
+with a different size in the result. What is left out is logged, and named in `source_groups_left_out`.
 """
 
 import json
@@ -36,7 +36,7 @@ __all__ = ["ProcessDatacube", "ProcessRawDatacube"]
 
 logger = logging.getLogger(__name__)
 
-OF_THE_RECORDING = (
+RECORDING_ATTRIBUTES = (
     "uuid",
     "level",
     "level_arithmetic",
@@ -56,25 +56,25 @@ OF_THE_RECORDING = (
     "ended_by",
     "date_created",
 )
-"""Attributes that are told of the result with `source_` before their names."""
-MADE_ANEW = {
-    *OF_THE_RECORDING,
+"""Attributes of the source that the result contains with the prefix `source_`."""
+REPLACED_ATTRIBUTES = {
+    *RECORDING_ATTRIBUTES,
     *("Conventions", "format", "format_version", "format_reads_from", "id", "n_lines", "processing_level", "history"),
     *("time_coverage_start", "time_coverage_end", "durability", "complete", "settings", "exposure_ms", "camera_id"),
 }
-"""Attributes of a file of ours that the result has of its own."""
+"""Attributes of a source file that are not copied: the result has its own values."""
 
 
-class _AsRecorded(ReplayDriver):
-    """Replays a file, each line with the times and the temperature that it was recorded with."""
+class _RecordedDriver(ReplayDriver):
+    """Replays a file, each line with its recorded times and temperature."""
 
     anchor = Anchor(0, 0)
-    """Of the clock that turns the monotonic times of lines into UTC."""
+    """Anchor of the clock that converts monotonic times of lines to UTC."""
     carries_groups = True
     _number = -1
 
     def open(self) -> None:
-        """Look at the file."""
+        """Open the file and read its columns."""
         super().open()
         with open_cube(self._path) as cube:
             self._times, self._temperatures = cube.times_ns, cube.temperatures
@@ -82,7 +82,7 @@ class _AsRecorded(ReplayDriver):
             self._camera_times = cube.column("camera_time_ns") if has_camera_times else None
 
     def read_into(self, out: NDArray[Any], timeout_s: float) -> FrameStamp:
-        """Copy the next line into `out`; never waits. SourceEnded behind the last one."""
+        """Copy the next line into `out`; never waits. SourceEnded after the last one."""
         stamp = super().read_into(out, timeout_s)
         self._number = number = self._number + 1
         camera_ns = -1 if self._camera_times is None else int(self._camera_times[number])
@@ -97,7 +97,7 @@ class _AsRecorded(ReplayDriver):
 
 
 def _path_of(fname: str | os.PathLike[str]) -> Path:
-    """The path of a cube. ArgumentError for what is none."""
+    """The path of a cube. ArgumentError for an argument that is not a path."""
     if not isinstance(fname, str | os.PathLike) or not str(fname):
         raise ArgumentError(f"fname must be the path of a saved cube, got {fname!r}")
     path = Path(fname)
@@ -107,7 +107,7 @@ def _path_of(fname: str | os.PathLike[str]) -> Path:
 
 
 class ProcessRawDatacube(DriverCamera):
-    """A saved cube of raw frames (level -1), of ours or of openhsi's, as a camera that is asked for another level.
+    """A saved cube of raw frames (level -1), of this library or of openhsi, as a camera that records another level.
 
     `get_img`, `collect`, `save` and all else are those of a camera; `collect` takes the whole cube.
     """
@@ -123,12 +123,12 @@ class ProcessRawDatacube(DriverCamera):
         old_style: bool | None = None,
         **keywords: Any,
     ) -> None:
-        """Open the file, and make one slot for all its lines and one more.
+        """Open the file, and create a slot for all its lines and one more.
 
-        Without `json_path` the settings are those that a file of ours was recorded with. The exposure is always that of
-        the file, if it tells one. `old_style` is openhsi's, and not needed: axes are known by their names. `keywords`
-        are those of every camera; `n_lines` is the length of the cube unless it is given. Raises FileError,
-        LevelError for a cube that is not raw, ArgumentError for what is no path of a file, and what a camera raises.
+        Without `json_path` the settings are those in the file, if this library wrote it. The exposure is always that of
+        the file, if it contains one. `old_style` is for compatibility with openhsi and ignored: axes are found by name.
+        `keywords` are those of every camera; `n_lines` is the length of the cube unless it is given. Raises FileError,
+        LevelError for a cube that is not raw, ArgumentError for an invalid path, and what a camera raises.
         """
         del old_style
         path = _path_of(fname)
@@ -136,7 +136,7 @@ class ProcessRawDatacube(DriverCamera):
             self.source_path, self.source_level = path, cube.level
             self._groups_from = str(path.absolute())
             self._source_attributes: dict[str, Any] = dict(cube.attributes)
-            self._source_is_ours = cube.is_ours
+            self._source_has_own_format = cube.is_ours
             self._source_wavelengths = cube.wavelengths_nm
             self._source_dtype, self._source_shape = cube.lines.dtype, (cube.lines.shape[1], cube.lines.shape[2])
             labels = {} if cube.is_ours else cube.dataset["datacube"].attrs
@@ -157,50 +157,54 @@ class ProcessRawDatacube(DriverCamera):
             )
         if self._source_dtype.kind == "f" or self._source_quantity != "counts":
             raise LevelError(
-                f"{self.source_path} holds {self._lines_in_words()}, not raw frames (whole numbers of a sensor): "
+                f"{self.source_path} holds {self._describe_lines()}, not raw frames (whole numbers of a sensor): "
                 "process them further with ProcessDatacube"
             )
 
-    def _lines_in_words(self) -> str:
+    def _describe_lines(self) -> str:
         rows, bands = self._source_shape
         units = f" in {self._source_units!r}" if self._source_units else ""
         return f"lines of {rows} x {bands} {self._source_dtype}{units}"
 
     def _recorded_settings(self) -> dict[str, Any]:
-        """Settings of the recording that were more than defaults; of a file of openhsi's none are known."""
-        if not self._source_is_ours:
+        """Settings of the recording that differ from the defaults; none for a file of openhsi."""
+        if not self._source_has_own_format:
             return {}
-        told = json.loads(self._source_attributes.get("settings", "{}"))
-        usual = CameraSettings().model_dump(mode="json")
-        return {name: value for name, value in told.items() if name in usual and value not in (None, usual[name])}
+        recorded = json.loads(self._source_attributes.get("settings", "{}"))
+        defaults = CameraSettings().model_dump(mode="json")
+        return {
+            name: value for name, value in recorded.items() if name in defaults and value not in (None, defaults[name])
+        }
 
     # ---- as a camera ----
 
     def _driver_class(self) -> Callable[..., Driver]:
-        return _AsRecorded
+        return _RecordedDriver
 
     def _open_source(self, options: Mapping[str, Any]) -> tuple[tuple[int, int], np.dtype[Any]]:
-        wanted_ms = self.settings.model.exposure_ms
-        self._look_at_lines()
+        requested_ms = self.settings.model.exposure_ms
+        self._check_lines()
         found = super()._open_source(options)
         self._watch = None  # each line has a temperature of its own
-        if "exposure_ms" in self.settings.model.model_fields_set and self.settings.model.exposure_ms != wanted_ms:
+        if "exposure_ms" in self.settings.model.model_fields_set and self.settings.model.exposure_ms != requested_ms:
             logger.info(
-                "%s was recorded with exposure_ms=%s: that is used", self.source_path, self.settings.model.exposure_ms
+                "%s was recorded with exposure_ms=%s: this value is used",
+                self.source_path,
+                self.settings.model.exposure_ms,
             )
         return found
 
-    def _look_at_lines(self) -> None:
-        """LevelError if a file that does not tell its level holds what the settings say are no whole frames."""
-        if self.source_level is None and self._recognised() in (0, 1):
+    def _check_lines(self) -> None:
+        """LevelError if lines of a file without a level are not full frames of the configured sensor."""
+        if self.source_level is None and self._infer_level() in (0, 1):
             raise LevelError(
-                f"{self.source_path} holds {self._lines_in_words()}, which the settings say are of level "
-                f"{self._recognised()}, not raw frames of {self.settings.model.resolution}: process them further with "
-                f"ProcessDatacube, or mend resolution and row_slice"
+                f"{self.source_path} holds {self._describe_lines()}, which by the settings are of level "
+                f"{self._infer_level()}, not raw frames of {self.settings.model.resolution}: process them further with "
+                f"ProcessDatacube, or correct resolution and row_slice"
             )
 
-    def _recognised(self) -> int | None:
-        """The level of a file that does not tell it."""
+    def _infer_level(self) -> int | None:
+        """The level of a file without a level, inferred from its lines."""
         return recognise_level(
             self._source_quantity,
             self._source_dtype,
@@ -227,7 +231,7 @@ class ProcessRawDatacube(DriverCamera):
 
     def _frame_source(self) -> Driver:
         driver = self.driver
-        if isinstance(driver, _AsRecorded):
+        if isinstance(driver, _RecordedDriver):
             driver.anchor = self._engine.filler.clock.anchor
             self._engine.filler.times_are_recorded = True
         return driver
@@ -236,16 +240,16 @@ class ProcessRawDatacube(DriverCamera):
         return self.get_temp() if self._driver is not None else float("nan")
 
     def _wavelengths(self) -> NDArray[Any] | None:
-        """Of the level, or those of the file where no band was made of others."""
+        """Wavelengths of the level, or those of the file if the bands are unchanged."""
         made, found = self._plan.wavelengths_nm, self._source_wavelengths
         if made is None and found is not None and len(found) == self._plan.line_shape[1]:
             return found
         return made
 
-    # ---- what the result tells ----
+    # ---- attributes of the result ----
 
     def _source_metadata(self) -> Mapping[str, Any]:
-        dropped = MADE_ANEW if self._source_is_ours else set()
+        dropped = REPLACED_ATTRIBUTES if self._source_has_own_format else set()
         return {
             name: value
             for name, value in self._source_attributes.items()
@@ -253,14 +257,14 @@ class ProcessRawDatacube(DriverCamera):
         }
 
     def save_with(self, attributes: Mapping[str, Any], request: SaveRequest) -> SaveHandle:
-        """`save`, which tells from which cube this one was made."""
-        found = self._source_attributes if self._source_is_ours else {}
-        told = {f"source_{name}": found[name] for name in OF_THE_RECORDING if name in found}
-        return super().save_with({**told, "source_file": self.source_path.name, **attributes}, request)
+        """`save`, with attributes that identify the source cube."""
+        found = self._source_attributes if self._source_has_own_format else {}
+        source = {f"source_{name}": found[name] for name in RECORDING_ATTRIBUTES if name in found}
+        return super().save_with({**source, "source_file": self.source_path.name, **attributes}, request)
 
 
 class ProcessDatacube(ProcessRawDatacube):
-    """A saved cube of any level, processed further: to a higher level, or by functions of yours."""
+    """A saved cube of any level, processed further: to a higher level, or by the user's functions."""
 
     def __init__(
         self,
@@ -273,12 +277,12 @@ class ProcessDatacube(ProcessRawDatacube):
     ) -> None:
         """As `ProcessRawDatacube`. `processing_lvl` is the level of the result; None: that of the file.
 
-        A file of openhsi does not tell its level: it is concluded from units, type, shape and bands, where these leave
-        no doubt. Raises LevelError where the file's level is not known, or is no step on the way to `processing_lvl`:
-        then say with `load_next_tfms`, or `custom_tfms`, what is to be done, or begin with the raw cube.
+        A file of openhsi does not contain its level: it is inferred from units, type, shape and bands, if these are
+        unambiguous. Raises LevelError if the file's level is unknown, or not an intermediate step to `processing_lvl`:
+        then give the functions with `load_next_tfms` or `custom_tfms`, or start from the raw cube.
         """
         wanted, path = processing_lvl, _path_of(fname)
-        self._told_level: int | None = None
+        self._level_in_file: int | None = None
         if wanted is None:
             with open_cube(path) as cube:
                 wanted = -1 if cube.level is None else cube.level
@@ -286,17 +290,17 @@ class ProcessDatacube(ProcessRawDatacube):
         super().__init__(path, wanted, json_path, cal_path, old_style, **keywords)
 
     def load_next_tfms(self, next_tfms: Functions = ()) -> None:
-        """Let these functions, from line to line, be run one after the other; `collect` begins with the first line."""
+        """Apply these functions to each line, in this order; `collect` restarts at the first line."""
         check_functions(next_tfms, "next_tfms")
         self.reinitialise(custom_tfms=list(next_tfms))
 
     def _check_level(self, processing_lvl: int) -> None:
-        self._told_level = self.source_level
+        self._level_in_file = self.source_level
         self._check_order(processing_lvl)
 
-    def _look_at_lines(self) -> None:
-        if self._told_level is None:
-            self.source_level = self._recognised()
+    def _check_lines(self) -> None:
+        if self._level_in_file is None:
+            self.source_level = self._infer_level()
             if self._keeps_level and self.processing_lvl == -1 and self.source_level is not None:
                 self.processing_lvl = self.source_level
             self._check_order(self.processing_lvl)
@@ -305,22 +309,22 @@ class ProcessDatacube(ProcessRawDatacube):
         if self.source_level is not None and processing_lvl < self.source_level:
             raise LevelError(
                 f"processing_lvl={processing_lvl} is below that of {self.source_path}, {self.source_level}: "
-                "what was done to lines cannot be undone; begin with the raw cube"
+                "processing cannot be undone; start from the raw cube"
             )
 
     def _reported(self, driver: Driver) -> dict[str, Any]:
-        """Only the exposure: `resolution` stays that of the sensor, of which the lines are what was left."""
+        """Only the exposure: `resolution` stays that of the sensor, not of the processed lines."""
         return {"exposure_ms": super()._reported(driver)["exposure_ms"]}
 
     def _make_plan(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any]) -> None:
         settings = self.settings.model
-        self._of_sensor = self._transforms_of(settings.resolution or frame_shape)
+        self._sensor_transforms = self._transforms_of(settings.resolution or frame_shape)
         functions = self.custom_tfms
         if functions is None:
             steps = self._steps()
             if "dn2rad" in steps:
                 self._require_exposure(f"processing_lvl={self.processing_lvl}")
-            functions = [getattr(self._of_sensor, name) for name in steps]
+            functions = [getattr(self._sensor_transforms, name) for name in steps]
         try:
             self._plan = LevelPlan(
                 level=self.processing_lvl,
@@ -337,56 +341,56 @@ class ProcessDatacube(ProcessRawDatacube):
             if self.custom_tfms is not None or error.__cause__ is None:
                 raise
             raise LevelError(
-                f"{self.source_path} holds {self._lines_in_words()} of level {self.source_level}, which do not fit "
-                f"settings and calibration on the way to level {self.processing_lvl} ({error.__cause__}): give those "
-                f"that they were recorded with, or say what is to be done with custom_tfms or load_next_tfms"
+                f"{self.source_path} holds {self._describe_lines()} of level {self.source_level}, which do not fit "
+                f"settings and calibration for level {self.processing_lvl} ({error.__cause__}): give those of the "
+                f"recording, or give the functions with custom_tfms or load_next_tfms"
             ) from error.__cause__
 
     def _steps(self) -> tuple[str, ...]:
-        """What is done to lines without `custom_tfms`."""
+        """Processing steps of lines without `custom_tfms`."""
         if self.source_level is not None:
             return self._steps_between(self.source_level, self.processing_lvl)
         if self._is_unchanged:
             return ()
         raise LevelError(
-            f"{self.source_path} does not tell what was done to its {self._lines_in_words()}, so that nobody knows how "
-            f"to make level {self.processing_lvl} of them: leave processing_lvl out and say what is to be done with "
-            f"custom_tfms or load_next_tfms, or begin with the raw cube"
+            f"the processing level of {self.source_path} is unknown, so level {self.processing_lvl} cannot be computed "
+            f"from its {self._describe_lines()}: leave processing_lvl out and give the functions with custom_tfms or "
+            f"load_next_tfms, or start from the raw cube"
         )
 
     @property
     def _is_unchanged(self) -> bool:
-        """Whether lines of a level that nobody knows stay what they are."""
+        """Whether lines of an unknown level stay unchanged."""
         return self.source_level is None and self._keeps_level and self.processing_lvl == -1
 
     @property
     def _arithmetic(self) -> str:
-        """Of lines that nobody knows, not ours."""
+        """`custom_tfms` for unchanged lines of an unknown level."""
         return "custom_tfms" if self._is_unchanged else super()._arithmetic
 
     def _steps_between(self, before: int, after: int) -> tuple[str, ...]:
         done, wanted = LEVELS[before].steps, LEVELS[after].steps
-        rest = wanted[len(done) :]
+        remaining = wanted[len(done) :]
         level = LEVELS[after]
-        radiance_is_binned = level.makes_radiance and not level.calibrates_bands and level.binning in rest
+        radiance_is_binned = level.makes_radiance and not level.calibrates_bands and level.binning in remaining
         if wanted[: len(done)] != done or (radiance_is_binned and self.compat is None):
-            way = "give it to ProcessRawDatacube" if before == -1 else "begin with the raw cube"
+            way = "use ProcessRawDatacube" if before == -1 else "start from the raw cube"
             raise LevelError(
-                f"level {after} cannot be made of lines of level {before} ({self.source_path}) from step to step: "
-                f"{way}, or say what is to be done with custom_tfms or load_next_tfms"
+                f"level {after} cannot be computed from lines of level {before} ({self.source_path}): "
+                f"{way}, or give the functions with custom_tfms or load_next_tfms"
             )
-        return rest
+        return remaining
 
     @property
     def _transforms(self) -> Transforms:
-        return self._of_sensor
+        return self._sensor_transforms
 
     def _wavelengths(self) -> NDArray[Any] | None:
-        """Those of the file, as long as there are as many bands."""
+        """Those of the file if the number of bands is unchanged."""
         n_bands, found = self._plan.line_shape[1], self._source_wavelengths
         if found is not None and len(found) == n_bands:
             return found
         if LEVELS[self.processing_lvl].binning is None:
             return self._plan.wavelengths_nm
-        labels = self._of_sensor.band_wavelengths_nm
+        labels = self._sensor_transforms.band_wavelengths_nm
         return labels if labels is not None and len(labels) == n_bands else None

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.leaks import LeakWatch
 
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 """What just ends, or is just swept away, may take so long."""
 
 
@@ -21,7 +21,7 @@ def _nothing_is_left_behind(request: pytest.FixtureRequest, caplog: pytest.LogCa
     request.node.funcargs.clear()
     caplog.get_records("setup").clear()
     caplog.get_records("call").clear()
-    watch.check(PATIENCE_S)
+    watch.check(TIMEOUT_S)
 
 
 @pytest.fixture

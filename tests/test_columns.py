@@ -1,4 +1,4 @@
-"""A column that a file cannot hold is refused before anything is collected."""
+"""A column that a file cannot store is refused before anything is collected."""
 
 import pytest
 
@@ -9,10 +9,10 @@ from openhsi_shared.errors import ArgumentError
 @pytest.mark.parametrize(
     ("name", "dtype", "said"),
     [
-        ("a/b", "int64", "column 'a/b' is no name for netCDF"),
+        ("a/b", "int64", "column 'a/b' is not a name for netCDF"),
         ("time", "int64", "column 'time' has the name of another variable"),
         ("line_crc32", "uint32", "column 'line_crc32' has the name of another variable"),
-        ("altitude", "metres", "column 'altitude' is of no type of numpy"),
+        ("altitude", "metres", "column 'altitude' has an invalid numpy type"),
         ("altitude", "bool", "column 'altitude' is of bool, expected numbers"),
         ("altitude", "float16", "column 'altitude' is of float16, expected numbers"),
     ],

@@ -1,4 +1,4 @@
-"""Names, labels and units, and what metadata become."""
+"""Names, labels and units, and the conversion of metadata."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_a_cube_gives_its_lines_in_the_order_of_time():
     ("changes", "words"),
     [
         ({"memory": np.zeros((4, 2))}, r"shape \(4, 2\)"),
-        ({"memory": np.zeros((4, 2, 0))}, "is no cube"),
+        ({"memory": np.zeros((4, 2, 0))}, "is not a cube"),
         ({"memory": np.zeros((4, 2, 3), complex)}, "complex128"),
         ({"n_lines": 0}, "0 lines"),
         ({"n_lines": 5}, "5 lines"),
@@ -72,7 +72,7 @@ def test_what_no_file_name_can_hold_is_refused(text):
     [
         ({"prefix": None}, "prefix must be text, or '' for none, got None"),
         ({"suffix": ["a"]}, r"suffix must be text, or '' for none, got \['a'\]"),
-        ({"prefix": "é" * 60, "suffix": "x" * 81}, "prefix and suffix have 201 bytes: names of files hold 200"),
+        ({"prefix": "é" * 60, "suffix": "x" * 81}, "prefix and suffix have 201 bytes, at most 200 fit"),
         ({"prefix": ".hidden"}, "must not begin with a dot"),
     ],
 )

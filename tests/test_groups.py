@@ -1,4 +1,4 @@
-"""What netCDF cannot hold is refused when a group is made, or when it meets its cube."""
+"""What netCDF cannot store is refused when a group is created, or added to a cube."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_names_that_netcdf_cannot_hold_are_refused(name):
         lambda: make_cube(groups={name: Group()}),
         lambda: make_cube(columns={name: np.arange(6)}),
     ):
-        with pytest.raises(ArgumentError, match="is no name for netCDF"):
+        with pytest.raises(ArgumentError, match="is not a name for netCDF"):
             make()
 
 
@@ -69,7 +69,7 @@ def test_other_names_are_taken(name):
 @pytest.mark.parametrize("name", ["CLASS", "NAME", "DIMENSION_LIST", "values_crc32", "attributes_crc32"])
 def test_attributes_that_the_file_uses_for_itself_are_refused(name):
     for make in (lambda: Group(attributes={name: 1}), lambda: Group({"a": Variable(("n",), VALUES, {name: 1})})):
-        with pytest.raises(ArgumentError, match=f"attribute '{name}' of .* the file uses for itself"):
+        with pytest.raises(ArgumentError, match=f"attribute '{name}' of .* has a reserved name"):
             make()
 
 
@@ -79,8 +79,8 @@ WRONG = {
     "twice the same": ({"a": Variable(("n", "n"), np.zeros((2, 2)))}, "has 2 axes"),
     "a text": ({"a": Variable("n", VALUES)}, "has 1 axes"),
     "two sizes": ({"a": on("n"), "b": on("n", data=[1.0])}, "'b' of group 'group' has 1 values along 'n', which has 3"),
-    "length of texts": ({"a": on("string5")}, "'string5' of variable 'a' is a name for the length of texts"),
-    "elsewhere": ({"n": on("m"), "b": on("n")}, r"has the name of a dimension, but lies on \('m',\)"),
+    "length of texts": ({"a": on("string5")}, "'string5' of variable 'a' is reserved for the length of texts"),
+    "elsewhere": ({"n": on("m"), "b": on("n")}, r"has the name of a dimension, but the axes \('m',\)"),
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from openhsi_shared import SharedRing
 from openhsi_shared.buffers.ring_file import remove_stale
-from tests.support.helpers import PATIENCE_S, environment, wait_for
+from tests.support.helpers import TIMEOUT_S, environment, wait_for
 
 SHM = Path("/dev/shm")
 pytestmark = pytest.mark.skipif(not SHM.is_dir(), reason="shared memory has no files here")
@@ -26,7 +26,7 @@ from openhsi_shared import SharedRing
 from openhsi_shared.buffers.memory import shared_array
 from tests.support.helpers import wait_for
 from tests.support.process_faults import camera
-tests.conftest.PATIENCE_S = 0.5
+tests.conftest.TIMEOUT_S = 0.5
 READ = [sys.executable, "-c", "input()"]
 KEPT = []
 """
@@ -93,7 +93,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What comes of one test for each kind of leak."""
     code = "".join(f"def test_{re.sub(chr(32), '_', name)}():\n    {body}\n\n" for name, (body, _) in LEAKS.items())
     with running(code, tmp_path_factory.mktemp("leaks")) as process:
-        yield process.communicate(timeout=PATIENCE_S)[0]
+        yield process.communicate(timeout=TIMEOUT_S)[0]
     remove_stale()
     for path in SHM.glob(f"pym-{process.pid}-left-by-a-test"):
         path.unlink()
@@ -114,14 +114,14 @@ def test_alone():
 """
     semaphore = SHM / f"sem.{tmp_path.name}"
     with running(code, tmp_path) as process:
-        wait_for((tmp_path / "began").exists, PATIENCE_S)
+        wait_for((tmp_path / "began").exists, TIMEOUT_S)
         with (
             SharedRing(16, create=True),
             subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE),
         ):
             semaphore.touch()
             (tmp_path / "others").touch()
-            out, _ = process.communicate(timeout=PATIENCE_S)
+            out, _ = process.communicate(timeout=TIMEOUT_S)
             semaphore.unlink()
     assert process.returncode == 0, out
 
@@ -143,5 +143,5 @@ def test_closed(ring):
         cube.save("out").join()
 """
     with running(code, tmp_path) as process:
-        out, _ = process.communicate(timeout=PATIENCE_S)
+        out, _ = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, out

@@ -1,4 +1,4 @@
-"""Saved cubes are processed again: the same numbers as if the camera had been asked for them, at the recorded times."""
+"""Saved cubes are processed again: the same values as from the camera, with the recorded times."""
 
 import json
 
@@ -96,7 +96,7 @@ def test_ids_gaps_and_temperatures_of_a_recording_are_kept(tmp_path):
     with SharedSimulatedCamera(**COUNTING, n_lines=12, rate=2000, queue=2) as cam:
         cam.start_cam()
         cam.collect()
-        while cam.status().lines_lost == 0:  # the queue overflows while we dawdle
+        while cam.status().lines_lost == 0:  # the queue overflows while this loop waits
             cam.save(tmp_path / "in").join()
             cam.collect()
         cam.save(tmp_path / "in")
@@ -135,7 +135,7 @@ UNITS = dict.fromkeys((4, 5, 7), "uW/cm^2/sr/nm") | dict.fromkeys((6, 8), "perce
 
 
 def _of_openhsi(path, old_style=True, times_ns=range(N_LINES), level=-1, with_temperature=True):
-    """A cube as openhsi 0.4 writes it: it does not tell its level, but as units."""
+    """A cube as openhsi 0.4 writes it: its level is not stored, only the units."""
     frames = np.stack([make_frame(seed=seed) for seed in range(N_LINES)])
     if level >= 0:
         plan = make_plan(level)
@@ -215,7 +215,7 @@ def test_a_cube_whose_level_is_in_doubt_is_one_clear_error_and_can_be_processed_
 ):
     path, changed = tmp_path / "openhsi.nc", of_settings | changed
     _of_openhsi(path, level=before)
-    said = r"openhsi\.nc does not tell what was done to its lines of \d+ x \d+ \w+ in '.*custom_tfms or load_next"
+    said = r"level of .*openhsi\.nc is unknown, so .* its lines of \d+ x \d+ \w+ in '.*custom_tfms or load_next"
     with pytest.raises(LevelError, match=said):
         ProcessDatacube(path, 6, **changed)
     with ProcessDatacube(path, **changed) as cube:
@@ -245,7 +245,7 @@ def test_a_cube_of_openhsi_that_is_not_raw_is_refused(tmp_path, of_settings, lev
 def test_a_cube_of_openhsi_that_the_settings_show_to_be_cropped_is_refused(tmp_path, of_settings, level):
     path = tmp_path / "openhsi.nc"
     _of_openhsi(path, level=level)
-    with pytest.raises(LevelError, match=rf"which the settings say are of level {level}, not raw frames of \(20, 48\)"):
+    with pytest.raises(LevelError, match=rf"which by the settings are of level {level}, not raw frames of \(20, 48\)"):
         ProcessRawDatacube(path, 4, **of_settings)
 
 
@@ -259,7 +259,7 @@ def test_raw_frames_that_functions_made_floats_of_are_no_raw_frames(keywords, tm
 
 def test_lines_that_do_not_fit_the_settings_are_not_blamed_on_functions_that_nobody_gave(saved, cal_path):
     path = saved(2)
-    said = r"lines of 14 x 22 float32 of level 2, which do not fit settings .* on the way to level 4 \(.*broadcast"
+    said = r"lines of 14 x 22 float32 of level 2, which do not fit settings .* for level 4 \(.*broadcast"
     with pytest.raises(LevelError, match=said):
         ProcessDatacube(path, 4, cal_path=cal_path, fwhm_nm=8.0)
 
@@ -332,13 +332,13 @@ def test_what_cannot_be_undone_is_refused(saved, cal_path):
     path = saved(4)
     with pytest.raises(LevelError, match=r"holds lines of level 4, not raw frames .* ProcessDatacube"):
         ProcessRawDatacube(path, 6, cal_path=cal_path)
-    with pytest.raises(LevelError, match=r"processing_lvl=2 is below that of .*, 4: what was done to lines cannot"):
+    with pytest.raises(LevelError, match=r"processing_lvl=2 is below that of .*, 4: processing cannot be undone"):
         ProcessDatacube(path, 2, cal_path=cal_path)
-    with pytest.raises(LevelError, match="level 8 cannot be made of lines of level 4"):
+    with pytest.raises(LevelError, match="level 8 cannot be computed from lines of level 4"):
         ProcessDatacube(path, 8, cal_path=cal_path)
-    with pytest.raises(LevelError, match=r"level 8 cannot .* of level -1 .*: give it to ProcessRawDatacube"):
+    with pytest.raises(LevelError, match=r"level 8 cannot .* of level -1 .*: use ProcessRawDatacube"):
         ProcessDatacube(saved(-1), 8, cal_path=cal_path)
-    with pytest.raises(LevelError, match="level 5 cannot be made of lines of level 1"):
+    with pytest.raises(LevelError, match="level 5 cannot be computed from lines of level 1"):
         ProcessDatacube(saved(1), 5, cal_path=cal_path)
 
 

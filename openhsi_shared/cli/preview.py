@@ -14,7 +14,7 @@ import numpy as np
 
 from openhsi_shared.errors import ArgumentError, OpenHSIError
 from openhsi_shared.files.preview import preview_path, read_picture, write_preview
-from openhsi_shared.files.sheet import NARROWEST, Tile, contact_sheet, tile_height, tile_of
+from openhsi_shared.files.sheet import MIN_WIDTH, Tile, contact_sheet, tile_height, tile_of
 from openhsi_shared.processes.pool import Died, in_processes
 from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, preview_bands, stretch
 
@@ -145,7 +145,7 @@ class PreviewTask(NamedTuple):
     @property
     def empty_tile(self) -> Tile:
         """Tile on the sheet for a cube that cannot be read."""
-        return Tile(self.cube.stem, np.full((self.height, NARROWEST, 3), 48, np.uint8), error="cannot be read")
+        return Tile(self.cube.stem, np.full((self.height, MIN_WIDTH, 3), 48, np.uint8), error="cannot be read")
 
 
 def make_preview(task: PreviewTask) -> tuple[Tile, str]:

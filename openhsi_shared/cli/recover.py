@@ -36,7 +36,7 @@ def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
         for path in found.published:
             click.echo(f"published      {path}")
         for path in found.removed:
-            click.echo(f"there already  {path}")
+            click.echo(f"already saved  {path}")
         for path in found.live:
             click.echo(f"being written  {path}")
         for path, reason in found.damaged.items():

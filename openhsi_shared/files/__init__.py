@@ -1,7 +1,7 @@
 """How cubes become files, and are opened again.
 
-`writing` for the process that saves, `reading` and `verifying` for everybody; names are resolved when first asked for,
-so that the writer's process never pays for what only readers need.
+`writing` is for the writer process, `reading` and `verifying` for any process. Names are imported lazily, so that the
+writer process does not import what only readers need.
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CubeWriter", "OpenCube", "Report", "Written", "open_cube", "save_shared_datacube", "verify"]
 
-_HOMES = {
+_MODULES = {
     "CubeWriter": "writing",
     "OpenCube": "reading",
     "Report": "verifying",
@@ -28,7 +28,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first asked for (PEP 562)."""
-    if name not in _HOMES:
+    """Import a name on first access (PEP 562)."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -10,32 +10,32 @@ from h5py import h5a, h5t
 from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS
 from openhsi_shared.files.checksums import COLUMN_CHECKSUM
 
-__all__ = ["OF_LIBRARIES", "attributes_of", "in_order", "in_own_type", "is_in_heap", "plain"]
+__all__ = ["LIBRARY_ATTRIBUTES", "attributes_of", "creation_order", "is_in_heap", "plain", "typed_attribute"]
 
-OF_LIBRARIES = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"}
-OF_LIBRARIES |= {"_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties", "_nc3_strict"}
-"""What HDF5 and netCDF say to themselves."""
-HIDDEN = OF_LIBRARIES - {"DIMENSION_LABELS", "_nc3_strict"} | {ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS}
-OF_OURS = {COLUMN_CHECKSUM, ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS, "_Encoding"}
-"""What this library writes besides the attributes that it was given."""
+LIBRARY_ATTRIBUTES = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"}
+LIBRARY_ATTRIBUTES |= {"_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties", "_nc3_strict"}
+"""Attributes that HDF5 and netCDF write for their own use."""
+HIDDEN_ATTRIBUTES = LIBRARY_ATTRIBUTES - {"DIMENSION_LABELS", "_nc3_strict"} | {ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS}
+OWN_ATTRIBUTES = {COLUMN_CHECKSUM, ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS, "_Encoding"}
+"""Attributes that this library writes besides those that it was given."""
 
 
 def attributes_of(target: Any, check_heap: Callable[[], None]) -> dict[str, Any]:
-    """Attributes of a variable, group or file, without what libraries say to themselves.
+    """Attributes of a variable, group or file, without those that libraries write for their own use.
 
-    `check_heap` is called before one is read that lies in HDF5's global heap, which has no checksum.
+    `check_heap` is called before an attribute is read from HDF5's global heap, which has no checksum.
     """
     found = {}
     for name in target.attrs:
-        if name not in HIDDEN:
+        if name not in HIDDEN_ATTRIBUTES:
             if is_in_heap(target.attrs.get_id(name).get_type()):
                 check_heap()
             found[name] = plain(target.attrs[name])
     return found
 
 
-def in_order(target: Any) -> Iterator[tuple[int, str]]:
-    """Names of attributes with the number of each in the order in which they were made; nothing if that is unknown."""
+def creation_order(target: Any) -> Iterator[tuple[int, str]]:
+    """Names of attributes, each with its number in creation order; none where that order is unknown."""
     for name in target.attrs:
         known = h5a.get_info(target.id, name.encode("utf-8"))
         if known.corder_valid:
@@ -43,13 +43,13 @@ def in_order(target: Any) -> Iterator[tuple[int, str]]:
 
 
 def is_in_heap(kind: Any) -> bool:
-    """Whether values of this type of HDF5 lie in its global heap."""
+    """Whether values of this HDF5 type are stored in its global heap."""
     is_text = kind.get_class() == h5t.STRING
     return bool(kind.is_variable_str()) if is_text else bool(kind.detect_class(h5t.VLEN))
 
 
-def in_own_type(target: Any, name: str) -> Any:
-    """An attribute as a text, or as numbers in the type in which they are stored."""
+def typed_attribute(target: Any, name: str) -> Any:
+    """An attribute as a text, or as numbers in their stored type."""
     value = target.attrs[name]
     is_number = isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "iuf"
     return value if is_number else plain(value)

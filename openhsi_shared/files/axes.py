@@ -1,37 +1,37 @@
-"""The names of the axes of variables, and how objects of a file are found."""
+"""Axes of variables, found through their dimensions."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
 
-__all__ = ["axes_of", "is_dimension_only", "members_of", "n_lost_users", "walk"]
+__all__ = ["axes_of", "is_dimension_only", "members_of", "n_dangling_references", "walk"]
 
-NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
+DIMENSION_ONLY = b"This is a netCDF dimension but not a netCDF variable"
 
 
 def axes_of(variables: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Name the axes of each variable, in its order; "" for an axis that has no name.
 
-    `variables`: path to HDF5 dataset, with those that are dimensions. What a variable itself says of its axes lies in
-    HDF5's global heap, which has no checksum: where that is damaged, HDF5 may search in it for ever. So each dimension
-    is asked for its users, which is in a place that has one.
+    `variables`: path to HDF5 dataset, including the dimensions. A variable's references to its dimensions are stored in
+    HDF5's global heap, which has no checksum: if that is damaged, HDF5 may loop endlessly. So the references of each
+    dimension to its variables are read, which are stored where there is a checksum.
     """
     paths = {variable: path for path, variable in variables.items()}
     axes = {path: [""] * variable.ndim for path, variable in variables.items()}
     for path, variable in variables.items():
         name = path.rpartition("/")[2]
         if variable.is_scale and variable.ndim == 1:
-            axes[path] = [name]  # a dimension's own variable lies on itself
+            axes[path] = [name]  # a coordinate variable has itself as its dimension
         for reference, axis in variable.attrs.get("REFERENCE_LIST", ()):
-            user = paths.get(_target(variable, reference))
-            if user is not None:
-                axes[user][axis] = name
+            target = paths.get(_target(variable, reference))
+            if target is not None:
+                axes[target][axis] = name
     return {path: tuple(found) for path, found in axes.items()}
 
 
-def n_lost_users(variables: Mapping[str, Any]) -> int:
-    """How many variables dimensions have that are not there any more, or cannot be opened."""
+def n_dangling_references(variables: Mapping[str, Any]) -> int:
+    """Number of references of dimensions to variables that are missing or cannot be opened."""
     references = [
         (variable, reference)
         for variable in variables.values()
@@ -41,7 +41,7 @@ def n_lost_users(variables: Mapping[str, Any]) -> int:
 
 
 def _target(variable: Any, reference: Any) -> Any:
-    """What a reference leads to; None if that cannot be opened: it is damaged, or was removed by another program."""
+    """The object of a reference; None if it cannot be opened: damaged, or removed by another program."""
     try:
         return variable.file[reference]
     except (OSError, RuntimeError, KeyError, ValueError):
@@ -51,13 +51,13 @@ def _target(variable: Any, reference: Any) -> Any:
 def is_dimension_only(variable: Any) -> bool:
     """Whether it is what netCDF calls a dimension without a variable."""
     name = variable.attrs.get("NAME", b"")
-    return bool(variable.is_scale) and isinstance(name, bytes) and name.startswith(NO_VARIABLE)
+    return bool(variable.is_scale) and isinstance(name, bytes) and name.startswith(DIMENSION_ONLY)
 
 
 def members_of(group: Any) -> Iterator[tuple[str, Any]]:
     """Datasets and groups that are stored in a group, by name; None for what cannot be opened.
 
-    What is only linked to, and may lie in another file, is left out, as are types that have a name.
+    Soft and external links are left out, as are named types.
     """
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -75,13 +75,13 @@ def walk(file: Any) -> Iterator[tuple[str, Any]]:
 
     What cannot be opened is left out.
     """
-    waiting, seen = [("", file)], {file["/"]}
-    while waiting:
-        prefix, group = waiting.pop()
+    to_visit, seen = [("", file)], {file["/"]}
+    while to_visit:
+        prefix, group = to_visit.pop()
         for name, item in members_of(group):
             if item is None or item in seen:  # a group can be linked into itself
                 continue
             yield prefix + name, item
             if isinstance(item, h5py.Group):
                 seen.add(item)
-                waiting.append((f"{prefix}{name}/", item))
+                to_visit.append((f"{prefix}{name}/", item))

@@ -8,20 +8,20 @@ __all__ = ["BlockWriter"]
 
 
 class BlockWriter:
-    """Gathers pieces that follow each other into large writes at whole pages, through memory of its own.
+    """Gathers consecutive pieces into large, page-aligned writes, through a buffer of its own.
 
-    For pieces that do not lie in memory as they shall lie in the file. Call `flush` at the end.
+    For pieces whose layout in memory differs from that in the file. Call `flush` at the end.
     """
 
     def __init__(self, part: PartFile, n_bytes: int = 8 << 20) -> None:
         self._part = part
-        self._block = memoryview(mmap.mmap(-1, n_bytes + PAGE))  # begins at a page
+        self._block = memoryview(mmap.mmap(-1, n_bytes + PAGE))  # page-aligned
         self._begin = 0
         self._end = 0
         self._offset = 0
 
     def put(self, offset: int, data: memoryview) -> None:
-        """Take a copy of `data` for the place `offset`. A small gap behind the last piece is filled with zeros."""
+        """Copy `data`, to be written at `offset`. A gap of less than a page after the last piece becomes zeros."""
         data = data.cast("B")
         gap = offset - self._offset - (self._end - self._begin)
         if self._begin == self._end or not 0 <= gap < PAGE:
@@ -42,14 +42,14 @@ class BlockWriter:
                 self._write(self._end // PAGE * PAGE)
 
     def _write(self, until: int) -> None:
-        """Write what lies before `until` in the block; the rest, less than a page, moves to the front."""
+        """Write the block up to `until`; the remainder, less than a page, moves to the front."""
         self._part.write_at(self._offset, self._block[self._begin : until])
         self._offset += until - self._begin
-        rest = self._end - until
-        self._block[:rest] = self._block[until : self._end]
-        self._begin, self._end = 0, rest
+        n_left = self._end - until
+        self._block[:n_left] = self._block[until : self._end]
+        self._begin, self._end = 0, n_left
 
     def flush(self) -> None:
-        """Write what was put and not yet written."""
+        """Write what is still buffered."""
         if self._end > self._begin:
             self._write(self._end)

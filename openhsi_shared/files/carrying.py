@@ -1,4 +1,4 @@
-"""Groups and extra columns of a saved cube that go along into a cube that is made of it."""
+"""Groups and extra columns of a saved cube, carried over into a cube that is computed from it."""
 
 import logging
 from pathlib import Path
@@ -18,21 +18,21 @@ logger = logging.getLogger(__name__)
 
 
 class Carried(NamedTuple):
-    """What goes along."""
+    """What is carried over."""
 
     groups: dict[str, Group]
     columns: dict[str, NDArray[Any]]
     descriptions: tuple[Column, ...]
     """Of `columns`."""
     left_out: tuple[str, ...]
-    """Names of groups and columns that do not go along; the log says why."""
+    """Names of groups and columns that are not carried over; the log contains the reason."""
 
 
 def carried_from(path: Path, n_lines: int, line_shape: tuple[int, int]) -> Carried:
-    """Read what goes along from the cube `path` into one of `n_lines` lines of `line_shape` (cross-track, wavelength).
+    """Read what is carried over from the cube `path` into one of `n_lines` lines of `line_shape` (x, wavelength).
 
-    Nothing does if the number of lines differs; a group does not whose variables lie on an axis that has another size
-    now, or that is damaged. Never raises for that, so that the lines are saved.
+    Left out: everything if the number of lines differs; a group that is damaged, or with variables along an axis that
+    has another size in the new cube. Never raises for these, so that the lines are saved.
     """
     carried = Carried({}, {}, (), ())
     try:

@@ -1,8 +1,8 @@
 """Checksums of what a file contains besides the lines: of values, of attributes, and of both together.
 
-Each small variable has the checksum of its values, each long attribute one, in groups every attribute. A file with
+Each small variable has a checksum of its values; each long attribute has one, in groups every attribute. A file with
 groups has a list of all variables and groups at its root: for each a checksum over these checksums, its dimensions and
-its type. So nothing that was written can be missing, or stored under another name, without being found.
+its type. So a missing or renamed object is detected.
 """
 
 import json
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 __all__ = ["COLUMN_CHECKSUM", "LONG_ATTRIBUTE", "attribute_crc32", "attribute_length", "crc32_of", "object_crc32"]
 
 COLUMN_CHECKSUM = "values_crc32"
-"""Attribute of every small variable: CRC-32 of its values. HDF5's fletcher32 takes zeros for good."""
+"""Attribute of every small variable: CRC-32 of its values. HDF5's fletcher32 does not detect zeros."""
 LONG_ATTRIBUTE = 2048
-"""Bytes from which on an attribute of the file has a checksum of ours: HDF5 has none for those of some 4 KiB and more,
-such as the list of many gaps."""
+"""Bytes above which this library adds a checksum to an attribute: HDF5 has none for those of about 4 KiB and more,
+such as a list of many gaps."""
 
 
 def crc32_of(array: NDArray[Any]) -> int:
-    """CRC-32 of a line (x, wavelength), or any array: zlib's numbers, but without the interpreter's lock."""
+    """CRC-32 of a line (x, wavelength), or any array: same values as zlib, but with the GIL released."""
     from isal import isal_zlib
 
     little_endian = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
@@ -48,7 +48,7 @@ def attribute_length(value: Any) -> int:
 def object_crc32(
     attributes_crc32: str, dims: Sequence[str] = (), shape: Sequence[int] = (), dtype: str = "", values_crc32: int = 0
 ) -> int:
-    """CRC-32 of a variable, or of a group: all that a file says of it, in one number.
+    """CRC-32 of a variable, or of a group: its values and all its metadata in one number.
 
     `attributes_crc32` is its attribute of that name, "" if it has none; `dtype` as numpy writes it, such as "<f8".
     """

@@ -1,4 +1,4 @@
-"""The small variables of a file of ours, each compared with the checksum of its values."""
+"""The small variables of a file of this library, each compared with the checksum of its values."""
 
 import os
 from pathlib import Path
@@ -18,17 +18,17 @@ FLETCHER32_BYTES = 4
 def read_column(path: Path, variable: Any) -> NDArray[Any]:
     """Read a variable. ValueError, KeyError or OSError if it is not what was written.
 
-    HDF5 only says where the values lie: where that is damaged, it would give zeros, or end the process. Its own
-    checksum of the values does not suffice.
+    HDF5 is used only to locate the values: if its index is damaged, reading through HDF5 would return zeros or crash
+    the process. Its own checksum of the values does not suffice.
     """
-    values = _values(path, variable) if _lies_as_written(variable) else np.asarray(variable[()])
+    values = _values(path, variable) if _has_written_layout(variable) else np.asarray(variable[()])
     if crc32_of(values) != variable.attrs[COLUMN_CHECKSUM]:
         raise ValueError("its checksum is not the one that was written")
     return values
 
 
-def _lies_as_written(variable: Any) -> bool:
-    """Whether its values are in chunks with nothing but HDF5's checksum; other programs may have packed them anew."""
+def _has_written_layout(variable: Any) -> bool:
+    """Whether its values are in chunks with only HDF5's checksum filter; other programs may have repacked them."""
     if variable.chunks is None:
         return False
     options = variable.id.get_create_plist()
@@ -52,6 +52,6 @@ def _chunk(file: BinaryIO, chunk: Any, variable: Any) -> NDArray[Any]:
     if chunk.size != n_bytes + FLETCHER32_BYTES or chunk.filter_mask:
         raise ValueError(f"{chunk.size} bytes with filter mask {chunk.filter_mask} are not {n_bytes} and a checksum")
     if chunk.byte_offset + n_bytes > os.fstat(file.fileno()).st_size:
-        raise ValueError("it should lie behind the end of the file")
+        raise ValueError("its position is behind the end of the file")
     file.seek(chunk.byte_offset)
     return np.frombuffer(file.read(n_bytes), variable.dtype).reshape(variable.chunks)

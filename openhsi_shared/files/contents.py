@@ -1,7 +1,7 @@
-"""What a file contains besides the lines, by path: read, and compared with what was written.
+"""What a file contains besides the lines, by path: read and compared with its checksums.
 
 Paths are those of HDF5 without the first slash: "time", "gps/lat"; "" is the root. What another program added has no
-checksums: it is read as it is.
+checksums and is read unchecked.
 """
 
 import json
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS, Variable
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError
-from openhsi_shared.files.attributes import attributes_of, in_own_type, is_in_heap, plain
-from openhsi_shared.files.axes import axes_of, is_dimension_only, members_of, n_lost_users, walk
+from openhsi_shared.files.attributes import attributes_of, is_in_heap, plain, typed_attribute
+from openhsi_shared.files.axes import axes_of, is_dimension_only, members_of, n_dangling_references, walk
 from openhsi_shared.files.checksums import COLUMN_CHECKSUM, attribute_crc32, object_crc32
 from openhsi_shared.files.columns import read_column
 from openhsi_shared.files.damage import broken_file, damaged
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
 
-__all__ = ["Contents", "checksums_of", "in_words"]
+__all__ = ["Contents", "checksums_of", "display_name"]
 
 ENCODINGS = {"utf-8", "ascii", "us-ascii", "latin-1", "iso-8859-1"}
 
@@ -32,7 +32,7 @@ class Contents:
     """Variables, attributes and groups of an open file."""
 
     def __init__(self, path: Path, file: Any, is_ours: bool, version: int, check: bool) -> None:
-        """`is_ours`: it has checksums; `version`: of the format; `check`: compare attributes with theirs, too."""
+        """`is_ours`: it has checksums; `version`: of the format; `check`: also verify those of attributes."""
         self.path, self._file, self._is_ours, self._version, self._check = path, file, is_ours, version, check
         self._heap_is_checked = False
 
@@ -43,11 +43,11 @@ class Contents:
             raise ArgumentError(f"{self.path} is closed: open it again with open_cube")
         return self._file
 
-    # ---- what there is ----
+    # ---- listing ----
 
     @cached_property
     def written(self) -> Mapping[str, int] | None:
-        """Variables and groups ("gps/") that were written, with their checksums. None where the file does not list it.
+        """Variables and groups ("gps/") that were written, with their checksums. None for a file without that list.
 
         ChecksumError if the list is damaged.
         """
@@ -66,26 +66,26 @@ class Contents:
         if path == "line_crc32" or path not in self.file:
             return True
         info = [self.file.id.links.get_info(name.encode("utf-8")) for name in (path, "line_crc32")]
-        return not all(link.corder_valid for link in info) or info[0].corder < info[1].corder  # the last one of ours
+        return not all(link.corder_valid for link in info) or info[0].corder < info[1].corder  # which is written last
 
     def is_written_group(self, path: str) -> bool:
         """Whether this library wrote the group."""
         return self.written is not None and f"{path}/" in self.written
 
     def has(self, path: str) -> bool:
-        """Whether there is such a variable or group, or was when the file was written."""
-        with damaged(self.path, in_words(path)):
+        """Whether such a variable or group exists, or existed when the file was written."""
+        with damaged(self.path, display_name(path)):
             return path in self.file or path in (self.written or ())
 
     def members(self, group: str) -> tuple[list[str], list[str]]:
-        """Names of the variables, and of the groups, in a group: of what there is, and of what should be there."""
+        """Names of the variables, and of the groups, in a group: those that exist, and those that were written."""
         prefix = f"{group}/" if group else ""
         variables, groups = dict[str, None](), dict[str, None]()
         for path in self.written or ():
             name = path.removeprefix(prefix)
             if path.startswith(prefix) and name and "/" not in name.removesuffix("/"):
                 (groups if name.endswith("/") else variables)[name.removesuffix("/")] = None
-        with damaged(self.path, in_words(group, is_group=True)):
+        with damaged(self.path, display_name(group, is_group=True)):
             for name, item in members_of(self._group(group)):
                 if isinstance(item, h5py.Group):
                     groups[name] = None
@@ -109,12 +109,12 @@ class Contents:
 
     @cached_property
     def root_axes(self) -> dict[str, tuple[str, ...]]:
-        """Names of the axes of the variables that lie in no group."""
+        """Names of the axes of the variables at the root."""
         return axes_of(self._at_root)
 
-    def n_lost_users(self) -> int:
-        """How many variables lay on dimensions of the root, and are not there any more or cannot be opened."""
-        return n_lost_users(self._at_root)
+    def n_dangling_references(self) -> int:
+        """Number of references of root dimensions to variables that are missing or cannot be opened."""
+        return n_dangling_references(self._at_root)
 
     @cached_property
     def _axes(self) -> dict[str, tuple[str, ...]]:
@@ -122,37 +122,37 @@ class Contents:
 
     @property
     def written_by(self) -> str:
-        """What netCDF's library wrote of itself, of whoever made the file; "" if it did not."""
+        """The version attribute that netCDF's library writes (`_NCProperties`); "" if there is none."""
         return str(plain(self.file.attrs.get("_NCProperties", "")))
 
     # ---- reading ----
 
     def variable(self, path: str) -> Variable:
         """Read a variable. ChecksumError if it is damaged, or missing though it was written."""
-        with damaged(self.path, in_words(path)):
+        with damaged(self.path, display_name(path)):
             dataset = self._dataset(path)
             dims = self._dims(path, dataset)
             values = self._values(path, dataset, dims)
-            attributes = self._attributes(dataset, in_words(path))
+            attributes = self._attributes(dataset, display_name(path))
             if values.dtype == "S1" and str(attributes.get("_Encoding", "")).lower() in ENCODINGS and values.ndim:
                 texts = np.ascontiguousarray(values).view(f"S{values.shape[-1]}")[..., 0]
                 values, dims = np.char.decode(texts, attributes.pop("_Encoding")), dims[:-1]
             return Variable(dims, values, attributes)
 
     def values(self, path: str) -> NDArray[Any]:
-        """Read only its values, as they are stored."""
-        with damaged(self.path, in_words(path)):
+        """Read only its values, in their stored form."""
+        with damaged(self.path, display_name(path)):
             dataset = self._dataset(path)
             return self._values(path, dataset, self._dims(path, dataset))
 
     def has_checksum(self, path: str) -> bool:
         """Whether the variable has a checksum of its values."""
-        with damaged(self.path, in_words(path)):
+        with damaged(self.path, display_name(path)):
             return COLUMN_CHECKSUM in self._dataset(path).attrs
 
     def attributes(self, path: str, is_group: bool = False) -> dict[str, Any]:
         """Attributes of a variable or a group: texts, numbers, rows of numbers. ChecksumError if one is damaged."""
-        what = in_words(path, is_group)
+        what = display_name(path, is_group)
         with damaged(self.path, what):
             target = self._group(path) if is_group else self._dataset(path)
             if is_group and self.is_written_group(path):
@@ -198,15 +198,15 @@ class Contents:
         attributes = attributes_of(target, self.check_heap)
         if self._is_ours and self._check:
             for name, checksum in json.loads(checksums_of(target) or "{}").items():
-                if name not in attributes or attribute_crc32(in_own_type(target, name)) != checksum:
+                if name not in attributes or attribute_crc32(typed_attribute(target, name)) != checksum:
                     raise ChecksumError(
                         f"{self.path}: the attribute {name}{f' of {owner}' if owner else ''} is damaged: its checksum "
-                        f"is not the one that was written; open the file with check=False to see what is left"
+                        f"is not the one that was written; open the file with check=False to read it unchecked"
                     )
         return attributes
 
     def check_heap(self) -> None:
-        """ValueError if HDF5 would search for ever in one of the heaps where texts of any length lie."""
+        """ValueError if HDF5 would loop endlessly in one of the heaps that store variable-length texts."""
         if not self._heap_is_checked:
             with self.path.open("rb") as content:
                 refuse_endless_heaps(content)
@@ -214,14 +214,14 @@ class Contents:
 
 
 def checksums_of(target: Any) -> str:
-    """The checksums of attributes of a variable, group or file, as they are written; "" if there are none."""
+    """The checksums of attributes of a variable, group or file, as stored; "" if there are none."""
     return str(plain(target.attrs.get(ATTRIBUTE_CHECKSUMS, "")))
 
 
-def in_words(path: str, is_group: bool = False) -> str:
-    """What messages call a variable or a group.
+def display_name(path: str, is_group: bool = False) -> str:
+    """The name of a variable or a group in messages.
 
-    >>> in_words("time"), in_words("gps/lat")
+    >>> display_name("time"), display_name("gps/lat")
     ('the variable time', 'the variable lat of the group /gps')
     """
     if is_group:

@@ -1,4 +1,4 @@
-"""One error of this library for whatever HDF5 finds wrong with a file."""
+"""Translates errors of HDF5 about damaged files into errors of this library."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,17 +8,17 @@ from openhsi_shared.errors import ArgumentError, ChecksumError, FileError
 
 __all__ = ["broken_file", "damaged"]
 
-OF_HDF5 = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, MemoryError)
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, MemoryError)
 
 
 @contextlib.contextmanager
 def broken_file(path: Path) -> Iterator[None]:
-    """Raise FileError for what HDF5 finds wrong with a file."""
+    """Raise FileError for any error of HDF5 while reading a file."""
     try:
         yield
     except (FileError, ArgumentError):
         raise
-    except OF_HDF5 as error:
+    except HDF5_ERRORS as error:
         raise FileError(f"{path} is damaged: {error}") from error
 
 
@@ -29,5 +29,5 @@ def damaged(path: Path, what: str) -> Iterator[None]:
         yield
     except (FileError, ArgumentError):
         raise
-    except OF_HDF5 as error:
+    except HDF5_ERRORS as error:
         raise ChecksumError(f"{path}: {what} is damaged: {error}") from error

@@ -1,7 +1,7 @@
-"""Cubes saved in the plainest way: their bytes as they are, and a sidecar that tells how to read them.
+"""Dumps of cubes: their raw bytes, and a sidecar that describes them.
 
-For a cube of which the writers died that tried to save it properly. No HDF5, no threads: only `os.write`. The sidecar
-is published last, so a dump with a sidecar is whole::
+For a cube that crashed the writers that tried to save it. No HDF5, no threads: only `os.write`. The sidecar is
+published last, so a dump with a sidecar is complete::
 
     2026_11_20-10_00_00_000000.raw         lines in the order of time, (line, cross-track, wavelength), C order
     2026_11_20-10_00_00_000000.raw.json    one line of JSON, and the CRC-32 of that line in the next one
@@ -30,10 +30,10 @@ __all__ = ["SIDECAR", "Dump", "read_dump", "write_dump"]
 
 SIDECAR = ".raw.json"
 FORMAT = "openhsi_shared dump 1"
-WITH_GROUPS = "openhsi_shared dump 2"
-"""The format of a cube with groups: a reader that knows none must not take the cube for whole."""
+FORMAT_WITH_GROUPS = "openhsi_shared dump 2"
+"""The format of a cube with groups: a reader without support for groups must refuse it."""
 
-KINDS: dict[str, tuple[Any, str]] = {
+FIELDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("raw", "dtype", "uuid", "prefix", "suffix"), (str, "text")),
     **dict.fromkeys(("shape", "line_crc32"), (list, "a list of numbers")),
     **dict.fromkeys(("columns", "attributes", "metadata"), (dict, "names and values")),
@@ -41,14 +41,23 @@ KINDS: dict[str, tuple[Any, str]] = {
     "level": (int | float, "a number"),
     "old_style": (bool, "true or false"),
 }
-"""What stands in a sidecar besides the format, and the groups of a cube that has any: its type, and that in words."""
+"""Fields of a sidecar besides the format and the optional groups: the type of each, and its name in messages."""
 
-NO_DUMP = (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError)
-"""What a sidecar may cause whose checksum is right, but that this library did not write."""
+INVALID_DUMP_ERRORS = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
+"""Errors from a sidecar that has a valid checksum, but was not written by this library."""
 
 
 class Dump(NamedTuple):
-    """A cube that was dumped, and how it should have been saved."""
+    """A dumped cube, and the options of the save that failed."""
 
     cube: Cube
     raw_path: Path
@@ -67,15 +76,15 @@ def write_dump(
     durability: Durability = "fsync",
     passed: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write the lines of `cube` into the first of `directories` that takes them; return the path of the sidecar.
+    """Write the lines of `cube` into the first of `directories` that works; return the path of the sidecar.
 
     Blocks until both files are durable. `passed("piece")` is called after each line. Raises the SaveError of the first
     directory if all fail; nothing is left behind then. ArgumentError if there is no directory.
     """
     if not directories:
         raise ArgumentError("there is no directory to dump the cube in: give at least one")
-    moment = int(cube.columns["time_ns"][0])
-    stem, day = dataset.cube_stem(moment, prefix, suffix), dataset.day_folder(moment)
+    time_ns = int(cube.columns["time_ns"][0])
+    stem, day = dataset.cube_stem(time_ns, prefix, suffix), dataset.day_folder(time_ns)
     how = {"prefix": prefix, "suffix": suffix, "old_style": bool(old_style)}
     errors: list[SaveError] = []
     for directory in directories:
@@ -105,22 +114,22 @@ def _write_both(
                 passed("piece")
             raw = lines.publish(stem, ".raw", durability=durability)
         with PartFile(folder, raw.name + ".json") as part:
-            text = json.dumps(_sidecar(cube, raw, crcs, how), default=_plain).encode()
+            text = json.dumps(_sidecar_fields(cube, raw, crcs, how), default=_plain).encode()
             part.write_at(0, memoryview(text + b"\n%08x\n" % zlib.crc32(text)))
             return part.publish(raw.name, ".json", durability=durability)
     except BaseException:
         sidecar = lines.path.with_name(lines.path.name + ".json")
-        if lines.path.suffix == ".raw" and not os.path.lexists(sidecar):  # else it is whole, only not synced
-            with suppress(OSError):  # `recover` tells of it; the error to raise is the first one
+        if lines.path.suffix == ".raw" and not os.path.lexists(sidecar):  # else it is complete, only not synced
+            with suppress(OSError):  # `recover` reports it; the error to raise is the first one
                 lines.path.unlink()
         raise
 
 
-def _sidecar(cube: Cube, raw: Path, crcs: list[int], how: dict[str, Any]) -> dict[str, Any]:
+def _sidecar_fields(cube: Cube, raw: Path, crcs: list[int], how: dict[str, Any]) -> dict[str, Any]:
     described = {item.name: {"unit": item.unit, "long_name": item.long_name} for item in cube.column_descriptions}
-    groups = {"groups": {name: _told_of(group) for name, group in cube.groups.items()}} if cube.groups else {}
+    groups = {"groups": {name: _group_to_json(group) for name, group in cube.groups.items()}} if cube.groups else {}
     return {
-        "format": WITH_GROUPS if groups else FORMAT,
+        "format": FORMAT_WITH_GROUPS if groups else FORMAT,
         "raw": raw.name,
         "shape": [cube.n_lines, *cube.line_shape],
         "dtype": cube.memory.dtype.newbyteorder("<").str,
@@ -139,7 +148,7 @@ def _sidecar(cube: Cube, raw: Path, crcs: list[int], how: dict[str, Any]) -> dic
     }
 
 
-def _told_of(group: Group) -> dict[str, Any]:
+def _group_to_json(group: Group) -> dict[str, Any]:
     return {
         "variables": {
             name: {
@@ -152,7 +161,7 @@ def _told_of(group: Group) -> dict[str, Any]:
             for name, variable in group.variables.items()
         },
         "attributes": dict(group.attributes),
-        "groups": {name: _told_of(nested) for name, nested in group.groups.items()},
+        "groups": {name: _group_to_json(nested) for name, nested in group.groups.items()},
     }
 
 
@@ -161,94 +170,94 @@ def _plain(value: Any) -> Any:
 
 
 def read_dump(sidecar: str | os.PathLike[str]) -> Dump:
-    """Read a dump by its sidecar. The lines are mapped, not loaded; each has been compared with its checksum.
+    """Read a dump by its sidecar. The lines are mapped, not loaded; each is compared with its checksum.
 
-    Raises FileError for what is no dump, or not whole, ChecksumError for a damaged line or sidecar.
+    Raises FileError for an invalid or incomplete dump, ChecksumError for a damaged line or sidecar.
     """
     path = Path(sidecar)
     try:
-        told = _told(path)
-        dump = _dump(path, told)
+        fields = _read_sidecar(path)
+        dump = _dump(path, fields)
     except FileError:
         raise
-    except NO_DUMP as error:
+    except INVALID_DUMP_ERRORS as error:
         why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise FileError(f"{path} is no dump that can be read: {why}") from error
-    crcs = told["line_crc32"]
+        raise FileError(f"{path} is not a valid dump: {why}") from error
+    crcs = fields["line_crc32"]
     for number, line in enumerate(dump.cube.memory):
         if zlib.crc32(line) != crcs[number]:
             raise ChecksumError(f"{dump.raw_path}: line {number} is damaged: its checksum is not {crcs[number]:#010x}")
     return dump
 
 
-def _told(path: Path) -> dict[str, Any]:
-    """What stands in a sidecar: all that there must be, and of the kind that it must be of."""
-    text, _, mark = path.read_bytes().partition(b"\n")
-    if mark.strip() != b"%08x" % zlib.crc32(text):
-        raise ChecksumError(f"{path} is damaged: its checksum is {zlib.crc32(text):08x}, expected {mark[:20]!r}")
-    told = json.loads(text)
-    if not isinstance(told, dict) or told.get("format") not in (FORMAT, WITH_GROUPS):
-        raise FileError(f"{path} is no sidecar of a dump: expected the format {FORMAT!r} or {WITH_GROUPS!r}")
-    for name, (kind, expected) in KINDS.items():
-        if name not in told or not isinstance(told[name], kind):
-            raise FileError(
-                f"{path} is no dump that can be read: {name} is {told.get(name)!r:.60}, expected {expected}"
-            )
-    shape, crcs = told["shape"], told["line_crc32"]
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    """The fields of a sidecar, each present and of its type."""
+    text, _, checksum = path.read_bytes().partition(b"\n")
+    if checksum.strip() != b"%08x" % zlib.crc32(text):
+        raise ChecksumError(f"{path} is damaged: its checksum is {zlib.crc32(text):08x}, expected {checksum[:20]!r}")
+    fields = json.loads(text)
+    if not isinstance(fields, dict) or fields.get("format") not in (FORMAT, FORMAT_WITH_GROUPS):
+        raise FileError(
+            f"{path} is not the sidecar of a dump: expected the format {FORMAT!r} or {FORMAT_WITH_GROUPS!r}"
+        )
+    for name, (kind, expected) in FIELDS.items():
+        if name not in fields or not isinstance(fields[name], kind):
+            raise FileError(f"{path} is not a valid dump: {name} is {fields.get(name)!r:.60}, expected {expected}")
+    shape, crcs = fields["shape"], fields["line_crc32"]
     if len(shape) != 3 or not all(type(n) is int and n > 0 for n in shape):
-        raise FileError(f"{path} is no dump that can be read: shape is {shape!r:.60}, expected three positive numbers")
+        raise FileError(f"{path} is not a valid dump: shape is {shape!r:.60}, expected three positive numbers")
     if len(crcs) != shape[0] or not all(type(crc) is int for crc in crcs):
-        raise FileError(f"{path} is no dump that can be read: line_crc32 must be {shape[0]} numbers, one for each line")
-    return told
+        raise FileError(f"{path} is not a valid dump: line_crc32 must be {shape[0]} numbers, one for each line")
+    return fields
 
 
-def _dump(path: Path, told: dict[str, Any]) -> Dump:
-    raw = path.with_name(Path(told["raw"]).name)
-    shape, dtype = tuple(told["shape"]), _dtype("the pixels", told["dtype"])
+def _dump(path: Path, fields: dict[str, Any]) -> Dump:
+    raw = path.with_name(Path(fields["raw"]).name)
+    shape, dtype = tuple(fields["shape"]), _dtype("the pixels", fields["dtype"])
     n_bytes = math.prod(shape) * dtype.itemsize
     if raw.stat().st_size != n_bytes:
-        raise FileError(f"{raw} has {raw.stat().st_size} bytes, expected {n_bytes}: it is not what was dumped")
-    columns = {name: _column(name, column) for name, column in told["columns"].items()}
+        raise FileError(f"{raw} has {raw.stat().st_size} bytes, expected {n_bytes}: it is not the file that was dumped")
+    columns = {name: _column(name, column) for name, column in fields["columns"].items()}
     cube = Cube(
         memory=np.memmap(raw, dtype, "r", shape=shape),
         n_lines=shape[0],
         columns=columns,
         column_descriptions=tuple(
             Column(name, columns[name].dtype.str, str(column["unit"]), str(column["long_name"]))
-            for name, column in told["columns"].items()
+            for name, column in fields["columns"].items()
             if column.keys() >= {"unit", "long_name"}
         ),
-        groups={name: _group(group) for name, group in told.get("groups", {}).items()},
-        wavelengths_nm=told["wavelengths_nm"],
-        level=int(np.int64(told["level"])),  # as a file can hold it
-        attributes=told["attributes"],
-        metadata=told["metadata"],
-        uuid=told["uuid"],
+        groups={name: _group(group) for name, group in fields.get("groups", {}).items()},
+        wavelengths_nm=fields["wavelengths_nm"],
+        level=int(np.int64(fields["level"])),  # the type in files
+        attributes=fields["attributes"],
+        metadata=fields["metadata"],
+        uuid=fields["uuid"],
     )
-    return Dump(cube, raw, told["prefix"], told["suffix"], told["old_style"])
+    return Dump(cube, raw, fields["prefix"], fields["suffix"], fields["old_style"])
 
 
-def _column(name: str, told: Any) -> NDArray[Any]:
-    if "/" in name or not isinstance(told, dict):
-        raise ValueError(f"column {name!r} is {told!r:.60}, expected a name without / and what is in the column")
-    return np.array(told["values"], _dtype(f"column {name!r}", told["dtype"]))
+def _column(name: str, fields: Any) -> NDArray[Any]:
+    if "/" in name or not isinstance(fields, dict):
+        raise ValueError(f"column {name!r} is {fields!r:.60}, expected a name without / and the contents of a column")
+    return np.array(fields["values"], _dtype(f"column {name!r}", fields["dtype"]))
 
 
-def _group(told: Any) -> Group:
+def _group(fields: Any) -> Group:
     return Group(
-        {name: _variable(name, variable) for name, variable in told["variables"].items()},
-        dict(told["attributes"]),
-        {name: _group(nested) for name, nested in told["groups"].items()},
+        {name: _variable(name, variable) for name, variable in fields["variables"].items()},
+        dict(fields["attributes"]),
+        {name: _group(nested) for name, nested in fields["groups"].items()},
     )
 
 
-def _variable(name: str, told: Any) -> Variable:
-    values = np.frombuffer(base64.b64decode(told["values"]), _dtype(f"variable {name!r}", told["dtype"], "biufU"))
-    return Variable(tuple(told["dims"]), values.reshape(told["shape"]), dict(told["attributes"]))
+def _variable(name: str, fields: Any) -> Variable:
+    values = np.frombuffer(base64.b64decode(fields["values"]), _dtype(f"variable {name!r}", fields["dtype"], "biufU"))
+    return Variable(tuple(fields["dims"]), values.reshape(fields["shape"]), dict(fields["attributes"]))
 
 
-def _dtype(what: str, told: Any, kinds: str = "biuf") -> np.dtype[Any]:
-    """The type of numbers of that name, and no other: some would take all memory."""
-    if not isinstance(told, str) or np.dtype(told).kind not in kinds:
-        raise ValueError(f"the type of {what} is {told!r:.60}, expected one of numbers")
-    return np.dtype(told)
+def _dtype(what: str, name: Any, kinds: str = "biuf") -> np.dtype[Any]:
+    """The dtype of that name, numbers only: others could allocate all memory."""
+    if not isinstance(name, str) or np.dtype(name).kind not in kinds:
+        raise ValueError(f"the type of {what} is {name!r:.60}, expected a numeric type")
+    return np.dtype(name)

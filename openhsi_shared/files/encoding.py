@@ -1,7 +1,7 @@
-"""How a line becomes the bytes of its chunk, and back.
+"""Encodes a line as the bytes of its chunk, and decodes it.
 
-In the file a line lies as it does in memory, (x, wavelength), or turned, (wavelength, x). Compressed, the first bytes
-of all pixels come first, then the second ones (HDF5's shuffle), and the whole is one deflate or zstd stream.
+In the file a line is stored as in memory, (x, wavelength), or transposed, (wavelength, x). For compression the bytes
+are shuffled as by HDF5: the first bytes of all pixels, then the second ones, ..., in one deflate or zstd stream.
 """
 
 import threading
@@ -18,7 +18,7 @@ __all__ = ["decompress", "encoder", "little_endian", "shuffled", "unshuffled"]
 
 
 def little_endian(line: NDArray[Any]) -> NDArray[Any]:
-    """Return the line in C order, little-endian, as it is in the file; without a copy if it is so already."""
+    """Return the line in C order, little-endian, as in the file; without a copy if it has that layout."""
     return np.ascontiguousarray(line, line.dtype.newbyteorder("<"))
 
 
@@ -34,13 +34,13 @@ def shuffled(line: NDArray[Any], out: NDArray[np.uint8]) -> None:
 
 
 def unshuffled(data: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Pixels of what `shuffled` made."""
+    """Undo `shuffled`."""
     planes = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, -1)
     return np.ascontiguousarray(planes.T).reshape(-1).view(dtype)
 
 
 def encoder(layout: Layout) -> Callable[[NDArray[Any]], memoryview]:
-    """Return the function that turns a line into the bytes of its chunk; any number of threads may call it at once."""
+    """Return the function that turns a line into the bytes of its chunk; thread-safe."""
     compress = _compressor(layout)
     scratch = threading.local()
 
@@ -68,7 +68,7 @@ def _compressor(layout: Layout) -> Callable[[memoryview], bytes] | None:
         return lambda data: isal_zlib.compress(data, level)
     import zstandard
 
-    own = threading.local()  # a compressor is no thread's but one
+    own = threading.local()  # a compressor must not be shared by threads
 
     def compress(data: memoryview) -> bytes:
         if not hasattr(own, "compressor"):
@@ -80,22 +80,22 @@ def _compressor(layout: Layout) -> Callable[[memoryview], bytes] | None:
 
 
 def decompress(data: bytes, compression: Compression, n_bytes: int) -> bytes:
-    """Undo the compression. ValueError if that gives anything else than `n_bytes`."""
+    """Undo the compression. ValueError if the result does not have `n_bytes`."""
     if compression == "deflate":
         from isal import isal_zlib
 
-        no_stream: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the stub calls it an instance
-        try:  # no more than is expected: a damaged stream may promise gigabytes
+        stream_error: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the stub calls it an instance
+        try:  # limited: a damaged stream may expand to gigabytes
             result: bytes = isal_zlib.decompressobj().decompress(data, n_bytes + 1)
-        except no_stream as error:
-            raise ValueError(f"is no deflate stream: {error}") from error
+        except stream_error as error:
+            raise ValueError(f"is not a deflate stream: {error}") from error
     else:
         import zstandard
 
         try:
             result = zstandard.ZstdDecompressor().decompress(data, max_output_size=n_bytes)
         except zstandard.ZstdError as error:
-            raise ValueError(f"is no zstd stream: {error}") from error
+            raise ValueError(f"is not a zstd stream: {error}") from error
     if len(result) != n_bytes:
-        raise ValueError(f"unpacks to {len(result)} bytes or more, expected {n_bytes}")
+        raise ValueError(f"decompresses to {len(result)} bytes or more, expected {n_bytes}")
     return result

@@ -1,10 +1,9 @@
-"""The HDF5 file of a cube, all but the lines: made in memory, so that HDF5 never touches the disk.
+"""The HDF5 file of a cube without its lines, built in memory, so that HDF5 never writes to the disk.
 
-HDF5 on a failing disk hides the errno, keeps the blocks and may end the process; and it copies. So it only lays the
-file out. One chunk is one line, the lines are put on the disk by whoever knows their places (`offsets`), and what HDF5
-itself wrote follows (`extents`). The file keeps to the HDF5 1.8 format, which every netCDF-4 reader opens; the
-structures of that format carry checksums. Lines of 64 KiB and more begin at whole pages, so that they can be written
-past the page cache.
+On a failing disk HDF5 hides the errno, keeps the blocks and may crash the process; and it copies. So it only lays the
+file out. One chunk is one line; the caller writes the lines at their `offsets`, then what HDF5 wrote (`extents`). The
+file uses the HDF5 1.8 format, which every netCDF-4 reader opens; its structures have checksums. Lines of 64 KiB and
+more are page-aligned, so that they can be written with direct I/O, past the page cache.
 """
 
 import json
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.dataset import CONTENTS_CHECKSUMS, Group, Variable
 from openhsi_shared.durable import PAGE
-from openhsi_shared.files.memory_file import SparseFile
+from openhsi_shared.files.memory_file import MemoryFile
 from openhsi_shared.files.variables import GroupWriter, put_attributes, put_checked
 from openhsi_shared.save_options import Compression
 
@@ -27,12 +26,12 @@ __all__ = ["LARGE_LINE", "ZSTD_FILTER", "Image", "Layout"]
 
 
 LARGE_LINE = 65536
-"""Bytes from which on a chunk begins at a whole page."""
+"""Bytes from which on a chunk is page-aligned."""
 ZSTD_FILTER = 32015
 
 
 class Layout(NamedTuple):
-    """Which file is to be made: what has to be known before its first line."""
+    """Layout of a file: what must be known before its first line is written."""
 
     n_lines: int
     line_shape: tuple[int, int]
@@ -50,7 +49,7 @@ class Layout(NamedTuple):
 
     @property
     def y_axis(self) -> int:
-        """Which of them counts the lines."""
+        """Index of the along-track dimension in `dims`."""
         return self.dims.index("y")
 
     def shape_of(self, n_lines: int) -> tuple[int, int, int]:
@@ -65,15 +64,15 @@ class Layout(NamedTuple):
 
 
 class Image:
-    """A cube's file while it is being laid out. First the lines, then `describe`, at last `finish`."""
+    """A cube's file while it is laid out. Order of calls: `place_line`, `describe`, `add`, `finish`."""
 
     layout: Layout
     offsets: NDArray[np.int64]
-    """Where each line begins in the file; empty while compressed lines have no place yet."""
+    """Offset of each line in the file; empty for compressed lines, which `place_line` allocates."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._memory = SparseFile()
+        self._memory = MemoryFile()
         self._file = h5py.File(
             self._memory,
             "w",
@@ -81,7 +80,7 @@ class Image:
             track_order=True,
             alignment_threshold=LARGE_LINE,
             alignment_interval=PAGE,
-            meta_block_size=1 << 18,  # else the index of the chunks would lie strewn between them
+            meta_block_size=1 << 18,  # else the chunk index would be scattered between the chunks
         )
         self._root = GroupWriter(self._file)
         self._has_groups = False
@@ -101,7 +100,7 @@ class Image:
                 options.set_shuffle()
             if layout.compression == "deflate":
                 options.set_deflate(layout.compression_level)
-            else:  # optional: our HDF5 need not have it, because it never compresses
+            else:  # optional: HDF5 does not compress here, so its filter need not be installed
                 options.set_filter(ZSTD_FILTER, h5z.FLAG_OPTIONAL, (layout.compression_level,))
         space = h5s.create_simple(layout.shape_of(layout.n_lines))
         return h5d.create(self._file.id, b"datacube", h5t.py_create(layout.dtype), space, options)
@@ -118,18 +117,18 @@ class Image:
 
     @property
     def size(self) -> int:
-        """Length of the file as far as it is laid out."""
+        """Length of the file laid out so far."""
         self._file.flush()
         return self._memory.size
 
     def place_line(self, index: int, chunk: memoryview) -> int:
-        """Give a compressed line its place in the file, and return it."""
-        self._memory.expect(chunk)
+        """Allocate a compressed line in the file, and return its offset."""
+        self._memory.expect_chunk(chunk)
         coordinate = [0, 0, 0]
         coordinate[self.layout.y_axis] = index
         self._datacube.write_direct_chunk(tuple(coordinate), chunk)
-        place = self._memory.place()
-        return self._datacube.get_chunk_info_by_coord(tuple(coordinate)).byte_offset if place is None else place
+        offset = self._memory.chunk_offset()
+        return self._datacube.get_chunk_info_by_coord(tuple(coordinate)).byte_offset if offset is None else offset
 
     def describe(
         self,
@@ -138,7 +137,7 @@ class Image:
         attributes: Mapping[str, Any],
         groups: Mapping[str, Group] = MappingProxyType({}),
     ) -> None:
-        """Write everything that is known besides the lines. Variables named like a dimension are its coordinate."""
+        """Write all metadata. A variable with the name of a dimension is its coordinate variable."""
         put_attributes(self._datacube, datacube_attributes)
         put_checked(self._file.id, attributes)
         sizes = dict(zip(self.layout.dims, self.layout.shape_of(self.layout.n_lines), strict=True))
@@ -154,18 +153,18 @@ class Image:
         self._has_groups = bool(groups)
 
     def add(self, name: str, variable: Variable) -> None:
-        """Write one more variable, along dimensions that are there."""
+        """Write one more variable, along existing dimensions."""
         self._root.add_variable(name, variable)
 
     def finish(self, complete: bool = True) -> None:
-        """Say that the file is complete, and close it: `extents` and `final_size` are true then."""
+        """Mark the file as complete, and close it: `extents` and `final_size` are valid from then on."""
         if self._has_groups:
             put_attributes(self._file.id, {CONTENTS_CHECKSUMS: json.dumps(self._root.contents)})
         put_attributes(self._file.id, {"complete": int(complete)})
         self._file.close()
 
     def close(self) -> None:
-        """Throw away what is not finished; calling it twice is once."""
+        """Discard an unfinished file. Idempotent."""
         self._file.close()
 
     @property

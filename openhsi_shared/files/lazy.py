@@ -1,4 +1,4 @@
-"""A file's lines as a variable of xarray that reads, and checks, what is asked for."""
+"""A file's lines as a lazy xarray variable: reads, and checks, only the requested lines."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["dataset_of", "decoded"]
 
 
 class _LazyLines(BackendArray):
-    """Lines in the order of the file's axes."""
+    """Lines with axes in the order of the file."""
 
     def __init__(self, lines: FileLines, dims: tuple[str, ...]) -> None:
         self._lines = lines
@@ -31,21 +31,21 @@ class _LazyLines(BackendArray):
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
         """Line by line, so that a band of a large cube needs no more memory than one line."""
         in_lines = dict(zip(self._order, key, strict=True))
-        chosen = np.arange(self._lines.shape[0])[in_lines[0]]
-        if np.ndim(chosen) == 0:
-            return self._turned(self._lines[int(chosen)][in_lines[1], in_lines[2]], in_lines)
-        at_once = max(1, (64 << 20) // max(1, self._lines.shape[1] * self._lines.shape[2] * self.dtype.itemsize))
+        indices = np.arange(self._lines.shape[0])[in_lines[0]]
+        if np.ndim(indices) == 0:
+            return self._transposed(self._lines[int(indices)][in_lines[1], in_lines[2]], in_lines)
+        n_at_once = max(1, (64 << 20) // max(1, self._lines.shape[1] * self._lines.shape[2] * self.dtype.itemsize))
         parts = [
-            self._lines.read(chosen[begin : begin + at_once])[:, in_lines[1], in_lines[2]].copy()
-            for begin in range(0, max(1, len(chosen)), at_once)
+            self._lines.read(indices[begin : begin + n_at_once])[:, in_lines[1], in_lines[2]].copy()
+            for begin in range(0, max(1, len(indices)), n_at_once)
         ]
-        return self._turned(np.concatenate(parts), in_lines)
+        return self._transposed(np.concatenate(parts), in_lines)
 
-    def _turned(self, values: NDArray[Any], in_lines: Mapping[int, Any]) -> NDArray[Any]:
-        """Put the axes that are left into the order of the file."""
-        left = [axis for axis in (0, 1, 2) if isinstance(in_lines[axis], slice)]
-        wanted = [axis for axis in self._order if axis in left]
-        return np.asarray(values).transpose([left.index(axis) for axis in wanted])
+    def _transposed(self, values: NDArray[Any], in_lines: Mapping[int, Any]) -> NDArray[Any]:
+        """Transpose the remaining axes into the order of the file."""
+        remaining = [axis for axis in (0, 1, 2) if isinstance(in_lines[axis], slice)]
+        wanted = [axis for axis in self._order if axis in remaining]
+        return np.asarray(values).transpose([remaining.index(axis) for axis in wanted])
 
 
 def dataset_of(
@@ -55,12 +55,12 @@ def dataset_of(
     variables: Mapping[str, Variable],
     attributes: Mapping[str, Any],
 ) -> xr.Dataset:
-    """Put a file together for xarray, decoded as xarray does it."""
+    """Build the xarray dataset of a file, decoded by xarray."""
     lazy: Any = indexing.LazilyIndexedArray(_LazyLines(lines, dims))
     return decoded({**variables, "datacube": Variable(dims, lazy, labels)}, attributes)
 
 
 def decoded(variables: Mapping[str, Variable], attributes: Mapping[str, Any]) -> xr.Dataset:
-    """Put variables together for xarray, decoded as xarray does it."""
+    """Build an xarray dataset of variables, decoded by xarray."""
     arrays = {name: xr.Variable(dims, data, dict(labels)) for name, (dims, data, labels) in variables.items()}
     return xr.decode_cf(xr.Dataset(arrays, attrs=dict(attributes)))

@@ -1,6 +1,6 @@
-"""The lines of a file as an array that reads what is asked for, and checks it.
+"""The lines of a file as a lazy array: reads, and checks, only the requested lines.
 
-Whatever the order of a file's axes, here it is (along-track, cross-track, wavelength).
+Its axes are always (along-track, cross-track, wavelength), in whatever order the file has them.
 """
 
 import errno
@@ -26,7 +26,7 @@ __all__ = ["CheckedLines", "FileLines", "PlainLines"]
 
 READ_THREADS = 4
 SPAN_BYTES = 32 << 20
-WINDOWS_LOCK = threading.Lock()
+SEEK_LOCK = threading.Lock()
 FILTERS: dict[int, Compression] = {h5z.FILTER_DEFLATE: "deflate", ZSTD_FILTER: "zstd"}
 
 
@@ -46,7 +46,7 @@ class FileLines(ABC):
         return self.shape[0]
 
     def __getitem__(self, key: Any, /) -> NDArray[Any]:
-        """Read the lines of the first index; the others choose within these, as in numpy."""
+        """Read the lines of the first index; the other indices select within these, as in numpy."""
         keys = key if isinstance(key, tuple) else (key,)
         if Ellipsis in [item for item in keys if item is Ellipsis]:
             at = next(number for number, item in enumerate(keys) if item is Ellipsis)
@@ -57,7 +57,7 @@ class FileLines(ABC):
         if np.ndim(first) == 0:
             return np.asarray(self.read(np.array([first]))[0][keys[1:]])
         if np.ndim(first) != 1:
-            raise IndexError(f"lines are chosen by a number, a slice or a row of numbers, got {keys[0]!r}")
+            raise IndexError(f"lines are selected by a number, a slice or a list of numbers, got {keys[0]!r}")
         return np.asarray(self.read(first)[:, *keys[1:]])
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -65,7 +65,7 @@ class FileLines(ABC):
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
-            raise ValueError("lines of a file cannot be had without reading, that is, copying them")
+            raise ValueError("lines of a file cannot be returned without a copy: they are read")
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class FileLines(ABC):
 
 
 class PlainLines(FileLines):
-    """Lines of a file of anybody's, read by HDF5."""
+    """Lines of a file of any program, read by HDF5."""
 
     def __init__(self, path: Path, variable: Any, dims: tuple[str, ...]) -> None:
         self._path, self._variable = path, variable
@@ -82,28 +82,28 @@ class PlainLines(FileLines):
         self.dtype = variable.dtype
 
     def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
-        """Read these lines: in one go if they follow each other."""
+        """Read these lines: in one call if they are consecutive."""
         if len(indices) == 0:
             return np.empty((0, *self.shape[1:]), self.dtype)
         low, high = int(indices.min()), int(indices.max()) + 1
         try:
             if np.array_equal(indices, np.arange(low, high)):
                 return self._read_span(low, high)
-            if self._axes[0] == 0 and self._variable.chunks is None:  # a line is one piece
+            if self._axes[0] == 0 and self._variable.chunks is None:  # a line is contiguous
                 return np.concatenate([self._read_span(int(index), int(index) + 1) for index in indices])
-            return self._pick(indices)
+            return self._read_in_spans(indices)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise FileError(f"{self._path}: lines {low} to {high - 1} cannot be read: {error}") from error
 
-    def _pick(self, indices: NDArray[np.intp]) -> NDArray[Any]:
-        """Read lines whose pixels lie among those of others: many at a time, also those that are not wanted."""
+    def _read_in_spans(self, indices: NDArray[np.intp]) -> NDArray[Any]:
+        """Read lines whose pixels are interleaved with those of others: in spans, which include other lines."""
         lines = np.empty((len(indices), *self.shape[1:]), self.dtype)
         n_at_once = max(1, SPAN_BYTES // max(1, lines[:1].nbytes))
         of_span = indices // n_at_once
         for span in np.unique(of_span):
-            wanted = np.flatnonzero(of_span == span)
-            low, high = int(indices[wanted].min()), int(indices[wanted].max()) + 1
-            lines[wanted] = self._read_span(low, high)[indices[wanted] - low]
+            requested = np.flatnonzero(of_span == span)
+            low, high = int(indices[requested].min()), int(indices[requested].max()) + 1
+            lines[requested] = self._read_span(low, high)[indices[requested] - low]
         return lines
 
     def _read_span(self, low: int, high: int) -> NDArray[Any]:
@@ -113,7 +113,7 @@ class PlainLines(FileLines):
 
 
 class Chunk(NamedTuple):
-    """Where the bytes of a line are."""
+    """Where the bytes of a line are stored."""
 
     offset: int
     n_bytes: int
@@ -121,16 +121,16 @@ class Chunk(NamedTuple):
 
 
 class CheckedLines(FileLines):
-    """Lines of a file of ours: every one that is read is compared with its checksum, unless `check` is false.
+    """Lines of a file of this library: each line read is compared with its checksum, unless `check` is false.
 
-    Reads chunks by itself, in threads, so that a file compressed with zstd needs no plugin. Raises ChecksumError.
+    Reads chunks without HDF5, in threads, so that a file compressed with zstd needs no plugin. Raises ChecksumError.
     """
 
     def __init__(
         self, path: Path, variable: Any, dims: tuple[str, ...], checksums: NDArray[np.uint32], check: bool = True
     ) -> None:
         self._path, self._checksums, self._check = path, checksums, check
-        self._is_turned = dims != ("x", "y", "wavelength")
+        self._is_transposed = dims != ("x", "y", "wavelength")
         axes = tuple(dims.index(name) for name in ("y", "x", "wavelength"))
         self.shape = tuple(variable.shape[axis] for axis in axes)
         self.dtype = variable.dtype
@@ -150,7 +150,7 @@ class CheckedLines(FileLines):
         self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
     def close(self) -> None:
-        """Close the file; calling it twice is once."""
+        """Close the file. Idempotent."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -172,7 +172,7 @@ class CheckedLines(FileLines):
         return lines
 
     def crc32_in_file(self, index: int) -> int:
-        """Compute the checksum of a line from what is in the file. FileError if there is no such line."""
+        """Compute the checksum of a line from what is in the file. FileError if the line is missing."""
         line = np.empty(self.shape[1:], self.dtype)
         self._fetch(index, line)
         return crc32_of(line)
@@ -182,11 +182,11 @@ class CheckedLines(FileLines):
         if self._check and crc32_of(line) != self._checksums[index]:
             raise ChecksumError(
                 f"{self._path}: line {index} is damaged: its checksum is {crc32_of(line):#010x}, "
-                f"but {self._checksums[index]:#010x} was written; read it with check=False to see what is left"
+                f"but {self._checksums[index]:#010x} was written; open the file with check=False to read it unchecked"
             )
 
     def _fetch(self, index: int, line: NDArray[Any]) -> None:
-        """Fill `line` with what the file holds."""
+        """Fill `line` from the file."""
         if self._fd < 0:
             raise ArgumentError(f"{self._path} is closed: read lines while it is open, or copy them before")
         chunk = self._chunks.get(index)
@@ -196,21 +196,21 @@ class CheckedLines(FileLines):
             pixels = self._decoded(chunk)
         except (ValueError, OSError) as error:
             raise ChecksumError(f"{self._path}: line {index} is damaged: {error}") from error
-        line[:] = pixels.reshape(line.shape[::-1]).T if self._is_turned else pixels.reshape(line.shape)
+        line[:] = pixels.reshape(line.shape[::-1]).T if self._is_transposed else pixels.reshape(line.shape)
 
     def _decoded(self, chunk: Chunk) -> NDArray[Any]:
         n_bytes = self.shape[1] * self.shape[2] * self.dtype.itemsize
         if chunk.n_bytes > 2 * n_bytes + 4096 or chunk.filter_mask:
             raise ValueError(
-                f"{chunk.n_bytes} bytes with filter mask {chunk.filter_mask} are no line of {n_bytes} bytes"
+                f"{chunk.n_bytes} bytes with filter mask {chunk.filter_mask} are not a line of {n_bytes} bytes"
             )
         if chunk.offset + chunk.n_bytes > os.fstat(self._fd).st_size:
-            raise ValueError("it should lie behind the end of the file")
+            raise ValueError("its position is behind the end of the file")
         data = _read_at(self._fd, chunk.n_bytes, chunk.offset)
         if self._compression is not None:
             data = decompress(data, self._compression, n_bytes)
         elif len(data) != n_bytes:
-            raise ValueError(f"{len(data)} bytes are no line of {n_bytes} bytes")
+            raise ValueError(f"{len(data)} bytes are not a line of {n_bytes} bytes")
         return unshuffled(data, self.dtype) if self._is_shuffled else np.frombuffer(data, self.dtype)
 
 
@@ -219,19 +219,19 @@ def _filters(path: Path, variable: Any) -> tuple[Compression | None, bool]:
     options = variable.id.get_create_plist()
     found = [options.get_filter(number)[0] for number in range(options.get_nfilters())]
     is_shuffled = found[:1] == [h5z.FILTER_SHUFFLE]
-    rest = found[1:] if is_shuffled else found
-    if not rest and not is_shuffled:
+    compression = found[1:] if is_shuffled else found
+    if not compression and not is_shuffled:
         return None, False
-    if len(rest) != 1 or rest[0] not in FILTERS:
-        raise FileError(f"{path}: its filters {found} are not those of a cube of ours")
-    return FILTERS[rest[0]], is_shuffled
+    if len(compression) != 1 or compression[0] not in FILTERS:
+        raise FileError(f"{path}: its filters {found} are not those of a cube of openhsi_shared")
+    return FILTERS[compression[0]], is_shuffled
 
 
 def _read_at(fd: int, n_bytes: int, offset: int) -> bytes:
     if hasattr(os, "pread"):
         data = os.pread(fd, n_bytes, offset)
-    else:  # Windows: the place is the file's, not the call's
-        with WINDOWS_LOCK:
+    else:  # Windows: no pread, and the file position is shared by threads
+        with SEEK_LOCK:
             os.lseek(fd, offset, os.SEEK_SET)
             data = os.read(fd, n_bytes)
     if len(data) != n_bytes:

@@ -1,7 +1,7 @@
-"""A file in memory that keeps what is written into it, and nothing for the places in between.
+"""A sparse file in memory: stores what is written, and nothing for the gaps.
 
-HDF5 writes its own structures into it, a few hundred kilobytes of a file of gigabytes. The large blocks go another way:
-of a chunk that passes through here only its place is kept, for whoever writes it to the disk.
+HDF5 writes its own structures into it, a few hundred kilobytes of a file of gigabytes. Chunks are not stored: only the
+offset of an expected chunk is recorded, for the caller that writes it to the disk.
 """
 
 from collections.abc import Iterator
@@ -9,35 +9,35 @@ from typing import Any
 
 import numpy as np
 
-from openhsi_shared.files.seekable import PlacedFile
+from openhsi_shared.files.seekable import SeekableFile
 
-__all__ = ["SparseFile"]
+__all__ = ["MemoryFile"]
 
 PAGE = 4096
 
 
-class SparseFile(PlacedFile):
-    """A file of any size; what was never written reads as zeros. Nothing in it can fail for want of a disk."""
+class MemoryFile(SeekableFile):
+    """A file of any size; gaps read as zeros. No operation can fail with a disk error."""
 
     def __init__(self) -> None:
         super().__init__()
         self._pages: dict[int, memoryview] = {}
         self._written: dict[int, int] = {}
         self._expected: memoryview | None = None
-        self._place: int | None = None
+        self._chunk_offset: int | None = None
 
-    def expect(self, chunk: memoryview) -> None:
-        """Do not keep `chunk` when it is written next, only its place."""
+    def expect_chunk(self, chunk: memoryview) -> None:
+        """When `chunk` is written next, record only its offset."""
         self._expected = chunk
-        self._place = None
+        self._chunk_offset = None
 
-    def place(self) -> int | None:
-        """Where the chunk that was expected has been written, or None if it was not."""
+    def chunk_offset(self) -> int | None:
+        """Offset at which the expected chunk was written, or None if it was not."""
         self._expected = None
-        return self._place
+        return self._chunk_offset
 
     def extents(self) -> Iterator[tuple[int, memoryview]]:
-        """What was written, as (offset, bytes) in the order of offsets; pieces that touch are one."""
+        """What was written, as (offset, bytes) in the order of offsets; adjacent pieces are merged."""
         begin = end = 0
         for offset, until in sorted(self._written.items()):
             if offset > end:
@@ -49,7 +49,7 @@ class SparseFile(PlacedFile):
             yield begin, self._read(begin, min(end, self.size))
 
     def _read(self, begin: int, end: int) -> memoryview:
-        data = memoryview(bytearray(max(0, end - begin)))  # it may have been cut since
+        data = memoryview(bytearray(max(0, end - begin)))  # it may have been truncated since
         at = 0
         while at < len(data):
             page, skip = divmod(begin + at, PAGE)
@@ -61,31 +61,31 @@ class SparseFile(PlacedFile):
         return data
 
     def write(self, data: Any, /) -> int:
-        """Keep `data` at the place, or only the place of an expected chunk."""
+        """Store `data` at the file position, or only record the offset of an expected chunk."""
         view = memoryview(data).cast("B")
         n = len(view)
         if self._expected is not None and n == len(self._expected) and _address(view) == _address(self._expected):
-            self._place, self._expected = self._at, None
+            self._chunk_offset, self._expected = self._position, None
         else:
-            self._written[self._at] = max(self._at + n, self._written.get(self._at, 0))
-            kept, begin = memoryview(bytearray(view)), 0  # one copy, of which whole pages are kept as parts
+            self._written[self._position] = max(self._position + n, self._written.get(self._position, 0))
+            kept, begin = memoryview(bytearray(view)), 0  # one copy, of which whole pages are stored as slices
             while begin < n:
-                page, skip = divmod(self._at + begin, PAGE)
+                page, skip = divmod(self._position + begin, PAGE)
                 part = kept[begin : begin + PAGE - skip]
                 if len(part) == PAGE:
                     self._pages[page] = part
                 else:
                     self._pages.setdefault(page, memoryview(bytearray(PAGE)))[skip : skip + len(part)] = part
                 begin += len(part)
-        self._at += n
-        self.size = max(self.size, self._at)
+        self._position += n
+        self.size = max(self.size, self._position)
         return n
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill `buffer` from the place; always all of it."""
+        """Fill all of `buffer` from the file position."""
         view = memoryview(buffer).cast("B")
-        view[:] = self._read(self._at, self._at + len(view))
-        self._at += len(view)
+        view[:] = self._read(self._position, self._position + len(view))
+        self._position += len(view)
         return len(view)
 
 

@@ -1,4 +1,4 @@
-"""A group of an open file, read when it is asked for."""
+"""A group of an open file, read lazily."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 
 class _ByName(Mapping[str, Value], Generic[Value]):
-    """Things that are read when they are asked for by their names."""
+    """A mapping whose values are read on access."""
 
     def __init__(self, names: list[str], read: Callable[[str], Value]) -> None:
         self._names, self._read = names, read
@@ -41,7 +41,7 @@ class OpenGroup:
     """A group of a saved cube: `variables`, `attributes`, `groups`, and all for xarray as `dataset`.
 
     What this library wrote is compared with its checksums: ChecksumError names the group and the variable. What another
-    program added is read as it is.
+    program added is read unchecked.
     """
 
     path: str
@@ -53,7 +53,7 @@ class OpenGroup:
 
     @cached_property
     def variables(self) -> Mapping[str, Variable]:
-        """Dimensions, data (texts as texts, times as numbers with units) and attributes of each, read by name."""
+        """Variables by name, read on access: dimensions, data (times as numbers with units) and attributes."""
         names, _ = self._contents.members(self._path)
         return _ByName(names, self._variable)
 
@@ -68,18 +68,18 @@ class OpenGroup:
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
-        """Texts, numbers, rows of numbers."""
+        """Texts, numbers, arrays of numbers."""
         return self._contents.attributes(self._path, is_group=True)
 
     @cached_property
     def dataset(self) -> "xr.Dataset":
-        """All variables for xarray, decoded as xarray does it (times, fill values), without the groups in this one."""
+        """All variables for xarray, decoded by xarray (times, fill values), without nested groups."""
         from openhsi_shared.files.lazy import decoded
 
         return decoded(self.variables, self.attributes)
 
     def read(self) -> Group:
-        """Read it, and all groups in it, as something that can be saved again. ArgumentError if it cannot."""
+        """Read it with all nested groups, as a Group that can be saved. ArgumentError if it cannot."""
         groups = {name: group.read() for name, group in self.groups.items()}
         return Group(dict(self.variables), self.attributes, groups)
 

@@ -22,7 +22,7 @@ COMPRESS_LEVEL = 2
 
 
 def preview_path(path: str | Path, out: str | Path | None = None) -> Path:
-    """Where the picture of the cube `path` lies: beside it, in the directory `out`, or at the path `out` itself.
+    """Path of the picture of the cube `path`: beside it, in the directory `out`, or at the path `out` itself.
 
     >>> preview_path("2024_05_01/flight.nc").as_posix()
     '2024_05_01/flight.png'
@@ -37,9 +37,9 @@ def preview_path(path: str | Path, out: str | Path | None = None) -> Path:
 def write_preview(picture: NDArray[np.uint8], path: str | Path) -> Path:
     """Write `picture`, uint8 of (rows, columns) or (rows, columns, 3), as the PNG `path`; return the path.
 
-    The file is there when it is whole, and on the disk. A PNG that lies there is replaced; anything else is left alone.
-    Blocks for the compression, about 50 ms for 1024 lines. Raises PreviewError (an OSError with its true `errno`,
-    naming `path`), ArgumentError for what is no picture.
+    The file appears when it is complete and durable. An existing PNG is replaced, any other file is not. Blocks for the
+    compression, about 50 ms for 1024 lines. Raises PreviewError (an OSError with its true `errno`, naming `path`),
+    ArgumentError for an array that is not a picture.
     """
     from PIL import Image
 
@@ -56,7 +56,7 @@ def write_preview(picture: NDArray[np.uint8], path: str | Path) -> Path:
             with part.open("xb") as file:
                 Image.fromarray(picture).save(file, "PNG", compress_level=COMPRESS_LEVEL)
                 file.flush()
-                os.fsync(file.fileno())  # else a power cut may leave the name with nothing behind it
+                os.fsync(file.fileno())  # else a power cut may leave an empty file
             part.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -68,18 +68,20 @@ def write_preview(picture: NDArray[np.uint8], path: str | Path) -> Path:
 
 
 def _refuse_to_replace(path: Path) -> None:
-    """Raise FileExistsError if something lies at `path` that is no PNG, and therefore no picture of a cube."""
+    """Raise FileExistsError if a file that is not a PNG, and so not a preview, exists at `path`."""
     if path.is_file():
         with path.open("rb") as file:
-            is_free = file.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE
+            is_replaceable = file.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE
     else:
-        is_free = not os.path.lexists(path)
-    if not is_free:
-        raise FileExistsError(errno.EEXIST, "what lies there is no PNG: move it, or choose another name", str(path))
+        is_replaceable = not os.path.lexists(path)
+    if not is_replaceable:
+        raise FileExistsError(
+            errno.EEXIST, "the existing file is not a PNG: move it, or choose another name", str(path)
+        )
 
 
 class Picture(NamedTuple):
-    """The picture of a saved cube, and what one writes under it."""
+    """The picture of a saved cube, and the data of its caption."""
 
     image: NDArray[np.uint8]
     """(cross-track, along-track, 3), or (cross-track, along-track) in grey"""
@@ -87,7 +89,7 @@ class Picture(NamedTuple):
     n_cross: int
     """Cross-track pixels of the cube; the picture has fewer of both if a side is above 4096."""
     begun_ns: int | None
-    """UTC of the first line; None where the file does not tell."""
+    """UTC of the first line; None if the file does not contain it."""
 
 
 def read_picture(
@@ -97,19 +99,17 @@ def read_picture(
     robust: bool | float = False,
     hist_eq: bool = False,
 ) -> Picture:
-    """Make the picture of the saved cube `path`, ours or openhsi's.
+    """Make the picture of the saved cube `path`, written by this library or by openhsi.
 
-    Reads by blocks of lines, of a cube with more than 4096 lines only those that are shown, and checks what it reads.
-    Raises FileError (ChecksumError for a damaged line) for a broken or foreign file, ArgumentError.
+    Reads in blocks of lines, of a cube with more than 4096 lines only those that are shown, and checks what it reads.
+    Raises FileError (ChecksumError for a damaged line) for a damaged or foreign file, ArgumentError.
     """
     from openhsi_shared.files import open_cube
 
     with open_cube(path) as cube:
         lines: Any = cube.lines
         if 0 in lines.shape:
-            raise FileError(
-                f"{path} has nothing to be seen: it is {lines.shape} (along-track, cross-track, wavelength)"
-            )
+            raise FileError(f"{path} is empty: its shape is {lines.shape} (along-track, cross-track, wavelength)")
         bands = preview_bands(cube.wavelengths_nm, lines.shape[2], ranges)
         means = mean_of_bands(lines, bands, step=decimation(lines.shape[0]))
         times_ns = cube.times_ns
@@ -126,7 +126,7 @@ def preview_of(
     robust: bool | float = False,
     hist_eq: bool = False,
 ) -> Path:
-    """Write the picture of the saved cube `path`, and return where it lies (see `preview_path`).
+    """Write the picture of the saved cube `path`, and return its path (see `preview_path`).
 
     Raises what `read_picture` and `write_preview` raise.
     """

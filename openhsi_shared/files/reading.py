@@ -1,4 +1,4 @@
-"""A saved cube, open to be looked at and worked with: ours or openhsi's.
+"""Opens saved cubes, written by this library or by openhsi, for reading.
 
 with open_cube("2026_11_20/2026_11_20-10_00_00_000000.nc") as cube:
     line = cube.lines[17]                     # (cross-track, wavelength), compared with its checksum
@@ -38,16 +38,16 @@ AXES = {"x", "y", "wavelength"}
 
 
 def open_cube(path: str | os.PathLike[str], check: bool = True) -> "OpenCube":
-    """Open a cube of ours or of openhsi's, in either order of its axes; use it in a `with` block.
+    """Open a cube of this library or of openhsi, in either order of its axes; use it in a `with` block.
 
-    Raises FileError (an OSError) for what is no cube, IncompleteFileError for one that its writer has not finished.
-    With `check`, lines that are read are compared with their checksums, if the file has any: ChecksumError.
+    Raises FileError (an OSError) for a file that is not a cube, IncompleteFileError for one that its writer has not
+    finished. With `check`, lines that are read are compared with their checksums, if the file has any: ChecksumError.
     """
     return OpenCube(path_of(path), check)
 
 
 def path_of(path: str | os.PathLike[str]) -> Path:
-    """The path of a file. ArgumentError for what is none."""
+    """The path of a file. ArgumentError for an argument that is not a path."""
     try:
         return Path(path)
     except TypeError as error:
@@ -55,45 +55,45 @@ def path_of(path: str | os.PathLike[str]) -> Path:
 
 
 class OpenCube:
-    """What `open_cube` returns. Whatever a file does not tell is None."""
+    """An open cube, see `open_cube`. What the file does not contain is None."""
 
     path: Path
     lines: FileLines
-    """(along-track, cross-track, wavelength), read when asked for."""
+    """(along-track, cross-track, wavelength), read on access."""
     dims: tuple[str, ...]
     """Names of the axes in the file, in its order."""
     is_ours: bool
-    """Whether it has checksums."""
+    """Whether this library wrote it, with checksums."""
     contents: Contents
-    """All but the lines, by path."""
+    """All besides the lines, by path."""
 
     def __init__(self, path: Path, check: bool = True) -> None:
         self.path, self._check = path, check
         self._datasets: list[xr.Dataset] = []
-        self._file = _opened(path)
+        self._file = _open_hdf5(path)
         try:
             with broken_file(path):
-                self._look()
+                self._read_header()
         except BaseException:
             self._file.close()
             raise
 
-    def _look(self) -> None:
+    def _read_header(self) -> None:
         file = self._file
         version = check_version(self.path, file.attrs)
         if "datacube" not in file or not isinstance(file["datacube"], h5py.Dataset):
-            raise FileError(f"{self.path} is no cube: it holds {sorted(file)[:9]}, expected a variable datacube")
-        # copies made by other programs keep our attributes, but hold other lines: netCDF's library marks what it writes
+            raise FileError(f"{self.path} is not a cube: it contains {sorted(file)[:9]}, expected a variable datacube")
+        # copies by other programs keep these attributes, but contain other lines: netCDF's library marks what it writes
         is_rewritten = "_NCProperties" in file.attrs
         is_complete = "complete" in file.attrs and file.attrs["complete"] == 1
-        is_begun = "complete" in file.attrs or version > 0
-        self.is_ours = not is_rewritten and ("line_crc32" in file or (is_begun and not is_complete))
+        has_been_started = "complete" in file.attrs or version > 0
+        self.is_ours = not is_rewritten and ("line_crc32" in file or (has_been_started and not is_complete))
         self.contents = Contents(self.path, file, self.is_ours, version, self._check)
         datacube = file["datacube"]
         self.dims = self.contents.root_axes["datacube"]
         if set(self.dims) != AXES or datacube.dtype.kind not in "uif":
             raise FileError(
-                f"{self.path} is no cube: datacube {datacube.dtype} lies on {self.dims}, expected {sorted(AXES)}"
+                f"{self.path} is not a cube: datacube {datacube.dtype} has axes {self.dims}, expected {sorted(AXES)}"
             )
         if not self.is_ours:
             self.lines = PlainLines(self.path, datacube, self.dims)
@@ -105,17 +105,17 @@ class OpenCube:
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
-        """Global attributes: texts, numbers, rows of numbers. With `check`, ChecksumError if one is damaged."""
+        """Global attributes: texts, numbers, arrays of numbers. With `check`, ChecksumError if one is damaged."""
         return self.contents.root_attributes()
 
     @cached_property
     def groups(self) -> Mapping[str, OpenGroup]:
-        """What is stored beside the cube, by name: groups of variables, read when asked for."""
+        """Groups of variables that are stored beside the cube, by name, read on access."""
         return groups_in(self.contents)
 
     @cached_property
     def level(self) -> int | None:
-        """Processing level; None, too, for a file that others wrote, who copy what we said of the lines before."""
+        """Processing level; also None for a file of another program, which may have copied an outdated attribute."""
         level = self.attributes.get("level") if self.is_ours else None
         return int(level) if isinstance(level, int | float) else None
 
@@ -127,7 +127,7 @@ class OpenCube:
 
     @cached_property
     def frame_ids(self) -> NDArray[Any] | None:
-        """The camera's number of each line."""
+        """Frame id of each line."""
         return self._column("frame_id")
 
     @cached_property
@@ -137,14 +137,14 @@ class OpenCube:
 
     @cached_property
     def wavelengths_nm(self) -> NDArray[np.float64] | None:
-        """Middle of each band. None, too, for openhsi's plain 0, 1, 2, ..."""
+        """Centre of each band. Also None for openhsi's plain 0, 1, 2, ..."""
         values = self._column("wavelength")
         if values is None or self._attribute("wavelength", "units") == "1":
             return None
         return None if np.array_equal(values, np.arange(len(values))) else np.asarray(values, np.float64)
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return a small variable of the file as it is. FileError if there is none, ChecksumError if damaged."""
+        """Return the stored values of a small variable. FileError if there is none, ChecksumError if damaged."""
         return self.contents.values(name)
 
     def _column(self, name: str) -> NDArray[Any] | None:
@@ -155,9 +155,9 @@ class OpenCube:
 
     @cached_property
     def dataset(self) -> "xr.Dataset":
-        """The file for xarray, without its groups, in the order of its own axes; lines are read when worked with.
+        """The file for xarray, without its groups, in the order of its own axes; lines are read on access.
 
-        With `check`, each line that this touches is read whole and compared with its checksum.
+        With `check`, each line that is accessed is read completely and compared with its checksum.
         """
         import xarray as xr
 
@@ -172,7 +172,7 @@ class OpenCube:
         return dataset
 
     def _variables(self) -> dict[str, Variable]:
-        """All small variables; what another program added and cannot be read is left out."""
+        """All small variables; those that another program added and that cannot be read are left out."""
         found = {}
         for name in self.contents.members("")[0]:
             if name != "datacube":
@@ -181,7 +181,7 @@ class OpenCube:
                 except FileError as error:
                     if self.contents.is_written(name):
                         raise
-                    logger.warning("a variable that was added to a cube is left out: %s", error)
+                    logger.warning("an added variable cannot be read and is left out: %s", error)
         return found
 
     def show(self, **options: Any) -> Any:
@@ -199,7 +199,7 @@ class OpenCube:
         return f"<OpenCube {self.path} {self.lines.shape} {self.lines.dtype}>"
 
     def close(self) -> None:
-        """Close the file; calling it twice is once."""
+        """Close the file. Idempotent."""
         if isinstance(self.lines, CheckedLines):
             self.lines.close()
         for dataset in self._datasets:
@@ -213,27 +213,27 @@ class OpenCube:
         self.close()
 
 
-def _opened(path: Path) -> Any:
+def _open_hdf5(path: Path) -> Any:
     try:
         if path.is_fifo():
-            raise FileError(f"{path} is a pipe, not a file: whoever opens it waits for what may never come")
+            raise FileError(f"{path} is a pipe, not a file: opening it could block forever")
         return h5py.File(path, "r", locking="best-effort")
     except FileError:
         raise
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.EPERM, errno.ENAMETOOLONG):
             raise FileError(error.errno, os.strerror(error.errno), str(path)) from error
-        raise _unreadable(path, error) from error
+        raise _open_error(path, error) from error
     except (RuntimeError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise _open_error(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> FileError:
-    """What to say of a file that HDF5 cannot open: a writer may be at work on it."""
+def _open_error(path: Path, error: Exception) -> FileError:
+    """The error for a file that HDF5 cannot open: a writer may not have finished it."""
     part = PART.fullmatch(path.name)
     if part is None:
-        return FileError(f"{path} is no NetCDF-4 file, or a damaged one: {error}")
+        return FileError(f"{path} is not a NetCDF-4 file, or a damaged one: {error}")
     return IncompleteFileError(
-        f"{path} is incomplete: its writer has not finished it; wait until it is called {part['name']}, or, if its "
+        f"{path} is incomplete: its writer has not finished it; wait until it has the name {part['name']}, or, if its "
         f"writer is dead, call openhsi_shared.recover({str(path.parent)!r})"
     )

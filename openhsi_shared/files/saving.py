@@ -1,9 +1,9 @@
-"""One cube on its way into one file.
+"""Saves one cube into one file.
 
 ::
 
-    cube.memory ──as it lies, or encoded line by line──▶ chunks of the file ─┐
-       └──in threads──▶ checksums, means for the picture ──▶ image ──────────┴▶ fsync ──▶ its name
+    cube.memory ──unchanged, or encoded line by line──▶ chunks of the file ─┐
+       └──in threads──▶ checksums, means for the picture ──▶ image ─────────┴▶ fsync ──▶ rename
 """
 
 import time
@@ -31,19 +31,19 @@ from openhsi_shared.files.image import LARGE_LINE, Image, Layout
 from openhsi_shared.rgb import Band, decimation, mean_of_bands
 from openhsi_shared.rgb import picture as picture_of
 
-__all__ = ["Passed", "Saving", "Written", "pass_all", "uuid_of"]
+__all__ = ["ProgressCallback", "Saving", "Written", "no_progress", "uuid_of"]
 
-LOOK_BYTES = 16 << 20
-"""What a thread looks at in one task."""
+BLOCK_BYTES = 16 << 20
+"""What a thread processes in one task."""
 ENCODE_BYTES = 4 << 20
-"""What a thread encodes in one task; a few such results wait in memory."""
-PIECE_BYTES = 64 << 20
-"""What is written at once."""
+"""What a thread encodes in one task; a few results are queued in memory."""
+WRITE_BYTES = 64 << 20
+"""What one call writes."""
 
-Passed = Callable[[str], None]
-"""Called with the name of each point passed: created, piece (often), half, written, fsynced, published.
+ProgressCallback = Callable[[str], None]
+"""Progress callback, called with the name of each stage: created, piece (often), half, written, fsynced, published.
 
-So the writer shows that it does not hang, and tests fail or kill it at a point.
+The writer sends heartbeats with it, and tests inject faults at a stage.
 """
 
 Item = TypeVar("Item")
@@ -52,51 +52,51 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a cube."""
+    """Result of a save."""
 
     path: Path
     n_bytes: int
     """Length of the file."""
     seconds: float
-    """From the beginning until the file was durable."""
+    """Duration until the file was durable."""
     lines_crc32: NDArray[np.uint32]
     """Checksum of each line."""
     means: NDArray[np.float32] | None
-    """(along-track, cross-track, colours): what the picture is made of, or None if none was asked for."""
+    """(along-track, cross-track, colours): the data of the picture, or None if none was requested."""
 
     @property
     def has_picture(self) -> bool:
-        """Whether there is a picture; at once, while the picture itself takes some work."""
+        """Whether there is a picture; cheap, unlike `picture` itself."""
         return self.means is not None
 
     @cached_property
     def picture(self) -> NDArray[np.uint8] | None:
-        """(cross-track, along-track[, 3]), to be saved as the cube's preview; made when first asked for."""
+        """(cross-track, along-track[, 3]), to be saved as the cube's preview; computed on first access."""
         return None if self.means is None else picture_of(self.means)
 
 
 class Block(NamedTuple):
-    """Lines that follow each other in time and in memory."""
+    """Lines that are consecutive in time and in memory."""
 
     first: int
     """Number of the first one, in the order of time."""
-    stored: int
-    """Where it lies in memory."""
+    position: int
+    """Its index in memory."""
     n_lines: int
 
 
-class _Looked(NamedTuple):
-    """What a thread found out of a block."""
+class _BlockResult(NamedTuple):
+    """What a thread computed for a block."""
 
     crcs: list[int]
     means: NDArray[np.float32] | None
     chunks: list[memoryview]
-    """The lines encoded, where they are not written as they lie."""
+    """The encoded lines; empty if they are written unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Saving:
-    """What is to be written, and how."""
+    """A cube to be saved, and how."""
 
     cube: Cube
     variables: Mapping[str, Variable]
@@ -106,30 +106,30 @@ class Saving:
     durability: Durability
     bands: list[Band] | None
     """What the picture shows, or None for no picture."""
-    passed: Passed
+    passed: ProgressCallback
 
     def run(self, image: Image, folder: Path, stem: str) -> Written:
-        """Write and publish; SaveError, with nothing left behind, if that fails. Uses `image` up."""
+        """Write and publish; SaveError, with nothing left behind, if that fails. `image` cannot be used again."""
         start = time.perf_counter()
         with PartFile(folder, f"{stem}.nc") as part:
             self.passed("created")
-            looked = self._write_lines(image, part)
-            crcs = np.array([crc for block in looked for crc in block.crcs], np.uint32)
+            results = self._write_lines(image, part)
+            crcs = np.array([crc for block in results for crc in block.crcs], np.uint32)
             image.add("line_crc32", dataset.checksums(crcs))
             image.finish()
-            self._write_rest(image, part)
+            self._write_all_but_lines(image, part)
             self.passed("written")
             if self.durability == "fsync":
                 part.sync()
             self.passed("fsynced")
             path = part.publish(stem, ".nc", durability=self.durability, is_same=self._is_same)
             self.passed("published")
-        means = [block.means for block in looked if block.means is not None]
+        means = [block.means for block in results if block.means is not None]
         seconds = time.perf_counter() - start
         return Written(path, image.final_size, seconds, crcs, np.concatenate(means) if means else None)
 
-    def _write_rest(self, image: Image, part: PartFile) -> None:
-        """Write all but the lines: large variables of groups past the page cache, as the lines."""
+    def _write_all_but_lines(self, image: Image, part: PartFile) -> None:
+        """Write all but the lines; large variables of groups past the page cache, like the lines."""
         extents = image.extents()
         superblock = next(extents)
         gathered = BlockWriter(part)
@@ -138,18 +138,18 @@ class Saving:
                 part.write_at(offset, data)
             else:
                 gathered.put(offset, data)
-                gathered.flush()  # what lies before the next piece is not ours to write
+                gathered.flush()  # the gap before the next piece must not be overwritten
                 self.passed("piece")
-        part.write_at(*superblock)  # last: without it, it is no file
+        part.write_at(*superblock)  # last: without it, the file is not valid
         part.resize(image.final_size)
 
     def _is_same(self, path: Path) -> bool:
         return uuid_of(path) == self.cube.uuid
 
-    def _write_lines(self, image: Image, part: PartFile) -> list[_Looked]:
+    def _write_lines(self, image: Image, part: PartFile) -> list[_BlockResult]:
         if image.layout.compression is None:
             part.reserve(image.size)
-        if _lies_as_in_file(self.cube, image.layout):
+        if _has_file_layout(self.cube, image.layout):
             return self._write_memory(image, part)
         return self._write_encoded(image, part)
 
@@ -161,11 +161,11 @@ class Saving:
         attributes = {**self.attributes, "durability": self.durability}
         image.describe(self.variables, labels, attributes, self.cube.groups)
 
-    def _write_memory(self, image: Image, part: PartFile) -> list[_Looked]:
-        """Write large pieces of memory as they are, while threads look at the lines."""
+    def _write_memory(self, image: Image, part: PartFile) -> list[_BlockResult]:
+        """Write large pieces of memory unchanged, while threads process the lines."""
         gathered = BlockWriter(part)
-        describing = self.pool.submit(self._describe, image)
-        looking = [self.pool.submit(self._look, block) for block in _blocks(self.cube, LOOK_BYTES)]
+        metadata_task = self.pool.submit(self._describe, image)
+        processing = [self.pool.submit(self._process, block) for block in _blocks(self.cube, BLOCK_BYTES)]
         try:
             n_written = 0
             for offset, data, n_lines in _pieces(self.cube, image.offsets):
@@ -176,54 +176,56 @@ class Saving:
                 self._pass_lines(n_written, n_lines)
                 n_written += n_lines
             gathered.flush()
-            describing.result()
-            return [future.result() for future in looking]
+            metadata_task.result()
+            return [future.result() for future in processing]
         finally:
-            _end([describing, *looking])
+            _cancel([metadata_task, *processing])
 
-    def _write_encoded(self, image: Image, part: PartFile) -> list[_Looked]:
-        """Write line by line what threads have compressed, turned, or only put together."""
+    def _write_encoded(self, image: Image, part: PartFile) -> list[_BlockResult]:
+        """Write, line by line, what threads have compressed, transposed, or made contiguous."""
         self._describe(image)
         gathered = BlockWriter(part)
         encode = encoder(image.layout)
-        looked: list[_Looked] = []
+        results: list[_BlockResult] = []
         n_written = 0
         blocks = _blocks(self.cube, ENCODE_BYTES)
-        with closing(_in_order(self.pool, lambda block: self._look(block, encode), blocks, self.threads)) as looks:
-            for block, look in looks:
-                for index, chunk in enumerate(look.chunks, block.first):
-                    place = int(image.offsets[index]) if image.offsets.size else image.place_line(index, chunk)
-                    gathered.put(place, chunk)
-                looked.append(look._replace(chunks=[]))
+        with closing(
+            _map_in_order(self.pool, lambda block: self._process(block, encode), blocks, self.threads)
+        ) as encoded:
+            for block, result in encoded:
+                for index, chunk in enumerate(result.chunks, block.first):
+                    offset = int(image.offsets[index]) if image.offsets.size else image.place_line(index, chunk)
+                    gathered.put(offset, chunk)
+                results.append(result._replace(chunks=[]))
                 self._pass_lines(n_written, block.n_lines)
                 n_written += block.n_lines
         gathered.flush()
-        return looked
+        return results
 
     def _pass_lines(self, n_before: int, n_more: int) -> None:
         self.passed("piece")
         if n_before < self.cube.n_lines / 2 <= n_before + n_more:
             self.passed("half")
 
-    def _look(self, block: Block, encode: Callable[[NDArray[Any]], memoryview] | None = None) -> _Looked:
-        """Look at the lines of a block, in a thread: their checksums, their means, and their encoding."""
-        lines = self.cube.memory[block.stored : block.stored + block.n_lines]
+    def _process(self, block: Block, encode: Callable[[NDArray[Any]], memoryview] | None = None) -> _BlockResult:
+        """Compute checksums, means, and encoding of the lines of a block; runs in a thread."""
+        lines = self.cube.memory[block.position : block.position + block.n_lines]
         crcs = [crc32_of(line) for line in lines]
         means = None
         if self.bands is not None:
             step = decimation(self.cube.n_lines)
             shown = lines[-block.first % step :: step]
             means = mean_of_bands(shown, self.bands) if len(shown) else None
-        return _Looked(crcs, means, [encode(line) for line in lines] if encode else [])
+        return _BlockResult(crcs, means, [encode(line) for line in lines] if encode else [])
 
 
 def _blocks(cube: Cube, n_bytes: int) -> list[Block]:
-    """All lines in the order of time, in portions of `n_bytes` that do not go round the end of the memory."""
-    most = max(1, n_bytes // (cube.memory[0].size * cube.memory.itemsize))
+    """All lines in the order of time, in blocks of `n_bytes` that do not wrap around the end of the memory."""
+    max_lines = max(1, n_bytes // (cube.memory[0].size * cube.memory.itemsize))
     return [
-        Block(section.first + begin, section.stored + begin, min(most, section.n_lines - begin))
+        Block(section.first + begin, section.position + begin, min(max_lines, section.n_lines - begin))
         for section in _sections(cube)
-        for begin in range(0, section.n_lines, most)
+        for begin in range(0, section.n_lines, max_lines)
     ]
 
 
@@ -233,8 +235,8 @@ def _sections(cube: Cube) -> list[Block]:
     return [section for section in sections if section.n_lines]
 
 
-def _lies_as_in_file(cube: Cube, layout: Layout) -> bool:
-    """Whether the lines can be written from where they are."""
+def _has_file_layout(cube: Cube, layout: Layout) -> bool:
+    """Whether the lines can be written directly from memory."""
     line = cube.memory[0]
     stride = cube.memory.strides[0]
     return (
@@ -247,28 +249,26 @@ def _lies_as_in_file(cube: Cube, layout: Layout) -> bool:
 
 
 def _pieces(cube: Cube, offsets: NDArray[np.int64]) -> Iterator[tuple[int, memoryview, int]]:
-    """Memory that lies in the file as it lies here: (offset in the file, bytes, number of lines).
+    """Pieces of memory that have the same layout in the file: (offset in the file, bytes, number of lines).
 
-    What lies between two lines in memory is written too, since it saves a write for each line; in the file it is a gap
-    before the next page, and what HDF5 keeps there is written later.
+    The padding between two lines in memory is written too, which saves a write for each line; in the file it is a gap
+    before the next page, and what HDF5 stores there is written later.
     """
     memory, stride = cube.memory, cube.memory.strides[0]
     line_bytes = memory[0].size * memory.itemsize
-    most = max(1, PIECE_BYTES // stride)
+    max_lines = max(1, WRITE_BYTES // stride)
     begin_of_memory = memory[0].reshape(-1).view(np.uint8)[:1]
     span = (len(memory) - 1) * stride + line_bytes
     everything = np.lib.stride_tricks.as_strided(begin_of_memory, (span,), (1,)).data
-    for first, stored, n_lines in _sections(cube):
-        places = offsets[first : first + n_lines]
-        breaks = (np.flatnonzero(np.diff(places) != stride) + 1).tolist()
+    for first, position, n_lines in _sections(cube):
+        file_offsets = offsets[first : first + n_lines]
+        breaks = (np.flatnonzero(np.diff(file_offsets) != stride) + 1).tolist()
         for run, end_of_run in pairwise([0, *breaks, n_lines]):
-            for begin in range(run, end_of_run, most):
-                end = min(begin + most, end_of_run)
-                gap = (
-                    stride - line_bytes if end == end_of_run else 0
-                )  # behind the last line there may be something else
-                data = everything[(stored + begin) * stride : (stored + end) * stride - gap]
-                yield int(places[begin]), data, end - begin
+            for begin in range(run, end_of_run, max_lines):
+                end = min(begin + max_lines, end_of_run)
+                gap = stride - line_bytes if end == end_of_run else 0  # other data may follow the last line
+                data = everything[(position + begin) * stride : (position + end) * stride - gap]
+                yield int(file_offsets[begin]), data, end - begin
 
 
 def _is_aligned(data: memoryview, offset: int) -> bool:
@@ -276,40 +276,40 @@ def _is_aligned(data: memoryview, offset: int) -> bool:
     return not data.readonly and (address - offset) % PAGE == 0
 
 
-def pass_all(point: str) -> None:
-    """Fail nowhere."""
+def no_progress(point: str) -> None:
+    """No-op progress callback."""
 
 
-def _in_order(
+def _map_in_order(
     pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Generator[tuple[Item, Result], None, None]:
-    """Results of `function`, computed by threads not too far ahead, in the order of `items`."""
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    """Results of `function` in the order of `items`, computed by threads with a bounded queue."""
+    queue: deque[tuple[Item, Future[Result]]] = deque()
     try:
         for item in items:
-            waiting.append((item, pool.submit(function, item)))
-            if len(waiting) > threads + 1:
-                done, future = waiting.popleft()
+            queue.append((item, pool.submit(function, item)))
+            if len(queue) > threads + 1:
+                done, future = queue.popleft()
                 yield done, future.result()
-        while waiting:
-            done, future = waiting.popleft()
+        while queue:
+            done, future = queue.popleft()
             yield done, future.result()
     finally:
-        _end([future for _, future in waiting])
+        _cancel([future for _, future in queue])
 
 
-def _end(futures: list[Future[Any]]) -> None:
-    """Wait for what runs and drop what does not: nobody may look at the lines once the save is over."""
+def _cancel(futures: list[Future[Any]]) -> None:
+    """Cancel pending tasks and wait for running ones: no thread may read the lines after the save."""
     for future in futures:
         future.cancel()
     wait(futures)
 
 
 def uuid_of(path: Path) -> str | None:
-    """The uuid of the cube in a file; None if it is no file of ours."""
+    """The uuid of the cube in a file; None if it is not a file of this library."""
     try:
         with h5py.File(path, "r") as file:
             value = file.attrs.get("uuid")
     except (OSError, RuntimeError, KeyError, ValueError, TypeError):
-        return None  # whatever it is, it is not this cube
+        return None  # not this cube in any case
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else None

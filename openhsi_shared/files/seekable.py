@@ -1,33 +1,33 @@
-"""What a file for HDF5 must have that is none: a place, and a length."""
+"""Base of file-like objects for h5py: position and size."""
 
 import io
 
-__all__ = ["PlacedFile"]
+__all__ = ["SeekableFile"]
 
 
-class PlacedFile(io.RawIOBase):
-    """Whoever reads and writes begins at `_at`, and moves it on."""
+class SeekableFile(io.RawIOBase):
+    """Subclasses read and write at `_position`, and advance it."""
 
     size: int
-    """The length to which it was last set."""
+    """Length in bytes."""
 
     def __init__(self, size: int = 0) -> None:
         super().__init__()
         self.size = size
-        self._at = 0
+        self._position = 0
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a place."""
-        self._at = offset + (0, self._at, self.size)[whence]
-        return self._at
+        """Set the position, and return it."""
+        self._position = offset + (0, self._position, self.size)[whence]
+        return self._position
 
     def tell(self) -> int:
-        """Return the place."""
-        return self._at
+        """Return the position."""
+        return self._position
 
     def truncate(self, size: int | None = None, /) -> int:
         """Set the length."""
-        self.size = self._at if size is None else size
+        self.size = self._position if size is None else size
         return self.size
 
     def readable(self) -> bool:

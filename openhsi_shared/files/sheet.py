@@ -14,19 +14,19 @@ from openhsi_shared.files.preview import Picture
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["NARROWEST", "Place", "Tile", "arrange", "contact_sheet", "tile_height", "tile_of"]
+__all__ = ["MIN_WIDTH", "Place", "Tile", "arrange", "contact_sheet", "tile_height", "tile_of"]
 
 PAPER, INK, PALE, ALARM = (24, 24, 27), (228, 228, 231), (161, 161, 170), (248, 113, 113)
 MARGIN, GAP = 24, 16
 TITLE_SIZE, NAME_SIZE, NOTE_SIZE = 22, 12, 11
 TITLE_HEIGHT, NAME_HEIGHT = 44, 16
-NARROWEST, WIDEST = 184, 2400
-"""Pixels across: what a caption needs; a longer cube is shown smaller."""
+MIN_WIDTH, MAX_WIDTH = 184, 2400
+"""Width of a tile in pixels: at least what a caption needs; longer cubes are scaled down."""
 HEIGHTS = ((12, 320), (60, 240), (300, 160))
-"""Up to so many cubes, pictures are so high."""
-LEAST_HEIGHT = 96
+"""(up to this number of cubes, height of pictures in pixels)."""
+MIN_HEIGHT = 96
 BEST_RATIO = 1.5
-"""Of width to height of the sheet."""
+"""Width : height of the sheet."""
 
 
 class Tile(NamedTuple):
@@ -34,15 +34,15 @@ class Tile(NamedTuple):
 
     name: str
     image: NDArray[np.uint8]
-    """As small as it will be shown."""
+    """At the size at which it is shown."""
     n_lines: int = 0
     begun_ns: int | None = None
     error: str = ""
-    """Why there is no picture of it."""
+    """Why it has no picture."""
 
 
 class Place(NamedTuple):
-    """Where a tile lies: its upper left corner and its size, in pixels of the sheet."""
+    """Position of a tile: its upper left corner and its size, in pixels of the sheet."""
 
     left: int
     top: int
@@ -51,19 +51,19 @@ class Place(NamedTuple):
 
 
 def tile_height(n_cubes: int) -> int:
-    """How high pictures are: the more there are, the smaller.
+    """Height of pictures: the more there are, the smaller.
 
     >>> [tile_height(n) for n in (1, 60, 61, 5000)]
     [320, 240, 160, 96]
     """
-    return next((height for most, height in HEIGHTS if n_cubes <= most), LEAST_HEIGHT)
+    return next((height for max_cubes, height in HEIGHTS if n_cubes <= max_cubes), MIN_HEIGHT)
 
 
 def tile_of(name: str, picture: Picture, height: int) -> Tile:
-    """Make a picture small, at its own aspect: `height` pixels high, or as wide as there is room."""
+    """Scale a picture at its aspect ratio: to `height`, or to the maximum width if that is less."""
     from PIL import Image
 
-    scale = min(height / picture.n_cross, WIDEST / picture.n_lines)
+    scale = min(height / picture.n_cross, MAX_WIDTH / picture.n_lines)
     size = (max(1, round(picture.n_lines * scale)), max(1, round(picture.n_cross * scale)))
     how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
     small = Image.fromarray(picture.image).resize(size, how)
@@ -71,9 +71,9 @@ def tile_of(name: str, picture: Picture, height: int) -> Tile:
 
 
 def arrange(sizes: Sequence[tuple[int, int]]) -> tuple[list[Place], tuple[int, int]]:
-    """Lay tiles of these sizes (width, height) in rows, left to right; also the size of what they need.
+    """Arrange tiles of these sizes (width, height) in rows, left to right; also return the total size.
 
-    A row breaks where the next tile would not fit; the sheet becomes somewhat wider than high.
+    A row ends where the next tile would not fit; the sheet is wider than high.
 
     >>> arrange([(400, 300)] * 6)[1]
     (816, 932)
@@ -92,16 +92,16 @@ def arrange(sizes: Sequence[tuple[int, int]]) -> tuple[list[Place], tuple[int, i
 
 
 def contact_sheet(tiles: Sequence[Tile], title: str) -> NDArray[np.uint8]:
-    """Draw all tiles, in the order of their times, then of their names: (rows, columns, 3). ArgumentError for none."""
+    """Draw all tiles, sorted by time, then name: (rows, columns, 3). ArgumentError if there are none."""
     from PIL import Image, ImageDraw
 
     if not tiles:
         raise ArgumentError("a contact sheet needs at least one cube")
     tiles = sorted(tiles, key=lambda tile: (tile.begun_ns is None, tile.begun_ns or 0, tile.name))
     fonts = _Fonts()
-    captions = [_caption(tile, max(NARROWEST, tile.image.shape[1]), fonts) for tile in tiles]
+    captions = [_caption(tile, max(MIN_WIDTH, tile.image.shape[1]), fonts) for tile in tiles]
     sizes = [
-        (max(NARROWEST, tile.image.shape[1]), tile.image.shape[0] + 8 + NAME_HEIGHT * len(caption))
+        (max(MIN_WIDTH, tile.image.shape[1]), tile.image.shape[0] + 8 + NAME_HEIGHT * len(caption))
         for tile, caption in zip(tiles, captions, strict=True)
     ]
     places, (width, height) = arrange(sizes)
@@ -115,7 +115,7 @@ def contact_sheet(tiles: Sequence[Tile], title: str) -> NDArray[np.uint8]:
 
 
 class _Fonts:
-    """The letters that come with Pillow."""
+    """The fonts that come with Pillow."""
 
     def __init__(self) -> None:
         from PIL import ImageFont
@@ -149,7 +149,7 @@ def _caption(tile: Tile, room: int, fonts: _Fonts) -> list[tuple[str, bool]]:
 
 
 def _wrap(text: str, room: int, font: Any) -> list[str]:
-    """Break a text where it would not fit, in the middle of a word if need be: names have no blanks."""
+    """Wrap a text to the width `room`, also within words: names have no blanks."""
     lines = [""]
     for letter in text:
         if lines[-1] and font.getlength(lines[-1] + letter) > room:

@@ -1,6 +1,6 @@
-"""openhsi's function for saving a shared array, for those who call it themselves.
+"""openhsi's function for saving a shared array, for code that calls it directly.
 
-What it writes is as safe as our own: whole or not there, on the disk, with checksums, and never over another file.
+It writes files as safely as this library does: atomic, durable, with checksums, and never over another file.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from openhsi_shared.dataset import Cube, Variable
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.files.preview import write_preview
-from openhsi_shared.files.saving import Saving, pass_all
+from openhsi_shared.files.saving import Saving, no_progress
 from openhsi_shared.groups import check_name
 from openhsi_shared.rgb import preview_bands
 
@@ -41,10 +41,10 @@ def save_shared_datacube(
     old_style: bool = True,
     savefig: bool = False,
 ) -> Path:
-    """Save a cube of `shape` (x, y, wavelength) that lies in a `multiprocessing.Array`, locked or not.
+    """Save a cube of `shape` (x, y, wavelength) that is stored in a `multiprocessing.Array`, locked or not.
 
-    Writes `fname` + ".nc", and with `savefig` a picture with ".png"; a taken name gets a number. Returns the path of
-    the cube. `coords_dict` is what xarray takes: name to values, to (dims, values) or to (dims, values, attributes).
+    Writes `fname` + ".nc", and with `savefig` a picture with ".png"; an existing name gets a number. Returns the path
+    of the cube. `coords_dict` as xarray accepts it: name to values, to (dims, values) or to (dims, values, attributes).
     Blocks until the file is durable; raises SaveError with the true errno.
     """
     lines = _lines(shared_array, c_dtype, shape)
@@ -80,7 +80,7 @@ def save_shared_datacube(
             threads=2,
             durability="fsync",
             bands=preview_bands(cube.wavelengths_nm, shape[2]) if savefig else None,
-            passed=pass_all,
+            passed=no_progress,
         )
         layout = Layout(shape[1], (shape[0], shape[2]), lines.dtype.newbyteorder("<"), old_style)
         with contextlib.closing(Image(layout)) as image:
@@ -91,7 +91,7 @@ def save_shared_datacube(
 
 
 def _lines(shared_array: Any, c_dtype: Any, shape: tuple[int, int, int]) -> NDArray[Any]:
-    """Lines first: a view of the array, whose own order is (x, y, wavelength)."""
+    """A view of the array with lines first; its own order is (x, y, wavelength)."""
     memory = shared_array.get_obj() if hasattr(shared_array, "get_obj") else shared_array
     expected = "expected a multiprocessing.Array (or any buffer) with exactly the pixels of the cube"
     try:
@@ -111,7 +111,7 @@ def _lines(shared_array: Any, c_dtype: Any, shape: tuple[int, int, int]) -> NDAr
 
 
 def _variable(name: str, given: Any) -> Variable:
-    """What xarray takes for a coordinate, as it is to be stored."""
+    """Convert a coordinate as xarray accepts it."""
     check_name("coordinate", name)
     if hasattr(given, "dims") and hasattr(given, "values"):
         dims, data, labels = tuple(given.dims), np.asarray(given.values), dict(given.attrs)
@@ -121,7 +121,7 @@ def _variable(name: str, given: Any) -> Variable:
     else:
         dims, data, labels = (name,), np.asarray(given), {}
     if data.ndim != len(dims) or data.ndim == 0:
-        raise ArgumentError(f"coordinate {name!r} has {data.ndim} axes, but {dims} for their names")
+        raise ArgumentError(f"coordinate {name!r} has {data.ndim} axes, but the dimension names {dims}")
     labels = {key: dataset.attribute_value(value) for key, value in labels.items()}
     if data.dtype.kind == "O":
         data = data.astype("datetime64[ns]")

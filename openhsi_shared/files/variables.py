@@ -1,4 +1,4 @@
-"""Variables, dimensions, attributes and groups, written into HDF5 as netCDF-4 lays them out."""
+"""Writes variables, dimensions, attributes and groups into HDF5 in netCDF-4 layout."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -23,21 +23,21 @@ __all__ = ["GroupWriter", "put_attributes", "put_checked"]
 
 LARGEST_COLUMN_CHUNK = 65536
 CHUNK_BYTES = 1 << 20
-"""Of a variable with more than one dimension; but at least one row of it."""
+"""Chunk size of a variable with several dimensions, but at least one row."""
 
 
 class GroupWriter:
-    """A group of a file that is being written. The root is one, too."""
+    """Writes a group of a file, or its root."""
 
     contents: dict[str, int]
-    """The checksum of each variable and group that was written so far, in the whole file, by path."""
+    """The checksum of each variable and group written so far, in the whole file, by path."""
     ids: Iterator[int]
-    """Of the dimensions still to be written, in the whole file."""
+    """netCDF ids for further dimensions, in the whole file."""
     dimensions: dict[str, Any]
-    """What variables can lie on: dimensions of this group, and those of the groups around it."""
+    """Dimensions that variables can use: of this group and of the enclosing groups."""
 
     def __init__(self, target: Any, outer: "GroupWriter | None" = None, path: str = "") -> None:
-        """`target`: the empty group of h5py, with its creation order tracked; `outer`: the one that it lies in."""
+        """`target`: the empty group of h5py, with its creation order tracked; `outer`: the enclosing group."""
         self._target, self._path = target, path
         self.contents = {} if outer is None else outer.contents
         self.ids = iter(range(1 << 31)) if outer is None else outer.ids
@@ -45,7 +45,7 @@ class GroupWriter:
         self._is_root = outer is None
 
     def add_dimensions(self, sizes: Mapping[str, int], variables: Mapping[str, Variable]) -> None:
-        """Write dimensions of this group; one that has the name of a variable gets that as its coordinate."""
+        """Write dimensions of this group; a variable of the same name becomes the coordinate variable."""
         for name, size in sizes.items():
             if name in variables:
                 scale = self._make_variable(name, variables[name])
@@ -57,16 +57,16 @@ class GroupWriter:
             self.dimensions[name] = scale
 
     def add_variable(self, name: str, variable: Variable) -> None:
-        """Write a variable, along dimensions that are there."""
+        """Write a variable, along existing dimensions."""
         self.attach(self._make_variable(name, variable), variable.dims)
 
     def attach(self, dataset: Any, dims: tuple[str, ...]) -> None:
-        """Say on which dimensions a dataset lies."""
+        """Attach the dimensions of a dataset."""
         for axis, dim in enumerate(dims):
             dataset.dims[axis].attach_scale(self.dimensions[dim])
 
     def add_group(self, name: str, group: Group) -> None:
-        """Write a group, and all that is in it."""
+        """Write a group with all its contents."""
         path = f"{self._path}{name}"
         target = self._target.create_group(name, track_order=True)
         self.contents[f"{path}/"] = object_crc32(put_checked(target.id, _storable(group.attributes), every=True))
@@ -85,7 +85,7 @@ class GroupWriter:
 
     def _make_variable(self, name: str, variable: Variable) -> Any:
         data = np.ascontiguousarray(variable.data, variable.data.dtype.newbyteorder("<"))
-        options = {"chunks": _chunks(data), "fletcher32": True} if data.size else {}  # nothing has no chunks
+        options = {"chunks": _chunks(data), "fletcher32": True} if data.size else {}  # an empty dataset has no chunks
         dataset = self._target.create_dataset(name, data=data, track_order=True, **options)
         attributes = variable.attributes if self._is_root else _storable(variable.attributes)
         values_crc32 = crc32_of(data)
@@ -97,7 +97,7 @@ class GroupWriter:
 
 
 def _chunks(data: NDArray[Any]) -> tuple[int, ...]:
-    """Rows of a table are put together in chunks of equal size, so that the last one is almost full."""
+    """Chunks of equal size of whole rows, so that the last one is almost full."""
     if data.ndim == 1:
         return (min(len(data), LARGEST_COLUMN_CHUNK),)
     n_chunks = max(1, min(len(data), data.nbytes // CHUNK_BYTES))
@@ -105,7 +105,7 @@ def _chunks(data: NDArray[Any]) -> tuple[int, ...]:
 
 
 def _as_stored(variable: Variable) -> Variable:
-    """Texts as netCDF's arrays of characters, which every reader knows: their bytes along one more dimension."""
+    """Convert texts to netCDF's character arrays, which every reader supports: bytes along one more dimension."""
     if variable.data.dtype.kind != "U":
         return variable
     encoded = np.char.encode(variable.data, "utf-8")
@@ -119,7 +119,7 @@ def _storable(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def put_checked(target: Any, attributes: Mapping[str, Any], every: bool = False) -> str:
-    """Write attributes, and the checksums of `every` one or of long ones; return these as they are written."""
+    """Write attributes, and checksums of `every` one or of long ones; return the checksums as stored."""
     put_attributes(target, attributes)
     checked = {
         name: attribute_crc32(value)
@@ -134,7 +134,7 @@ def put_checked(target: Any, attributes: Mapping[str, Any], every: bool = False)
 
 
 def put_attributes(target: Any, attributes: Mapping[str, Any]) -> None:
-    """Write attributes; texts with a fixed length, as netCDF does, because any reader knows these."""
+    """Write attributes; texts with a fixed length, as netCDF does, because any reader supports that."""
     for name, value in attributes.items():
         key = name.encode("utf-8")
         if isinstance(value, str):

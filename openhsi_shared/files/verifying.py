@@ -1,4 +1,4 @@
-"""Is what is in a file what was written into it? Every checksum is computed again."""
+"""Verifies a file: every checksum is computed again."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import h5py
 
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.additions import additions
-from openhsi_shared.files.contents import Contents, in_words
+from openhsi_shared.files.contents import Contents, display_name
 from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.lines import CheckedLines
 from openhsi_shared.files.reading import OpenCube, open_cube, path_of
@@ -21,25 +21,25 @@ __all__ = ["Report", "verify"]
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found."""
+    """Result of `verify`."""
 
     path: Path
     problems: tuple[str, ...]
-    """One sentence each; empty if all is well."""
+    """One sentence each; empty if the file is good."""
     n_lines: int = 0
     """Lines of the cube."""
     damaged_lines: tuple[int, ...] = ()
-    """Numbers of those lines that are not what was written."""
+    """Numbers of the damaged lines."""
     n_bytes: int = 0
     """Length of the file."""
     covers: tuple[str, ...] = ()
     """Names of what was compared with its checksums: the datacube, variables, and those of groups ("/gps/lat")."""
     added: tuple[str, ...] = ()
-    """Names of what another program added later ("lat", "gps", "/gps/lat"). It has no checksums, and is no problem."""
+    """Names of what another program added later ("lat", "gps", "/gps/lat"). It has no checksums: no problem."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong with what this library wrote."""
+        """Whether everything that this library wrote is intact."""
         return not self.problems
 
     def __bool__(self) -> bool:
@@ -47,10 +47,10 @@ class Report:
 
 
 def verify(path: str | os.PathLike[str]) -> Report:
-    """Read a file of ours from end to end and compare everything with its checksum. Never raises for a bad file.
+    """Read a complete file of this library and compare everything with its checksum. Never raises for a bad file.
 
-    What another program added is not compared: it is reported in `added`. A file of openhsi's has no checksums: that is
-    a problem, too.
+    What another program added is not compared: it is reported in `added`. A file of openhsi has no checksums: that is
+    also reported as a problem.
     """
     path = path_of(path)
     try:
@@ -62,7 +62,7 @@ def verify(path: str | os.PathLike[str]) -> Report:
             if isinstance(cube.lines, CheckedLines):
                 damaged, of_lines = _problems_of_lines(cube, cube.lines)
                 problems += of_lines
-            if not problems:  # of what is damaged, others' libraries may make an end of the process
+            if not problems:  # other libraries may crash the process on damaged contents
                 problems += _problems_of_other_readers(path, covers)
             added = _added(cube, problems)
             names = tuple(f"/{name}" if "/" in name else name for name in covers)
@@ -75,20 +75,20 @@ def _added(cube: OpenCube, problems: list[str]) -> tuple[str, ...]:
     try:
         with broken_file(cube.path):
             return tuple(additions(cube.contents)) if cube.is_ours else ()
-    except FileError as error:  # it is about what is ours: what was added is not read
+    except FileError as error:  # what this library wrote is damaged: what was added is not read
         problems += [] if problems else [str(error)]
         return ()
 
 
 def _written(contents: Contents) -> list[str]:
-    """Paths of all variables of ours."""
+    """Paths of all variables that this library wrote."""
     if contents.written is not None:
         return ["datacube", *(path for path in contents.written if not path.endswith("/"))]
     return [name for name in contents.members("")[0] if contents.is_written(name)]
 
 
 def _problems_of_other_readers(path: Path, covers: list[str]) -> list[str]:
-    """What others need and we do not: labels, and which dimension belongs to which axis."""
+    """Problems with what only other readers use: labels, and the dimension of each axis."""
     try:
         with path.open("rb") as content:
             refuse_endless_heaps(content)
@@ -101,7 +101,7 @@ def _problems_of_other_readers(path: Path, covers: list[str]) -> list[str]:
                 if name != "datacube":
                     variable[...]
     except (OSError, RuntimeError, KeyError, ValueError) as error:
-        return [f"{path} cannot be read by other readers of netCDF: {error}"]
+        return [f"{path} cannot be read by other netCDF readers: {error}"]
     return []
 
 
@@ -119,9 +119,9 @@ def _problems_of_contents(cube: OpenCube, covers: list[str]) -> list[str]:
 def _of_contents(cube: OpenCube, covers: list[str]) -> Iterator[str]:
     contents = cube.contents
     try:
-        said = cube.attributes.get("n_lines", len(cube.lines))
-        if said != len(cube.lines):
-            yield f"{cube.path} says it has {said} lines, but has {len(cube.lines)}"
+        stated = cube.attributes.get("n_lines", len(cube.lines))
+        if stated != len(cube.lines):
+            yield f"{cube.path}: n_lines is {stated}, but the file has {len(cube.lines)} lines"
     except FileError as error:
         yield str(error)
     groups = [path.removesuffix("/") for path in contents.written or () if path.endswith("/")]
@@ -130,22 +130,22 @@ def _of_contents(cube: OpenCube, covers: list[str]) -> Iterator[str]:
             if is_group or name == "datacube":  # the lines have their own checksums
                 contents.attributes(name, is_group)
             elif not contents.has_checksum(name):
-                yield f"{cube.path}: {in_words(name)} has no checksum"
+                yield f"{cube.path}: {display_name(name)} has no checksum"
             else:
                 contents.variable(name)
         except FileError as error:
             yield str(error)
     if contents.written is None:
         with broken_file(cube.path):
-            n_lost = contents.n_lost_users()
-        if n_lost:
-            yield f"{cube.path} is damaged: {n_lost} variables that its dimensions name are not in it"
+            n_dangling = contents.n_dangling_references()
+        if n_dangling:
+            yield f"{cube.path} is damaged: {n_dangling} variables that its dimensions refer to are missing"
 
 
 def _problems_of_lines(cube: OpenCube, lines: CheckedLines) -> tuple[tuple[int, ...], list[str]]:
     written = cube.column("line_crc32")
 
-    def look(index: int) -> str:
+    def check(index: int) -> str:
         try:
             found = lines.crc32_in_file(index)
         except FileError as error:
@@ -156,6 +156,6 @@ def _problems_of_lines(cube: OpenCube, lines: CheckedLines) -> tuple[tuple[int, 
         )
 
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(look, range(len(lines))))
+        found = list(pool.map(check, range(len(lines))))
     damaged = tuple(index for index, problem in enumerate(found) if problem)
     return damaged, [found[index] for index in damaged]

@@ -1,7 +1,7 @@
 """Versions of the format: which files this library can read.
 
-A file says in `format_version` what it is, and in `format_reads_from` the lowest version whose readers understand it:
-what is new in it adds to that version, and changes nothing of it. Version 1 does not have that attribute.
+`format_version` is the version of a file, `format_reads_from` the lowest version whose readers can read it: later
+versions only add to that version. Files of version 1 do not have `format_reads_from`.
 """
 
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 def check_version(path: Path, attributes: Mapping[str, Any]) -> int:
     """Return the version of a file's format, by its global attributes; 0 for a file of another program.
 
-    Logs a warning for a newer version than this library knows that only adds; FileError for one that does not.
+    Logs a warning for a newer, backward compatible version; FileError for a newer version that is not.
     """
     if plain(attributes.get("format")) != FORMAT:
         return 0
@@ -36,11 +36,11 @@ def check_version(path: Path, attributes: Mapping[str, Any]) -> int:
     reads_from = plain(attributes.get("format_reads_from", version))
     if not isinstance(reads_from, int) or reads_from > FORMAT_VERSION:
         raise FileError(
-            f"{path} is of format_version {version}, but this openhsi_shared knows versions up to {FORMAT_VERSION}: "
+            f"{path} is of format_version {version}, but this openhsi_shared supports versions up to {FORMAT_VERSION}: "
             f"update it (pip install --upgrade openhsi_shared), or read the file with a program for netCDF-4 or HDF5"
         )
     logger.warning(
-        "%s is of format_version %s, but this openhsi_shared knows versions up to %s: what is new in it is not read",
+        "%s is of format_version %s, but this openhsi_shared supports versions up to %s: newer parts are not read",
         path,
         version,
         FORMAT_VERSION,

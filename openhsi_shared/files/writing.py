@@ -1,6 +1,6 @@
-"""Saves cubes of one kind, one after the other: checked, durable, and as fast as the disk.
+"""Saves cubes of one kind, one after the other: with checksums, durable, and as fast as the disk.
 
-Meant for a process of its own; imports no more than it needs to write.
+For use in a writer process; imports only what writing needs.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from openhsi_shared.dataset import Cube
 from openhsi_shared.durable import make_folder, save_error
 from openhsi_shared.errors import ArgumentError, SaveError
 from openhsi_shared.files.image import Image, Layout
-from openhsi_shared.files.saving import Passed, Saving, Written, pass_all
+from openhsi_shared.files.saving import ProgressCallback, Saving, Written, no_progress
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.save_options import SaveOptions
 
@@ -30,7 +30,7 @@ DEFAULTS = SaveOptions()
 
 
 class CubeWriter:
-    """Saves cubes of one kind, compressed and durable as `options` say, with `threads` beside the one that writes."""
+    """Saves cubes of one kind with these `options`; `threads` worker threads besides the one that writes."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class CubeWriter:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cube-writer")
 
     def prepare(self, old_style: bool = True) -> None:
-        """Lay out the file of a full cube ahead, in idle time; at once if that is done."""
+        """Lay out the file of a full cube in advance, in idle time. Idempotent."""
         layout = self._layout._replace(old_style=old_style)
         if self._prepared is None or self._prepared.layout != layout:
             self._prepared = self._take(layout)
@@ -76,21 +76,21 @@ class CubeWriter:
         suffix: str = "",
         old_style: bool = True,
         picture: bool = True,
-        passed: Passed | None = None,
+        passed: ProgressCallback | None = None,
     ) -> Written:
-        """Save `cube` in the first of `directories` that takes it, within a folder of its day; blocks until durable.
+        """Save `cube` in the first of `directories` that works, in a folder of its day; blocks until durable.
 
         The directories must exist. Raises the SaveError of the first one if all fail; nothing is left behind then.
-        A cube whose uuid is found published under the same name is not saved again. `cube.memory` is only read.
+        A cube that is published under the same name with the same uuid is not saved again. `cube.memory` is only read.
         """
         lines = (cube.line_shape, cube.memory.dtype.newbyteorder("<"))
-        mine = (self._layout.line_shape, self._layout.dtype)
-        if lines != mine:
-            raise ArgumentError(f"lines of {lines} cannot be saved by a writer that was made for {mine}")
+        expected = (self._layout.line_shape, self._layout.dtype)
+        if lines != expected:
+            raise ArgumentError(f"lines of {lines} cannot be saved by a writer that was made for {expected}")
         if not directories:
             raise ArgumentError("there is no directory to save the cube in: give at least one")
-        moment = int(cube.columns["time_ns"][0])
-        stem, day = dataset.cube_stem(moment, prefix, suffix), dataset.day_folder(moment)
+        time_ns = int(cube.columns["time_ns"][0])
+        stem, day = dataset.cube_stem(time_ns, prefix, suffix), dataset.day_folder(time_ns)
         saving = Saving(
             cube=cube,
             variables=dataset.coordinates(cube),
@@ -99,7 +99,7 @@ class CubeWriter:
             threads=self._threads,
             durability=self._durability,
             bands=preview_bands(cube.wavelengths_nm, cube.line_shape[1]) if picture else None,
-            passed=passed or pass_all,
+            passed=passed or no_progress,
         )
         layout = self._layout._replace(n_lines=cube.n_lines, old_style=old_style)
         errors: list[SaveError] = []
@@ -114,7 +114,7 @@ class CubeWriter:
         raise errors[0]
 
     def close(self) -> None:
-        """End the threads; calling it twice is once."""
+        """Stop the threads. Idempotent."""
         if self._prepared is not None:
             self._prepared.close()
             self._prepared = None

@@ -13,7 +13,7 @@ import pytest
 from openhsi_shared.buffers import memory
 from openhsi_shared.buffers.memory import PAGE, aligned_bytes, arena_of, require_memory, shared_array
 from openhsi_shared.errors import ArgumentError, MemoryShortage
-from tests.support.helpers import PATIENCE_S, environment
+from tests.support.helpers import TIMEOUT_S, environment
 
 MB = 1 << 20
 
@@ -138,7 +138,7 @@ def run_with_shm(mount, program):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
         check=False,
     )
     if "mount:" in done.stderr or "unshare:" in done.stderr:

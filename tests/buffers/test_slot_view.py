@@ -10,7 +10,7 @@ import pytest
 from openhsi_shared.buffers.slot_memory import SideBuffer, Word
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.columns import COLUMNS, Column
-from tests.support.helpers import child, in_child, look_at_memory, look_at_slots
+from tests.support.helpers import child, contents_of_memory, contents_of_slots, in_child
 from tests.support.slots import owner_of, put
 
 
@@ -23,8 +23,8 @@ def test_child_finds_the_same_cubes_at_the_same_boundaries(line_shape):
     put(slots, second, 4)
     slots.close(first)
     slots.save(first)
-    assert in_child(look_at_memory, slots.memory) == look_at_slots(slots)
-    seen = look_at_slots(slots)
+    assert in_child(contents_of_memory, slots.memory) == contents_of_slots(slots)
+    seen = contents_of_slots(slots)
     assert seen["addresses"][0] == 0
     assert seen["ids"] == [[2, 3], [4], []]
     assert seen["labels"] == [b"one", b"two", b""]
@@ -34,7 +34,7 @@ def test_register_travels_as_its_memory_alone_and_at_birth_alone():
     slots = owner_of()
     with pytest.raises(TypeError, match="belongs to one process"):
         pickle.dumps(slots)
-    with child(look_at_memory) as (_, connection), pytest.raises(RuntimeError, match="through inheritance"):
+    with child(contents_of_memory) as (_, connection), pytest.raises(RuntimeError, match="through inheritance"):
         connection.send(slots.memory)
 
 
@@ -82,7 +82,7 @@ def test_a_view_decodes_whatever_memory_it_is_given():
     slots.side("marks", 1)[...] = 7
     copied = {name: view.copy() for name, view in slots.memory.views(writeable=False).items()}
     view = SlotView(slots.layout, copied)
-    assert look_at_slots(view) | {"addresses": 0} == look_at_slots(slots) | {"addresses": 0}
+    assert contents_of_slots(view) | {"addresses": 0} == contents_of_slots(slots) | {"addresses": 0}
     assert view.column(slot, "gain").tolist() == [2 / 8, 3 / 8, 4 / 8, 5 / 8]
     assert view.side("marks", 1).tolist() == [7] * 8
     partial = {name: part for name, part in copied.items() if name not in ("labels", "discarded", "side marks")}

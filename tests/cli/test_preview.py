@@ -111,7 +111,7 @@ def test_a_foreign_file_is_not_replaced_by_a_sheet(run: Run, tmp_path: Path) -> 
     (tmp_path / "notes.png").write_text("of the flight")
     ended = run("preview", "01.nc", "--sheet", "notes.png")
     assert ended.code == 1
-    assert "what lies there is no PNG" in ended.err
+    assert "the existing file is not a PNG" in ended.err
     assert (tmp_path / "notes.png").read_text() == "of the flight"
 
 

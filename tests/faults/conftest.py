@@ -45,12 +45,12 @@ def shared_flight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flight]:
 @pytest.fixture
 def flight(shared_flight: Flight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flight]:
     """The camera shared by all tests; a new one after each test that failed."""
-    if shared_flight.is_spoilt:
+    if shared_flight.is_damaged:
         another = Flight(tmp_path, monkeypatch)
         yield another
         another.close()
     else:
-        shared_flight.is_spoilt = True  # until it has gone on
+        shared_flight.is_damaged = True  # until it has gone on
         yield shared_flight
 
 

@@ -18,7 +18,7 @@ from openhsi_shared.files import CubeWriter
 from openhsi_shared.save_options import SaveOptions
 from tests.support import file_corruption
 from tests.support.cubes import make_cube, make_groups
-from tests.support.file_corruption import Original, everything_in, judge_calibration, judge_cube, mutant, read_all
+from tests.support.file_corruption import Original, check_calibration, check_cube, everything_in, mutant, read_all
 from tests.support.helpers import in_child
 from tests.support.level_oracle import CALIBRATION
 
@@ -73,7 +73,7 @@ def with_groups(tmp_path_factory):
 
 def test_two_hundred_damaged_cubes_are_never_read_as_good(originals):
     """I3: bits, blocks, ends; each way of reading gives what was written or an error, and `verify` finds each."""
-    verdicts = read_all(originals, range(200), judge_cube)
+    verdicts = read_all(originals, range(200), check_cube)
     assert not verdicts.faults, str(verdicts)
     assert verdicts.counts.total() == 200
     assert verdicts.counts["found"] > 150
@@ -81,29 +81,29 @@ def test_two_hundred_damaged_cubes_are_never_read_as_good(originals):
 
 def test_a_hundred_damaged_cubes_with_groups_are_never_read_as_good(with_groups):
     """I3: the same with groups."""
-    verdicts = read_all(with_groups, range(100), judge_cube)
+    verdicts = read_all(with_groups, range(100), check_cube)
     assert not verdicts.faults, str(verdicts)
     assert verdicts.counts["found"] > 60
 
 
-def test_the_judge_of_damaged_files_sees_wrong_groups(with_groups, tmp_path):
+def test_the_check_of_damaged_files_detects_wrong_groups(with_groups, tmp_path):
     """I3: another value, another attribute, another group."""
     good = everything_in(with_groups[0].path)
-    assert judge_cube(with_groups[0].path, good) == "harmless"
+    assert check_cube(with_groups[0].path, good) == "harmless"
     for name, change in {
         "value": {"imu": Group({"id": Variable(("n",), [1])})},
         "attribute": {"imu": Group(attributes={"a": 1})},
         "name": {"gps": Group()},
     }.items():
         other = save(tmp_path, name, (6, 5, 7), groups=make_groups() | change)
-        assert judge_cube(other, good).startswith("wrong data: ['"), name
+        assert check_cube(other, good).startswith("wrong data: ['"), name
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(1800)
 def test_five_thousand_damaged_cubes_with_groups_are_never_read_as_good(with_groups, record_property):
     """I3: the same with groups, with other damages."""
-    verdicts = read_all(with_groups, range(100, 5100), judge_cube)
+    verdicts = read_all(with_groups, range(100, 5100), check_cube)
     record_property("verdicts", str(verdicts))
     print(verdicts)  # noqa: T201 - the figures of a campaign, with -s
     assert not verdicts.faults, str(verdicts)
@@ -114,48 +114,48 @@ def test_five_thousand_damaged_cubes_with_groups_are_never_read_as_good(with_gro
 @pytest.mark.timeout(1200)
 def test_five_thousand_damaged_cubes_are_never_read_as_good(originals, record_property):
     """I3: the same, with other damages."""
-    verdicts = read_all(originals, range(200, 5200), judge_cube)
+    verdicts = read_all(originals, range(200, 5200), check_cube)
     record_property("verdicts", str(verdicts))
     print(verdicts)  # noqa: T201 - the figures of a campaign, with -s
     assert not verdicts.faults, str(verdicts)
     assert verdicts.counts.total() == 5000
 
 
-def test_the_judge_of_damaged_files_sees_wrong_data(originals, tmp_path):
+def test_the_check_of_damaged_files_detects_wrong_data(originals, tmp_path):
     """I3: a file that is whole, and another one, is no harmless damage."""
     good = everything_in(originals[0].path)
-    assert judge_cube(originals[0].path, good) == "harmless"
+    assert check_cube(originals[0].path, good) == "harmless"
     other = save(tmp_path, "other", (12, 9, 7), dtype="i2")
-    assert judge_cube(other, good).startswith("wrong data: ['lines', 'a line', 'axes'")
-    assert judge_cube(originals[2].path, good).startswith("wrong data: ['lines'")
+    assert check_cube(other, good).startswith("wrong data: ['lines', 'a line', 'axes'")
+    assert check_cube(originals[2].path, good).startswith("wrong data: ['lines'")
 
 
 def test_a_mutant_is_what_its_number_says(originals):
-    """I3: so that each can be looked at again."""
-    for number in range(len(file_corruption.WAYS) * 2):
+    """I3: so that each can be reproduced."""
+    for number in range(len(file_corruption.MUTATIONS) * 2):
         original = originals[number % len(originals)]
-        words, content = mutant(original, number)
+        description, content = mutant(original, number)
         assert content != original.content
-        assert (words, content) == mutant(original, number)
+        assert (description, content) == mutant(original, number)
 
 
 def heap_in(content):
-    """Where the first thing begins in the first of HDF5's global heaps."""
+    """Offset of the first object in the first of HDF5's global heaps."""
     return content.index(b"GCOL") + 16
 
 
-def judge_in_child(path, good):
-    return in_child(judge_cube, path, good)
+def check_in_child(path, good):
+    return in_child(check_cube, path, good)
 
 
 def test_a_damaged_heap_of_hdf5_is_no_search_for_ever(originals, tmp_path):
-    """I3: in it lie a variable's own words of its axes; it has no checksum, and HDF5 would walk through it for ever."""
+    """I3: it stores a variable's references to its axes, without a checksum; HDF5 would loop in it endlessly."""
     for original in originals:
         content = bytearray(original.content)
         place = heap_in(content)
         content[place : place + 64] = bytes(64)
         (tmp_path / "endless.nc").write_bytes(content)
-        assert judge_in_child(tmp_path / "endless.nc", everything_in(original.path)) in ("found", "harmless")
+        assert check_in_child(tmp_path / "endless.nc", everything_in(original.path)) in ("found", "harmless")
 
 
 def look_at_column(path, name):
@@ -174,14 +174,14 @@ def test_a_damaged_length_of_a_column_does_not_end_the_reader(originals, tmp_pat
     assert original.content.count(entry) == 1
     content = original.content.replace(entry, n_bytes.to_bytes(4, "little") + entry[4:])
     (tmp_path / "length.nc").write_bytes(content)
-    assert judge_in_child(tmp_path / "length.nc", everything_in(original.path)) == "found"
+    assert check_in_child(tmp_path / "length.nc", everything_in(original.path)) == "found"
     with pytest.raises(ChecksumError, match=rf"length\.nc: the variable {name} is damaged"):
         look_at_column(tmp_path / "length.nc", name)
 
 
 @pytest.mark.parametrize("place", [1 << 40, (1 << 63) - 1, (1 << 64) - (1 << 20)])
 def test_a_column_that_should_lie_behind_the_end_is_damaged(originals, tmp_path, place):
-    """I3: whatever number stands for its place."""
+    """I3: for any wrong offset."""
     original = originals[0]
     with h5py.File(original.path) as file:
         found = file["frame_id"].id.get_chunk_info(0).byte_offset.to_bytes(8, "little")
@@ -214,7 +214,7 @@ def test_a_damaged_list_of_gaps_is_found(tmp_path, n_gaps):
 
 
 def test_the_checksums_of_attributes_are_not_shown_and_not_taken_from_a_user(tmp_path):
-    """I3: they are the file's own business."""
+    """I3: they are internal to the file."""
     path = save(tmp_path, "own", metadata={"attributes_crc32": '{"uuid": 1}', "row": list(range(1000))})
     assert verify(path)
     with open_cube(path) as cube:
@@ -237,7 +237,7 @@ def on_axes(file, shape, dtype="u2", **how):
 
 
 def pretending(file):
-    """Says that it is ours, and has checksums of nothing."""
+    """A file with the attributes of this library, and with wrong checksums."""
     on_axes(file, (3, 4, 5), chunks=(3, 1, 5))
     file.attrs["complete"] = 1
     file["line_crc32"] = np.zeros(4, np.uint32)
@@ -246,12 +246,12 @@ def pretending(file):
 FOREIGN = {
     "group": (lambda file: file.create_group("datacube"), "expected a variable datacube"),
     "type": (lambda file: file.__setitem__("datacube", np.dtype("u2")), "expected a variable datacube"),
-    "texts": (lambda file: on_axes(file, (3, 4, 5), h5py.string_dtype()), "is no cube: datacube object"),
-    "records": (lambda file: on_axes(file, (3, 4, 5), [("a", "u2")]), "is no cube"),
-    "complex": (lambda file: on_axes(file, (3, 4, 5), "c8"), "is no cube: datacube complex64"),
-    "flat": (lambda file: on_axes(file, (3, 4)), "is no cube: .* lies on"),
-    "axes": (lambda file: file.create_dataset("datacube", (3, 4, 5), "u2"), "is no cube: .* lies on"),
-    "nothing": (lambda file: file.create_dataset("datacube", data=h5py.Empty("f4")), "is no cube: .* lies on"),
+    "texts": (lambda file: on_axes(file, (3, 4, 5), h5py.string_dtype()), "is not a cube: datacube object"),
+    "records": (lambda file: on_axes(file, (3, 4, 5), [("a", "u2")]), "is not a cube"),
+    "complex": (lambda file: on_axes(file, (3, 4, 5), "c8"), "is not a cube: datacube complex64"),
+    "flat": (lambda file: on_axes(file, (3, 4)), "is not a cube: .* has axes"),
+    "axes": (lambda file: file.create_dataset("datacube", (3, 4, 5), "u2"), "is not a cube: .* has axes"),
+    "nothing": (lambda file: file.create_dataset("datacube", data=h5py.Empty("f4")), "is not a cube: .* has axes"),
     "elsewhere": (lambda file: file.__setitem__("datacube", h5py.ExternalLink("no.h5", "datacube")), "is damaged"),
     "circle": (lambda file: file.__setitem__("datacube", h5py.SoftLink("/datacube")), "is damaged"),
     "pretending": (pretending, "line_crc32 is damaged"),
@@ -260,7 +260,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_file_of_hdf5_that_is_no_cube_is_named_and_told(tmp_path, name):
-    """I3: whatever lies under the name of a cube."""
+    """I3: for any object with the name of a cube."""
     make, said = FOREIGN[name]
     with h5py.File(tmp_path / "odd.nc", "w") as file:
         make(file)
@@ -283,9 +283,9 @@ STRANGE = {
 
 @pytest.mark.parametrize("name", STRANGE)
 def test_what_is_no_file_of_hdf5_is_named_and_told(tmp_path, name):
-    """I3: whoever gave it the ending .nc."""
+    """I3: even if its name ends with .nc."""
     (tmp_path / "odd.nc").write_bytes(STRANGE[name])
-    with pytest.raises(FileError, match=r"odd\.nc is no NetCDF-4 file, or a damaged one"):
+    with pytest.raises(FileError, match=r"odd\.nc is not a NetCDF-4 file, or a damaged one"):
         open_cube(tmp_path / "odd.nc")
     assert len(verify(tmp_path / "odd.nc").problems) == 1
 
@@ -300,7 +300,7 @@ def look_into(path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes that have a name")
 def test_a_pipe_is_not_waited_for(tmp_path):
-    """I3: opening one waits until somebody writes into it."""
+    """I3: opening one blocks until a process writes into it."""
     os.mkfifo(tmp_path / "pipe.nc")
     error, problems = in_child(look_into, tmp_path / "pipe.nc")
     assert "pipe.nc is a pipe, not a file" in error
@@ -317,7 +317,7 @@ def calibration(tmp_path_factory):
 
 def test_damaged_calibrations_are_read_or_refused_but_end_nobody(calibration):
     """I3: their layout is openhsi's and has no checksums, so only what HDF5 notices is noticed."""
-    verdicts = read_all([calibration], range(200), judge_calibration)
+    verdicts = read_all([calibration], range(200), check_calibration)
     assert not verdicts.faults, str(verdicts)
     assert verdicts.counts["found"] > 100
 
@@ -326,20 +326,20 @@ def test_damaged_calibrations_are_read_or_refused_but_end_nobody(calibration):
 @pytest.mark.timeout(1200)
 def test_five_thousand_damaged_calibrations_end_nobody(calibration):
     """I3: the same, with other damages."""
-    verdicts = read_all([calibration], range(200, 5200), judge_calibration)
+    verdicts = read_all([calibration], range(200, 5200), check_calibration)
     print(verdicts)  # noqa: T201 - the figures of a campaign, with -s
     assert not verdicts.faults, str(verdicts)
 
 
 @pytest.mark.parametrize("length", [0, (1 << 64) - 16], ids=["free space of no length", "a thing without end"])
 def test_a_calibration_whose_heap_is_damaged_is_no_search_for_ever(calibration, tmp_path, length):
-    """I3: NetCDF's library would walk through it, deaf to Ctrl-C."""
+    """I3: NetCDF's library would loop in it, without reacting to Ctrl-C."""
     content = bytearray(calibration.content)
     place = heap_in(content)
     content[place : place + 2] = (0 if length == 0 else 1).to_bytes(2, "little")
     content[place + 8 : place + 16] = length.to_bytes(8, "little")
     (tmp_path / "endless.nc").write_bytes(content)
-    said = in_child(judge_calibration, tmp_path / "endless.nc", {})
+    said = in_child(check_calibration, tmp_path / "endless.nc", {})
     assert said == "found"
     with pytest.raises(CalibrationError, match=r"endless\.nc' is not a NetCDF file, or damaged: the heap at byte \d+"):
         read_calibration(tmp_path / "endless.nc")
@@ -350,7 +350,7 @@ def test_a_calibration_whose_heap_is_damaged_is_no_search_for_ever(calibration, 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
 def test_a_file_that_is_being_written_opens_only_when_it_is_whole(tmp_path, compression):
-    """I5: copied at each point of its way."""
+    """I5: copied at each stage of the save."""
     cube = make_cube(9, 30, 40)
     seen = {}
 
@@ -366,14 +366,14 @@ def test_a_file_that_is_being_written_opens_only_when_it_is_whole(tmp_path, comp
     (tmp_path / "out").mkdir()
     with CubeWriter(9, (30, 40), "u2", SaveOptions(compression=compression)) as writer:
         writer.write(cube, [tmp_path / "out"], passed=look)
-    assert "no NetCDF-4 file" in seen["created"]
-    assert "no NetCDF-4 file" in seen["half"]
+    assert "not a NetCDF-4 file" in seen["created"]
+    assert "not a NetCDF-4 file" in seen["half"]
     assert seen["written"] is True
     assert seen["fsynced"] is True
 
 
 def test_an_incomplete_file_is_refused_by_whoever_opens_it(originals, tmp_path):
-    """I5: `complete` is what its writer says last."""
+    """I5: its writer sets `complete` last."""
     for original in originals:
         shutil.copy(original.path, tmp_path / "incomplete.nc")
         with h5py.File(tmp_path / "incomplete.nc", "r+") as file:

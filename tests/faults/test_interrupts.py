@@ -55,7 +55,7 @@ def test_ctrl_c_to_the_group_of_a_recording_ends_it_in_good_order(tmp_path, time
             os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=60)
         wait_for(lambda: not processes_in(tmp_path))
-    assert prove_after_death(tmp_path / "out", tmp_path / "witness").declared_lost == 0
+    assert prove_after_death(tmp_path / "out", tmp_path / "commit_log").declared_lost == 0
     assert {cube.attributes["recovered"] for cube in cubes_in(tmp_path / "out")} == {0}
 
 
@@ -79,4 +79,4 @@ def test_a_terminal_that_is_closed_leaves_every_committed_line_in_a_file(tmp_pat
         os.close(ours)
         process.wait(30)
     wait_for(lambda: not processes_in(tmp_path))
-    assert prove_after_death(tmp_path / "out", tmp_path / "witness").saved >= 25
+    assert prove_after_death(tmp_path / "out", tmp_path / "commit_log").saved >= 25

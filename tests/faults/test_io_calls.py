@@ -17,10 +17,10 @@ import pytest
 
 from openhsi_shared import recover, verify
 from tests.support.disk_faults import BAD, Flight, files_in
-from tests.support.failing_calls import ONLY_TOLD, TASKS
+from tests.support.failing_calls import ONLY_REPORTED, TASKS
 from tests.support.failing_calls import __file__ as program
 from tests.support.faulty_calls import HALF, KILL, FaultyCalls
-from tests.support.helpers import PATIENCE_S, environment
+from tests.support.helpers import TIMEOUT_S, environment
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def _runs(tmp_path: Path, task: str, fault: str, how: str, step: int) -> Iterato
         env=environment(**calls.environment),
         capture_output=True,
         text=True,
-        timeout=2 * PATIENCE_S,
+        timeout=2 * TIMEOUT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def _check(run: dict[str, Any], task: str, fault: str, how: str) -> None:
         dies = number == KILL or run["call"] == "write"
         assert run["end"] == ("killed" if dies else "done")
     elif run["end"] == "failed":
-        assert run["errno"] == (ONLY_TOLD if task == "recover" else number)
+        assert run["errno"] == (ONLY_REPORTED if task == "recover" else number)
         assert run["leaked"] == 0
         assert not (once and run["left"]) or run["call"] in TIDYING or task == "recover" or run["files"] == ["ok"]
     else:  # it did without that call, or somewhere else
@@ -117,7 +117,7 @@ def _fly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, step: int)
             else:
                 flight.fail(number, place, handle)
                 flight.calls.stop()
-                flight.try_again(place)
+                flight.retry(place)
             flight.go_on(*([place] if number > 0 else []), n_restarts=None)
             assert all(verify(path).ok for path in files_in(place) if path.suffix == ".nc")
             assert len([path for path in files_in(place) if path.suffix == ".nc"]) == 1

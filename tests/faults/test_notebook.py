@@ -10,12 +10,12 @@ from tests.support.helpers import wait_for
 from tests.support.oracle import prove, prove_after_death
 
 BEGIN = """
-from tests.support.commit_log import WITNESS, WitnessedCamera
+from tests.support.commit_log import COUNTING_KEYWORDS, CommitLogCamera
 from openhsi_shared import record
-keywords = dict(**WITNESS, resolution=(16, 32), n_lines=25, witness="witness")
+keywords = dict(**COUNTING_KEYWORDS, resolution=(16, 32), n_lines=25, commit_log="commit_log")
 """
 COLLECT = """
-cam = WitnessedCamera(**keywords, n_buffers=4)
+cam = CommitLogCamera(**keywords, n_buffers=4)
 cam.will_save_to("out")
 while True:
     cam.collect(progress=False)
@@ -23,7 +23,7 @@ while True:
     print(cam.status().cubes_saved, flush=True)
 """
 RECORD = """
-run = record(WitnessedCamera, "out", rate=1000, queue=9999, when_full="block", progress=False, **keywords)
+run = record(CommitLogCamera, "out", rate=1000, queue=9999, when_full="block", progress=False, **keywords)
 while run.status().cubes_saved < 4:
     pass
 print("running", flush=True)
@@ -89,7 +89,7 @@ def test_an_interrupt_while_collecting_is_raised_and_the_next_cell_goes_on(kerne
     assert "on" in kernel.read_until("<idle>")
     kernel.client.execute("cam.close()")
     kernel.read_until("<idle>")
-    lines = prove_after_death(tmp_path / "out", tmp_path / "witness")
+    lines = prove_after_death(tmp_path / "out", tmp_path / "commit_log")
     assert lines.declared_lost == 0
 
 
@@ -119,5 +119,5 @@ def test_a_kernel_that_ends_while_it_records_leaves_every_committed_line_in_a_fi
         case "kill":
             kernel.manager.signal_kernel(9)
     wait_for(lambda: not before & set(processes_in(tmp_path)))
-    assert prove_after_death(tmp_path / "out", tmp_path / "witness").saved >= 100
+    assert prove_after_death(tmp_path / "out", tmp_path / "commit_log").saved >= 100
     assert parts_in(tmp_path / "out") == []

@@ -1,4 +1,4 @@
-"""The oracle is tested: it finds every error in a recording; and the campaigns run."""
+"""The account of a recording detects every fault in its files; and the campaigns run."""
 
 import json
 import re
@@ -30,12 +30,12 @@ def good(tmp_path_factory):
 
 @pytest.fixture
 def cubes(good, tmp_path):
-    """A copy of them, to be spoilt."""
+    """A copy of them, to be damaged."""
     shutil.copytree(good, tmp_path / "cubes")
     return sorted((tmp_path / "cubes").rglob("*.nc"))
 
 
-def judge(tmp_path, offered=35):
+def verdict_of(tmp_path, offered=35):
     return count(tmp_path / "cubes", offered)
 
 
@@ -46,20 +46,20 @@ def test_a_recording_without_fault_is_exact(cubes, tmp_path):
 
 def test_a_missing_file_is_missed(cubes, tmp_path):
     cubes[2].unlink()
-    assert len(judge(tmp_path).unaccounted) == 8
+    assert len(verdict_of(tmp_path).unaccounted) == 8
 
 
 def test_a_missing_end_is_missed(cubes, tmp_path):
-    assert judge(tmp_path, 36).unaccounted == (35,)
+    assert verdict_of(tmp_path, 36).unaccounted == (35,)
 
 
 def test_what_was_never_offered_is_strange(cubes, tmp_path):
-    assert judge(tmp_path, 34).strange == (34,)
+    assert verdict_of(tmp_path, 34).strange == (34,)
 
 
 def test_a_file_that_is_there_twice_is_doubled(cubes, tmp_path):
     shutil.copy(cubes[0], cubes[0].with_name("again.nc"))
-    verdict = judge(tmp_path)
+    verdict = verdict_of(tmp_path)
     assert len(verdict.doubled) == 8
     assert "two files of cube" in verdict.wrong[0]
 
@@ -69,52 +69,52 @@ def change(path, name, key, value):
         file[name][key] = value
 
 
-def tell(path, name, value):
+def set_attribute(path, name, value):
     with h5py.File(path, "r+") as file:
         file.attrs[name] = value
 
 
-SPOILT = {
+FAULTS = {
     "a wrong bit": (lambda path: change(path, "datacube", (3, 2, 5), 0), "is not as the camera made it"),
     "a wrong checksum": (lambda path: change(path, "line_crc32", 4, 0), "checksum of frame 31 is wrong"),
     "a wrong id": (lambda path: change(path, "frame_id", 7, 35), "line of frame 35 is not as the camera made it"),
-    "a step back in time": (lambda path: change(path, "time", 3, 0), "ids or times do not grow"),
-    "a loss that was not": (lambda path: tell(path, "lost_frame_ids", "35-36"), "counts of lost lines"),
-    "a wrong count": (lambda path: tell(path, "lines_lost", 7), "counts of lost lines"),
-    "an unfinished file": (lambda path: tell(path, "complete", 0), "is not complete"),
-    "another recording": (lambda path: tell(path, "run_id", "another"), "files of 2 recordings"),
-    "another order": (lambda path: tell(path, "cube_number", 0), "not numbered in the order of their frames"),
+    "a step back in time": (lambda path: change(path, "time", 3, 0), "ids or times do not increase"),
+    "a loss that was not": (lambda path: set_attribute(path, "lost_frame_ids", "35-36"), "counts of lost lines"),
+    "a wrong count": (lambda path: set_attribute(path, "lines_lost", 7), "counts of lost lines"),
+    "an unfinished file": (lambda path: set_attribute(path, "complete", 0), "is not complete"),
+    "another recording": (lambda path: set_attribute(path, "run_id", "another"), "files of 2 recordings"),
+    "another order": (lambda path: set_attribute(path, "cube_number", 0), "not numbered in the order of their frames"),
 }
 
 
-@pytest.mark.parametrize("fault", SPOILT)
-def test_what_is_spoilt_is_found(cubes, tmp_path, fault):
-    spoil, words = SPOILT[fault]
-    spoil(cubes[-1])
-    verdict = judge(tmp_path)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_a_file_is_found(cubes, tmp_path, fault):
+    damage, message = FAULTS[fault]
+    damage(cubes[-1])
+    verdict = verdict_of(tmp_path)
     assert not verdict.is_exact
-    assert words in " ".join(verdict.wrong)
+    assert message in " ".join(verdict.wrong)
 
 
 def test_a_frame_that_is_saved_and_declared_lost_is_doubled(cubes):
     account = Account()
     for path in cubes:
-        account.take_in(path)
+        account.read(path)
     account.declare_lost(34, 35)
     verdict = account.verdict(36)
     assert (verdict.doubled, verdict.unaccounted) == ((34,), ())
 
 
-# ---- the campaigns, as short as they can be ----
+# ---- the campaigns, as short as possible ----
 
 
-def run_campaign(name, *arguments, folder, patience_s=110):
+def run_campaign(name, *arguments, folder, timeout_s=110):
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--out", folder / "out.json", "--directory", folder, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=patience_s,
+        timeout=timeout_s,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout[-3000:]} {done.stderr[-3000:]}"
@@ -129,7 +129,7 @@ def run_campaign(name, *arguments, folder, patience_s=110):
 )
 def test_a_soak_accounts_for_every_bit_of_every_line(tmp_path, n_lines):
     """S1: as fast as they go."""
-    report = run_campaign("soak", "--lines", str(n_lines), folder=tmp_path, patience_s=1100)
+    report = run_campaign("soak", "--lines", str(n_lines), folder=tmp_path, timeout_s=1100)
     assert (report["saved"], report["declared_lost"], report["cubes"]) == (n_lines, 0, n_lines // 500)
     assert report["told_by_summary"] == [n_lines, 0]
 
@@ -142,7 +142,7 @@ def test_a_soak_accounts_for_every_bit_of_every_line(tmp_path, n_lines):
 def test_chaos_accounts_for_every_frame(tmp_path, minutes, n_faults):
     """S2: a few faults, or all that fit into some minutes."""
     arguments = ["--minutes", str(minutes), "--faults", str(n_faults), "--seed", "3", "--shape", "32", "64"]
-    report = run_campaign("chaos", *arguments, folder=tmp_path, patience_s=500)
+    report = run_campaign("chaos", *arguments, folder=tmp_path, timeout_s=500)
     assert report["n_faults"] >= 4
     assert report["offered"] == report["saved"] + report["declared_lost"] > 0
     assert report["left_in_dev_shm"] == []

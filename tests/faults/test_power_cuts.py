@@ -86,7 +86,7 @@ def _cut_and_look(flight: Flight, disk: Disk, wait_s: float) -> tuple[int, int]:
     problems = [problem for path in named for problem in verify(path).problems]
     assert problems == []
     for path in done:
-        flight.enter(path)
+        flight.add_file(path)
     flight.go_on()
     left = [path for path in files_in(disk.place) if path.suffix == ".part"]
     found = recover(disk.place)

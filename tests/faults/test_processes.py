@@ -20,12 +20,12 @@ from tests.support.helpers import wait_for
 from tests.support.oracle import prove, prove_after_death, prove_summary
 from tests.support.process_faults import (
     COLLECTING,
+    COMMIT_LOG_CAMERA,
     RECORDING,
-    WITNESSED,
     camera,
+    commit_log_camera,
     frozen,
     newest_writer,
-    witnessed,
     writers_of,
 )
 
@@ -67,7 +67,7 @@ def test_main_killed_at_any_moment_has_every_committed_line_saved(tmp_path, seed
         process.send_signal(number)
         assert process.wait(30) == -number
         wait_for(lambda: not processes_in(tmp_path))
-    assert prove_after_death(tmp_path / "out", tmp_path / "witness").saved >= 25
+    assert prove_after_death(tmp_path / "out", tmp_path / "commit_log").saved >= 25
     assert parts_in(tmp_path / "out") == []
     assert _shared_files() <= before
 
@@ -86,7 +86,7 @@ def test_the_process_of_a_recording_killed_at_any_moment_has_every_committed_lin
         assert process.stderr is not None
         assert "the recording's process died" in process.stderr.read()
         wait_for(lambda: not processes_in(tmp_path))
-    assert prove_after_death(tmp_path / "out", tmp_path / "witness").saved >= 25
+    assert prove_after_death(tmp_path / "out", tmp_path / "commit_log").saved >= 25
     assert _shared_files() <= before
 
 
@@ -100,23 +100,23 @@ def test_the_user_s_process_killed_beside_its_recording_costs_no_line(tmp_path, 
         process.send_signal(number)
         assert process.wait(30) == -number
         wait_for(lambda: not processes_in(tmp_path))
-    assert prove_after_death(tmp_path / "out", tmp_path / "witness").declared_lost == 0
+    assert prove_after_death(tmp_path / "out", tmp_path / "commit_log").declared_lost == 0
     assert {cube.attributes["recovered"] for cube in cubes_in(tmp_path / "out")} == {0}
 
 
 def test_a_forked_sibling_of_a_killed_main_does_not_keep_its_writer(tmp_path):
     """P2: the sibling holds every pipe open, and lives on; the writer sees the death all the same, and ends."""
-    code = f"{WITNESSED}\nimport time\ncam = camera()\ncam.will_save_to('out')\ncam.collect()\n"
+    code = f"{COMMIT_LOG_CAMERA}\nimport time\ncam = camera()\ncam.will_save_to('out')\ncam.collect()\n"
     code += "if os.fork() == 0:\n    time.sleep(100)\n    os._exit(0)\nos.kill(os.getpid(), signal.SIGKILL)"
     with program(code, tmp_path) as process:
         assert process.wait(30) == -signal.SIGKILL
         wait_for(lambda: not [left for left in processes_in(tmp_path) if "spawn_main" in _command(left)])
         assert [left for left in processes_in(tmp_path) if "program.py" in _command(left)], "the sibling lives on"
-        assert prove_after_death(tmp_path / "out", tmp_path / "witness").saved == 25
+        assert prove_after_death(tmp_path / "out", tmp_path / "commit_log").saved == 25
 
 
 INSIDE_START = (
-    WITNESSED
+    COMMIT_LOG_CAMERA
     + """
 import multiprocessing.util, psutil, time
 cam = camera(KEYWORDS)
@@ -153,7 +153,7 @@ def test_a_writer_that_stands_by_saves_what_main_had_when_it_was_killed_inside_t
     code, _, _ = run(INSIDE_START.replace("KEYWORDS", "writers=2").replace("AFTER", str(after)), tmp_path)
     assert code == -signal.SIGKILL
     wait_for(lambda: not processes_in(tmp_path))
-    assert prove_after_death(tmp_path / "out", tmp_path / "witness").saved == 50
+    assert prove_after_death(tmp_path / "out", tmp_path / "commit_log").saved == 50
 
 
 # ---- the writer ----
@@ -389,11 +389,11 @@ def test_many_restarts_of_the_writer_cost_neither_descriptors_nor_threads_nor_me
     assert prove(tmp_path / "out", 8 * times).saved == 8 * times
 
 
-def test_a_witness_says_how_many_lines_there_are(tmp_path):
+def test_a_commit_log_contains_the_number_of_lines(tmp_path):
     """P1: the oracle of the kills above, without a kill."""
-    with witnessed(tmp_path / "witness") as cam:
+    with commit_log_camera(tmp_path / "commit_log") as cam:
         cam.collect()
         cam.save(tmp_path / "out")
-    assert prove_after_death(tmp_path / "out", tmp_path / "witness").offered == 8
+    assert prove_after_death(tmp_path / "out", tmp_path / "commit_log").offered == 8
     words = re.escape("8 offered, 8 saved, 0 declared lost, 0 wrong, 0 doubled, 0 unaccounted, 0 strange")
     assert re.fullmatch(words, str(prove(tmp_path / "out", 8)))

@@ -19,7 +19,7 @@ from openhsi_shared.dataset import user_attributes
 from openhsi_shared.errors import CalibrationError, SettingsError
 from openhsi_shared.settings import CameraSettings, read_settings
 from tests.support import file_corruption
-from tests.support.file_corruption import Original, judge_calibration, read_all
+from tests.support.file_corruption import Original, check_calibration, read_all
 from tests.support.flow import COUNTING
 from tests.support.helpers import in_child
 from tests.support.level_oracle import CALIBRATION
@@ -106,7 +106,7 @@ def test_damaged_pickles_are_read_or_refused_but_do_no_harm(tmp_path):
     """I1: any byte of a pickle may be an instruction."""
     plain = {key: value for key, value in CALIBRATION.items() if np.size(value) < 100}
     (tmp_path / "calibration.pkl").write_bytes(pickle.dumps(plain))
-    verdicts = read_all([Original.of(tmp_path / "calibration.pkl")], range(300), judge_calibration)
+    verdicts = read_all([Original.of(tmp_path / "calibration.pkl")], range(300), check_calibration)
     assert not verdicts.faults, str(verdicts)
     assert verdicts.counts["found"] > 50
 

@@ -1,4 +1,4 @@
-"""Cubes as slots have them."""
+"""Fixtures of cubes with the layout of slots."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What others add to a cube is opened and reported, and does not make the cube a damaged one."""
+"""Additions of other programs to a cube are opened and reported, and are not damage."""
 
 import h5netcdf
 import h5py
@@ -167,7 +167,7 @@ def test_an_addition_that_cannot_be_read_is_left_out(path, caplog):
     path.write_bytes(content)
     with open_cube(path) as cube:
         assert "bad" not in cube.dataset
-    assert "a variable that was added to a cube is left out" in caplog.text
+    assert "an added variable cannot be read and is left out" in caplog.text
     assert verify(path).problems == ()
 
 
@@ -199,7 +199,7 @@ def look_at_texts(path):
 
 
 def test_added_texts_in_a_damaged_heap_are_no_search_for_ever(path):
-    """HDF5 stores texts of any length there, without a checksum, and would walk through it for ever."""
+    """HDF5 stores variable-length texts there, without a checksum, and would loop in it endlessly."""
     by_netcdf4(path)
     with h5py.File(path, "r+") as file:
         file.attrs["remark"] = file["gps"].attrs["remark"] = "a text of any length"

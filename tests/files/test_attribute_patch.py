@@ -1,4 +1,4 @@
-"""One attribute is changed, by a few bytes, and everything else stays."""
+"""One attribute is changed by a few bytes, and everything else stays."""
 
 import os
 
@@ -8,7 +8,7 @@ import pytest
 from openhsi_shared import open_cube, verify
 from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import SaveError
-from openhsi_shared.files.attribute_patch import mark
+from openhsi_shared.files.attribute_patch import patch_attribute
 from openhsi_shared.files.writing import CubeWriter
 from tests.support.cubes import make_cube
 
@@ -26,7 +26,7 @@ def test_only_a_few_bytes_change(tmp_path, shape, metadata):
     before = np.frombuffer(path.read_bytes(), np.uint8)
     part = PartFile.adopt(path)
     with part:
-        mark(part, "recovered", 1)
+        patch_attribute(part, "recovered", 1)
     after = np.frombuffer(path.read_bytes(), np.uint8)
     assert 1 <= np.count_nonzero(before != after) <= 12, "the number, and HDF5's checksum"
     assert verify(path).ok
@@ -40,7 +40,7 @@ def test_what_is_no_such_file_stays_as_it_is(tmp_path):
     text.write_bytes(b"no file of HDF5")
     part = PartFile.adopt(text)
     with part, pytest.raises(OSError, match="signature"):
-        mark(part, "recovered", 1)
+        patch_attribute(part, "recovered", 1)
     assert text.read_bytes() == b"no file of HDF5"
 
 
@@ -49,7 +49,7 @@ def test_a_file_without_the_attribute_gets_it(tmp_path, metadata):
     path = _leftover(tmp_path, metadata=metadata)
     part = PartFile.adopt(path)
     with part:
-        mark(part, "by_hand", 1)
+        patch_attribute(part, "by_hand", 1)
     assert verify(path).ok
     with open_cube(path) as cube:
         assert (cube.attributes["by_hand"], cube.attributes["recovered"]) == (1, 0)
@@ -65,5 +65,5 @@ def test_a_disk_that_takes_nothing_is_told_by_its_errno(tmp_path):
         os.dup2(read_only, part._fd)
         os.close(read_only)
         with pytest.raises(SaveError, match="Bad file descriptor"):
-            mark(part, "recovered", 1)
+            patch_attribute(part, "recovered", 1)
     assert path.read_bytes() == before

@@ -1,4 +1,4 @@
-"""Groups and extra columns of a cube go along when it is processed, and what does not is said."""
+"""Groups and extra columns of a cube are carried over when it is processed; what is left out is reported."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What a sidecar may hold that nobody of us wrote, although its checksum is right."""
+"""Sidecars with a valid checksum that this library did not write."""
 
 import json
 import zlib
@@ -84,7 +84,7 @@ WRONG_GROUPS = {
 def test_wrong_groups_of_a_sidecar_are_told(sidecar, tmp_path, wrong):
     told = json.loads(sidecar.read_bytes().splitlines()[0]) | {"groups": WRONG_GROUPS[wrong]}
     rewrite(sidecar, json.dumps(told).encode())
-    with pytest.raises(FileError, match=r"\.raw\.json is no dump that can be read"):
+    with pytest.raises(FileError, match=r"\.raw\.json is not a valid dump"):
         read_dump(sidecar)
     assert list(recover(tmp_path).damaged) == [sidecar]
 
@@ -97,8 +97,8 @@ WRONG = {
     "a list of columns": ({"columns": [1]}, r"columns is \[1\], expected names and values"),
     "a column of one number": ({"columns": {"time_ns": 1}}, "column 'time_ns' is 1, expected"),
     "a column without values": ({"columns": {"time_ns": {"dtype": "<i8"}}}, "KeyError: 'values'"),
-    "a column of objects": (column("O", 0), "the type of column 'more' is 'O', expected one of numbers"),
-    "a column of much": (column("(9999,9999)f8", 0), "expected one of numbers"),
+    "a column of objects": (column("O", 0), "the type of column 'more' is 'O', expected a numeric type"),
+    "a column of much": (column("(9999,9999)f8", 0), "expected a numeric type"),
     "a column of text": (column("<i8", "a"), "invalid literal"),
     "a column that overflows": (column("<i8", 1 << 80), "OverflowError"),
     "a column in a group": (column("<i8", 0, "a/b"), "a name without /"),
@@ -111,8 +111,8 @@ WRONG = {
     "a level of text": ({"level": "x"}, "level is 'x', expected a number"),
     "a level beyond all": ({"level": 1 << 80}, "OverflowError"),
     "a number for its name": ({"uuid": 7}, "uuid is 7, expected text"),
-    "pixels of objects": ({"dtype": "O"}, "the type of the pixels is 'O', expected one of numbers"),
-    "pixels of no type": ({"dtype": "much"}, "is no dump that can be read"),
+    "pixels of objects": ({"dtype": "O"}, "the type of the pixels is 'O', expected a numeric type"),
+    "pixels of no type": ({"dtype": "much"}, "is not a valid dump"),
     "a shape of text": ({"shape": "abc"}, "shape is 'abc', expected a list of numbers"),
     "a shape of nothing": ({"shape": [3, 0, 7]}, r"shape is \[3, 0, 7\], expected three positive numbers"),
     "a large shape": ({"shape": [3, 1 << 40, 1 << 40]}, "expected 7253"),
@@ -138,5 +138,5 @@ def test_a_wrong_sidecar_is_told_and_the_other_leftovers_are_looked_at(sidecar, 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"format": "openhsi_shared dump 1"}', b"[1]", b"nothing"])
 def test_a_sidecar_of_something_else_is_no_dump(sidecar, text):
     rewrite(sidecar, text)
-    with pytest.raises(FileError, match=r"\.raw\.json is no "):
+    with pytest.raises(FileError, match=r"\.raw\.json is not "):
         read_dump(sidecar)

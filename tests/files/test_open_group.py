@@ -1,4 +1,4 @@
-"""Groups of a saved cube are read when asked for, and what is damaged in them is named."""
+"""Groups of a saved cube are read lazily, and damage in them is named."""
 
 import zlib
 
@@ -182,7 +182,7 @@ def test_a_group_that_cannot_be_opened_does_no_harm_to_the_others(path):
 
 
 def test_values_that_were_exchanged_with_their_checksums_are_found(path):
-    """The list at the root knows each of them."""
+    """The list at the root contains each of them."""
     with h5py.File(path, "r+") as file:
         weight = file["marks/of_user/weight"]
         weight[:] = weight[:][::-1]

@@ -1,4 +1,4 @@
-"""Pictures of saved cubes, looked at as files."""
+"""Preview pictures of saved cubes."""
 
 import errno
 import os
@@ -37,7 +37,7 @@ def spectra_of(colours):
 
 
 def save_scene(path, colours, order=ORDERS[0], wavelengths=WAVELENGTHS_NM):
-    """Save what openhsi would of a scene with `colours` (cross-track, along-track, 3), written by netCDF4 alone."""
+    """Save a scene with `colours` (cross-track, along-track, 3) as openhsi would, with netCDF4 only."""
     n_cross, n_lines, _ = colours.shape
     values = spectra_of(colours)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def test_a_picture_is_replaced_by_a_newer_one(tmp_path):
 def test_a_foreign_file_is_left_alone(tmp_path, content):
     path = tmp_path / "flight.png"
     path.write_bytes(content)
-    with pytest.raises(PreviewError, match=r"what lies there is no PNG: move it.*flight\.png") as caught:
+    with pytest.raises(PreviewError, match=r"the existing file is not a PNG: move it.*flight\.png") as caught:
         write_preview(random_picture(), path)
     assert caught.value.errno == errno.EEXIST
     assert path.read_bytes() == content
@@ -105,7 +105,7 @@ def test_what_is_no_file_is_left_alone(tmp_path, kind):
         os.mkfifo(path)
     else:
         path.symlink_to("nowhere")
-    with pytest.raises(PreviewError, match="no PNG"):
+    with pytest.raises(PreviewError, match="not a PNG"):
         write_preview(random_picture(), path)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -290,7 +290,7 @@ def test_the_command_says_which_pictures_it_could_not_write(tmp_path):
     cube.with_suffix(".png").write_text("foreign")
     result = run(cube)
     assert result.exit_code == 1
-    assert "what lies there is no PNG" in result.stderr
+    assert "the existing file is not a PNG" in result.stderr
 
 
 def test_the_command_refuses_to_put_two_cubes_into_one_picture(tmp_path):

@@ -1,4 +1,4 @@
-"""What a writer that was killed leaves behind, at each point of its work, and what becomes of it."""
+"""What a killed writer leaves behind at each stage of a save, and its recovery."""
 
 import errno
 import fcntl
@@ -38,7 +38,7 @@ def _stop_at(connection, directory, point, options, cube_options):
     def passed(here):
         if here == point:
             connection.send(here)
-            connection.poll(None)  # until the other side hangs up
+            connection.poll(None)  # until the other side closes the pipe
 
     _save(directory, passed, options, cube_options)
 
@@ -50,7 +50,7 @@ def _save(directory, passed, options, cube_options):
 
 
 def _leave(directory, point, **options) -> Path:
-    """Let a writer be killed at a point of its save; return what it left."""
+    """Kill a writer at a stage of its save; return what it left."""
     with child(_kill_at, directory, point, options, {"attributes": {"recovered": 0}}) as (process, _):
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
@@ -142,7 +142,7 @@ def test_what_a_living_writer_is_at_work_on_is_never_touched(tmp_path, point):
 
 
 def test_a_process_id_that_came_round_does_not_count(tmp_path):
-    """The name says that a process wrote it which lives, ours; the lock says that it does not write it."""
+    """By its name it belongs to a live process, this one; by its lock it is not being written."""
     left = _leave(tmp_path, "fsynced")
     ours = left.with_name(left.name.rsplit(".", 2)[0] + f".{os.getpid()}.part")
     left.rename(ours)
@@ -174,13 +174,13 @@ def test_a_name_that_is_of_another_file_since_we_looked_is_left_alone(tmp_path, 
     left = _leave(tmp_path, "half")
     adopt = PartFile.adopt
 
-    def begin_anew(path):
+    def begin_again(path):
         part = adopt(path)
         left.unlink()
         left.write_bytes(b"of a writer that lives")
         return part
 
-    monkeypatch.setattr(PartFile, "adopt", begin_anew)
+    monkeypatch.setattr(PartFile, "adopt", begin_again)
     assert str(recover(tmp_path)) == "nothing was left behind"
     assert left.read_bytes() == b"of a writer that lives"
 
@@ -212,14 +212,14 @@ def test_a_leftover_of_something_else_is_reported(tmp_path):
     part.write_bytes(b"half of it")
     (tmp_path / "cube.raw").write_bytes(b"lines")
     found = recover(tmp_path)
-    assert found.damaged[part] == "it was to become cube.raw, and was not finished"
+    assert found.damaged[part] == "unfinished file, to be named cube.raw"
     assert "has no sidecar cube.raw.json" in found.damaged[tmp_path / "cube.raw"]
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_what_is_no_directory_is_refused(tmp_path):
     for path in (tmp_path / "missing", __file__):
-        with pytest.raises(FileError, match="is no directory: give the one that cubes were saved in"):
+        with pytest.raises(FileError, match="is not a directory: give the one that cubes were saved in"):
             recover(path)
 
 
@@ -325,7 +325,7 @@ def test_the_command_tells_each_leftover_and_fails_for_damaged_ones(tmp_path):
     done = run_python("-m", "openhsi_shared", "recover", str(tmp_path))
     assert done.returncode == 0, done.stderr
     words = [line.split("  ")[0] for line in done.stdout.splitlines()]
-    assert words == ["published", "there already", f"{tmp_path}: 1 published, 1 there already"]
+    assert words == ["published", "already saved", f"{tmp_path}: 1 published, 1 already saved"]
     (tmp_path / ".bad.nc.1.part").write_bytes(b"nothing")
     done = run_python("-m", "openhsi_shared", "recover", str(tmp_path))
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""A save that fails says why, leaves nothing behind, and goes to the next directory."""
+"""A save that fails reports why, leaves nothing behind, and tries the next directory."""
 
 import errno
 import os
@@ -98,7 +98,7 @@ def test_a_limit_of_the_files_size_is_efbig(cube_of, tmp_path, compression):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_a_full_disk_is_enospc_and_gives_its_space_back(cube_of, tmp_path, compression, monkeypatch):
-    monkeypatch.setattr(saving, "PIECE_BYTES", 1 << 20)  # so that half of it would fit
+    monkeypatch.setattr(saving, "WRITE_BYTES", 1 << 20)  # so that half of it would fit
     mounting = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(tmp_path)]
     if subprocess.run(mounting, check=False, capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")

@@ -1,4 +1,4 @@
-"""The contact sheet of a flight, looked at pixel by pixel."""
+"""The contact sheet of a flight, checked pixel by pixel."""
 
 import numpy as np
 import pytest

@@ -40,7 +40,7 @@ def by_netcdf4(path, group):
     with netCDF4.Dataset(path) as file:
         file.set_auto_mask(False)
         read = {name: (variable.dimensions, variable[...]) for name, variable in file[group].variables.items()}
-        return {name: (dims[: values.ndim], values) for name, (dims, values) in read.items()}  # texts are put together
+        return {name: (dims[: values.ndim], values) for name, (dims, values) in read.items()}  # texts are joined
 
 
 def by_xarray(engine):
@@ -55,7 +55,7 @@ def by_h5py(path, group):
     with h5py.File(path) as file:
         found = {}
         for name, variable in file[group].items():
-            if not isinstance(variable, h5py.Dataset) or variable.dtype == ">f4":  # a dimension alone
+            if not isinstance(variable, h5py.Dataset) or variable.dtype == ">f4":  # a dimension without variable
                 continue
             dims = [dim[0].name.rpartition("/")[2] if len(dim) else name for dim in variable.dims]
             found[name] = (tuple(dims), variable[...])

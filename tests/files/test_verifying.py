@@ -1,4 +1,4 @@
-"""A report says whether a file is what was written, and never raises."""
+"""`verify` reports whether a file is what was written, and never raises."""
 
 import h5py
 import pytest
@@ -67,7 +67,7 @@ def test_a_removed_variable_is_a_problem(cube_of, tmp_path):
     path = save(cube_of(), tmp_path)
     with h5py.File(path, "r+") as file:
         del file["frame_id"]
-    assert "1 variables that its dimensions name are not in it" in verify(path).problems[0]
+    assert "1 variables that its dimensions refer to are missing" in verify(path).problems[0]
 
 
 def test_bad_files_never_raise(tmp_path):
@@ -87,9 +87,9 @@ def test_what_is_no_path_is_refused(function, path):
 
 
 def test_a_file_that_other_readers_cannot_open_is_told(cube_of, tmp_path):
-    """One bit of it is wrong, where we do not look: which axes have which coordinates."""
+    """One bit is wrong that this library does not read: in the references from axes to coordinates."""
     path = save(cube_of(8), tmp_path)
     damage(path, path.read_bytes().index(b"GCOL") + 12)
     report = verify(path)
     assert not report.ok
-    assert "cannot be read by other readers of netCDF" in report.problems[0]
+    assert "cannot be read by other netCDF readers" in report.problems[0]

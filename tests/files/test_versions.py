@@ -18,7 +18,7 @@ GAPS = " ".join(f"{number}-{number + 3}" for number in range(0, 2500, 7))
 
 
 def like(name, dtype):
-    """The cube that the file of this name was made of."""
+    """The cube from which the file of this name was made."""
     about = {"wavelengths_nm": np.linspace(400, 700, 7), "level": 4, "attributes": {"lost_frame_ids": GAPS}}
     return make_cube(8, 5, 7, dtype, columns={"altitude": np.arange(8.0)}, uuid=name, **about)
 
@@ -66,7 +66,7 @@ def test_a_file_of_openhsi_opens_as_before():
 
 
 def everything_in(path):
-    """What any reader finds, with types and order."""
+    """Contents for any reader, with types and order."""
     with h5py.File(path) as file:
         found = {}
         for name, item in [("/", file), *file.items()]:
@@ -84,7 +84,7 @@ def everything_in(path):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_cube_without_groups_is_the_file_that_it_was(tmp_path, name):
-    """Two attributes aside, which say when it was written."""
+    """Without the two attributes that contain the time of writing."""
     dtype, old_style, compression = KINDS[name]
     with CubeWriter(8, (5, 7), dtype, compression=compression) as writer:
         written = writer.write(like(name, dtype), [tmp_path], old_style=old_style, picture=False)
@@ -120,7 +120,7 @@ def test_a_version_of_the_future_that_only_adds_is_read_with_a_warning(tmp_path,
             file.attrs["contents_crc32"] = np.bytes_("{}")
     with open_cube(path) as saved:
         assert saved.lines[:].shape == (6, 5, 7)
-    assert f"{path} is of format_version 7, but this openhsi_shared knows versions up to 2" in caplog.text
+    assert f"{path} is of format_version 7, but this openhsi_shared supports versions up to 2" in caplog.text
 
 
 @pytest.mark.parametrize(

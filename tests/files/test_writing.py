@@ -1,4 +1,4 @@
-"""Cubes that were written are read back equal by everybody, and are never half there."""
+"""Cubes that were written are read back equal by every reader, and are never incomplete."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ import xarray as xr
 
 from openhsi_shared import dataset
 from openhsi_shared.files import CubeWriter, open_cube, verify
-from openhsi_shared.files.saving import _in_order, uuid_of
+from openhsi_shared.files.saving import _map_in_order, uuid_of
 from openhsi_shared.save_options import SaveOptions
 
 SIZES = [(1, 300, 400), (2, 300, 400), (20, 300, 400), (9, 65, 801), (100, 16, 48), (3, 2, 1)]
@@ -122,7 +122,7 @@ def test_every_type_of_pixel_comes_back(cube_of, tmp_path, dtype, old_style, com
 @pytest.mark.parametrize("old_style", [True, False])
 @pytest.mark.parametrize("x", [4, 300])
 def test_any_memory_can_be_saved(cube_of, tmp_path, x, old_style):
-    shifted = cube_of(5, x, 400, shift=8)  # not at a page
+    shifted = cube_of(5, x, 400, shift=8)  # not page-aligned
     upstream_order = np.ascontiguousarray(lines_of(shifted).transpose(1, 0, 2)).transpose(1, 0, 2)
     backwards = lines_of(shifted)[::-1][::-1]
     turned_lines = np.ascontiguousarray(lines_of(shifted).transpose(0, 2, 1)).transpose(0, 2, 1)
@@ -266,7 +266,7 @@ def test_pyfive_reads_metadata_of_any_kind(cube_of, tmp_path):
         assert len(dict(file.attrs)) >= len(METADATA)
 
 
-# ---- preparing, pictures, what it costs -----------------------------------------------------------
+# ---- preparing, pictures, performance ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("old_style", [True, False])
@@ -307,7 +307,7 @@ def test_threads_do_not_run_far_ahead_of_the_disk():
             taken.append(number)
             yield number
 
-    with ThreadPoolExecutor(2) as pool, closing(_in_order(pool, str, items(), 2)) as results:
+    with ThreadPoolExecutor(2) as pool, closing(_map_in_order(pool, str, items(), 2)) as results:
         for number, text in results:
             assert text == str(number)
             assert len(taken) <= number + 5

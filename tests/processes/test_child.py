@@ -11,7 +11,7 @@ from openhsi_shared.errors import WriterFailed
 from openhsi_shared.processes.child import STATUS_TAKEN, Child
 from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.logs import forward_logs
-from tests.support.helpers import PATIENCE_S, wait_for
+from tests.support.helpers import TIMEOUT_S, wait_for
 
 logger = logging.getLogger("openhsi_shared.tests")
 
@@ -47,7 +47,7 @@ def log_and_say(parent):
     forward_logs(parent)
     logging.getLogger("openhsi_shared.somewhere").warning("too %s", "warm")
     parent.tell("said")
-    parent.receive(PATIENCE_S)
+    parent.receive(TIMEOUT_S)
 
 
 def fork_and_exit(parent):
@@ -69,7 +69,7 @@ def test_messages_go_both_ways(start):
     child = start(echo)
     for message in ("a", None, {"b": [1, 2]}):
         assert child.send((message,))
-        assert child.receive(PATIENCE_S) == (message,)
+        assert child.receive(TIMEOUT_S) == (message,)
     assert child.exit_code is None
     assert psutil.Process(child.pid).ppid() == os.getpid()
 
@@ -82,23 +82,23 @@ def test_without_a_message_receive_ends_in_time(start):
 
 def test_the_end_comes_behind_the_last_message_and_tells_the_exit_code(start):
     child = start(say_and_exit, range(100), 3)
-    assert child.join(PATIENCE_S)
-    assert [child.receive(PATIENCE_S) for _ in range(100)] == list(range(100))
-    assert child.receive(PATIENCE_S) is GONE
+    assert child.join(TIMEOUT_S)
+    assert [child.receive(TIMEOUT_S) for _ in range(100)] == list(range(100))
+    assert child.receive(TIMEOUT_S) is GONE
     assert child.receive() is GONE
     assert child.exit_code == 3
 
 
 def test_what_it_logs_is_logged_here_and_is_no_message(start, caplog):
     child = start(log_and_say)
-    assert child.receive(PATIENCE_S) == "said"
+    assert child.receive(TIMEOUT_S) == "said"
     assert ("openhsi_shared.tests", logging.WARNING, "helper: too warm") in caplog.record_tuples
 
 
 def test_a_killed_child_is_gone(start):
     child = start(echo)
     os.kill(child.pid, signal.SIGKILL)
-    assert child.receive(PATIENCE_S) is GONE
+    assert child.receive(TIMEOUT_S) is GONE
     wait_for(lambda: child.exit_code == -signal.SIGKILL)
     assert not child.send("are you there?")
 
@@ -106,10 +106,10 @@ def test_a_killed_child_is_gone(start):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are of Unix")
 def test_a_dead_child_is_gone_although_a_process_that_it_forked_holds_its_pipes_open(start):
     child = start(fork_and_exit)
-    grandchild = child.receive(PATIENCE_S)
+    grandchild = child.receive(TIMEOUT_S)
     try:
-        assert child.receive(PATIENCE_S) is GONE
-        assert child.join(PATIENCE_S)
+        assert child.receive(TIMEOUT_S) is GONE
+        assert child.join(TIMEOUT_S)
         assert child.exit_code == 7
         assert psutil.pid_exists(grandchild), "it was there all the time"
     finally:
@@ -120,14 +120,14 @@ def test_a_dead_child_is_gone_although_a_process_that_it_forked_holds_its_pipes_
 def test_a_child_whose_status_another_takes_is_not_waited_for_for_ever(start):
     child = start(say_and_exit, ["said"], 3)
     os.waitpid(child.pid, 0)
-    assert child.join(PATIENCE_S)
+    assert child.join(TIMEOUT_S)
     assert (child.receive(), child.receive()) == ("said", GONE)
     assert child.exit_code == STATUS_TAKEN
     child.close()
 
 
 def test_the_first_message_is_waited_for(start):
-    assert start(say_and_exit, ["up"]).first_message(WriterFailed, PATIENCE_S) == "up"
+    assert start(say_and_exit, ["up"]).first_message(WriterFailed, TIMEOUT_S) == "up"
 
 
 def test_a_child_that_dies_before_it_is_up_is_an_error(start):
@@ -145,7 +145,7 @@ def test_one_that_is_hung_up_on_believes_that_its_parent_has_died(start):
     child = start(echo)
     child.hang_up()
     child.hang_up()
-    assert child.join(PATIENCE_S)
+    assert child.join(TIMEOUT_S)
     assert child.exit_code == 0
     assert child.receive() is GONE
     assert not child.send("anything")
@@ -154,14 +154,14 @@ def test_one_that_is_hung_up_on_believes_that_its_parent_has_died(start):
 def test_it_can_be_asked_to_end(start):
     child = start(echo)
     child.terminate()
-    assert child.join(PATIENCE_S)
+    assert child.join(TIMEOUT_S)
     assert child.exit_code == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("is_stopped", [True, False])
 def test_one_that_does_not_end_is_killed(start, is_stopped):
     child = start(ignore_all)
-    child.first_message(WriterFailed, PATIENCE_S)
+    child.first_message(WriterFailed, TIMEOUT_S)
     if is_stopped:
         os.kill(child.pid, signal.SIGSTOP)
     child.terminate()

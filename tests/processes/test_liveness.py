@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from tests.support.helpers import PATIENCE_S, child, environment, receive, receive_for, wait_for, watch_parent
+from tests.support.helpers import TIMEOUT_S, child, environment, receive, receive_for, wait_for, watch_parent
 
 WATCHED = """
 import os, signal, sys
@@ -88,7 +88,7 @@ def test_receive_gives_none_in_time_then_messages_then_the_end():
         connection.send({"an": "order"})
         assert receive(connection) == {"an": "order"}
         connection.close()
-        process.join(PATIENCE_S)
+        process.join(TIMEOUT_S)
         assert process.exitcode == 0
 
 
@@ -97,6 +97,6 @@ def test_closed_pipe_is_the_end_although_the_parent_lives(tmp_path):
     with child(watch_parent, os.getpid(), str(note)) as (process, connection):
         assert receive(connection) == "up"
         connection.close()
-        process.join(PATIENCE_S)
+        process.join(TIMEOUT_S)
         assert process.exitcode == 0
     assert note.read_text().splitlines()[1:] == ["gone"]

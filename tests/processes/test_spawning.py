@@ -10,14 +10,14 @@ import pytest
 
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.processes.spawning import SPAWN, pack, spawn, unpack
-from tests.support.helpers import child, in_child, put_all, receive, run_python, serve_deaf, shielding
+from tests.support.helpers import child, in_child, put_all, receive, run_python, run_service, signal_state
 
 PROGRAM = """
 import sys
 print("the program runs")
 main_before = dict(file=globals().get("__file__", "none"), spec=repr(__spec__))
-from tests.support.helpers import in_child, shielding
-print(in_child(shielding))
+from tests.support.helpers import in_child, signal_state
+print(in_child(signal_state))
 assert dict(file=globals().get("__file__", "none"), spec=repr(__spec__)) == main_before, "main was not restored"
 """
 
@@ -26,7 +26,7 @@ def check_program(done):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.count("the program runs") == 1
-    assert "'born deaf': True" in done.stdout
+    assert "'blocked at start': True" in done.stdout
     assert "'main': ''" in done.stdout
 
 
@@ -64,10 +64,10 @@ def test_program_whose_working_directory_has_vanished_has_children_and_stays_whe
 
 def test_child_can_be_started_from_a_thread():
     found = []
-    thread = threading.Thread(target=lambda: found.append(in_child(shielding)))
+    thread = threading.Thread(target=lambda: found.append(in_child(signal_state)))
     thread.start()
     thread.join()
-    assert found[0]["born deaf"]
+    assert found[0]["blocked at start"]
 
 
 def test_worker_of_a_pool_is_told_that_it_must_have_no_children():
@@ -98,8 +98,8 @@ def test_main_and_signals_are_as_before_also_after_a_start_that_failed():
 
 
 def test_service_lives_in_a_session_of_its_own_and_ignores_the_terminal():
-    assert in_child(shielding) == {
-        "born deaf": True,
+    assert in_child(signal_state) == {
+        "blocked at start": True,
         "still blocked": False,
         "ignores": [True, True],
         "own session": True,
@@ -109,7 +109,7 @@ def test_service_lives_in_a_session_of_its_own_and_ignores_the_terminal():
 
 
 def test_service_outlives_ctrl_c_and_hang_up_and_ends_with_its_parent():
-    with child(serve_deaf) as (process, connection):
+    with child(run_service) as (process, connection):
         pid, session = receive(connection)
         assert pid == session == process.pid
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGINT):
@@ -124,12 +124,12 @@ def test_ctrl_c_to_the_group_does_not_hit_the_first_child_while_it_comes_up():
     # the first child brings up the resource tracker, which unblocks SIGINT behind our back
     program = """
 import signal
-from tests.support.helpers import PATIENCE_S, SignalsWhenUnpickled, child, receive, say_up, wait_for
+from tests.support.helpers import TIMEOUT_S, SignalsWhenUnpickled, child, receive, report_start, wait_for
 came = []
 signal.signal(signal.SIGINT, lambda *_: came.append(1))
-with child(say_up, SignalsWhenUnpickled()) as (process, connection):
+with child(report_start, SignalsWhenUnpickled()) as (process, connection):
     print(receive(connection))
-    process.join(PATIENCE_S)
+    process.join(TIMEOUT_S)
     print("exit", process.exitcode)
 wait_for(lambda: came)
 print("parent", came)
@@ -141,12 +141,12 @@ print("parent", came)
 def test_ctrl_c_waits_until_the_child_has_all_that_it_is_given():
     program = """
 import signal, threading
-from tests.support.helpers import SignalsWhenPickled, receive, say_up
+from tests.support.helpers import SignalsWhenPickled, receive, report_start
 from openhsi_shared.processes.spawning import SPAWN, spawn
 end = threading.Event()
 threading.Thread(target=end.wait).start()  # some thread that takes the signal in our place, as numpy's do
 ours, theirs = SPAWN.Pipe()
-process = SPAWN.Process(target=say_up, args=(theirs, SignalsWhenPickled()))
+process = SPAWN.Process(target=report_start, args=(theirs, SignalsWhenPickled()))
 came = []
 signal.signal(signal.SIGINT, lambda *_: came.append(process.pid))
 spawn(process)
@@ -162,13 +162,13 @@ end.set()
 def test_ctrl_c_during_a_start_is_raised_and_leaves_no_child():
     program = """
 import signal, threading, psutil
-from tests.support.helpers import SignalsWhenPickled, say_up
+from tests.support.helpers import SignalsWhenPickled, report_start
 from openhsi_shared.processes.spawning import SPAWN, spawn
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 end = threading.Event()
 threading.Thread(target=end.wait).start()
 ours, theirs = SPAWN.Pipe()
-process = SPAWN.Process(target=say_up, args=(theirs, SignalsWhenPickled()))
+process = SPAWN.Process(target=report_start, args=(theirs, SignalsWhenPickled()))
 try:
     spawn(process)
 except KeyboardInterrupt:
@@ -181,7 +181,7 @@ end.set()
 
 
 def test_helper_of_multiprocessing_is_up_before_the_mask_is_set():
-    in_child(shielding)
+    in_child(signal_state)
     assert resource_tracker._resource_tracker._pid is not None
 
 

@@ -11,13 +11,13 @@ from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.supervision import GuardedThread, Heartbeat, Listener, StartLimit
 from tests.processes.test_child import echo
 from tests.processes.test_logs import broken  # noqa: F401 - a fixture
-from tests.support.helpers import PATIENCE_S, wait_for
+from tests.support.helpers import TIMEOUT_S, wait_for
 
 
 def guarded(target, on_failure=None):
     thread = GuardedThread(target, name="of the test", failure="nothing is tested", on_failure=on_failure)
     thread.start()
-    thread.join(PATIENCE_S)
+    thread.join(TIMEOUT_S)
     assert not thread.is_alive()
 
 
@@ -62,7 +62,7 @@ def listen_to():
     """Start a listener that is stopped after the test."""
     listeners = []
 
-    def start(watched, hear, interval_s=PATIENCE_S, on_failure=lambda _: None):
+    def start(watched, hear, interval_s=TIMEOUT_S, on_failure=lambda _: None):
         listener = Listener(watched, hear, interval_s, name="listener", failure="deaf", on_failure=on_failure)
         listeners.append(listener)
         listener.start()
@@ -93,12 +93,12 @@ def test_a_listener_can_be_woken_to_watch_something_else(listen_to):
 
     heard = threading.Event()
     listener = listen_to(look, lambda: heard.set() if watched else None)
-    assert looked.acquire(timeout=PATIENCE_S)
+    assert looked.acquire(timeout=TIMEOUT_S)
     os.write(ends[1], b"x")
     watched.append(ends[0])
     assert not heard.is_set()
     listener.wake()
-    assert heard.wait(PATIENCE_S)
+    assert heard.wait(TIMEOUT_S)
     listener.stop()
     for end in ends:
         os.close(end)
@@ -107,14 +107,14 @@ def test_a_listener_can_be_woken_to_watch_something_else(listen_to):
 def test_a_listener_hears_now_and_then_although_nothing_is_ready(listen_to):
     heard = threading.Semaphore(0)
     listen_to(list, heard.release, interval_s=0.001)
-    assert all(heard.acquire(timeout=PATIENCE_S) for _ in range(3))
+    assert all(heard.acquire(timeout=TIMEOUT_S) for _ in range(3))
 
 
 def test_a_listener_that_fails_hands_that_on_and_can_be_stopped_all_the_same(listen_to):
     failed = threading.Event()
     listener = listen_to(list, fail(), interval_s=0.001, on_failure=lambda _: failed.set())
-    assert failed.wait(PATIENCE_S)
-    listener.join(PATIENCE_S)
+    assert failed.wait(TIMEOUT_S)
+    listener.join(TIMEOUT_S)
     assert not listener.is_alive()
 
 

@@ -1,6 +1,6 @@
-"""The account of a recording, by its files alone: which frames are saved, which are declared lost, and what is wrong.
+"""Accounts for the frames of a recording from its files alone: saved, declared lost, or wrong.
 
-Frames of the camera in the mode "counting" prove themselves byte by byte, so nothing but the files is believed.
+Frames of the simulated camera in the mode "counting" can be verified byte by byte, so only the files are needed.
 """
 
 import zlib
@@ -18,23 +18,23 @@ __all__ = ["Account", "Verdict"]
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What became of the frames 0 to `offered` - 1."""
+    """State of the frames 0 to `offered` - 1."""
 
     offered: int
     saved: int
     declared_lost: int
     wrong: tuple[str, ...]
-    """Lines, checksums, ids or counts that are not what they should be."""
+    """Wrong lines, checksums, ids or counts."""
     doubled: tuple[int, ...]
     """Frames that are saved twice, or saved and declared lost as well."""
     unaccounted: tuple[int, ...]
     """Frames that are neither saved nor declared lost."""
     strange: tuple[int, ...]
-    """Frames that are saved or declared lost and were never offered."""
+    """Frames that are saved or declared lost, but were never offered."""
 
     @property
     def is_exact(self) -> bool:
-        """Saved and declared lost are together what was offered, disjoint, and every line is right."""
+        """Saved and declared lost frames are disjoint, their union is what was offered, and every line is right."""
         return not (self.wrong or self.doubled or self.unaccounted or self.strange)
 
     def __str__(self) -> str:
@@ -47,54 +47,54 @@ class Verdict:
 
 @dataclass
 class Account:
-    """Takes in the files of one recording, in any order; they may be deleted as soon as they are in."""
+    """Reads the files of one recording, in any order; a file can be deleted after it is read."""
 
     saved: set[int] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
     doubled: set[int] = field(default_factory=set)
     n_recovered: int = 0
-    """Cubes that a writer has saved after the death of its parent."""
+    """Cubes that a writer saved after its parent died."""
     _firsts: dict[int, int] = field(default_factory=dict)
-    """Number of a cube to its first frame: cubes must be as much in order as their frames."""
+    """Cube number to its first frame: cubes must be numbered in the order of their frames."""
     _runs: set[str] = field(default_factory=set)
 
     @property
     def n_cubes(self) -> int:
-        """How many files were taken in."""
+        """Number of files that were read."""
         return len(self._firsts)
 
-    def take_in(self, path: Path) -> None:
-        """Read all of a file; what is wrong with it is noted. OSError if it is none."""
+    def read(self, path: Path) -> None:
+        """Read a complete file, and record its errors. OSError if it cannot be read."""
         with h5py.File(path, "r", locking=False) as file:  # its writer may still hold its lock
-            about = {name: _plain(value) for name, value in file.attrs.items()}
+            attributes = {name: _plain(value) for name, value in file.attrs.items()}
             ids = file["frame_id"][...].tolist()
             times = file["time"][...]
             sums = file["line_crc32"][...].tolist()
             cube = file["datacube"]
             along = cube.shape.index(len(ids), 1) if cube.shape[1] != len(ids) else 1
             lines = np.moveaxis(cube[...], along, 0)
-        if about.get("complete") != 1 or len(lines) != len(ids):
+        if attributes.get("complete") != 1 or len(lines) != len(ids):
             self.wrong.append(f"{path.name} is not complete")
             return
-        self._look_at_lines(path.name, lines, ids, sums)
+        self._check_lines(path.name, lines, ids, sums)
         if ids != sorted(set(ids)) or (np.diff(times) < 0).any():
-            self.wrong.append(f"{path.name}: ids or times do not grow")
-        self._note_loss(path.name, about, ids)
-        self._note_cube(path.name, about, ids)
+            self.wrong.append(f"{path.name}: ids or times do not increase")
+        self._check_losses(path.name, attributes, ids)
+        self._check_cube(path.name, attributes, ids)
 
     def add(self, directory: Path) -> "Account":
-        """Take in every file below `directory`."""
+        """Read every file below `directory`."""
         for path in sorted(directory.rglob("*.nc")):
-            self.take_in(path)
+            self.read(path)
         return self
 
     def declare_lost(self, first: int, last: int) -> None:
-        """Take in what was told elsewhere, such as frames lost after the last line, which no file can name."""
+        """Add losses that no file contains, such as frames lost after the last line."""
         self.lost.update(range(first, last + 1))
 
     def verdict(self, offered: int) -> Verdict:
-        """Compare with what the camera has offered: the frames 0 to `offered` - 1."""
+        """Compare with the frames that the camera offered, 0 to `offered` - 1."""
         expected, known = set(range(offered)), self.saved | self.lost
         wrong = list(self.wrong)
         firsts = [self._firsts[number] for number in sorted(self._firsts)]
@@ -112,36 +112,38 @@ class Account:
             strange=tuple(sorted(known - expected)),
         )
 
-    def _look_at_lines(self, name: str, lines: Any, ids: list[int], sums: list[int]) -> None:
+    def _check_lines(self, name: str, lines: Any, ids: list[int], sums: list[int]) -> None:
         for line, frame_id, crc in zip(lines, ids, sums, strict=True):
-            whole = np.ascontiguousarray(line)
-            if not check_frame(whole) or frame_number(whole) != frame_id & 0xFFFFFFFF:
+            contiguous = np.ascontiguousarray(line)
+            if not check_frame(contiguous) or frame_number(contiguous) != frame_id & 0xFFFFFFFF:
                 self.wrong.append(f"{name}: line of frame {frame_id} is not as the camera made it")
-            elif zlib.crc32(whole.tobytes()) != crc:
+            elif zlib.crc32(contiguous.tobytes()) != crc:
                 self.wrong.append(f"{name}: checksum of frame {frame_id} is wrong")
             if frame_id in self.saved:
                 self.doubled.add(frame_id)
             self.saved.add(frame_id)
 
-    def _note_loss(self, name: str, about: dict[str, Any], ids: list[int]) -> None:
-        lost = _ids_of(str(about["lost_frame_ids"]))
+    def _check_losses(self, name: str, attributes: dict[str, Any], ids: list[int]) -> None:
+        lost = _ids_of(str(attributes["lost_frame_ids"]))
         within = len(lost & set(range(ids[0], ids[-1])))
-        counts = about["lines_lost"], about["lines_lost_within"], about["lines_lost_before"]
+        counts = attributes["lines_lost"], attributes["lines_lost_within"], attributes["lines_lost_before"]
         if counts != (len(lost), within, len(lost) - within):
-            self.wrong.append(f"{name}: counts of lost lines {counts} do not fit the ids {about['lost_frame_ids']!r}")
+            self.wrong.append(
+                f"{name}: counts of lost lines {counts} do not fit the ids {attributes['lost_frame_ids']!r}"
+            )
         self.lost |= lost
 
-    def _note_cube(self, name: str, about: dict[str, Any], ids: list[int]) -> None:
-        number = int(about["cube_number"])
+    def _check_cube(self, name: str, attributes: dict[str, Any], ids: list[int]) -> None:
+        number = int(attributes["cube_number"])
         if number in self._firsts:
             self.wrong.append(f"{name}: there are two files of cube {number}")
         self._firsts[number] = ids[0]
-        self._runs.add(str(about["run_id"]))
-        self.n_recovered += int(about["recovered"])
+        self._runs.add(str(attributes["run_id"]))
+        self.n_recovered += int(attributes["recovered"])
 
 
 def _ids_of(words: str) -> set[int]:
-    """The ids of '3-5 9'."""
+    """Parse ids such as '3-5 9'."""
     found: set[int] = set()
     for word in words.split():
         first, _, last = word.partition("-")

@@ -1,7 +1,7 @@
-/* A wall clock that can be set for one program and its children, by a file, without touching the machine's.
+/* A wall clock that can be set for one program and its children, by a file, without changing the machine's.
  *
  * Loaded by LD_PRELOAD. The file named by CLOCK_OFFSET_FILE holds one int64: nanoseconds to add to CLOCK_REALTIME.
- * The monotonic clock, and what the kernel writes by itself (times of files), stay as they are.
+ * The monotonic clock, and times that the kernel writes (of files), are not changed.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

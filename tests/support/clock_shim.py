@@ -1,4 +1,4 @@
-"""A wall clock that can be set for one program and its children: no machine's clock is touched."""
+"""A settable wall clock for one program and its children; the clock of the machine is not changed."""
 
 import os
 import shutil
@@ -13,13 +13,13 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 
 class SteppedClock:
-    """Programs that are started with its `environment` see the time that `step` sets."""
+    """A wall clock for programs that are started with its `environment`; `step` sets it."""
 
     def __init__(self, directory: Path) -> None:
         """Compile the shim into `directory`. RuntimeError where there is no C compiler, or no Linux."""
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None or sys.platform != "linux":
-            raise RuntimeError("a wall clock of one's own needs Linux and a C compiler")
+            raise RuntimeError("the clock shim needs Linux and a C compiler")
         library, self._offset = directory / "clock_shim.so", directory / "clock_offset"
         subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, SOURCE], check=True, capture_output=True)
         self.step(0.0)
@@ -27,6 +27,6 @@ class SteppedClock:
         self.environment = {"LD_PRELOAD": preload, "CLOCK_OFFSET_FILE": str(self._offset)}
 
     def step(self, seconds: float) -> None:
-        """Let the clock be `seconds` fast from now on; negative = slow."""
+        """Set the offset of the clock; positive `seconds` = ahead."""
         with os.fdopen(os.open(self._offset, os.O_CREAT | os.O_RDWR), "r+b", buffering=0) as file:
             file.write(struct.pack("<q", int(seconds * 1e9)))

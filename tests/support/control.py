@@ -1,4 +1,4 @@
-"""Statuses and messages of the control socket, for tests of what sends and shows them."""
+"""Statuses and messages of the control socket, for tests of servers and clients."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ SLOTS = Slots(SlotExport(layout=LAYOUT, starts={"lines": 0, "words": 64}), ABOUT
 
 
 def glance(n_gaps: int = 0, ended_by: str = "", disk_minutes_left: float = 61.0, **status: Any) -> Glance:
-    """A glance at a recording that goes well, but for `status`."""
+    """A `Glance` at a recording without problems; `status` overrides its values."""
     return Glance(
         status=Status(**VALUES | status),
         n_gaps=n_gaps,

@@ -1,4 +1,4 @@
-"""Cubes whose every pixel says which line it is of, in memory as slots have it."""
+"""Cubes whose pixels identify their line, in memory with the layout of slots."""
 
 import uuid
 from typing import Any
@@ -11,7 +11,7 @@ TIME_NS = 1_700_000_000_123_456_789
 
 
 def slot_memory(n_stored: int, x: int, bands: int, dtype: Any = np.uint16, shift: int = 0) -> np.ndarray:
-    """Lines as in a slot: the first at a page (plus `shift` bytes), large ones whole pages apart."""
+    """Lines as in a slot: the first page-aligned (plus `shift` bytes), large ones all page-aligned."""
     size = np.dtype(dtype).itemsize
     line_bytes = x * bands * size
     stride = line_bytes if line_bytes < 65536 else -(-line_bytes // 4096) * 4096
@@ -36,7 +36,7 @@ def make_cube(
     n_stored = n_lines if n_stored is None else n_stored
     memory = slot_memory(n_stored, x, bands, dtype, shift)
     noise = np.random.default_rng(0).integers(0, 60000, (x, bands))
-    memory[:] = 77  # what a partial cube must not show
+    memory[:] = 77  # must not appear in a partial cube
     for index in range(n_lines):
         with np.errstate(over="ignore"):  # float16 becomes infinite here and there
             memory[(first + index) % n_stored] = (noise + 1000 * index).astype(dtype)
@@ -52,7 +52,7 @@ def make_cube(
 
 
 def make_groups(n_lines: int = 6, x: int = 5, bands: int = 7, n_samples: int = 11) -> dict[str, Group]:
-    """Groups as channels, marks and references have them: nested, on axes of the cube and on their own."""
+    """Groups like those of channels, marks and references: nested, with axes of the cube and of their own."""
     random = np.random.default_rng(1)
     times = TIME_NS + np.arange(n_samples) * 5_000_000
     samples = {"units": "m s-2", "long_name": "acceleration", "coordinates": "time"}

@@ -1,4 +1,4 @@
-"""A camera in the air, whose disk gets faults: what is common to the tests of disks."""
+"""A recording camera whose disk gets faults, for the tests of disks."""
 
 import os
 import signal
@@ -18,14 +18,14 @@ from tests.support.helpers import wait_for
 from tests.support.process_faults import camera, newest_writer
 
 BAD = "bad_disk"
-"""Faulty calls are those on paths that hold this."""
+"""Faults apply to calls on paths that contain this."""
 LINES = 8
 LARGE = (64, 512)
-"""Frames of 64 KiB: they are written past the page cache where that can be done."""
+"""Frames of 64 KiB: they are written past the page cache where supported."""
 
 
 class Flight:
-    """One camera, its writer, and the books of every frame; cubes go to good disks and to bad ones."""
+    """One camera, its writer, and the account of its frames; cubes go to good disks and to bad ones."""
 
     def __init__(self, directory: Path, patch: pytest.MonkeyPatch, **keywords: Any) -> None:
         try:
@@ -37,9 +37,9 @@ class Flight:
                 patch.setenv(name, value)
         self.good = directory / "good"
         self.camera = camera(**{"n_lines": LINES, "n_buffers": 4, "resolution": LARGE, **keywords})
-        self.is_spoilt = False
+        self.is_damaged = False
         self._n_lines: int = self.camera.n_lines
-        self._books, self._paths, self._n_cubes = Account(), set[Path](), 0
+        self._account, self._paths, self._n_cubes = Account(), set[Path](), 0
         self._failed: SaveHandle | None = None
         self._last: SaveHandle | None = None
         self.save(self.good)
@@ -48,50 +48,50 @@ class Flight:
 
     @property
     def calls(self) -> FaultyCalls:
-        """Faults of the calls on bad disks; skips the test where there are none."""
+        """Faults of calls on bad disks; skips the test where they are not supported."""
         if self._calls is None:
             pytest.skip("faulty calls need Linux and a C compiler")
         return self._calls
 
     @property
     def writer(self) -> psutil.Process:
-        """The process that saves."""
+        """The writer process."""
         if not self._writer.is_running() or self._writer.status() == psutil.STATUS_ZOMBIE:
             self._writer = newest_writer()
         return self._writer
 
     def take(self) -> None:
-        """Take a cube, which then waits to be saved."""
+        """Collect a cube, without saving it."""
         self.camera.collect()
         self._n_cubes += 1
 
     def begin(self, directory: Path, **how: Any) -> SaveHandle:
-        """Take a cube, and let it be saved."""
+        """Collect a cube, and start its save."""
         self.take()
         self._last = self.camera.save(directory, **how)
         return self._last
 
     def end(self, handle: SaveHandle) -> Path:
-        """Wait until it is saved, and enter what is in its file into the books."""
+        """Wait until it is saved, and add its file to the account."""
         path = handle.result(60).path
         assert path is not None
-        return self.enter(path)
+        return self.add_file(path)
 
-    def enter(self, path: Path) -> Path:
-        """Enter what is in a file into the books."""
-        self._books.take_in(path)
+    def add_file(self, path: Path) -> Path:
+        """Add a file to the account."""
+        self._account.read(path)
         self._paths.add(path)
         return path
 
     def save(self, directory: Path, **how: Any) -> Path:
-        """Save a cube, which must go well."""
+        """Save a cube, which must succeed."""
         return self.end(self.begin(directory, **how))
 
     def fail(self, number: int | None, directory: Path, handle: SaveHandle | None = None, **how: Any) -> SaveError:
-        """Save a cube in `directory` and see it fail: true errno, path, cube, way out; it is held, nothing leaks."""
+        """Save a cube in `directory`, which must fail: true errno, path, cube, advice; it is held, nothing leaks."""
         handle = handle or self.begin(directory, **how)
-        words = rf": {handle.name} was not saved; it is kept in memory: retry\(directory\) saves it elsewhere"
-        with pytest.raises(SaveError, match=words) as caught:
+        message = rf": {handle.name} was not saved; it is kept in memory: retry\(directory\) saves it elsewhere"
+        with pytest.raises(SaveError, match=message) as caught:
             handle.result(60)
         error = caught.value
         assert error.errno == number, error
@@ -102,33 +102,33 @@ class Flight:
         self._failed = handle
         return error
 
-    def try_again(self, directory: Path) -> None:
-        """Save the cube that is held, if there is one."""
+    def retry(self, directory: Path) -> None:
+        """Save the held cube, if there is one."""
         if self._failed is not None:
             self.end(self._failed.retry(directory))
             self._failed = None
 
     def go_on(self, *directories: Path, n_restarts: int | None = 0) -> None:
-        """The camera goes on while a cube is held; elsewhere that cube is saved, too; every frame is accounted for.
+        """Check that the camera records while a cube is held, that a retry saves it, and that no frame is lost.
 
-        No file is in `directories`, which had the faults, but those that are saved there; nothing was crashed.
+        `directories`, which had the faults, contain only files that were saved there; no writer crashed.
         """
         if self._calls is not None:
             self._calls.stop()
         self.save(self.good)
-        self.try_again(self.good.with_name("elsewhere"))
-        verdict = self._books.verdict(self._n_cubes * self._n_lines)
+        self.retry(self.good.with_name("elsewhere"))
+        verdict = self._account.verdict(self._n_cubes * self._n_lines)
         assert verdict.is_exact, str(verdict)
         assert verdict.declared_lost == 0
         for directory in directories:
             assert set(files_in(directory)) <= self._paths
         assert n_restarts is None or self.camera.status().writer_restarts == n_restarts
         assert self.writer.num_fds() <= self._n_open
-        self.is_spoilt = False
+        self.is_damaged = False
 
     @contextmanager
     def stopping(self, directory: Path, kind: str, n: int = 1) -> Iterator[SaveHandle]:
-        """Save a cube; the writer stands still before its `n`-th call of that kind, for the length of the block."""
+        """Save a cube; the writer is stopped before its `n`-th call of that kind, for the length of the block."""
         self.calls.inject(STOP, kind, n, n)
         handle = self.begin(directory)
         wait_for(lambda: self.calls.n_calls >= n and self.writer.status() == psutil.STATUS_STOPPED)
@@ -138,16 +138,16 @@ class Flight:
             self.writer.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """End the camera, whatever became of its cubes."""
+        """Close the camera, with or without unsaved cubes."""
         if self._calls is not None:
             self._calls.stop()
         if self._last is not None:
-            with suppress(ArgumentError):  # it did not fail, or was saved elsewhere
+            with suppress(ArgumentError):  # it did not fail, or a retry saved it
                 self._last.join(60)
                 self._last.discard()
         self.camera.close()
 
 
 def files_in(directory: Path) -> list[Path]:
-    """Every file below `directory` but pictures, hidden ones, too."""
+    """Every file below `directory` except pictures, including hidden files."""
     return [path for path in directory.rglob("*") if path.is_file() and path.suffix != ".png"]

@@ -1,4 +1,4 @@
-"""Small disks of one's own, for tests that run as root: mounted, pulled out, broken."""
+"""Small disks for tests that run as root: mounted, shut down, broken."""
 
 import fcntl
 import os
@@ -21,7 +21,7 @@ needs_disks = pytest.mark.skipif(
 )
 EXT4_IOC_SHUTDOWN = 0x8004587D
 WITHOUT_LOG = 2
-"""Of what is in memory, nothing is written any more."""
+"""EXT4_GOING_FLAGS_NOLOGFLUSH: unwritten data are lost."""
 
 
 def make_image(image: Path, size_mb: int, *options: str) -> Path:
@@ -33,7 +33,7 @@ def make_image(image: Path, size_mb: int, *options: str) -> Path:
 
 
 def mount(what: str | Path, place: Path, *options: str) -> None:
-    """Mount an image or a tmpfs at `place`, which is made; skip the test where that is not allowed."""
+    """Mount an image or a tmpfs at `place`, which is created; skip the test where that is not allowed."""
     place.mkdir(exist_ok=True)
     kind = ["-t", "tmpfs"] if what == "tmpfs" else ["-t", "ext4", "-o", "loop"]
     arguments = [argument for option in options for argument in ("-o", option)]
@@ -45,13 +45,13 @@ def mount(what: str | Path, place: Path, *options: str) -> None:
 
 
 def unmount(place: Path) -> None:
-    """Unmount, as soon as nobody has a file open there any more; that nobody keeps one is part of the test."""
+    """Unmount, once no process has a file open there; fails if one stays open."""
     wait_for(lambda: subprocess.run(["umount", str(place)], check=False, capture_output=True).returncode == 0)
 
 
 @contextmanager
 def mounted(what: str | Path, place: Path, *options: str) -> Iterator[Path]:
-    """A disk for the length of a block."""
+    """Mount a disk for the length of a block."""
     mount(what, place, *options)
     try:
         yield place
@@ -61,7 +61,7 @@ def mounted(what: str | Path, place: Path, *options: str) -> Iterator[Path]:
 
 
 def pull_out(place: Path) -> None:
-    """From now on the ext4 disk at `place` takes and gives nothing, and what it has not written is lost."""
+    """Shut the ext4 disk at `place` down: reads and writes fail, and unwritten data are lost."""
     folder = os.open(place, os.O_RDONLY)
     try:
         fcntl.ioctl(folder, EXT4_IOC_SHUTDOWN, struct.pack("I", WITHOUT_LOG))
@@ -70,16 +70,16 @@ def pull_out(place: Path) -> None:
 
 
 def break_down(place: Path) -> None:
-    """Let the kernel find the ext4 disk at `place` damaged: mounted with errors=remount-ro, it is read-only then."""
+    """Trigger an error of the ext4 disk at `place`: mounted with errors=remount-ro, it becomes read-only."""
     device = place.stat().st_dev
     name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
     trigger = Path("/sys/fs/ext4") / name / "trigger_fs_error"
     if not trigger.exists():
-        pytest.skip("this kernel's ext4 cannot be told to break down")
+        pytest.skip("this kernel's ext4 has no trigger_fs_error")
     trigger.write_text("broken by a test")
 
 
 def free_bytes(place: Path) -> int:
-    """What is free on the disk of `place`."""
+    """Free bytes on the disk of `place`."""
     stat = os.statvfs(place)
     return stat.f_bfree * stat.f_frsize

@@ -1,9 +1,9 @@
-"""One task done again and again, each time with a fault at another call: a program for `faults/test_io_calls.py`.
+"""Repeats a task, each time with a fault at another system call: a program for `faults/test_io_calls.py`.
 
 `python failing_calls.py DIRECTORY TASK WHAT HOW STEP`, with the environment of `faulty_calls`. WHAT is an errno, or
-what else may come; HOW is "once" or "from then on"; every STEP-th call gets its turn, until the task passes untouched.
-Prints what was found after each run as a line of JSON. The task runs in a child that is forked from a warm process
-without threads, because starting Python takes longer than all the calls of a save.
+KILL, HALF, STOP; HOW is "once" or "from then on"; the fault hits every STEP-th call, until the task runs without it.
+Prints the result of each run as a line of JSON. The task runs in a child that is forked from a warm process without
+threads, because starting Python takes longer than all the calls of a save.
 """
 
 import json
@@ -24,11 +24,11 @@ from openhsi_shared.files.saving import uuid_of
 from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.save_options import SaveOptions
 from tests.support.cubes import make_cube
-from tests.support.faulty_calls import FOR_EVER, KINDS, Control
+from tests.support.faulty_calls import ALWAYS, KINDS, Control
 
 LARGE, SMALL = (64, 512), (5, 7)
-ONLY_TOLD = -1
-"""In place of the errno of what `recover` could not do: it raises nothing."""
+ONLY_REPORTED = -1
+"""Stands for the errno of a failure that `recover` reports without raising."""
 DAY = "2023_11_14"
 NAME = "2023_11_14-22_13_20_123456"
 UUID = "00000000-0000-5000-8000-000000000001"
@@ -36,15 +36,15 @@ UUID = "00000000-0000-5000-8000-000000000001"
 
 @dataclass(frozen=True)
 class Task:
-    """What is done to a cube in a directory, and what it finds there."""
+    """An operation on a cube in a directory, and what exists there before."""
 
     shape: tuple[int, int] = LARGE
     options: dict[str, Any] = field(default_factory=dict)
     old_style: bool = True
     finds: str = ""
-    """"foreign": its name is taken. "part": a whole leftover."""
+    """"foreign": a file of another program has its name. "part": a complete leftover."""
     without: str = ""
-    """Kinds of calls that this file system does not have."""
+    """Kinds of calls that this file system does not support."""
     what: str = "save"
     spares: str = ""
     """Kinds of calls that do not fail."""
@@ -67,7 +67,7 @@ class Task:
         if self.what == "recover":
             found = recover(directory)
             if found.damaged:
-                raise OSError(ONLY_TOLD, str(found.damaged))
+                raise OSError(ONLY_REPORTED, str(found.damaged))
             return found.published[0] if found.published else None
         if self.what == "dump":
             return write_dump(self.cube, [directory])
@@ -92,35 +92,35 @@ TASKS = {
     "neither": Task(SMALL, without="renameat2 link"),
     "dump": Task(what="dump"),
     "fallback": Task(what="fallback"),
-    # netCDF's C library, by which `verify` looks at a file as others do, does not survive a close that fails
+    # netCDF's C library, with which `verify` reads a file like other readers, crashes if close fails
     "recover": Task(finds="part", what="recover", spares="close"),
 }
 
 
 def run_in_child(function: Callable[[], Path | None]) -> dict[str, Any]:
-    """How a call of `function` in a child ends."""
-    ours, theirs = os.pipe()
+    """Outcome of a call of `function` in a child."""
+    read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
         before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a path would open more
         try:
-            told: dict[str, Any] = {"end": "done", "path": str(function())}
+            outcome: dict[str, Any] = {"end": "done", "path": str(function())}
         except OSError as error:
-            told = {"end": "failed", "errno": error.errno, "words": str(error)}
+            outcome = {"end": "failed", "errno": error.errno, "words": str(error)}
         except BaseException as error:  # noqa: BLE001 - not swallowed: the test reads it
-            told = {"end": "strange", "words": repr(error)}
-        told["leaked"] = len(os.listdir("/proc/self/fd")) - before  # noqa: PTH208
-        os.write(theirs, json.dumps(told).encode())
+            outcome = {"end": "strange", "words": repr(error)}
+        outcome["leaked"] = len(os.listdir("/proc/self/fd")) - before  # noqa: PTH208
+        os.write(write_end, json.dumps(outcome).encode())
         os._exit(0)
-    os.close(theirs)
-    with os.fdopen(ours, "rb") as pipe:
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
         text = pipe.read()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return json.loads(text) if text else {"end": "killed" if code == -9 else f"ended with {code}", "leaked": 0}
 
 
 def files_of_cube(directory: Path, task: Task) -> list[str]:
-    """What is under final names: "ok", or what is wrong with it."""
+    """For each published file: "ok", or what is wrong with it."""
     found = []
     expected = task.cube.memory
     for path in sorted(directory.rglob("*")):
@@ -145,17 +145,17 @@ def leftovers_of(directory: Path) -> list[str]:
     return [path.name for path in directory.rglob("*") if path.suffix in (".part", ".raw")]
 
 
-def set_right(directory: Path, task: Task, recover_first: bool) -> dict[str, Any]:
-    """What becomes of it when the fault is over: `recover` runs, and the cube is saved once more; in either order."""
-    told: dict[str, Any] = {}
+def repair(directory: Path, task: Task, recover_first: bool) -> dict[str, Any]:
+    """Result after the fault: `recover` runs, and the cube is saved again; in either order."""
+    result: dict[str, Any] = {}
     for step in ("recover", "again") if recover_first else ("again", "recover"):
         if step == "recover":
             found = recover(directory)
-            told["damaged"] = list(found.damaged.values())
-            told["live"] = len(found.live)
+            result["damaged"] = list(found.damaged.values())
+            result["live"] = len(found.live)
         elif task.what != "recover":
             (replace(task, what="save") if task.what == "dump" else task).run(directory)
-    return told
+    return result
 
 
 def main() -> None:
@@ -171,18 +171,18 @@ def main() -> None:
         place.mkdir(parents=True)
         place.with_name("fallback").mkdir()
         task.prepare(place)
-        control.inject(int(what), kinds, k, k if how == "once" else FOR_EVER, without=task.without)
-        told = run_in_child(lambda: task.run(place))  # noqa: B023 - it runs at once
+        control.inject(int(what), kinds, k, k if how == "once" else ALWAYS, without=task.without)
+        result = run_in_child(lambda: task.run(place))  # noqa: B023 - it runs at once
         control.stop()
         calls = control.calls
-        told |= {"k": k, "call": calls[k - 1] if len(calls) >= k else "none"}
-        told |= {"files": files_of_cube(place, task), "elsewhere": files_of_cube(place.with_name("fallback"), task)}
-        told |= {"left": leftovers_of(place)}
-        told |= set_right(place, task, recover_first=bool(k % 2))
-        told |= {"files at last": files_of_cube(place, task), "left at last": leftovers_of(place)}
-        sys.stdout.write(json.dumps(told) + "\n")
+        result |= {"k": k, "call": calls[k - 1] if len(calls) >= k else "none"}
+        result |= {"files": files_of_cube(place, task), "elsewhere": files_of_cube(place.with_name("fallback"), task)}
+        result |= {"left": leftovers_of(place)}
+        result |= repair(place, task, recover_first=bool(k % 2))
+        result |= {"files at last": files_of_cube(place, task), "left at last": leftovers_of(place)}
+        sys.stdout.write(json.dumps(result) + "\n")
         shutil.rmtree(place.parent)
-        if told["call"] == "none":
+        if result["call"] == "none":
             break
         k += int(step)
 

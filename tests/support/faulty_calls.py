@@ -1,4 +1,4 @@
-"""Calls of the system that fail, kill, or take their time, in programs that are started with an environment."""
+"""System calls that fail, kill, or are slow, in programs that are started with an environment."""
 
 import mmap
 import os
@@ -16,43 +16,43 @@ ALL = "open write allocate truncate sync rename renameat2 link unlink mkdir lock
 KINDS = ALL.split()
 """Kinds of calls, in the order in which the library numbers them."""
 KILL, HALF, STOP = -1, -2, -3
-"""What may come instead of an errno. HALF: half of a write, then the end; any other call goes well."""
+"""Faults besides an errno. HALF: half of a write, then kill; any other call succeeds."""
 
 HEAD = struct.Struct("=7q")
 SIZE = HEAD.size + 65536
-FOR_EVER = 1 << 62
+ALWAYS = 1 << 62
 
 
 class Control:
-    """Chooses the faults of programs that are loaded with the library, by a file that they have mapped."""
+    """Sets the faults of programs that have preloaded the library, by a file that they have mapped."""
 
     def __init__(self, file: Path) -> None:
         with file.open("r+b") as opened:
             self._memory = mmap.mmap(opened.fileno(), SIZE)
 
     def inject(
-        self, what: int, kinds: str = "", first: int = 1, last: int = FOR_EVER, delay_us: int = 0, without: str = ""
+        self, what: int, kinds: str = "", first: int = 1, last: int = ALWAYS, delay_us: int = 0, without: str = ""
     ) -> None:
-        """From now on, the `first` to `last` call of these kinds (all, if none is named) meets this fault.
+        """Inject this fault into the `first` to `last` next call of these kinds (default: all).
 
-        The system has no calls of the kinds `without`, and they do not count.
+        Calls of the kinds `without` are not supported (ENOSYS), and do not count.
         """
         self._memory[: HEAD.size] = HEAD.pack(0, 0, 0, 0, 0, 0, 0)
         self._memory[: HEAD.size] = HEAD.pack(_mask(kinds or ALL), first, last, what, delay_us, _mask(without), 0)
 
     def stop(self) -> None:
-        """No more faults. The calls so far can still be asked for."""
+        """Inject no more faults. `calls` stays readable."""
         self._memory[: HEAD.size] = HEAD.pack(0, 0, 0, 0, 0, 0, self.n_calls)
 
     @property
     def n_calls(self) -> int:
-        """Calls of the chosen kinds since the last `inject`."""
+        """Number of calls of the chosen kinds since the last `inject`."""
         n: int = HEAD.unpack(self._memory[: HEAD.size])[-1]
         return n
 
     @property
     def calls(self) -> list[str]:
-        """What these calls were."""
+        """Kinds of these calls."""
         return [KINDS[number] for number in self._memory[HEAD.size : HEAD.size + self.n_calls]]
 
     def __str__(self) -> str:
@@ -64,10 +64,10 @@ def _mask(kinds: str) -> int:
 
 
 class FaultyCalls(Control):
-    """Faults of all programs with this `environment`, on files whose path holds `mark`; changed at any time."""
+    """Faults of all programs with this `environment`, on files whose path contains `mark`; can change at any time."""
 
     def __init__(self, directory: Path, mark: str) -> None:
-        """Compile the library into `directory`; skip the test where that cannot be done."""
+        """Compile the library into `directory`; skip the test where that is not possible."""
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None or sys.platform != "linux":
             pytest.skip("faulty calls need Linux and a C compiler")

@@ -1,6 +1,6 @@
-"""Damaged copies of files, and what becomes of those who read them: in a child, which may die or hang of it.
+"""Damaged copies of files, read in a child process, which may crash or hang.
 
-Everything is made of numbers: the same number gives the same damage of the same file.
+Damage is deterministic: the same number gives the same damage of the same file.
 """
 
 import faulthandler
@@ -20,14 +20,14 @@ from openhsi_shared.errors import CalibrationError, FileError
 from openhsi_shared.files import open_cube, verify
 from tests.support.helpers import child
 
-HANGS_S = 30.0
-"""A mutant that takes longer is one that hangs."""
-MOST_BYTES = 2 << 30
-"""More memory than this nobody may ask for, to read a file of some hundred kilobytes."""
-TRUST = 20
-"""After so many mutants, a reader is given a good file: one that takes everything for damaged would find all."""
+HANG_TIMEOUT_S = 30.0
+"""A reader that takes longer hangs."""
+MAX_MEMORY_BYTES = 2 << 30
+"""Memory limit of a reader of a file of some hundred kilobytes."""
+GOOD_FILE_INTERVAL = 20
+"""After this number of mutants a good file is read: a reader that rejects every file would pass otherwise."""
 BLOCKS = (8, 64, 512, 4096)
-"""Sizes of blocks that are exchanged: a number of HDF5's, a cache line, a sector, a page."""
+"""Sizes of blocks that are exchanged: an integer of HDF5, a cache line, a sector, a page."""
 
 
 # ---- how a file is damaged ---------------------------------------------------------------------
@@ -35,26 +35,26 @@ BLOCKS = (8, 64, 512, 4096)
 
 @dataclass(frozen=True)
 class Original:
-    """A good file, and where in it there is something else than lines."""
+    """A good file, and the places in it that are not lines."""
 
     path: Path
     content: bytes
-    rest: tuple[tuple[int, int], ...]
-    """(begin, end) of what lies between and around the lines: the lines take most of a file, and a damaged one is
-    always found; the rest is where a reader may be led astray."""
+    metadata: tuple[tuple[int, int], ...]
+    """(begin, end) of the parts between and around the lines. Lines fill most of a file, and damage in them is always
+    detected; damage in these parts may mislead a reader."""
 
     @classmethod
     def of_cube(cls, path: Path) -> "Original":
         with h5py.File(path) as file:
             chunks: list[Any] = []
             file["datacube"].id.chunk_iter(chunks.append)
-        rest, begin = [], 0
+        metadata, begin = [], 0
         for chunk in sorted(chunks, key=lambda chunk: chunk.byte_offset):
-            rest.append((begin, chunk.byte_offset))
+            metadata.append((begin, chunk.byte_offset))
             begin = chunk.byte_offset + chunk.size
         content = path.read_bytes()
-        rest.append((begin, len(content)))
-        return cls(path, content, tuple(part for part in rest if part[0] < part[1]))
+        metadata.append((begin, len(content)))
+        return cls(path, content, tuple(part for part in metadata if part[0] < part[1]))
 
     @classmethod
     def of(cls, path: Path) -> "Original":
@@ -63,23 +63,23 @@ class Original:
 
 
 def mutant(original: Original, number: int) -> tuple[str, bytes]:
-    """The damage in words, and the damaged content; of a number always the same."""
+    """Return a description of the damage, and the damaged content; deterministic for each number."""
     random = np.random.default_rng(number)
-    ways = list(WAYS.values())
+    mutations = list(MUTATIONS.values())
     content = original.content
     while content == original.content:
-        way = ways[number % len(ways)]
+        mutation = mutations[number % len(mutations)]
         place = _place(original, random)
-        content = way(bytearray(original.content), place, random)
-    return f"{original.path.name}, number {number}: {list(WAYS)[number % len(ways)]} at {place}", content
+        content = mutation(bytearray(original.content), place, random)
+    return f"{original.path.name}, number {number}: {list(MUTATIONS)[number % len(mutations)]} at {place}", content
 
 
 def _place(original: Original, random: np.random.Generator) -> int:
-    """Anywhere, or, in three cases of four, outside of the lines: any byte of a value, not of the zeros between."""
+    """Any byte, or, in three cases of four, a non-zero byte outside of the lines."""
     n_bytes = len(original.content)
     if random.integers(4) == 0:
         return int(random.integers(n_bytes))
-    begin, end = original.rest[random.integers(len(original.rest))]
+    begin, end = original.metadata[random.integers(len(original.metadata))]
     values = np.flatnonzero(np.frombuffer(original.content[begin:end], np.uint8))
     return begin + int(random.choice(values)) if len(values) else begin
 
@@ -96,8 +96,8 @@ def _flip_several(content: bytearray, place: int, random: np.random.Generator) -
     return bytes(content)
 
 
-def _number(content: bytearray, place: int, random: np.random.Generator) -> bytes:
-    """A number of HDF5's, such as a place or a length, becomes another one that looks likely, or an extreme one."""
+def _change_integer(content: bytearray, place: int, random: np.random.Generator) -> bytes:
+    """Replace an integer of HDF5, such as an offset or a length, by a plausible or an extreme one."""
     place -= place % 8
     size = int(random.choice([1, 2, 4, 8]))
     values = [0, 1, place, len(content), (1 << 64) - 1, int(random.integers(len(content)))]
@@ -124,7 +124,7 @@ def _fill(value: int) -> Callable[[bytearray, int, np.random.Generator], bytes]:
 
 
 def _swap(content: bytearray, place: int, random: np.random.Generator) -> bytes:
-    """Two blocks of a kind change places."""
+    """Exchange two blocks."""
     size = int(random.choice([size for size in BLOCKS if 2 * size <= len(content)]))
     n_blocks = len(content) // size
     one, other = min(place // size, n_blocks - 1) * size, int(random.integers(n_blocks)) * size
@@ -136,7 +136,7 @@ def _swap(content: bytearray, place: int, random: np.random.Generator) -> bytes:
 
 
 def _copy(content: bytearray, place: int, random: np.random.Generator) -> bytes:
-    """A block is written to a second place, too."""
+    """Copy a block to a second place."""
     size = int(random.choice([size for size in BLOCKS if 2 * size <= len(content)]))
     n_blocks = len(content) // size
     source, target = min(place // size, n_blocks - 1) * size, int(random.integers(n_blocks)) * size
@@ -151,22 +151,22 @@ def _truncate(content: bytearray, place: int, random: np.random.Generator) -> by
 
 
 def _lose_end(content: bytearray, place: int, random: np.random.Generator) -> bytes:
-    """The length is right, but the end was never written."""
+    """Replace the end by zeros; the length stays."""
     return bytes(content[:place]) + bytes(len(content) - place)
 
 
 def _shift(content: bytearray, place: int, random: np.random.Generator) -> bytes:
-    """Some bytes too many, or missing: a file that was sent as text."""
+    """Insert or remove some bytes, as when a file is transferred as text."""
     n_bytes = int(random.choice([1, 2, 8, 512]))
     if random.integers(2):
         return bytes(content[:place] + random.bytes(n_bytes) + content[place:])
     return bytes(content[:place] + content[place + n_bytes :])
 
 
-WAYS: dict[str, Callable[[bytearray, int, np.random.Generator], bytes]] = {
+MUTATIONS: dict[str, Callable[[bytearray, int, np.random.Generator], bytes]] = {
     "a flipped bit": _flip,
     "flipped bits": _flip_several,
-    "another number": _number,
+    "another number": _change_integer,
     "noise": _noise,
     "zeros": _fill(0),
     "ones": _fill(0xFF),
@@ -178,11 +178,11 @@ WAYS: dict[str, Callable[[bytearray, int, np.random.Generator], bytes]] = {
 }
 
 
-# ---- what is read of it ------------------------------------------------------------------------
+# ---- reading ------------------------------------------------------------------------
 
 
 def everything_in(path: Path) -> dict[str, Any]:
-    """What each way of reading a cube gives: a value, or the FileError it raised. Other errors are nobody's."""
+    """Result of each way of reading a cube: a value, or the FileError it raised. Other errors propagate."""
     found: dict[str, Any] = {}
 
     def look(name: str, read: Callable[[], Any]) -> None:
@@ -226,7 +226,7 @@ def _look_at_groups(
 
 
 def _plain(value: Any) -> Any:
-    """What can be compared: arrays as bytes, times as numbers."""
+    """Convert for comparison: arrays to bytes, other objects to text."""
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype.str, value.tobytes()
     if isinstance(value, dict):
@@ -236,8 +236,8 @@ def _plain(value: Any) -> Any:
     return repr(value)
 
 
-def judge_cube(path: Path, good: dict[str, Any]) -> str:
-    """Return "found", "harmless", or what is wrong with reading this mutant of a cube whose reading is `good`."""
+def check_cube(path: Path, good: dict[str, Any]) -> str:
+    """Return "found", "harmless", or what is wrong with reading this mutant; `good`: readings of the original."""
     found = everything_in(path)
     report = verify(path)
     wrong = [name for name, value in found.items() if not isinstance(value, FileError) and value != good.get(name)]
@@ -247,12 +247,12 @@ def judge_cube(path: Path, good: dict[str, Any]) -> str:
     if errors and report.ok:
         return f"verify finds nothing, but {errors[0]} cannot be read: {found[errors[0]]}"
     with suppress(FileError), open_cube(path, check=False) as cube:
-        _ = cube.lines[:]  # nothing is promised of the values, but that it ends, and ends well
+        _ = cube.lines[:]  # values are not checked, but reading must not hang or crash
     return "harmless" if report.ok else "found"
 
 
-def judge_calibration(path: Path, good: dict[str, Any]) -> str:
-    """The same for a calibration; its layout, which is openhsi's, has no checksums: what is read may differ."""
+def check_calibration(path: Path, good: dict[str, Any]) -> str:
+    """The same for a calibration; its layout, that of openhsi, has no checksums: values may differ."""
     try:
         calibration = read_calibration(path)
     except CalibrationError as error:
@@ -261,7 +261,7 @@ def judge_calibration(path: Path, good: dict[str, Any]) -> str:
 
 
 def everything_of(path: Path) -> dict[str, Any]:
-    """What is in a calibration, so that it can be compared."""
+    """Contents of a calibration, converted for comparison."""
     return _values_of(read_calibration(path))
 
 
@@ -269,86 +269,86 @@ def _values_of(calibration: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _plain(value) for key, value in calibration.items()}
 
 
-# ---- who reads them ----------------------------------------------------------------------------
+# ---- readers --------------------------------------------------------------------------------
 
 
 @dataclass
 class Verdicts:
-    """What became of the mutants."""
+    """Results for all mutants."""
 
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
-    """What must not be: wrong data, crashes, hanging, errors that are not ours."""
+    """Wrong data, crashes, hangs, unexpected errors."""
 
-    def note(self, words: str, verdict: str) -> None:
+    def note(self, description: str, verdict: str) -> None:
         is_good = verdict in ("found", "harmless", "differs")
         self.counts[verdict if is_good else "fault"] += 1
         if not is_good:
-            self.faults.append(f"{words}: {verdict}")
+            self.faults.append(f"{description}: {verdict}")
 
     def __str__(self) -> str:
         return f"{self.counts.total()} mutants: {dict(self.counts)}\n" + "\n".join(self.faults[:20])
 
 
-def read_all(originals: Sequence[Original], numbers: Sequence[int], judge: Callable[..., str]) -> Verdicts:
-    """Have mutants read by a child, and by another one if it dies of that; `numbers` are dealt to the originals."""
+def read_all(originals: Sequence[Original], numbers: Sequence[int], check: Callable[..., str]) -> Verdicts:
+    """Read mutants in a child, and in another one if it crashes; `numbers` are distributed to the originals."""
     verdicts = Verdicts()
     left = list(numbers)
     while left:
-        with child(_read_them, originals, left, judge) as (process, connection):
-            for words, verdict in _answers(connection):
+        with child(_read_mutants, originals, left, check) as (process, connection):
+            for description, verdict in _answers(connection):
                 left.pop(0)
-                verdicts.note(words, verdict)
-            process.join(HANGS_S)
+                verdicts.note(description, verdict)
+            process.join(HANG_TIMEOUT_S)
             if left:
                 number = left.pop(0)
-                words, _ = mutant(originals[number % len(originals)], number)
-                verdicts.note(words, f"the reader ended with {process.exitcode}")
+                description, _ = mutant(originals[number % len(originals)], number)
+                verdicts.note(description, f"the reader ended with {process.exitcode}")
     return verdicts
 
 
 def _answers(connection: Any) -> Iterator[tuple[str, str]]:
-    while connection.poll(2 * HANGS_S):
+    while connection.poll(2 * HANG_TIMEOUT_S):
         try:
             yield connection.recv()
         except EOFError:
             return
 
 
-def _read_them(
-    connection: Any, originals: Sequence[Original], numbers: Sequence[int], judge: Callable[..., str]
+def _read_mutants(
+    connection: Any, originals: Sequence[Original], numbers: Sequence[int], check: Callable[..., str]
 ) -> None:
     limit_memory()
-    readings = {judge_cube: everything_in, judge_calibration: everything_of}
-    good = [readings[judge](original.path) for original in originals]
+    readings = {check_cube: everything_in, check_calibration: everything_of}
+    good = [readings[check](original.path) for original in originals]
     for count, number in enumerate(numbers, 1):
         original = originals[number % len(originals)]
-        words, content = mutant(original, number)
-        # a name of its own: a library that has not let go of the last one would take this one for it
+        description, content = mutant(original, number)
+        # a unique name: a library that keeps the last file open would take this one for it
         path = original.path.with_name(f"mutant-{number}{original.path.suffix}")
         path.write_bytes(content)
-        faulthandler.dump_traceback_later(HANGS_S, exit=True)
-        verdict = _verdict(judge, path, good[number % len(originals)])
-        if count % TRUST == 0 or count == len(numbers):
-            again = _verdict(judge, original.path, good[number % len(originals)])
+        faulthandler.dump_traceback_later(HANG_TIMEOUT_S, exit=True)
+        verdict = _verdict(check, path, good[number % len(originals)])
+        if count % GOOD_FILE_INTERVAL == 0 or count == len(numbers):
+            again = _verdict(check, original.path, good[number % len(originals)])
             if again != "harmless":
-                verdict = f"after this one, its good original is not read as good any more: {again}"
+                verdict = f"after this one, its good original is no longer read as good: {again}"
         faulthandler.cancel_dump_traceback_later()
         path.unlink()
-        connection.send((words, verdict))
+        connection.send((description, verdict))
 
 
-def _verdict(judge: Callable[..., str], path: Path, good: dict[str, Any]) -> str:
+def _verdict(check: Callable[..., str], path: Path, good: dict[str, Any]) -> str:
     try:
-        return judge(path, good)
+        return check(path, good)
     except Exception as error:  # noqa: BLE001 - not swallowed: it is the verdict
-        return f"an error that nobody promised: {''.join(traceback.format_exception(error)[-3:])}"
+        return f"an unexpected error: {''.join(traceback.format_exception(error)[-3:])}"
 
 
 def limit_memory() -> None:
-    """Let what asks for much more than a file holds fail, as it would on a small board."""
+    """Limit the memory of this process, as on a small board."""
     import resource
 
     with Path("/proc/self/statm").open() as file:
         now = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + MOST_BYTES, now + MOST_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (now + MAX_MEMORY_BYTES, now + MAX_MEMORY_BYTES))

@@ -69,7 +69,7 @@ class Bench:
         self.filler = SlotFiller(self.slots, self.supervisor, when_full)
 
     def take(self, frame_id, monotonic_ns=0):
-        """As the loop does; whether the frame became a line."""
+        """Take a frame as the loop does; return whether it was committed."""
         line = self.filler.next_line()
         if line is None:
             self.filler.lose(frame_id)
@@ -78,10 +78,10 @@ class Bench:
         return self.filler.commit(frame_id, monotonic_ns, None, 20.0)
 
     def save(self):
-        """Swap and hand over. Returns (ids in the file, ids that the file says are missing, lines lost as told now)."""
-        slot, n, told = self.filler.swap()
+        """Swap and save. Returns (ids in the file, ids declared missing, lines reported as lost by now)."""
+        slot, n, n_reported = self.filler.swap()
         if slot is None:
-            return [], [], told
+            return [], [], n_reported
         slots = self.slots
         ids = slots.column(slot, "frame_id").tolist()
         first, n_there = slots.extent(slot)
@@ -90,27 +90,27 @@ class Bench:
         assert n == len(ids)
         gaps = gaps_between(slots.word(slot, Word.EXPECTED_ID), ids)
         missing = [k for gap in gaps for k in range(gap.first, gap.last + 1)]
-        if not slots.n_overwritten(slot):  # else some are missing because they went round
+        if not slots.n_overwritten(slot):  # else some are missing because they were overwritten
             assert slots.word(slot, Word.N_LOST) == len(missing)
         self.supervisor.save(slot)
-        return ids, missing, told
+        return ids, missing, n_reported
 
 
 class ScriptedDriver:
-    """A camera that plays a list of stamps, or raises them; a pixel is the id, or how many frames came before."""
+    """A camera that returns a list of stamps, or raises them; pixels are the id, or the number of frames before."""
 
     frame_shape = (4, 3)
     frame_dtype = np.dtype("int32")
 
     def __init__(self, script, frame_id_period=None):
         self.frame_id_period = frame_id_period
-        self.patience_s = []
+        self.timeouts_s = []
         self.out = []
         self._script = list(script)
         self._n_read = 0
 
     def read_into(self, out, timeout_s):
-        self.patience_s.append(timeout_s)
+        self.timeouts_s.append(timeout_s)
         self.out.append(out)
         if self._n_read == len(self._script):
             raise SourceEnded("the script has ended")
@@ -119,5 +119,5 @@ class ScriptedDriver:
         out[...] = self._n_read if frame_id is None else frame_id
         self._n_read += 1
         if isinstance(stamp, Exception):
-            raise copy.copy(stamp)  # the script would keep the traceback, and with it the memory of the bench
+            raise copy.copy(stamp)  # else the script would keep the traceback, and with it the memory of the bench
         return stamp

@@ -1,4 +1,4 @@
-"""Helpers of the tests that follow lines into files: a reader of its own, and programs to be killed."""
+"""Helpers of the tests from frame to file: an independent reader, and programs to be killed."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ COUNTING: dict[str, Any] = {**SMALL, "mode": "counting"}
 
 
 def frame(number: int, shape: tuple[int, int] = SHAPE) -> NDArray[np.uint16]:
-    """A frame that proves itself."""
+    """A frame that can be verified."""
     out = np.zeros(shape, np.uint16)
     CountingPainter(shape, out.dtype).paint(out, number)
     return out
@@ -36,7 +36,7 @@ def frame(number: int, shape: tuple[int, int] = SHAPE) -> NDArray[np.uint16]:
 
 @dataclass(frozen=True)
 class Saved:
-    """What lies in a file, read by netCDF4 alone."""
+    """Contents of a file, read by netCDF4 only."""
 
     path: Path
     lines: NDArray[Any]
@@ -49,9 +49,9 @@ class Saved:
 
     @property
     def numbers(self) -> list[int]:
-        """What the frames themselves say, each checked byte by byte."""
+        """Frame numbers in the pixels, each frame checked byte by byte."""
         assert all(check_frame(line) for line in self.lines), (
-            f"{self.path} holds a line that is not as the camera made it"
+            f"{self.path} contains a line that differs from the frame of the camera"
         )
         return [frame_number(line) for line in self.lines]
 
@@ -92,7 +92,7 @@ def cubes_in(directory: Path) -> list[Saved]:
 
 
 def account(directory: Path) -> tuple[list[int], list[int]]:
-    """(ids saved, ids lost), by the files alone: every line proves itself, and the two make up all ids from 0 on."""
+    """(ids saved, ids lost), from the files only: every line is verified, and both together are all ids from 0 on."""
     saved: list[int] = []
     lost: list[int] = []
     for cube in cubes_in(directory):
@@ -106,7 +106,7 @@ def account(directory: Path) -> tuple[list[int], list[int]]:
 
 
 def parts_in(directory: Path) -> list[Path]:
-    """Files that were begun and not finished."""
+    """Unfinished files."""
     return [path for path in Path(directory).rglob("*") if path.is_file() and path.suffix not in (".nc", ".png")]
 
 
@@ -114,7 +114,7 @@ def parts_in(directory: Path) -> list[Path]:
 
 
 def environment(directory: Path, **more: str) -> dict[str, str]:
-    """For a program that runs in `directory`, where its temporary files lie, too."""
+    """Environment of a program that runs in `directory`, with its temporary files there."""
     temporary = directory / "temporary"
     temporary.mkdir(exist_ok=True)
     root = str(Path(openhsi_shared.__file__).parents[1])
@@ -124,7 +124,7 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
 
 @contextmanager
 def program(code: str, directory: Path, how: str = "script", **more: str) -> Iterator[subprocess.Popen[str]]:
-    """Run `code` in `directory`, in a session of its own: as a script, from standard input, or by -c."""
+    """Run `code` in `directory`, in a new session: as a script, from standard input, or by -c."""
     (directory / "program.py").write_text(code)
     arguments = {"script": ["program.py"], "stdin": ["-"], "-c": ["-c", code]}[how]
     with (
@@ -144,7 +144,7 @@ def program(code: str, directory: Path, how: str = "script", **more: str) -> Ite
             yield process
         finally:
             process.kill()
-            for left in processes_in(directory):  # else a failing test would leave its orphans to the next ones
+            for left in processes_in(directory):  # else orphans of a failing test would disturb the next ones
                 psutil.Process(left).kill()
 
 
@@ -156,7 +156,7 @@ def run(code: str, directory: Path, how: str = "script", **more: str) -> tuple[i
 
 
 def processes_in(directory: Path) -> list[int]:
-    """Processes whose working directory this is: a program, and all that it has left behind."""
+    """Processes with this working directory: a program, and all its orphans."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -173,7 +173,7 @@ def camera(**keywords):
     return SharedSimulatedCamera(**{"mode": "counting", "resolution": (16, 32), "row_slice": None, "cal_path": "",
                                     "n_lines": 8, **keywords})
 """
-"""Begin of a program that has a camera."""
+"""Start of a program that has a camera."""
 
 ENDLESS = """
 cam = camera(n_lines=64)
@@ -182,4 +182,4 @@ for n in range(10_000):
     cam.save("out")
     print(n, flush=True)
 """
-"""Goes on from there until it is ended."""
+"""Continues such a program, until it is killed."""

@@ -1,4 +1,4 @@
-"""What several tests share: waiting, children, programs of their own, and what these children run."""
+"""Helpers of several tests: waiting, child processes, programs, and functions that children run."""
 
 import os
 import signal
@@ -21,20 +21,20 @@ from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.spawning import SPAWN, spawn
 
 ROOT = Path(openhsi_shared.__file__).parents[1]
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
-def wait_for(what: Callable[[], object], patience_s: float = 20.0) -> None:
+def wait_for(what: Callable[[], object], timeout_s: float = 20.0) -> None:
     """Wait until `what()` is true; fail, rather than hang, when it never is."""
-    end = time.monotonic() + patience_s
+    end = time.monotonic() + timeout_s
     while not what():
         if time.monotonic() > end:
-            raise AssertionError(f"{what} did not come true within {patience_s} s")
+            raise AssertionError(f"{what} was not true within {timeout_s} s")
         time.sleep(0.005)
 
 
 def is_installed(package: str) -> bool:
-    """Whether it could be imported; it is not."""
+    """Whether a package is installed; does not import it."""
     try:
         return find_spec(package) is not None
     except ImportError:
@@ -42,20 +42,20 @@ def is_installed(package: str) -> bool:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return ours, with the library and these helpers to be found."""
+    """Return the current environment, with the library and these helpers on PYTHONPATH."""
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path), **more}
 
 
 def run_python(*arguments: str, stdin: str = "", **more: Any) -> subprocess.CompletedProcess[str]:
-    """Run a Python program to its end; what it wrote is text."""
+    """Run a Python program to its end; its output is text."""
     return subprocess.run(
         [sys.executable, *arguments],
         input=stdin,
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
         check=False,
         **more,
     )
@@ -63,16 +63,16 @@ def run_python(*arguments: str, stdin: str = "", **more: Any) -> subprocess.Comp
 
 @contextmanager
 def child(function: Callable[..., Any], *arguments: Any) -> Iterator[tuple[Any, Any]]:
-    """Run `function(connection, *arguments)` in a spawned child; gives (process, our end)."""
-    ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=function, args=(theirs, *arguments))
+    """Run `function(connection, *arguments)` in a spawned child; yields (process, parent's end of the pipe)."""
+    parent_end, child_end = SPAWN.Pipe()
+    process = SPAWN.Process(target=function, args=(child_end, *arguments))
     spawn(process)
-    theirs.close()
+    child_end.close()
     try:
-        yield process, ours
+        yield process, parent_end
     finally:
-        ours.close()
-        process.join(PATIENCE_S)
+        parent_end.close()
+        process.join(TIMEOUT_S)
         if process.is_alive():
             process.kill()
             process.join()
@@ -81,15 +81,15 @@ def child(function: Callable[..., Any], *arguments: Any) -> Iterator[tuple[Any, 
 
 def receive(connection: Any) -> Any:
     """Return the next message, or fail."""
-    assert connection.poll(PATIENCE_S), "the child says nothing"
+    assert connection.poll(TIMEOUT_S), "no message from the child"
     return connection.recv()
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What `function(*arguments)` returns in a spawned child."""
+    """Return the result of `function(*arguments)` in a spawned child."""
     with child(_answer, function, arguments) as (process, connection):
         answer = receive(connection)
-        process.join(PATIENCE_S)
+        process.join(TIMEOUT_S)
         assert process.exitcode == 0
     return answer
 
@@ -115,19 +115,19 @@ def get_all(buffer: Any) -> list[Any]:
 
 
 def put_then_wait(connection: Any, buffer: Any, value: Any) -> None:
-    """Put one line and wait to be killed."""
+    """Put one line, and wait to be killed."""
     buffer.put(value)
     connection.send("put")
     connection.recv()
 
 
-def look_at_memory(memory: SlotMemory) -> dict[str, Any]:
-    """What a child finds in slots that it was born with."""
-    return look_at_slots(SlotView.of(memory))
+def contents_of_memory(memory: SlotMemory) -> dict[str, Any]:
+    """Contents of slots that a child gets as an argument."""
+    return contents_of_slots(SlotView.of(memory))
 
 
-def look_at_slots(slots: SlotView) -> dict[str, Any]:
-    """What there is in slots."""
+def contents_of_slots(slots: SlotView) -> dict[str, Any]:
+    """Contents of slots, as plain values."""
     lines = [slots.lines(slot) for slot in range(slots.layout.n_slots)]
     return {
         "states": [int(slots.state(slot)) for slot in range(slots.layout.n_slots)],
@@ -139,8 +139,8 @@ def look_at_slots(slots: SlotView) -> dict[str, Any]:
     }
 
 
-def serve_deaf(connection: Any) -> None:
-    """Be a service: say so, and end when there is nobody left."""
+def run_service(connection: Any) -> None:
+    """Become a service, report it, and exit when the parent has closed the pipe."""
     spawning.become_service()
     connection.send((os.getpid(), os.getsid(0)))
     try:
@@ -149,12 +149,12 @@ def serve_deaf(connection: Any) -> None:
         return
 
 
-def shielding() -> dict[str, Any]:
-    """How a child is shielded, before and after it says that it is a service."""
+def signal_state() -> dict[str, Any]:
+    """Signal handling of a child, before and after it becomes a service."""
     before = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     spawning.become_service(niceness=3)
     return {
-        "born deaf": before,
+        "blocked at start": before,
         "still blocked": signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []),
         "ignores": [signal.getsignal(number) == signal.SIG_IGN for number in (signal.SIGINT, signal.SIGHUP)],
         "own session": os.getsid(0) == os.getpid(),
@@ -164,7 +164,7 @@ def shielding() -> dict[str, Any]:
 
 
 def watch_parent(connection: Any, parent_id: int, note: str) -> None:
-    """Write into the file `note` what came, and at last that the parent is gone; exit with 0 if it hears no more."""
+    """Write received messages into the file `note`, then "gone"; exit with 0 if sending to the parent fails."""
     spawning.become_service()
     parent = Parent(connection, parent_id)
     with Path(note).open("a", buffering=1) as file:
@@ -175,21 +175,21 @@ def watch_parent(connection: Any, parent_id: int, note: str) -> None:
                 file.write(f"{message}\n")
         file.write("gone\n")
         connection.close()
-    sys.exit(parent.tell("nobody hears this"))
+    sys.exit(parent.tell("not received"))
 
 
-def receive_for(connection: Any, parent_id: int, patience_s: float) -> None:
-    """Say what `receive` returns while nothing comes, and then what does come; exit with 0 at the end."""
+def receive_for(connection: Any, parent_id: int, timeout_s: float) -> None:
+    """Send what `receive` returns without a message, then with one; exit with 0 when the parent is gone."""
     parent = Parent(connection, parent_id)
-    connection.send(parent.receive(patience_s))
+    connection.send(parent.receive(timeout_s))
     connection.send(parent.has_message())
     wait_for(parent.has_message)
-    connection.send(parent.receive(patience_s))
-    sys.exit(0 if parent.receive(PATIENCE_S) is GONE else 3)
+    connection.send(parent.receive(timeout_s))
+    sys.exit(0 if parent.receive(TIMEOUT_S) is GONE else 3)
 
 
 def try_to_spawn() -> str:
-    """What is said to a worker that must have no children."""
+    """Error that a daemonic worker gets when it spawns a child."""
     try:
         spawn(SPAWN.Process(target=put_all, name="a writer"))
     except Exception as error:  # noqa: BLE001 - not swallowed: the test reads it
@@ -198,7 +198,7 @@ def try_to_spawn() -> str:
 
 
 class SignalsWhenPickled:
-    """Sends Ctrl-C to whoever starts the child that it is an argument of."""
+    """Sends Ctrl-C to the process that spawns a child with this argument."""
 
     def __reduce__(self) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
@@ -206,7 +206,7 @@ class SignalsWhenPickled:
 
 
 class SignalsWhenUnpickled:
-    """Sends Ctrl-C to the whole group while the child that it is an argument of comes up."""
+    """Sends Ctrl-C to the process group while a child with this argument starts."""
 
     def __reduce__(self) -> Any:
         return _ctrl_c, ()
@@ -216,11 +216,11 @@ def _ctrl_c() -> None:
     os.killpg(0, signal.SIGINT)
 
 
-def say_up(connection: Any, _argument: Any) -> None:
+def report_start(connection: Any, _argument: Any) -> None:
     spawning.become_service()
     connection.send("up")
 
 
 def answer_of(payload: bytes) -> Any:
-    """What a packed class holds, seen in a child."""
+    """The attribute `answer` of a packed class, unpacked in a child."""
     return spawning.unpack(payload).answer

@@ -1,8 +1,8 @@
-/* Loaded before the others: lets chosen calls on chosen files fail, end the process, or take their time.
+/* Preloaded library: lets chosen calls on chosen files fail, kill the process, or be slow.
 
-   The file named by IOFAULT_CONTROL is mapped (see `struct control`): whoever maps it too chooses the fault, at any
-   time, and sees the number and kinds of the calls, also when the process is no more. Only files count whose path
-   holds the text IOFAULT_MARK. */
+   The file named by IOFAULT_CONTROL is mapped (see `struct control`): a test maps it too, sets the fault at any time,
+   and reads the number and kinds of the calls, also after the death of the process. Only files count whose path
+   contains the text IOFAULT_MARK. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,14 +20,14 @@
 #include <unistd.h>
 
 enum kind { OPEN, WRITE, ALLOCATE, TRUNCATE, SYNC, RENAME, RENAMEAT2, LINK, UNLINK, MKDIR, LOCK, CLOSE };
-enum { KILL = -1, HALF = -2, STOP = -3 }; /* instead of an errno; HALF: write half of it, then end */
+enum { KILL = -1, HALF = -2, STOP = -3 }; /* instead of an errno; HALF: write half of it, then kill */
 
 struct control {
     int64_t kinds;       /* bit n: calls of kind n count */
     int64_t first, last; /* from which call to which one, counted from 1, the fault comes */
     int64_t what;        /* an errno, KILL, HALF, STOP, or 0 */
-    int64_t delay_us;    /* so much longer do they take */
-    int64_t without;     /* bit n: there are no calls of kind n, they fail with ENOSYS, and do not count */
+    int64_t delay_us;    /* additional duration of each */
+    int64_t without;     /* bit n: calls of kind n are not supported, fail with ENOSYS, and do not count */
     int64_t n;           /* calls so far */
     uint8_t log[65536];  /* the kind of each */
 };
@@ -47,7 +47,7 @@ __attribute__((constructor)) static void begin(void) {
     if (memory != MAP_FAILED) control = memory;
 }
 
-/* What is to come of a call that is about to be made on `path`: 0 if nothing. */
+/* The fault of the next call on `path`: 0 if there is none. */
 static int64_t fault_at(enum kind kind, const char *path) {
     if (!control || !path || !strstr(path, mark)) return 0;
     if (control->without >> kind & 1) return errno = ENOSYS;

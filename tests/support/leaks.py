@@ -1,4 +1,4 @@
-"""What a test has left behind: processes, files in /dev/shm, and shared memory without a name.
+"""Finds leaks of a test: processes, files in /dev/shm, and unnamed shared memory.
 
 Only what belongs to this process and its descendants counts: other programs, other test runs and other workers of this
 run may start processes and make files at the same time.
@@ -17,17 +17,17 @@ from typing import Any
 import psutil
 
 SHM = Path("/dev/shm")
-OUR_KINDS = re.compile(r"pym-|openhsi_shared-")
-"""Names of files that `multiprocessing` and this library make there."""
-NAMED_MAKER = re.compile(r"(?:pym|test)-(\d+)")
+OWN_NAMES = re.compile(r"pym-|openhsi_shared-")
+"""Names of files that `multiprocessing` and this library create there."""
+CREATOR_ID = re.compile(r"(?:pym|test)-(\d+)")
 """The process id in the name of such a file: of `multiprocessing`'s own, and of the rings that tests name."""
 MARK = "OPENHSI_SHARED_TEST_WORKER"
-"""Environment variable that tells a descendant whose parent has died from a process of another program."""
+"""Environment variable that identifies descendants whose parent has died."""
 os.environ[MARK] = f"{os.getpid()} {time.time_ns()}"
 
 
 class LeakWatch:
-    """Remembers what is there when it is made, and finds what has been added since."""
+    """Records the state when it is created, and finds what was added since."""
 
     def __init__(self) -> None:
         self._began_s = time.time()
@@ -35,16 +35,16 @@ class LeakWatch:
         self._files = set(_names())
         self._memory = _unnamed_memory()
 
-    def check(self, patience_s: float) -> None:
-        """Fail if something is still there after `patience_s`; what just ends is waited for."""
-        end = time.monotonic() + patience_s
+    def check(self, timeout_s: float) -> None:
+        """Fail if something is left after `timeout_s`."""
+        end = time.monotonic() + timeout_s
         for find in (self.processes, self.files, self.memory):
             while (left := find()) and time.monotonic() < end:
                 time.sleep(0.01)
             assert not left, f"{find.__name__} left behind: {left}"
 
     def processes(self) -> list[str]:
-        """Living descendants, also those whose parent has died; without multiprocessing's resource tracker."""
+        """Live descendants, including orphans, without multiprocessing's resource tracker."""
         found = []
         for pid in set(psutil.pids()) - self._processes:
             with contextlib.suppress(psutil.Error):
@@ -55,25 +55,25 @@ class LeakWatch:
         return found
 
     def files(self) -> list[str]:
-        """Files in /dev/shm that this process or a descendant has made."""
-        return [name for name in _names() - self._files if self._is_ours(SHM / name)]
+        """Files in /dev/shm that this process or a descendant has created."""
+        return [name for name in _names() - self._files if self._is_own(SHM / name)]
 
     def memory(self) -> list[str]:
-        """Files in shared memory that are unlinked, and still open in this process: arrays and rings that are alive."""
+        """Unlinked files in shared memory that are open in this process: arrays and rings that are alive."""
         if _unnamed_memory() - self._memory:
             gc.collect()
         return sorted(_unnamed_memory() - self._memory)
 
-    def _is_ours(self, path: Path) -> bool:
+    def _is_own(self, path: Path) -> bool:
         try:
             status = path.stat()
         except FileNotFoundError:
             return False
-        for owners in (_named_maker(path.name), _lock_holders(status.st_ino), _users(path)):
+        for owners in (_creator(path.name), _lock_holders(status.st_ino), _users(path)):
             if owners:
                 return any(map(_is_descendant, owners))
-        # its maker is dead: nothing but kind, user and time can be compared
-        return bool(OUR_KINDS.match(path.name)) and status.st_uid == os.getuid() and status.st_ctime >= self._began_s
+        # its creator is dead: only kind, user and time can be compared
+        return bool(OWN_NAMES.match(path.name)) and status.st_uid == os.getuid() and status.st_ctime >= self._began_s
 
 
 def _names() -> set[str]:
@@ -85,7 +85,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def _is_descendant(process: psutil.Process) -> bool:
-    """Whether it is this process, one that descends from it, or one that was started by such a one."""
+    """Whether it is this process, or a direct or orphaned descendant."""
     with contextlib.suppress(psutil.Error):
         if os.getpid() in (process.pid, *(parent.pid for parent in process.parents())):
             return True
@@ -93,7 +93,7 @@ def _is_descendant(process: psutil.Process) -> bool:
     return False
 
 
-def _living(pids: set[int]) -> list[psutil.Process]:
+def _live_processes(pids: set[int]) -> list[psutil.Process]:
     found = []
     for pid in pids:
         with contextlib.suppress(psutil.Error):
@@ -101,14 +101,14 @@ def _living(pids: set[int]) -> list[psutil.Process]:
     return [process for process in found if process.is_running()]
 
 
-def _named_maker(name: str) -> list[psutil.Process]:
-    return _living({int(pid) for pid in NAMED_MAKER.findall(name)})
+def _creator(name: str) -> list[psutil.Process]:
+    return _live_processes({int(pid) for pid in CREATOR_ID.findall(name)})
 
 
 def _lock_holders(inode: int) -> list[psutil.Process]:
     locks = Path("/proc/locks")
     lines = locks.read_text().splitlines() if locks.exists() else []
-    return _living({int(line.replace("->", "").split()[4]) for line in lines if f":{inode} " in line})
+    return _live_processes({int(line.replace("->", "").split()[4]) for line in lines if f":{inode} " in line})
 
 
 def _users(path: Path) -> list[psutil.Process]:
@@ -139,6 +139,6 @@ def _unnamed_memory() -> set[str]:
 
 
 def _unused_arenas() -> list[Any]:
-    """What `multiprocessing` keeps for the next small array; there is no public way to ask for it."""
+    """Free arenas that `multiprocessing` keeps for the next small array; there is no public API for this."""
     heap = BufferWrapper._heap
     return [arena for arena in heap._arenas if not heap._allocated_blocks.get(arena)]

@@ -1,4 +1,4 @@
-"""A small camera whose calibration has everything, and its levels by the written formulas, pixel by pixel."""
+"""A small camera with a complete calibration, and its levels computed by the documented formulas."""
 
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ EXPOSURES, LUMINANCES = np.array([10, 20], np.int32), np.array([0, 5000, 10000],
 
 
 def make_calibration(**changed):
-    """Everything that any level needs; curves that are no straight lines, pixels that are not all alike."""
+    """A calibration for all levels; curves are not linear, and pixels differ."""
     rng = np.random.default_rng(7)
     column, row = np.arange(N_COLUMNS), np.arange(N_ROWS)
     curve_nm = np.linspace(380, 560, 61)
@@ -56,7 +56,7 @@ def make_plan(level, **changed):
 
 
 def make_frame(dtype=np.uint16, seed=0):
-    """Every pixel another number, over the whole range of the type."""
+    """Random pixels over the whole range of the type."""
     return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, SHAPE, dtype, endpoint=True)
 
 
@@ -67,7 +67,7 @@ def line_of(plan, frame):
 
 
 class Formulas:
-    """The levels, one band after the other. With a `buffer` as openhsi: integers of that type, and summed radiance."""
+    """The levels, band by band. With a `buffer` as in openhsi: integers of that type, and summed radiance."""
 
     def __init__(self, exposure_ms=10.0, luminance=10000, fwhm_nm=FWHM_NM, buffer=None):
         self.buffer = buffer

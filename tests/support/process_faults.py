@@ -1,4 +1,4 @@
-"""What is done to processes in the tests of faults: found, killed, frozen, stopped at a point of a save."""
+"""Faults of processes for tests: find, stop and interrupt processes, and stop writers at a stage of a save."""
 
 import os
 import signal
@@ -11,23 +11,23 @@ import psutil
 import pytest
 
 from openhsi_shared import SharedSimulatedCamera
-from tests.support.commit_log import WitnessedCamera
+from tests.support.commit_log import CommitLogCamera
 from tests.support.flow import COUNTING
 from tests.support.helpers import wait_for
 
 
 def camera(**keywords: Any) -> SharedSimulatedCamera:
-    """A camera whose frames prove themselves."""
+    """A camera whose frames can be verified."""
     return SharedSimulatedCamera(**{**COUNTING, "n_lines": 8, **keywords})
 
 
-def witnessed(witness: Path, **keywords: Any) -> WitnessedCamera:
-    """The same, which leaves a file that says what it has committed."""
-    return WitnessedCamera(**{**COUNTING, "n_lines": 8, "witness": witness, **keywords})
+def commit_log_camera(commit_log: Path, **keywords: Any) -> CommitLogCamera:
+    """The same, which logs committed lines in a file."""
+    return CommitLogCamera(**{**COUNTING, "n_lines": 8, "commit_log": commit_log, **keywords})
 
 
 def writers_of(process_id: int | None = None) -> list[psutil.Process]:
-    """The writers of a process, ours by default, oldest first."""
+    """The writers of a process, by default this one, oldest first."""
     found = []
     for child in psutil.Process(process_id).children():
         try:
@@ -39,14 +39,14 @@ def writers_of(process_id: int | None = None) -> list[psutil.Process]:
 
 
 def newest_writer(process_id: int | None = None) -> psutil.Process:
-    """Wait until there is a writer; the one that was started last."""
+    """Wait until there is a writer; return the newest."""
     wait_for(lambda: writers_of(process_id))
     return writers_of(process_id)[-1]
 
 
 @contextmanager
 def frozen(process: psutil.Process) -> Iterator[None]:
-    """Stop a process; let it go on afterwards, in any case."""
+    """Stop a process for the length of the block."""
     process.send_signal(signal.SIGSTOP)
     try:
         wait_for(lambda: process.status() == psutil.STATUS_STOPPED)
@@ -57,19 +57,19 @@ def frozen(process: psutil.Process) -> Iterator[None]:
 
 
 class Faults:
-    """Faults of the writers that are started from now on."""
+    """Faults of writers that are started afterwards."""
 
     def __init__(self, patch: pytest.MonkeyPatch, marks: Path) -> None:
         self._patch, self.marks = patch, marks
         marks.mkdir(exist_ok=True)
 
-    def inject(self, words: str) -> None:
+    def inject(self, fault: str) -> None:
         """See `openhsi_shared.writer.fault_injection`."""
-        self._patch.setenv("OPENHSI_SHARED_FAULT", words)
+        self._patch.setenv("OPENHSI_SHARED_FAULT", fault)
         self._patch.setenv("OPENHSI_SHARED_FAULT_MARKS", str(self.marks))
 
     def stopped_writer(self) -> psutil.Process:
-        """Wait until a writer has stopped at its point."""
+        """Wait until a writer has stopped at its stage."""
         wait_for(lambda: list(self.marks.glob("fault-*")))
         mark = min(self.marks.glob("fault-*"))
         process = psutil.Process(int(mark.name.split("-")[1]))
@@ -79,7 +79,7 @@ class Faults:
 
 @contextmanager
 def interrupted_when(ready: Callable[[], object]) -> Iterator[None]:
-    """Send Ctrl-C to ourselves, once, as soon as `ready()` is true."""
+    """Send Ctrl-C to this process, once, when `ready()` is true."""
     import threading
 
     over = threading.Event()
@@ -98,17 +98,17 @@ def interrupted_when(ready: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
-# ---- programs to be killed; the file "witness" says what they have committed ----
+# ---- programs to be killed; the file "commit_log" contains what they have committed ----
 
-WITNESSED = """
+COMMIT_LOG_CAMERA = """
 import os, signal, sys
-from tests.support.commit_log import WITNESS, WitnessedCamera
+from tests.support.commit_log import COUNTING_KEYWORDS, CommitLogCamera
 def camera(**keywords):
-    return WitnessedCamera(**{**WITNESS, "resolution": (16, 32), "n_lines": 25, "n_buffers": 4,
-                              "witness": "witness", **keywords})
+    return CommitLogCamera(**{**COUNTING_KEYWORDS, "resolution": (16, 32), "n_lines": 25, "n_buffers": 4,
+                              "commit_log": "commit_log", **keywords})
 """
 COLLECTING = (
-    WITNESSED
+    COMMIT_LOG_CAMERA
     + """
 cam = camera(KEYWORDS)
 cam.will_save_to("out")
@@ -119,11 +119,11 @@ for n in range(100_000):
 """
 )
 RECORDING = (
-    WITNESSED
+    COMMIT_LOG_CAMERA
     + """
 from openhsi_shared import record
-run = record(WitnessedCamera, "out", **WITNESS, resolution=(16, 32), n_lines=25, n_buffers=6, rate=1000,
-             queue=9999, when_full="block", witness="witness", progress=False)
+run = record(CommitLogCamera, "out", **COUNTING_KEYWORDS, resolution=(16, 32), n_lines=25, n_buffers=6, rate=1000,
+             queue=9999, when_full="block", commit_log="commit_log", progress=False)
 print(run.process_id, flush=True)
 run.wait()
 """

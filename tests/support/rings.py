@@ -1,4 +1,4 @@
-"""What children do with rings, and where the files of rings are."""
+"""Functions on rings that children run, and the files of rings."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 from openhsi_shared import SharedRing, Viewer
 from openhsi_shared.buffers import ring_file
-from tests.support.helpers import PATIENCE_S
+from tests.support.helpers import TIMEOUT_S
 
 
 def path_of(name: str) -> Path:
@@ -16,7 +16,7 @@ def path_of(name: str) -> Path:
 
 
 def put_constants(connection: Any, name: str, capacity_bytes: int, shape: tuple[int, ...], n: int) -> None:
-    """Make a ring; once told, put frames full of their number, as fast as it goes; then wait to be told again."""
+    """Create a ring; after a message, put frames filled with their number at full speed; wait for another message."""
     with SharedRing(capacity_bytes, name, create=True) as ring:
         connection.send("made")
         connection.recv()
@@ -27,7 +27,7 @@ def put_constants(connection: Any, name: str, capacity_bytes: int, shape: tuple[
 
 
 def make_and_wait(connection: Any, name: str) -> None:
-    """Make a ring with one item, and wait to be killed."""
+    """Create a ring with one item, and wait to be killed."""
     ring = SharedRing(64, name, create=True)
     ring.put(np.arange(8, dtype=np.uint16))
     connection.send(os.getpid())
@@ -35,7 +35,7 @@ def make_and_wait(connection: Any, name: str) -> None:
 
 
 def look(ring: SharedRing) -> dict[str, Any]:
-    """What a child finds in a ring that it was born with, and what it may not do."""
+    """Contents of a ring that a child gets as an argument, and the errors of writing to it."""
     newest = ring.latest()
     assert newest is not None
     try:
@@ -50,14 +50,14 @@ def look(ring: SharedRing) -> dict[str, Any]:
 
 
 def follow_from(connection: Any, ring: SharedRing, first: int) -> None:
-    """Say when it begins; at the end, say what came: numbers, missed, first pixels."""
-    items = ring.follow(first, PATIENCE_S)
+    """Report the start; at the end, send the items: numbers, missed, first pixels."""
+    items = ring.follow(first, TIMEOUT_S)
     connection.send("ready")
     connection.send([(item.number, item.missed, int(item.data[0])) for item in items])
 
 
 def quadrants(n_rows: int = 64, n_columns: int = 96) -> Any:
-    """A frame with 0, 1000, 2000 and 4000 in its quarters: top left, top right, bottom left, bottom right."""
+    """A frame with 0, 1000, 2000 and 4000 in its quadrants: top left, top right, bottom left, bottom right."""
     frame = np.zeros((n_rows, n_columns), np.uint16)
     frame[: n_rows // 2, n_columns // 2 :] = 1000
     frame[n_rows // 2 :, : n_columns // 2] = 2000

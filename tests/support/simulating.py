@@ -1,4 +1,4 @@
-"""Simulated drivers for tests, and reading from them."""
+"""Simulated drivers for tests, and functions that read from them."""
 
 import numpy as np
 

@@ -1,9 +1,9 @@
-"""A model of the hand-over, explored exhaustively: the real owner of slots, with processes that may die at each step.
+"""A model checker of the slot protocol: the real slot owner, with processes that can die at each step.
 
-Around a real `SlotOwner` stand a capture loop, a writer (and one standing by, if there is one), two readers, a user and
-a disk, each as a few steps that may come in any order. Each state that can be reached is visited once. In each it is
-checked that no process reads another cube than the one that it was given, that no cube is published twice or mixed,
-and that no committed cube is gone; and that from each the end can be reached, where every slot is free again.
+The model contains a real `SlotOwner`, a capture loop, a writer (and optionally a standby writer), two readers, a user
+and a disk, each as a few steps in any order. Each reachable state is visited once. Checked in each: no process reads
+another cube than the one that it was given, no cube is published twice or mixed, no committed cube is lost, and an end
+state is reachable, in which every slot is free.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,11 +21,11 @@ FREE, FILLING, FULL, SAVING, HELD, LENT = SlotState
 
 
 class Violation(AssertionError):
-    """The model found a state that must not be; its text is how one comes there."""
+    """The model found a forbidden state; its text contains the history."""
 
 
 class Read(NamedTuple):
-    """A slot that is being read, and the cube that the reader believes to be in it."""
+    """A slot that is being read, and the cube that the reader expects in it."""
 
     slot: int
     cube: int
@@ -33,13 +33,13 @@ class Read(NamedTuple):
 
 
 class Writer(NamedTuple):
-    """A writer process: the orders that it has not taken, and the one that it is at."""
+    """A writer process: its queued requests, and the current one."""
 
     name: str
     orders: tuple[tuple[int, int], ...] = ()
     at: Read | None = None
     published: bool = False
-    """The cube at hand has its name, and the answer is not sent."""
+    """The current cube is published, and the reply is not sent."""
     is_hung: bool = False
 
 
@@ -48,7 +48,7 @@ FIRST = Writer("writer 1")
 
 @dataclass(frozen=True)
 class State:
-    """Everything that is not in the owner of the slots."""
+    """Everything that is not in the slot owner."""
 
     slot: int | None = None
     n_begun: int = 0
@@ -67,7 +67,7 @@ class State:
 
 
 class Sizes(NamedTuple):
-    """How much may happen in one history."""
+    """Limits of one history."""
 
     n_slots: int = 2
     n_cubes: int = 3
@@ -79,12 +79,12 @@ class Sizes(NamedTuple):
     main_dies: bool = True
     stands_by: bool = False
     retains: bool = False
-    """FULL cubes may stay unsaved, and be recycled."""
+    """FULL cubes can stay unsaved, and be recycled."""
 
 
 Snapshot = tuple[bytes, frozenset[Lease], int, int, bytes, bytes]
 ARRAYS = ("discarded", "column frame_id")
-"""Whose first bytes change besides the words."""
+"""Arrays whose first bytes change besides the words."""
 Step = tuple[str, Callable[[State], State | None]]
 
 
@@ -121,7 +121,7 @@ class Explorer:
     # ---- the search ----
 
     def explore(self) -> None:
-        """Visit every state. Violation, with the history, at the first that must not be."""
+        """Visit every state. Violation, with the history, at the first forbidden state."""
         start = (State(), self._save())
         first = self._key(*start)
         found = {first: ("", None)}
@@ -162,22 +162,22 @@ class Explorer:
         return " -> ".join(reversed(names))
 
     def _check(self, state: State, found: dict[Any, Any], key: Any) -> None:
-        """Nobody reads another cube than his own, and no committed cube is gone."""
+        """Every process reads its own cube, and no committed cube is lost."""
         processes = [w.at for w in (state.writer, *state.hung) if w is not None and w.at]
         for read in [*processes, *(read for read in state.readers if read)]:
             if self.slots.word(read.slot, Word.CUBE) != read.cube:
-                raise Violation(f"a reader of cube {read.cube} sees another one\n{self._history(found, key)}")
+                raise Violation(f"a reader of cube {read.cube} reads another one\n{self._history(found, key)}")
         states = {slot: self.slots.state(slot) for slot in range(self.sizes.n_slots)}
         if list(states.values()).count(FILLING) > 1:
             raise Violation(f"two slots are filled\n{self._history(found, key)}")
         in_memory = {self.slots.word(slot, Word.CUBE) for slot, its in states.items() if its not in (FREE, LENT)}
         expected = set(range(1, state.n_begun + 1))
-        gone = expected - in_memory - state.disk - state.discarded - state.recycled
-        if gone:
-            raise Violation(f"cubes {gone} are gone\n{self._history(found, key)}")
+        lost = expected - in_memory - state.disk - state.discarded - state.recycled
+        if lost:
+            raise Violation(f"cubes {lost} are lost\n{self._history(found, key)}")
 
     def _check_end(self, state: State, found: dict[Any, Any], key: Any) -> None:
-        """Where nothing can happen any more, everything is on the disk, or was discarded, and slots are free."""
+        """In an end state every cube is on the disk or discarded, and all slots are free."""
         expected = set(range(1, state.n_begun + 1))
         if expected != state.disk | state.discarded | state.recycled:
             raise Violation(f"in the end {expected - state.disk} are in no file\n{self._history(found, key)}")
@@ -195,18 +195,20 @@ class Explorer:
                 if key not in good:
                     good.add(key)
                     todo.append(key)
-        stuck = set(found) - good
-        if stuck:
-            raise Violation(f"no end is reached from {len(stuck)} states\n{self._history(found, stuck.pop())}")
+        without_end = set(found) - good
+        if without_end:
+            raise Violation(
+                f"no end is reachable from {len(without_end)} states\n{self._history(found, without_end.pop())}"
+            )
 
-    # ---- what may happen ----
+    # ---- possible steps ----
 
     def _steps(self, state: State) -> Iterator[Step]:
         if state.main == "alive":
             yield from self._steps_of_main(state)
             for number in range(self.sizes.n_readers):
                 yield from self._steps_of_reader(state, number)
-            if self.sizes.main_dies and state.n_begun == self.sizes.n_cubes:  # the latest is the richest
+            if self.sizes.main_dies and state.n_begun == self.sizes.n_cubes:  # the latest time has the most cases
                 yield "main-dies", lambda s: replace(s, main="dead", readers=(None, None))
         yield from self._steps_of_writer(state)
         for number in range(len(state.hung)):
@@ -326,7 +328,7 @@ class Explorer:
         return replace(state, writer=writer._replace(orders=tuple(rest), at=Read(slot, cube, None)))
 
     def _publish(self, state: State) -> State:
-        """The file gets its name, unless there is one of the same uuid."""
+        """The file is published, unless one of the same uuid exists."""
         writer = state.writer
         assert writer is not None
         assert writer.at is not None
@@ -360,7 +362,7 @@ class Explorer:
         self.slots.give_back(lease)
 
     def _writer_dies(self, state: State) -> State:
-        """Another one gets the orders of the one that died."""
+        """A new writer gets the requests of the dead one."""
         dead = state.writer
         assert dead is not None
         if state.main == "dead":
@@ -399,7 +401,7 @@ class Explorer:
         return replace(state, hung=tuple(w for k, w in enumerate(state.hung) if k != number), disk=disk)
 
     def _rescue(self, state: State) -> State | None:
-        """The main process is gone: every cube that is still in memory is saved."""
+        """The main process is dead: every cube that is still in memory is saved."""
         from openhsi_shared.writer.slot_cubes import slots_to_rescue
 
         cubes = {self._content(slot) for slot in slots_to_rescue(self.slots)}

@@ -1,4 +1,4 @@
-"""What the drivers of vendors whose cameras we have not must do on their stand-ins, beyond `CameraContract`."""
+"""Contract of vendor drivers, tested on stand-ins of the vendors' packages, beyond `CameraContract`."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -39,23 +39,23 @@ def read(driver: Driver, n: int, timeout_s: float = 5.0) -> tuple[np.ndarray, li
 
 
 class VendorContract(CameraContract):
-    """One driver on the stand-in of its package."""
+    """Tests of one driver on the stand-in of its package."""
 
     name: ClassVar[str]
     vendor: ClassVar[str]
-    """How cameras are called in messages."""
+    """Name of the vendor in messages."""
     raw16: ClassVar[str] = "Mono12"
-    """A pixel format of which a pixel of 12 bits arrives as it is."""
+    """A pixel format in which 12 bit pixels arrive unchanged."""
     formats: ClassVar[tuple[str, ...]] = ("Mono8", "Mono10", "Mono10Packed", "Mono12", "Mono12Packed")
     is_flipped: ClassVar[bool] = False
     has_status: ClassVar[bool] = True
-    """The camera says of a frame that it did not arrive whole."""
+    """The camera reports incomplete frames."""
     template: ClassVar[str]
     rounding_us: ClassVar[float] = 10.0
 
     @pytest.fixture
     def bench(self) -> Iterator[Any]:
-        """Two cameras of the stand-in; the package is found, here and in spawned children."""
+        """Two cameras of the stand-in, whose package can be imported here and in spawned children."""
         with pytest.MonkeyPatch.context() as patch:
             patch.syspath_prepend(STAND_INS)
             patch.setenv("PYTHONPATH", str(STAND_INS), prepend=":")
@@ -65,7 +65,7 @@ class VendorContract(CameraContract):
 
     @pytest.fixture
     def make(self, bench: Any) -> Iterator[Make]:
-        """Make drivers; all are closed in the end."""
+        """Create drivers; all are closed at the end."""
         made: list[Driver] = []
 
         def make_driver(open_it: bool = True, **values: Any) -> Driver:
@@ -150,7 +150,7 @@ class VendorContract(CameraContract):
 
     def test_a_frame_that_is_not_whole_says_so_and_keeps_its_id(self, make: Make, bench: Any) -> None:
         if not self.has_status:
-            pytest.skip("this camera's package does not say whether a frame is whole")
+            pytest.skip("this camera's package does not report incomplete frames")
         bench.sensors[0].broken = {1}
         driver = make()
         driver.start()
@@ -160,7 +160,7 @@ class VendorContract(CameraContract):
         assert not frames[1].any()
         assert np.array_equal(frames[2], self.seen(scene(2)))
 
-    # ---- what goes wrong while it streams ----
+    # ---- faults while streaming ----
 
     def test_a_camera_that_gives_no_frame_times_out_and_then_delivers(self, make: Make, bench: Any) -> None:
         bench.sensors[0].is_on_call = True
@@ -197,7 +197,7 @@ class VendorContract(CameraContract):
         ids = [stamp.frame_id for stamp in before + after]
         assert ids == list(range(ids[0], ids[0] + 9))
 
-    # ---- what settings mean ----
+    # ---- settings ----
 
     def test_a_window_is_cut_out_where_it_was_asked_for(self, make: Make) -> None:
         driver = make(win_resolution=(8, 16), win_offset=(4, 20))

@@ -264,7 +264,7 @@ class MvCamera:
         try:
             shot = sensor.take(nMsec / 1000)
         except Unplugged:
-            return MV_E_NODATA  # all it says: the frames stay away
+            return MV_E_NODATA  # the only sign: no more frames
         if shot is None:
             return MV_E_NODATA
         data = _on_the_wire(shot.image, self._nodes["PixelFormat"].get())

@@ -1,7 +1,7 @@
 """A stand-in for PySpin of FLIR's Spinnaker SDK: the calls that a recording needs, with Spinnaker's names and errors.
 
-Written from public examples of its use. Like the real one it counts who still holds a camera when the system is given
-back, and is unforgiving.
+Written from public examples of its use. Like the real one it raises if a camera is still referenced when the system is
+released.
 """
 
 from typing import Any

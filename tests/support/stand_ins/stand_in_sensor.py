@@ -1,10 +1,10 @@
 """Cameras for the stand-ins of vendors' packages: a sensor that runs by itself, its queue, and its features.
 
-The stand-ins beside this file have the names and the manners of the real packages, as far as they are public, and none
-of their code. What they show is made here. There is no thread: a sensor works out, when somebody looks, which frames
-came since and which of them found the queue full.
+The stand-ins beside this file have the names and the behaviour of the real packages, as far as they are public, and
+none of their code. Their frames are made here. There is no thread: on each call a sensor computes which frames were
+taken since the last one, and which of them were lost because the queue was full.
 
-In a process of its own a camera is told by the environment: STAND_IN_PERIOD_MS (time between frames) and
+In another process a camera is configured by the environment: STAND_IN_PERIOD_MS (time between frames) and
 STAND_IN_UNPLUG_AFTER (a frame number).
 """
 
@@ -26,7 +26,7 @@ class Unplugged(Exception):
 
 
 def scene(number: int, rows: int, columns: int) -> np.ndarray:
-    """What the whole sensor sees at frame `number`, 12 bits: every pixel tells the frame and its place."""
+    """The full frame `number` of the sensor, 12 bits: every pixel identifies the frame and its position."""
     return ((number * 101 + 13 * np.arange(rows)[:, None] + np.arange(columns)) % 4096).astype(np.uint16)
 
 
@@ -83,7 +83,7 @@ class Sensor:
         self.is_streaming = False
 
     def expose(self, n: int = 1) -> None:
-        """Let a camera that is on call take frames."""
+        """Take frames, of a triggered camera."""
         with self._changed:
             for _ in range(n):
                 self._shoot(time.monotonic())
@@ -138,7 +138,7 @@ class Sensor:
             self._queue.append(Shot(number, time_us, self.image(count), count not in self.broken))
 
     def image(self, count: int) -> np.ndarray:
-        """What leaves the sensor: binned, cut, flipped."""
+        """The image that the sensor sends: binned, cropped, flipped."""
         full = self.render(count, self.rows, self.columns).astype(np.uint32)
         rows, columns = self.rows // self.bin_y, self.columns // self.bin_x
         full = full[: rows * self.bin_y, : columns * self.bin_x]
@@ -149,7 +149,7 @@ class Sensor:
 
 
 class Bench:
-    """What is plugged in."""
+    """The connected cameras."""
 
     def __init__(self) -> None:
         self.sensors = [Sensor("10000001", "Model A"), Sensor("10000002", "Model B")]
@@ -162,7 +162,7 @@ BENCH = Bench()
 
 
 def reset() -> Bench:
-    """Plug in two new cameras."""
+    """Connect two new cameras."""
     BENCH.__init__()
     return BENCH
 
@@ -171,7 +171,7 @@ def reset() -> Bench:
 
 
 def on_the_wire(image: np.ndarray, pixel_format: str) -> bytes:
-    """The bytes of an image of 12 bits in a GenICam pixel format; written by the bit, to be understood, not fast."""
+    """The bytes of an image of 12 bits in a GenICam pixel format; bit by bit, for clarity, not speed."""
     bits = int("".join(c for c in pixel_format if c.isdigit()))
     pixels = (image >> (12 - bits)).astype(np.uint16) if bits < 12 else image
     if bits == 8:
@@ -212,7 +212,7 @@ class Node:
         return self.set is not None and not self.is_locked()
 
     def put(self, value: Any) -> None:
-        """Set it, or raise ValueError as a camera would refuse."""
+        """Set it. ValueError for a value that a camera would reject."""
         if not self.is_writable:
             raise ValueError(f"Node is not writable. Node '{self.name}'")
         if self.kind in (2, 5) and not self.low() <= value <= self.high():
@@ -229,7 +229,7 @@ FORMATS = ["Mono8", "Mono10", "Mono10p", "Mono10Packed", "Mono12", "Mono12p", "M
 
 
 def nodes_of(sensor: Sensor, formats: list[str] = FORMATS) -> dict[str, Node]:
-    """Features of a camera with this sensor; windows lie on a grid, and are locked while it streams."""
+    """Features of a camera with this sensor; windows are aligned to a grid, and locked while it streams."""
     extra: dict[str, Any] = {"PixelFormat": formats[0], "ExposureAuto": "Continuous", "GainAuto": "Continuous"}
     extra |= {"AcquisitionFrameRateEnable": True, "TriggerMode": "On", "GammaEnable": True}
 

@@ -39,7 +39,7 @@ class Xi_error(Exception):
 
 
 class Image(ctypes.Structure):
-    """XI_IMG; `bp` may be a buffer of the caller's, with the buffer policy XI_BP_SAFE."""
+    """XI_IMG; `bp` may be a buffer of the caller, with the buffer policy XI_BP_SAFE."""
 
     _fields_ = [
         ("size", ctypes.c_uint32),
@@ -191,7 +191,7 @@ class Camera:
         if not 20 <= microseconds <= 1_000_000 or sensor.is_auto:
             raise Xi_error(114)
         sensor.exposure_us = round(microseconds / 7) * 7
-        self._nframe = 0  # begins anew, other than acq_nframe
+        self._nframe = 0  # restarts, unlike acq_nframe
 
     def set_binning_vertical_mode(self, mode: str) -> None:
         self._alive("binning_vertical_mode", mode)
