@@ -171,6 +171,19 @@ def test_an_addition_that_cannot_be_read_is_left_out(path, caplog):
     assert verify(path).problems == ()
 
 
+def test_links_into_other_files_are_not_followed(path, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret/values"] = [1, 2]
+    with h5py.File(path, "r+") as file:
+        file["elsewhere"] = h5py.ExternalLink(tmp_path / "other.h5", "secret")
+        file["there"] = h5py.ExternalLink(tmp_path / "other.h5", "secret/values")
+        file["again"] = h5py.SoftLink("/time")
+    report = verify(path)
+    assert (report.problems, report.added) == ((), ())
+    with open_cube(path) as cube:
+        assert not {"elsewhere", "there", "again"} & {*cube.groups, *cube.dataset.variables}
+
+
 def test_an_addition_that_copies_our_checksum_is_no_damage(path):
     with xr.open_dataset(path) as opened:
         copied = xr.Dataset({"twice": opened.temperature.load().drop_vars("time") * 2})
