@@ -320,7 +320,7 @@ def test_an_out_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     result = run(cube, "--out", tmp_path / "file" / "below")
     assert result.exit_code == 1
-    assert "cannot be made: Not a directory" in result.stderr
+    assert "cannot be created: Not a directory" in result.stderr
 
 
 def test_the_command_without_arguments_says_what_it_wants():
