@@ -143,7 +143,7 @@ class DriverCamera(SharedOpenHSI):
         taken = self.driver.set_exposure(float(exposure_ms))
         if self.settings.not_known:
             raise SettingsError(
-                f"exposure_ms cannot be set to {exposure_ms}: {type(self).__name__} has no exposure that could be set, "
+                f"exposure_ms cannot be set to {exposure_ms}: {type(self).__name__} has no exposure that can be set, "
                 f"and does not report the one of its frames"
             )
         self.settings.note(exposure_ms=taken)

@@ -184,7 +184,7 @@ def test_metadata_that_cannot_be_used_are_refused_and_no_line_is_lost(cube, tmp_
     ("bad", "words"),
     [
         (np.zeros((3, 4), np.uint16), r"shape \(3, 4\), expected \(16, 32\)"),
-        (None, r"shape \(\) came"),
+        (None, r"shape \(\), expected"),
         (np.full(SHAPE, 0.5), "float64, expected uint16"),
         (np.full(SHAPE, 70_000), "70000 does not fit into uint16"),
         (np.full(SHAPE, -1), "-1 to -1 does not fit"),
