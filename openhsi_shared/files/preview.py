@@ -69,11 +69,10 @@ def write_preview(picture: NDArray[np.uint8], path: str | Path) -> Path:
 
 def _refuse_to_replace(path: Path) -> None:
     """Raise FileExistsError if a file that is not a PNG, and so not a preview, exists at `path`."""
-    if path.is_file():
-        with path.open("rb") as file:
+    is_replaceable = not os.path.lexists(path) or path.is_file()  # in this order: another writer may publish it now
+    if is_replaceable:
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             is_replaceable = file.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE
-    else:
-        is_replaceable = not os.path.lexists(path)
     if not is_replaceable:
         raise FileExistsError(
             errno.EEXIST, "the existing file is not a PNG: move it, or choose another name", str(path)

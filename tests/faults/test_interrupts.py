@@ -62,7 +62,7 @@ def test_ctrl_c_to_the_group_of_a_recording_ends_it_in_good_order(tmp_path, time
 @pytest.mark.skipif(not Path("/usr/bin/setsid").exists(), reason="needs setsid, to have a terminal of its own")
 def test_a_terminal_that_is_closed_leaves_every_committed_line_in_a_file(tmp_path):
     """P14: a real terminal hangs up on the whole session."""
-    (tmp_path / "program.py").write_text(COLLECTING.replace("KEYWORDS", ""))
+    (tmp_path / "program.py").write_text(COLLECTING.replace("OPTIONS", ""))
     ours, theirs = os.openpty()
     process = subprocess.Popen(
         ["/usr/bin/setsid", "--ctty", "--wait", sys.executable, "program.py"],

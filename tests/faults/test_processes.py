@@ -60,7 +60,7 @@ def test_main_killed_at_any_moment_has_every_committed_line_saved(tmp_path, seed
     dice, before = random.Random(seed), _shared_files()
     number = dice.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGHUP, signal.SIGABRT])
     keywords = dice.choice(["", "rate=2000, queue=9999", "compression='deflate'", "writers=2"])
-    with program(COLLECTING.replace("KEYWORDS", keywords), tmp_path) as process:
+    with program(COLLECTING.replace("OPTIONS", keywords), tmp_path) as process:
         assert process.stdout is not None
         process.stdout.readline()
         _pause(dice, 0.5)
@@ -119,7 +119,7 @@ INSIDE_START = (
     COMMIT_LOG_CAMERA
     + """
 import multiprocessing.util, psutil, time
-cam = camera(KEYWORDS)
+cam = camera(OPTIONS)
 cam.will_save_to("out")
 cam.collect()
 cam.save("out").join()
@@ -141,7 +141,7 @@ time.sleep(60)
 @pytest.mark.parametrize("after", [True, False])
 def test_main_killed_inside_the_start_of_a_new_writer_leaves_nobody_behind(tmp_path, after):
     """P3: with one writer this is the double crash: the unsaved cube is gone; nothing hangs, no file is broken."""
-    code, _, _ = run(INSIDE_START.replace("KEYWORDS", "").replace("AFTER", str(after)), tmp_path)
+    code, _, _ = run(INSIDE_START.replace("OPTIONS", "").replace("AFTER", str(after)), tmp_path)
     assert code == -signal.SIGKILL
     wait_for(lambda: not processes_in(tmp_path))
     assert account(tmp_path / "out")[0][:25] == list(range(25))
@@ -150,7 +150,7 @@ def test_main_killed_inside_the_start_of_a_new_writer_leaves_nobody_behind(tmp_p
 @pytest.mark.parametrize("after", [True, False])
 def test_a_writer_that_stands_by_saves_what_main_had_when_it_was_killed_inside_the_start_of_a_new_one(tmp_path, after):
     """P3: with writers=2 the double crash costs nothing."""
-    code, _, _ = run(INSIDE_START.replace("KEYWORDS", "writers=2").replace("AFTER", str(after)), tmp_path)
+    code, _, _ = run(INSIDE_START.replace("OPTIONS", "writers=2").replace("AFTER", str(after)), tmp_path)
     assert code == -signal.SIGKILL
     wait_for(lambda: not processes_in(tmp_path))
     assert prove_after_death(tmp_path / "out", tmp_path / "commit_log").saved == 50
@@ -233,8 +233,8 @@ def test_an_error_of_the_system_in_the_writer_is_that_error_with_its_number(faul
 def test_any_exception_of_the_writer_is_told_with_its_traceback(tmp_path):
     """P6: also exceptions that are not OSErrors."""
     cube = SharedDataCube(n_lines=4, resolution=SHAPE)
-    supervisor = cube._engine.writer
-    supervisor._kind = dataclasses.replace(supervisor._kind, wavelengths_nm=np.zeros(SHAPE[1] + 1))
+    writers = cube._engine.writer._writers
+    writers._kind = dataclasses.replace(writers._kind, wavelengths_nm=np.zeros(SHAPE[1] + 1))
     with cube:
         cube.put(frame(0))
         handle = cube.save(tmp_path)
@@ -299,7 +299,7 @@ def test_a_writer_that_cannot_be_imported_is_one_clear_error_and_no_camera_is_st
 def test_main_and_writer_killed_at_once_leave_only_whole_files(tmp_path, seed):
     """P9, P12: what was published is whole; the unsaved slots are gone, as is everything in /dev/shm."""
     dice, before = random.Random(seed), _shared_files()
-    with program(COLLECTING.replace("KEYWORDS", "rate=2000, queue=9999"), tmp_path) as process:
+    with program(COLLECTING.replace("OPTIONS", "rate=2000, queue=9999"), tmp_path) as process:
         assert process.stdout is not None
         wait_for(lambda: list((tmp_path / "out").rglob("*.nc")))
         _pause(dice, 0.3)

@@ -88,7 +88,7 @@ def test_a_taken_name_is_kept(tmp_path):
         ({"x": np.arange(4)}, "coordinate 'x'"),
         ({"x": (["x", "y"], np.arange(5))}, "'x' has 1 axes"),
         ({"x": np.array(list("abcde"))}, "'x' of type"),
-        ({"a/b": ("y", np.arange(6))}, "coordinate 'a/b' is no name for netCDF"),
+        ({"a/b": ("y", np.arange(6))}, "coordinate 'a/b' is not a name for netCDF"),
     ],
 )
 def test_coordinates_that_do_not_fit_are_refused(tmp_path, changes, words):

@@ -14,6 +14,7 @@ import xarray as xr
 from openhsi_shared.columns import COLUMNS, Column
 from openhsi_shared.dataset import Group, Variable
 from openhsi_shared.files import CubeWriter, open_cube, verify
+from openhsi_shared.save_options import SaveOptions
 from tests.support.cubes import make_cube, make_groups
 
 PATHS = ["imu", "marks", "marks/of_user", "references", "references/white"]
@@ -21,7 +22,7 @@ TYPES = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8", ">i4", ">f8
 
 
 def save(cube, directory, old_style=True, **options):
-    with CubeWriter(cube.n_lines, cube.line_shape, cube.memory.dtype, **options) as writer:
+    with CubeWriter(cube.n_lines, cube.line_shape, cube.memory.dtype, SaveOptions(**options)) as writer:
         return writer.write(cube, [directory], old_style=old_style, picture=False).path
 
 

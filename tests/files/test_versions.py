@@ -10,6 +10,7 @@ import pytest
 from openhsi_shared import open_cube, recover, verify
 from openhsi_shared.errors import FileError
 from openhsi_shared.files import CubeWriter
+from openhsi_shared.save_options import SaveOptions
 from tests.support.cubes import make_cube, make_groups
 
 DATA = Path(__file__).parent / "data"
@@ -86,7 +87,7 @@ def everything_in(path):
 def test_a_cube_without_groups_is_the_file_that_it_was(tmp_path, name):
     """Without the two attributes that contain the time of writing."""
     dtype, old_style, compression = KINDS[name]
-    with CubeWriter(8, (5, 7), dtype, compression=compression) as writer:
+    with CubeWriter(8, (5, 7), dtype, SaveOptions(compression=compression)) as writer:
         written = writer.write(like(name, dtype), [tmp_path], old_style=old_style, picture=False)
     (order, before), (new_order, now) = everything_in(DATA / f"{name}.nc"), everything_in(written.path)
     assert order == new_order

@@ -110,7 +110,7 @@ def camera(**keywords):
 COLLECTING = (
     COMMIT_LOG_CAMERA
     + """
-cam = camera(KEYWORDS)
+cam = camera(OPTIONS)
 cam.will_save_to("out")
 for n in range(100_000):
     cam.collect()

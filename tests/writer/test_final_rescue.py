@@ -23,7 +23,7 @@ def end_writers():
         if "spawn_main" in " ".join(child.cmdline()):
             child.kill()
 usual = multiprocessing.spawn.get_executable()
-cam = camera(n_buffers=4, KEYWORDS)
+cam = camera(n_buffers=4, OPTIONS)
 cam.collect()
 cam.save("out").join()
 end_writers()
@@ -44,7 +44,7 @@ for handle in handles:
 
 
 def _run(tmp_path, end, keywords=""):
-    code, output, errors = run(WITHOUT_WRITER.replace("KEYWORDS", keywords) + end, tmp_path)
+    code, output, errors = run(WITHOUT_WRITER.replace("OPTIONS", keywords) + end, tmp_path)
     wait_for(lambda: not processes_in(tmp_path))
     return code, output, errors
 

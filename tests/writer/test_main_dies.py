@@ -16,7 +16,7 @@ import os, signal
 def die(n, n_lines):
     if n == 5:
         DEATH
-with camera(KEYWORDS) as cam:
+with camera(OPTIONS) as cam:
     for _ in range(3):
         cam.collect()
         saving = cam.save("out")
@@ -41,7 +41,7 @@ def _shared_files() -> set[str]:
 
 def _die(tmp_path, death: str, keywords: str = "", **environment: str) -> None:
     how, exit_code = DEATHS[death]
-    code, output, _ = run(DYING.replace("DEATH", how).replace("KEYWORDS", keywords), tmp_path, **environment)
+    code, output, _ = run(DYING.replace("DEATH", how).replace("OPTIONS", keywords), tmp_path, **environment)
     assert (code, output) == (exit_code, "")
     wait_for(lambda: not processes_in(tmp_path))
 
@@ -72,7 +72,7 @@ def test_two_writers_save_a_cube_once(tmp_path):
 def test_with_two_writers_main_and_writer_may_die_at_once(tmp_path, point):
     (tmp_path / "marks").mkdir()
     how = "saving.join(0); os.kill(os.getpid(), signal.SIGKILL)"
-    code = DYING.replace("DEATH", how).replace("KEYWORDS", "writers=2, n_buffers=8")
+    code = DYING.replace("DEATH", how).replace("OPTIONS", "writers=2, n_buffers=8")
     fault = {"OPENHSI_SHARED_FAULT": f"{point}:kill:1", "OPENHSI_SHARED_FAULT_MARKS": str(tmp_path / "marks")}
     assert run(code, tmp_path, **fault)[0] == -signal.SIGKILL
     wait_for(lambda: not processes_in(tmp_path))
