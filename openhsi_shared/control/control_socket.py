@@ -116,7 +116,11 @@ class ControlSocket:
                     return
                 raise
             # a client that sends nothing must delay neither other clients nor the end of the recording
-            GuardedThread(self._receive, client, name="request", failure="request not answered").start()
+            try:
+                GuardedThread(self._receive, client, name="request", failure="request not answered").start()
+            except BaseException:  # the system may have no more threads
+                client.close()
+                raise
 
     def _receive(self, client: socket.socket) -> None:
         with client:
