@@ -292,7 +292,7 @@ def test_half_an_answer_is_an_error_and_leaks_no_descriptor():
         with pytest.raises(OSError, match=r"closed by|reset"):
             request(path, AskSlots())
         thread.join()
-        assert n_descriptors() == before
+        wait_for(lambda: n_descriptors() <= before)  # of servers before, the last ones may have been open
 
 
 # ---- opening, closing, finding ----
