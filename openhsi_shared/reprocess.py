@@ -185,7 +185,7 @@ class ProcessRawDatacube(DriverCamera):
         requested_ms = self.settings.model.exposure_ms
         self._check_lines()
         found = super()._open_source(options)
-        self._watch = None  # each line has a temperature of its own
+        self._watch = None  # each line has its recorded temperature
         if "exposure_ms" in self.settings.model.model_fields_set and self.settings.model.exposure_ms != requested_ms:
             logger.info(
                 "%s was recorded with exposure_ms=%s: this value is used",
@@ -215,7 +215,7 @@ class ProcessRawDatacube(DriverCamera):
         )
 
     def _transforms_of(self, sensor_shape: tuple[int, int]) -> Transforms:
-        """Openhsi's transforms for frames of a sensor. SettingsError if row_slice lies outside."""
+        """Openhsi's transforms for frames of a sensor. SettingsError if row_slice is out of range."""
         settings = self.settings.model
         return Transforms(
             self.processing_lvl,

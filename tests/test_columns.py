@@ -7,7 +7,7 @@ from openhsi_shared.errors import ArgumentError
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype", "said"),
+    ("name", "dtype", "message"),
     [
         ("a/b", "int64", "column 'a/b' is not a name for netCDF"),
         ("time", "int64", "column 'time' has the name of another variable"),
@@ -17,8 +17,8 @@ from openhsi_shared.errors import ArgumentError
         ("altitude", "float16", "column 'altitude' is of float16, expected numbers"),
     ],
 )
-def test_what_no_file_holds_is_refused(name, dtype, said):
-    with pytest.raises(ArgumentError, match=said):
+def test_what_no_file_holds_is_refused(name, dtype, message):
+    with pytest.raises(ArgumentError, match=message):
         Column(name, dtype, "m", "height")
 
 

@@ -68,7 +68,7 @@ def test_what_no_file_name_can_hold_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("affixes", "said"),
+    ("affixes", "message"),
     [
         ({"prefix": None}, "prefix must be text, or '' for none, got None"),
         ({"suffix": ["a"]}, r"suffix must be text, or '' for none, got \['a'\]"),
@@ -76,8 +76,8 @@ def test_what_no_file_name_can_hold_is_refused(text):
         ({"prefix": ".hidden"}, "must not begin with a dot"),
     ],
 )
-def test_what_would_spoil_a_name_is_refused_before_anything_is_collected(affixes, said):
-    with pytest.raises(ArgumentError, match=said):
+def test_what_would_spoil_a_name_is_refused_before_anything_is_collected(affixes, message):
+    with pytest.raises(ArgumentError, match=message):
         cube_stem(TIME_NS, **affixes)
 
 
@@ -112,8 +112,8 @@ def test_what_functions_of_the_users_made_is_not_labelled_as_the_level_would_hav
         labels = datacube_attributes(level, arithmetic="custom_tfms")
         assert (labels["units"], labels["long_name"]) == ("1", "made by custom_tfms")
         assert "standard_name" not in labels
-        said = global_attributes(cube(level=level, attributes={"level_arithmetic": "custom_tfms"}))
-        assert (said["level"], said["processing_level"]) == (level, f"level {level}: made by custom_tfms")
+        attributes = global_attributes(cube(level=level, attributes={"level_arithmetic": "custom_tfms"}))
+        assert (attributes["level"], attributes["processing_level"]) == (level, f"level {level}: made by custom_tfms")
 
 
 def test_everything_of_a_line_lies_on_y():

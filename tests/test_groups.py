@@ -86,8 +86,8 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_dimensions_that_do_not_fit_are_refused(wrong):
-    variables, said = WRONG[wrong]
-    with pytest.raises(ArgumentError, match=said):
+    variables, message = WRONG[wrong]
+    with pytest.raises(ArgumentError, match=message):
         Group(variables)
 
 
@@ -116,8 +116,8 @@ MISFITS = {
 
 @pytest.mark.parametrize("misfit", MISFITS)
 def test_groups_that_do_not_fit_their_cube_are_refused(misfit):
-    groups, said = MISFITS[misfit]
-    with pytest.raises(ArgumentError, match=said):
+    groups, message = MISFITS[misfit]
+    with pytest.raises(ArgumentError, match=message):
         make_cube(groups=groups())
 
 

@@ -73,12 +73,16 @@ def test_a_raw_cube_becomes_what_the_camera_would_have_made(saved, cal_path, tmp
         np.testing.assert_array_equal(made.temperatures, source.temperatures)
         if level > 1:
             np.testing.assert_allclose(made.wavelengths_nm, make_plan(level).wavelengths_nm)
-        said, before = made.attributes, source.attributes
-        assert (said["pilot"], said["site"]) == ("Ada", "Rocky Beach")
-        assert (said["source_file"], said["source_uuid"], said["source_level"]) == (path.name, before["uuid"], -1)
-        assert said["uuid"] != before["uuid"]
-        assert not [name for name in said if name.startswith("metadata_")]
-        assert said["exposure_ms"] == 10
+        after, before = made.attributes, source.attributes
+        assert (after["pilot"], after["site"]) == ("Ada", "Rocky Beach")
+        assert (
+            after["source_file"],
+            after["source_uuid"],
+            after["source_level"],
+        ) == (path.name, before["uuid"], -1)
+        assert after["uuid"] != before["uuid"]
+        assert not [name for name in after if name.startswith("metadata_")]
+        assert after["exposure_ms"] == 10
     assert result.path.name == path.name  # the name is the time of the first line
     assert result.preview_path.exists()
 
@@ -215,8 +219,8 @@ def test_a_cube_whose_level_is_in_doubt_is_one_clear_error_and_can_be_processed_
 ):
     path, changed = tmp_path / "openhsi.nc", of_settings | changed
     _of_openhsi(path, level=before)
-    said = r"level of .*openhsi\.nc is unknown, so .* its lines of \d+ x \d+ \w+ in '.*custom_tfms or load_next"
-    with pytest.raises(LevelError, match=said):
+    message = r"level of .*openhsi\.nc is unknown, so .* its lines of \d+ x \d+ \w+ in '.*custom_tfms or load_next"
+    with pytest.raises(LevelError, match=message):
         ProcessDatacube(path, 6, **changed)
     with ProcessDatacube(path, **changed) as cube:
         cube.collect()
@@ -259,8 +263,8 @@ def test_raw_frames_that_functions_made_floats_of_are_no_raw_frames(keywords, tm
 
 def test_lines_that_do_not_fit_the_settings_are_not_blamed_on_functions_that_nobody_gave(saved, cal_path):
     path = saved(2)
-    said = r"lines of 14 x 22 float32 of level 2, which do not fit settings .* for level 4 \(.*broadcast"
-    with pytest.raises(LevelError, match=said):
+    message = r"lines of 14 x 22 float32 of level 2, which do not fit settings .* for level 4 \(.*broadcast"
+    with pytest.raises(LevelError, match=message):
         ProcessDatacube(path, 4, cal_path=cal_path, fwhm_nm=8.0)
 
 

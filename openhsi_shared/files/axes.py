@@ -71,7 +71,7 @@ def members_of(group: Any) -> Iterator[tuple[str, Any]]:
 
 
 def walk(file: Any) -> Iterator[tuple[str, Any]]:
-    """Yield all datasets and groups of a file by path, such as "time", "gps" and "gps/lat", each group before its own.
+    """Yield all datasets and groups of a file by path: "time", "gps", "gps/lat", ...; groups before their members.
 
     What cannot be opened is left out.
     """

@@ -27,7 +27,7 @@ from openhsi_shared.rgb import preview_bands
 __all__ = ["save_shared_datacube"]
 
 UNITS = {"pixels": "1", "nanometers": "nm", "degrees Celsius": "degC"}
-"""Units that openhsi writes and UDUNITS does not know, or knows by another name."""
+"""Units that openhsi writes and UDUNITS does not support, or has under another name."""
 
 
 def save_shared_datacube(

@@ -50,7 +50,7 @@ def flight(shared_flight: Flight, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         yield another
         another.close()
     else:
-        shared_flight.is_damaged = True  # until it has gone on
+        shared_flight.is_damaged = True  # until `go_on` succeeds
         yield shared_flight
 
 

@@ -261,10 +261,10 @@ FOREIGN = {
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_file_of_hdf5_that_is_no_cube_is_named_and_told(tmp_path, name):
     """I3: for any object with the name of a cube."""
-    make, said = FOREIGN[name]
+    make, message = FOREIGN[name]
     with h5py.File(tmp_path / "odd.nc", "w") as file:
         make(file)
-    with pytest.raises(FileError, match=rf"odd\.nc.*{said}"):
+    with pytest.raises(FileError, match=rf"odd\.nc.*{message}"):
         open_cube(tmp_path / "odd.nc")
     assert len(verify(tmp_path / "odd.nc").problems) == 1
 
@@ -339,8 +339,8 @@ def test_a_calibration_whose_heap_is_damaged_is_no_search_for_ever(calibration, 
     content[place : place + 2] = (0 if length == 0 else 1).to_bytes(2, "little")
     content[place + 8 : place + 16] = length.to_bytes(8, "little")
     (tmp_path / "endless.nc").write_bytes(content)
-    said = in_child(check_calibration, tmp_path / "endless.nc", {})
-    assert said == "found"
+    verdict = in_child(check_calibration, tmp_path / "endless.nc", {})
+    assert verdict == "found"
     with pytest.raises(CalibrationError, match=r"endless\.nc' is not a NetCDF file, or damaged: the heap at byte \d+"):
         read_calibration(tmp_path / "endless.nc")
 

@@ -221,8 +221,8 @@ def test_added_texts_in_a_damaged_heap_are_no_search_for_ever(path):
     while (place := content.find(b"GCOL", place + 1)) >= 0:
         content[place + 16 : place + 40] = bytes(24)
     path.write_bytes(content)
-    for said in in_child(look_at_texts, path):
-        assert "the heap at byte" in said
+    for message in in_child(look_at_texts, path):
+        assert "the heap at byte" in message
 
 
 def test_a_recovered_file_has_no_additions(path):

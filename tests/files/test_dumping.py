@@ -53,9 +53,9 @@ def test_a_dump_keeps_groups_and_what_is_known_of_columns(with_groups, tmp_path)
 
 
 def test_a_dump_without_groups_is_one_that_earlier_versions_read(sidecar):
-    told = json.loads(sidecar.read_bytes().splitlines()[0])
-    assert told["format"] == "openhsi_shared dump 1"
-    assert "groups" not in told
+    fields = json.loads(sidecar.read_bytes().splitlines()[0])
+    assert fields["format"] == "openhsi_shared dump 1"
+    assert "groups" not in fields
 
 
 WRONG_GROUPS = {
@@ -82,8 +82,8 @@ WRONG_GROUPS = {
 
 @pytest.mark.parametrize("wrong", WRONG_GROUPS)
 def test_wrong_groups_of_a_sidecar_are_told(sidecar, tmp_path, wrong):
-    told = json.loads(sidecar.read_bytes().splitlines()[0]) | {"groups": WRONG_GROUPS[wrong]}
-    rewrite(sidecar, json.dumps(told).encode())
+    fields = json.loads(sidecar.read_bytes().splitlines()[0]) | {"groups": WRONG_GROUPS[wrong]}
+    rewrite(sidecar, json.dumps(fields).encode())
     with pytest.raises(FileError, match=r"\.raw\.json is not a valid dump"):
         read_dump(sidecar)
     assert list(recover(tmp_path).damaged) == [sidecar]

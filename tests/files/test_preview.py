@@ -120,7 +120,7 @@ def test_a_vanished_directory_is_named_with_its_errno(tmp_path):
 
 @contextmanager
 def small_disk():
-    """No file may grow beyond 1000 bytes: what a write then says is true, only that it says EFBIG and not ENOSPC.
+    """No file may grow beyond 1000 bytes: a write fails as on a full disk, but with EFBIG instead of ENOSPC.
 
     Only for a block of a test: the limit also holds for the file to which pytest may write its results.
     """

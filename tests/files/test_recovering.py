@@ -144,8 +144,8 @@ def test_what_a_living_writer_is_at_work_on_is_never_touched(tmp_path, point):
 def test_a_process_id_that_came_round_does_not_count(tmp_path):
     """By its name it belongs to a live process, this one; by its lock it is not being written."""
     left = _leave(tmp_path, "fsynced")
-    ours = left.with_name(left.name.rsplit(".", 2)[0] + f".{os.getpid()}.part")
-    left.rename(ours)
+    part = left.with_name(left.name.rsplit(".", 2)[0] + f".{os.getpid()}.part")
+    left.rename(part)
     assert len(recover(tmp_path).published) == 1
 
 

@@ -135,8 +135,8 @@ def test_a_version_of_the_future_that_only_adds_is_read_with_a_warning(tmp_path,
 )
 def test_a_version_of_the_future_that_changes_something_is_refused_by_name(tmp_path, attributes):
     path = of_version(tmp_path, **attributes)
-    said = rf"\.nc is of format_version {attributes['format_version']}, but this .* up to 2: update it"
-    with pytest.raises(FileError, match=said):
+    message = rf"\.nc is of format_version {attributes['format_version']}, but this .* up to 2: update it"
+    with pytest.raises(FileError, match=message):
         open_cube(path)
     assert len(verify(path).problems) == 1
 

@@ -243,7 +243,7 @@ def check_cube(path: Path, good: dict[str, Any]) -> str:
     wrong = [name for name, value in found.items() if not isinstance(value, FileError) and value != good.get(name)]
     errors = [name for name, value in found.items() if isinstance(value, FileError)]
     if wrong:
-        return f"wrong data: {wrong}, verify says {report.problems}"
+        return f"wrong data: {wrong}, verify reports {report.problems}"
     if errors and report.ok:
         return f"verify finds nothing, but {errors[0]} cannot be read: {found[errors[0]]}"
     with suppress(FileError), open_cube(path, check=False) as cube:

@@ -277,4 +277,4 @@ class System:
     def ReleaseInstance(self) -> None:
         System.n_held -= 1
         if System.n_held < 0:
-            raise SpinnakerException("the system was given back too often", -1004)
+            raise SpinnakerException("the system was released too often", -1004)

@@ -190,7 +190,7 @@ def on_the_wire(image: np.ndarray, pixel_format: str) -> bytes:
     return pixels.astype("<u2").tobytes()
 
 
-# ---- features, as GenICam knows them ----
+# ---- features of GenICam ----
 
 
 @dataclass
