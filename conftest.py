@@ -10,6 +10,8 @@ import pytest
 
 TIMEOUT_S = 120
 """For one test; a few that are known to take longer have a mark of their own."""
+WORKERS_PER_PROCESSOR = 2
+"""Most tests wait for other processes most of the time."""
 MAX_WORKERS = 4
 """More would disturb the tests that record at a rate."""
 GROUPS = {
@@ -44,7 +46,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         # .../popen-gw0 becomes .../0: the path of a socket may not be longer than 107 bytes
         option.basetemp = str(Path(option.basetemp).with_name(config.workerinput["workerid"].removeprefix("gw")))
     elif getattr(option, "numprocesses", 0) is None and not _is_looked_at(option):
-        option.numprocesses = min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+        option.numprocesses = min(WORKERS_PER_PROCESSOR * len(os.sched_getaffinity(0)), MAX_WORKERS)
 
 
 def _is_looked_at(option: argparse.Namespace) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 import h5py
 import netCDF4
 import numpy as np
-import pyfive
 import pytest
 import xarray as xr
 
@@ -64,6 +63,7 @@ def by_h5py(path, group):
 
 
 def by_pyfive(path, group):
+    pyfive = pytest.importorskip("pyfive")
     with pyfive.File(str(path)) as file:
         items = [(name, file[group][name]) for name in file[group]]
         variables = {name: item for name, item in items if isinstance(item, pyfive.Dataset) and item.dtype != ">f4"}

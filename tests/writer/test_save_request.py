@@ -71,7 +71,7 @@ def test_it_travels_unchanged_from_save_to_the_label_of_the_slot_and_its_file(tm
         cube.put(np.ones((4, 8), np.uint16))
         slot = cube._engine.filler.slot
         saving = cube.save("out", "meta.json", **SAVED_HOW)
-        label = Label.from_bytes(cube._engine.register.label(slot))
+        label = Label.from_bytes(cube._engine.slots.label(slot))
         _is_in_its_file(saving.result().path, tmp_path / "out")
     told = {name: getattr(label, name) for name in SAVED_HOW}
     assert told == SAVED_HOW
