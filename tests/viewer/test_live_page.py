@@ -246,9 +246,10 @@ def test_a_stopped_page_can_be_closed(tmp_path):
 
 @pytest.mark.browser
 def test_when_the_recording_has_ended_and_no_browser_is_connected_the_page_ends_by_itself(tmp_path, look):
-    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL, n_cubes=3) as run:
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run:
         page = run.view()
         tab = look(page.url)
+        run.stop()
         tab.await_text(".badge", "ENDED")
         run.wait()
         assert page.is_open  # a browser is connected
