@@ -208,6 +208,30 @@ def test_a_program_that_ends_so_leaves_no_process_and_loses_nothing(tmp_path, en
     assert account(tmp_path / "out") == (list(range(24)), [])
 
 
+IDLE = (
+    CAMERA
+    + """
+from openhsi_shared.writer.supervisor import WriterSupervisor
+def fail(*_):
+    raise ZeroDivisionError("injected")
+cam = camera()
+cam.collect()
+cam.save("out").result()
+WriterSupervisor._check_progress = fail
+while not cam._engine.writer.has_failed:
+    pass
+cam.collect()
+"""
+)
+
+
+def test_a_program_that_ends_so_without_a_save_pending_loses_nothing(tmp_path):
+    returned, _, errors = run(IDLE, tmp_path)
+    assert returned == 1
+    assert "ZeroDivisionError: injected" in errors
+    assert account(tmp_path / "out") == (list(range(16)), [])
+
+
 def recorded(**keywords):
     """A camera in whose process the listener thread of the writer fails with the fifth cube."""
     usual = UnsavedCubes.saved
@@ -226,6 +250,7 @@ def test_a_recording_ends_with_the_cause_and_saves_what_it_has(tmp_path, runtime
     with pytest.raises(WriterFailed, match=UNHEARD) as caught, record(recorded, tmp_path / "out", **keywords) as run:
         run.wait(60)
     assert any("Injected: saved" in note for note in caught.value.__notes__)
+    assert run.summary is not None
     saved, lost = account(tmp_path / "out")
     assert lost == []
     assert len(saved) >= 40
