@@ -246,7 +246,8 @@ def recorded(**keywords):
 
 
 def test_a_recording_ends_with_the_cause_and_saves_what_it_has(tmp_path, runtime):
-    keywords = {**COUNTING, "n_lines": 8, "rate": 500, "progress": False, "queue": 9999, "when_full": "block"}
+    keywords = {**COUNTING, "n_lines": 8, "n_buffers": 6, "rate": 100, "queue": 9999}  # a slot is free when it fails
+    keywords |= {"when_full": "block", "progress": False}
     with pytest.raises(WriterFailed, match=UNHEARD) as caught, record(recorded, tmp_path / "out", **keywords) as run:
         run.wait(60)
     assert any("Injected: saved" in note for note in caught.value.__notes__)
