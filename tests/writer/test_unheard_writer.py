@@ -161,7 +161,9 @@ def test_without_a_thread_to_hear_it_no_writer_is_kept(monkeypatch):
 
     monkeypatch.setattr("openhsi_shared.writer.supervisor.Listener.start", fail)
     with (
-        pytest.raises(WriterFailed, match="the listener thread of the writer cannot be started: can't start new thread"),
+        pytest.raises(
+            WriterFailed, match="the listener thread of the writer cannot be started: can't start new thread"
+        ),
         camera(),
     ):
         pass
