@@ -1,5 +1,6 @@
 """What all tests share: none may leave a process or shared memory behind."""
 
+import logging
 import re
 import tempfile
 from collections.abc import Iterator
@@ -39,3 +40,19 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv("DISPLAY", raising=False)
         monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
         yield Path(folder)
+
+
+class _BrokenHandler(logging.Handler):
+    """As of a widget that is gone."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise RuntimeError("the widget is gone")
+
+
+@pytest.fixture
+def broken_handler() -> Iterator[None]:
+    """Make the logging handler of a user's program raise."""
+    ours = logging.getLogger("openhsi_shared")
+    ours.addHandler(handler := _BrokenHandler())
+    yield
+    ours.removeHandler(handler)

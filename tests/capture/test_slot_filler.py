@@ -4,11 +4,10 @@ import logging
 import random
 import threading
 
-import numpy as np
 import pytest
 
 from openhsi_shared.buffers.slot_memory import LABEL_BYTES, SlotState
-from openhsi_shared.errors import ArgumentError, NoFreeSlot, OpenHSIError, SaveError, WriterFailed
+from openhsi_shared.errors import ArgumentError, NoFreeSlot, OpenHSIError, SaveError
 from openhsi_shared.frames.losses import IdRange
 from tests.support.filler_bench import Bench
 from tests.support.helpers import wait_for
@@ -385,37 +384,3 @@ def test_rate_is_that_of_the_lines():
     then, _ = bench.filler._rate_from
     bench.filler._rate_from = (then - 1_000_000_000, 0)  # a second ago
     assert 80 < bench.filler.rate() <= 100
-
-
-def test_register_says_which_slot_comes_next():
-    bench = Bench()
-    bench.take(0)
-    assert bench.filler.peek_free() == 1
-    bench.save()
-    bench.take(1)
-    bench.save()
-    assert bench.filler.peek_free() is None
-    assert np.array_equal(bench.filler.lines(), np.zeros((0, 2, 3)))
-
-
-def test_nobody_waits_for_a_slot_when_none_will_become_free():
-    bench = Bench("block")
-    for number in range(8):
-        bench.take(number)
-        if number % 4 == 3:
-            bench.save()
-    caught = []
-
-    def wait():
-        try:
-            bench.take(8)
-        except WriterFailed as error:
-            caught.append(error)
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    with bench.supervisor.changed:
-        bench.supervisor.failure = WriterFailed("of the test")
-        bench.supervisor.changed.notify_all()
-    thread.join(20)
-    assert caught == [bench.supervisor.failure]

@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from openhsi_shared.capture.temperature import TemperatureWatch
-from tests.processes.test_logs import broken  # noqa: F401 - a fixture
 from tests.support.helpers import wait_for
 
 
@@ -133,7 +132,7 @@ def test_a_thread_that_ends_leaves_no_old_temperature_behind(watch_of, caplog):
     watch.stop()
 
 
-@pytest.mark.usefixtures("broken")
+@pytest.mark.usefixtures("broken_handler")
 def test_a_logging_handler_that_raises_does_not_end_the_readings(watch_of):
     values = itertools.chain([None], itertools.repeat(7.0))
     watch = watch_of(lambda: next(values))

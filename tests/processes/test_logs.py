@@ -8,23 +8,7 @@ import pytest
 from openhsi_shared.processes.logs import safe_logger
 
 
-class Broken(logging.Handler):
-    """A widget that is gone."""
-
-    def emit(self, record):
-        raise RuntimeError("the widget is gone")
-
-
-@pytest.fixture
-def broken():
-    """Make the handler of a user's program raise."""
-    ours = logging.getLogger("openhsi_shared")
-    ours.addHandler(handler := Broken())
-    yield
-    ours.removeHandler(handler)
-
-
-@pytest.mark.usefixtures("broken")
+@pytest.mark.usefixtures("broken_handler")
 def test_what_a_handler_raises_goes_to_stderr_with_the_record(capsys):
     safe_logger("openhsi_shared.x").warning("lost %d lines", 5)
     error = capsys.readouterr().err
@@ -32,13 +16,13 @@ def test_what_a_handler_raises_goes_to_stderr_with_the_record(capsys):
     assert "RuntimeError: the widget is gone" in error
 
 
-@pytest.mark.usefixtures("broken")
+@pytest.mark.usefixtures("broken_handler")
 def test_a_program_without_stderr_goes_on(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     safe_logger("openhsi_shared.x").error("lost", exc_info=ValueError())
 
 
-@pytest.mark.usefixtures("broken")
+@pytest.mark.usefixtures("broken_handler")
 def test_a_program_that_wants_no_complaints_of_handlers_gets_none(monkeypatch, capsys):
     monkeypatch.setattr(logging, "raiseExceptions", False)
     safe_logger("openhsi_shared.x").error("lost")

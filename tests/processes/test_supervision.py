@@ -10,7 +10,6 @@ from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.supervision import GuardedThread, Heartbeat, Listener, StartLimit
 from tests.processes.test_child import echo
-from tests.processes.test_logs import broken  # noqa: F401 - a fixture
 from tests.support.helpers import TIMEOUT_S, wait_for
 
 
@@ -50,7 +49,7 @@ def test_a_handler_of_the_failure_that_fails_itself_is_told(caplog):
     assert "nothing is tested: ZeroDivisionError" in caplog.text
 
 
-@pytest.mark.usefixtures("broken")
+@pytest.mark.usefixtures("broken_handler")
 def test_a_failure_is_handed_on_although_it_cannot_be_logged():
     caught = []
     guarded(fail(), caught.append)

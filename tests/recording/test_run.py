@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from openhsi_shared.errors import (
     SettingsError,
     UnknownKeyword,
 )
-from tests.processes.test_logs import broken  # noqa: F401 - a fixture
 from tests.support.flow import COUNTING, SHAPE, account, cubes_in, frame, processes_in
 from tests.support.helpers import wait_for
 from tests.support.process_faults import writers_of
@@ -360,71 +358,8 @@ def test_without_a_thread_to_hear_it_a_recording_ends(tmp_path, monkeypatch):
     wait_for(lambda: not writers_of())
 
 
-@pytest.mark.usefixtures("broken")
+@pytest.mark.usefixtures("broken_handler")
 def test_a_logging_handler_that_raises_does_not_end_the_thread_that_hears_it(tmp_path):
     with record(SharedSimulatedCamera, tmp_path, n_cubes=4, script={5: "gap"}, **KEYWORDS) as run:
         assert run.wait(60).lines_lost == 1
     assert account(tmp_path)[1] == [5]
-
-
-class Leaving(BaseException):
-    """An exception that no handler expects."""
-
-
-@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, Leaving])
-def test_a_recording_that_is_not_heard_any_more_ends_in_good_order_and_tells_the_cause(tmp_path, monkeypatch, error):
-    def fail(*_):
-        raise error("injected")
-
-    run = record(SharedSimulatedCamera, tmp_path, rate=500, **KEYWORDS)
-    wait_for(lambda: run.status().cubes > 2)
-    monkeypatch.setattr(run._child, "receive", fail)
-    with suppress(RecordingError):
-        run.status()  # with its answer the thread receives again
-    wait_for(lambda: not run.is_running)
-    for call in (run.wait, run.status):
-        with pytest.raises(RecordingError) as caught:
-            call()
-        causes = [caught.value.__cause__, getattr(caught.value.__cause__, "__cause__", None)]
-        assert error in map(type, causes)
-    assert run.summary is None
-    assert run._child.exit_code == 0
-    with run:
-        run.stop()
-    saved, lost = account(tmp_path)
-    assert (len(saved) >= 16, lost) == (True, [])
-
-
-@pytest.mark.parametrize("error", [SystemExit, Leaving])
-def test_whatever_until_raises_stops_it_and_comes_out(tmp_path, error):
-    def until():
-        raise error("injected")
-
-    with (
-        pytest.raises(error, match="injected"),
-        record(SharedSimulatedCamera, tmp_path, until=until, rate=500, **KEYWORDS) as run,
-    ):
-        run.wait()
-    assert account(tmp_path)[0] == list(range(run.summary.lines))
-
-
-def test_a_recording_that_hears_nobody_ends_in_good_order_and_tells_the_cause(tmp_path):
-    from openhsi_shared.recording import loop
-
-    def camera(**keywords):
-        usual = loop._RecordingLoop._listen
-
-        def listen(self):
-            self.parent.receive = lambda: 1 / 0
-            usual(self)
-
-        loop._RecordingLoop._listen = listen
-        return SharedSimulatedCamera(**keywords)
-
-    with (
-        pytest.raises(RecordingError, match="the thread that receives stop requests has failed") as caught,
-        record(camera, tmp_path, rate=500, **KEYWORDS) as run,
-    ):
-        run.wait(60)
-    assert any("ZeroDivisionError" in note for note in caught.value.__notes__)
-    assert account(tmp_path) == (list(range(run.summary.lines)), [])

@@ -291,10 +291,14 @@ class Explorer:
     def _give_back(self, state: State, number: int) -> State:
         (lease,) = [lease for lease in self.slots.leases() if lease.reader == f"reader {number}"]
         self.slots.give_back(lease)
-        return replace(state, readers=tuple(None if k == number else read for k, read in enumerate(state.readers)))
+        return self._without_reader(state, number)
 
     def _reader_dies(self, state: State, number: int) -> State:
         self.slots.give_back_all(f"reader {number}")
+        return self._without_reader(state, number)
+
+    @staticmethod
+    def _without_reader(state: State, number: int) -> State:
         return replace(state, readers=tuple(None if k == number else read for k, read in enumerate(state.readers)))
 
     # ---- writers ----

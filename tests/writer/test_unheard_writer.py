@@ -14,7 +14,6 @@ from openhsi_shared.processes.child import Child
 from openhsi_shared.writer.supervisor import WriterSupervisor
 from openhsi_shared.writer.unsaved_cubes import UnsavedCubes
 from openhsi_shared.writer.writer_group import WriterGroup
-from tests.processes.test_logs import broken  # noqa: F401 - a fixture
 from tests.support.flow import CAMERA, COUNTING, account, cubes_in, processes_in, run
 from tests.support.helpers import wait_for
 from tests.support.process_faults import camera, frozen, newest_writer
@@ -259,7 +258,7 @@ def test_a_recording_ends_with_the_cause_and_saves_what_it_has(tmp_path, runtime
     assert len(saved) >= 40
 
 
-@pytest.mark.usefixtures("broken")
+@pytest.mark.usefixtures("broken_handler")
 def test_a_logging_handler_that_raises_costs_nothing(tmp_path):
     (tmp_path / "blocked").touch()
     with camera(n_buffers=4) as cam:
