@@ -259,10 +259,18 @@ def decode_times(values: NDArray[Any], units: str) -> NDArray[np.int64]:
     step = _UNITS_NS.get(match[1], _UNITS_NS.get(match[1].removesuffix("s"))) if match else None
     if match is None or step is None:
         raise ArgumentError(f"units {units!r} are not units of time, expected for example {TIME_UNITS!r}")
-    start = int(np.datetime64(match[2].replace(" ", "T"), "ns").astype(np.int64))
+    try:
+        start = int(np.datetime64(match[2].replace(" ", "T"), "ns").astype(np.int64))
+    except ValueError as error:
+        raise ArgumentError(f"units {units!r} do not contain a time: {error}") from error
     if values.dtype.kind == "f":
         values = np.round(values * step)
         step = 1
+    limits = np.iinfo(np.int64)
+    known = values[np.isfinite(values)]
+    ends = [int(one) * step + start for one in (known.min(), known.max())] if known.size else []
+    if any(not limits.min <= end <= limits.max for end in ends):
+        raise ArgumentError(f"times of {known.min()} to {known.max()} {units} are outside of the years 1678 to 2262")
     return np.asarray(values.astype(np.int64) * step + start, np.int64)
 
 

@@ -23,7 +23,7 @@ TEXT_LENGTH = re.compile(r"string\d+")
 RESERVED_ATTRIBUTES = frozenset({"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"})
 """Attributes that HDF5 and netCDF reserve, like every name that begins with an underscore."""
 FILL_VALUE = "_FillValue"
-CHECKSUM_ATTRIBUTES = frozenset({"values_crc32", "attributes_crc32"})
+CHECKSUM_ATTRIBUTES = frozenset({"values_crc32", "attributes_crc32", "contents_crc32"})
 
 
 class Variable(NamedTuple):
@@ -131,6 +131,8 @@ def _checked(name: str, variable: Variable) -> Variable:
             f"variable {name!r} has {data.ndim} axes, but the dimensions {dims!r}: expected a different name for each, "
             f"and at least one; a single value can be an attribute"
         )
+    if data.dtype.kind == "U" and name in dims:  # stored along a second axis, as netCDF's coordinates cannot be
+        raise ArgumentError(f"variable {name!r} has texts along the dimension of its own name: choose another name")
     for dim in dims:
         check_name(f"dimension of variable {name!r},", dim)
     for reserved in (name, *dims):

@@ -66,7 +66,9 @@ def test_other_names_are_taken(name):
     assert name in Group({name: on("n")}, {name: 1}, {f"{name[:190]} group": Group()}).variables
 
 
-@pytest.mark.parametrize("name", ["CLASS", "NAME", "DIMENSION_LIST", "values_crc32", "attributes_crc32"])
+@pytest.mark.parametrize(
+    "name", ["CLASS", "NAME", "DIMENSION_LIST", "values_crc32", "attributes_crc32", "contents_crc32"]
+)
 def test_attributes_that_the_file_uses_for_itself_are_refused(name):
     for make in (lambda: Group(attributes={name: 1}), lambda: Group({"a": Variable(("n",), VALUES, {name: 1})})):
         with pytest.raises(ArgumentError, match=f"attribute '{name}' of .* has a reserved name"):
@@ -151,3 +153,9 @@ def test_a_fill_value_has_the_type_of_its_variable(kind, value):
 def test_a_fill_value_that_the_variable_cannot_have_is_refused(data, value):
     with pytest.raises(ArgumentError, match="_FillValue of variable 'a' is"):
         Group({"a": on("n", data=data, _FillValue=value)})
+
+
+def test_a_text_coordinate_is_refused_because_netcdf_cannot_read_it():
+    with pytest.raises(ArgumentError, match="variable 'k' has texts along the dimension of its own name"):
+        Group({"k": on("k", data=["a", "bb"])})
+    assert Group({"name": on("k", data=["a", "bb"])}).variables["name"].dims == ("k",)

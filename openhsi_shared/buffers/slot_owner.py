@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.discarded_cubes import Discarded
 from openhsi_shared.buffers.slot_memory import N_WORDS, SlotMemory, SlotState, Word, check_label
 from openhsi_shared.buffers.slot_view import SlotView
-from openhsi_shared.errors import IllegalMove
+from openhsi_shared.errors import ArgumentError, IllegalMove
 from openhsi_shared.frames.losses import IdRange
 
 __all__ = ["MOVES", "Lease", "SlotOwner"]
@@ -249,6 +249,10 @@ class SlotOwner(SlotView):
         `more` are the values of the layout's further columns, in order.
         """
         base = slot * N_WORDS
+        if self._words[base] != 1:  # FILLING
+            raise self._illegal(slot, "no line can be committed in it")
+        if len(more) != len(self._flat_columns) - 4:
+            raise ArgumentError(f"{len(more)} values for {len(self._flat_columns) - 4} columns besides the first four")
         n_put = self._words[base + Word.N_PUT]
         n_lines = self.layout.n_lines
         at = slot * n_lines + n_put % n_lines

@@ -5,6 +5,7 @@ memory is passed to another process as a read-only descriptor, of which the kern
 socket is in the user's runtime directory, with mode 0600. The socket of a dead process is removed by `find_sockets`.
 """
 
+import errno
 import os
 import socket
 import tempfile
@@ -24,6 +25,9 @@ __all__ = ["ControlSocket", "Reply", "find_sockets", "request", "runtime_directo
 logger = safe_logger(__name__)
 
 TIMEOUT_S = 2.0
+RETRY_INTERVAL_S = 0.2
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Errors of `accept` that pass: clients wait for it."""
 MAX_BYTES = 1 << 20
 """Per message."""
 MAX_DESCRIPTORS = 64
@@ -68,7 +72,7 @@ class ControlSocket:
         self.path = socket_path(name)
         self._answer = answer
         self._answering = threading.Lock()
-        self._is_closed = False
+        self._closing = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX)
         try:
             self._listen()
@@ -85,7 +89,7 @@ class ControlSocket:
 
     def close(self) -> None:
         """Stop answering. Idempotent."""
-        self._is_closed = True
+        self._closing.set()
         self._shut_down()
         self._thread.join()
 
@@ -111,14 +115,21 @@ class ControlSocket:
         while True:
             try:
                 client, _ = self._listener.accept()
-            except OSError:
-                if self._is_closed:
+            except OSError as error:
+                if self._closing.is_set():
                     return
-                raise
+                if error.errno not in OUT_OF_RESOURCES:
+                    raise
+                logger.warning("control socket: clients have to wait: %s", error)
+                self._closing.wait(RETRY_INTERVAL_S)
+                continue
             # a client that sends nothing must delay neither other clients nor the end of the recording
             try:
                 GuardedThread(self._receive, client, name="request", failure="request not answered").start()
-            except BaseException:  # the system may have no more threads
+            except RuntimeError as error:  # the system has no more threads now
+                client.close()
+                logger.warning("control socket: a client was disconnected: %s", error)
+            except BaseException:
                 client.close()
                 raise
 

@@ -47,7 +47,7 @@ def _from(cube: OpenCube, n_lines: int, line_shape: tuple[int, int]) -> Carried:
     groups, columns, descriptions, left_out = dict[str, Group](), dict[str, NDArray[Any]](), list[Column](), list[str]()
     known = {*OTHER_VARIABLES, *(column.name for column in COLUMNS)}
     dimensions = {"x": line_shape[0], "y": n_lines, "wavelength": line_shape[1]}
-    variables = [name for name in cube.contents.members("")[0] if name not in known and cube.contents.is_written(name)]
+    variables = [name for name in cube.contents.members("")[0] if name not in known]
     for name in [*variables, *cube.groups]:
         try:
             if len(cube.lines) != n_lines:
@@ -58,10 +58,11 @@ def _from(cube: OpenCube, n_lines: int, line_shape: tuple[int, int]) -> Carried:
                 groups[name] = group
             else:
                 dims, values, labels = cube.contents.variable(name)
-                if dims == ("y",):
-                    unit, long_name = str(labels.get("units", "1")), str(labels.get("long_name", name))
-                    descriptions.append(Column(name, values.dtype.str, unit, long_name))
-                    columns[name] = values
+                if dims != ("y",):
+                    raise OpenHSIError(f"its dimensions are {dims}, and only columns along y are carried over")
+                unit, long_name = str(labels.get("units", "1")), str(labels.get("long_name", name))
+                descriptions.append(Column(name, values.dtype.str, unit, long_name))
+                columns[name] = values
         except (OpenHSIError, OSError) as error:
             logger.warning("%s of %s is left out: %s", name, cube.path, error)
             left_out.append(name)

@@ -124,6 +124,14 @@ def test_no_line_is_begun_in_a_slot_that_is_not_filled():
         slots.line_to_fill(1)
 
 
+def test_no_line_is_committed_in_a_slot_that_is_closed():
+    slots = owner_of()
+    slot = slot_in(slots, FULL)
+    with pytest.raises(IllegalMove, match="is FULL: no line can be committed in it"):
+        slots.commit(slot, 1, 1, 1, 1.0, 0)
+    assert lines_in_order(slots, slot) == [0]
+
+
 # ---- leases ----
 
 
@@ -310,6 +318,9 @@ def test_columns_of_one_s_own_go_round_with_the_others():
     assert slots.column(slot, "gain").tolist() == [0.5, 0.75, 1.0]
     assert slots.column(slot, "shutter").tolist() == [0, 1, 0]
     assert slots.column(slot, "gain").dtype == "float32"
+    for more in [(), (1.0,), (1.0, 1, 1)]:
+        with pytest.raises(ArgumentError, match=f"{len(more)} values for 2 columns besides the first four"):
+            slots.commit(slot, 1, 9, 1, 1.0, 0, more)
     assert slots.column(slot, "frame_id").tolist() == [2, 3, 4]
 
 

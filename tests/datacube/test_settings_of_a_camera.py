@@ -106,5 +106,5 @@ def test_radiance_is_not_made_with_an_exposure_that_nobody_knows(cal_path):
     for level in (4, 5, 6, 7, 8):
         with pytest.raises(LevelError, match=f"processing_lvl={level} computes radiance.*SharedWithoutExposure does"):
             SharedWithoutExposure(processing_lvl=level, **more)
-    with SharedWithoutExposure(processing_lvl=3, **more) as cam, pytest.raises(LevelError, match="dn2rad makes rad"):
+    with SharedWithoutExposure(processing_lvl=3, **more) as cam, pytest.raises(LevelError, match="dn2rad computes rad"):
         cam.dn2rad(make_frame())

@@ -127,7 +127,7 @@ print(run.status().lines, run.status().lines_lost)
 
 def test_a_recording_has_its_camera_in_a_process_of_its_own(bench, tmp_path):
     root = str(STAND_INS.parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(STAND_INS), root]), "STAND_IN_PERIOD_MS": "4"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(STAND_INS), root]), "STAND_IN_PERIOD_MS": "10"}
     script = tmp_path / "flight.py"  # without a guard
     script.write_text(RECORDING)
     done = subprocess.run(

@@ -97,3 +97,12 @@ def test_a_replay_says_that_it_leaves_groups_out(path, tmp_path, caplog):
     with open_cube(path) as source, open_cube(saved) as result:
         assert np.array_equal(source.lines, result.lines)
         assert dict(result.groups) == {}
+
+
+def test_columns_that_others_added_go_along_and_what_is_no_column_is_named(path, caplog):
+    added = {"lat": ("y", np.arange(6.0)), "mask": (("x",), np.ones(5))}
+    xr.Dataset(added).to_netcdf(path, mode="a", engine="h5netcdf")
+    carried = carried_from(path, 6, (5, 7))
+    assert carried.columns["lat"].tolist() == list(range(6))
+    assert carried.left_out == ("mask",)
+    assert "only columns along y are carried over" in caplog.text

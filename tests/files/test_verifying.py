@@ -93,3 +93,23 @@ def test_a_file_that_other_readers_cannot_open_is_told(cube_of, tmp_path):
     report = verify(path)
     assert not report.ok
     assert "cannot be read by other netCDF readers" in report.problems[0]
+
+
+@pytest.mark.parametrize(
+    "units",
+    ["nanoseconds since 1980-01-01T00:00:00", "days since 2000-01-01", "fortnights since 1970-01-01", "no time"],
+)
+def test_other_units_of_time_are_a_problem_although_the_numbers_are_what_they_were(cube_of, tmp_path, units):
+    path = save(cube_of(3), tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["time"].attrs["units"] = units
+    report = verify(path)
+    assert not report.ok
+    assert "the units of time are" in report.problems[0]
+
+
+def test_the_same_units_of_time_in_other_words_are_no_problem(cube_of, tmp_path):
+    path = save(cube_of(3), tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["time"].attrs["units"] = "nanoseconds since 1970-01-01 00:00:00+00:00"
+    assert verify(path).ok
