@@ -12,6 +12,7 @@ import pytest
 from openhsi_shared import SharedRing
 from openhsi_shared.buffers.ring_file import remove_stale
 from tests.support.helpers import TIMEOUT_S, environment, wait_for
+from tests.support.leaks import SEES_ALL
 
 SHM = Path("/dev/shm")
 pytestmark = pytest.mark.skipif(not SHM.is_dir(), reason="shared memory has no files here")
@@ -78,7 +79,7 @@ def running(code: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [*command, "--rootdir=.", "test_it.py"],
         cwd=directory,
-        env=environment(COLUMNS="500"),
+        env=environment(COLUMNS="500", **{SEES_ALL: "1"}),
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

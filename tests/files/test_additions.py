@@ -211,6 +211,7 @@ def look_at_texts(path):
     return found
 
 
+@pytest.mark.skipif(h5py.version.hdf5_version_tuple < (2,), reason="older HDF5 hangs when it opens such a text")
 def test_added_texts_in_a_damaged_heap_are_no_search_for_ever(path):
     """HDF5 stores variable-length texts there, without a checksum, and would loop in it endlessly."""
     by_netcdf4(path)
