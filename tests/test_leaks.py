@@ -39,10 +39,10 @@ LEAKS = {
     KEPT[-1].wait()""",
         "processes left behind: .*input",
     ),
-    "a ring": ("KEPT.append(SharedRing(16, create=True))", r"files left behind: .*\.ring"),
+    "a ring": ('KEPT.append(SharedRing(16, "one-left-by-a-test", create=True))', r"files left behind: .*\.ring"),
     "a ring whose creator was killed": (
-        """code = "import os; from openhsi_shared import SharedRing; ring = SharedRing(16, create=True); os._exit(1)"
-    subprocess.run([sys.executable, "-c", code])""",
+        """code = "import os; from openhsi_shared import SharedRing as Ring; ring = Ring(16, 'left-by-a-test', True)"
+    subprocess.run([sys.executable, "-c", f"{code}; os._exit(1)"])""",
         r"files left behind: .*\.ring",
     ),
     "a file of multiprocessing": (

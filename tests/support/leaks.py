@@ -24,7 +24,7 @@ CREATOR_ID = re.compile(r"(?:pym|test)-(\d+)")
 MARK = "OPENHSI_SHARED_TEST_WORKER"
 """Environment variable that identifies descendants whose parent has died."""
 os.environ[MARK] = f"{os.getpid()} {time.time_ns()}"
-LEAKS_ON_PURPOSE = re.compile(r"-left-by-a-test$")
+LEAKS_ON_PURPOSE = re.compile(r"left-by-a-test")
 """Names of files that `tests/test_leaks.py` leaves in a run of its own, which sets `SEES_ALL`."""
 SEES_ALL = "OPENHSI_SHARED_TEST_SEES_ALL_LEAKS"
 
