@@ -17,6 +17,7 @@ from openhsi_shared import SharedDataCube, SharedOpenHSI, SharedSimulatedCamera,
 from openhsi_shared.errors import SaveError, WriterFailed
 from tests.support.flow import CAMERA, SHAPE, account, cubes_in, frame, parts_in, processes_in, program, run
 from tests.support.helpers import wait_for
+from tests.support.leaks import LEAKS_ON_PURPOSE
 from tests.support.oracle import prove, prove_after_death, prove_summary
 from tests.support.process_faults import (
     COLLECTING,
@@ -35,7 +36,8 @@ SOME = [pytest.param(seed, marks=[] if seed < 3 else pytest.mark.campaign) for s
 
 def _shared_files() -> set[str]:
     """Files left in /dev/shm by processes that have exited."""
-    found = [(path.name, re.match(r"pym-(\d+)-", path.name)) for path in Path("/dev/shm").iterdir()]
+    names = [path.name for path in Path("/dev/shm").iterdir() if not LEAKS_ON_PURPOSE.search(path.name)]
+    found = [(name, re.match(r"pym-(\d+)-", name)) for name in names]
     return {name for name, process_id in found if process_id and not psutil.pid_exists(int(process_id[1]))}
 
 
