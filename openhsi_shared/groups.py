@@ -40,7 +40,7 @@ class Group:
 
     A dimension that the root (`x`, `y`, `wavelength`) or an enclosing group has is inherited, and sizes must be equal;
     any other dimension belongs to the group. Data are numbers of a type that netCDF has, or texts without null
-    characters. Variables have at least one dimension: a single value is an attribute.
+    characters, along dimensions of another name. Variables have at least one dimension: a single value is an attribute.
     """
 
     variables: Mapping[str, Variable] = field(default_factory=dict)

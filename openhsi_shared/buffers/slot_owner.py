@@ -246,7 +246,8 @@ class SlotOwner(SlotView):
     ) -> None:
         """Commit the line, after its bytes are in place; `n_lost` is the number of lines lost since `EXPECTED_ID`.
 
-        `more` are the values of the layout's further columns, in order.
+        `more` are the values of the layout's further columns, in their order. ArgumentError if their number is
+        another one, IllegalMove if the slot is not FILLING.
         """
         base = slot * N_WORDS
         if self._words[base] != 1:  # FILLING
