@@ -28,7 +28,7 @@ GROUPS = {
 """Tests that one worker runs, one after the other, by the beginnings of their paths.
 
 The emulated cameras of pylon, of GenTL and of Aravis disturb each other, and a process that makes a ring removes those of
-dead ones. The others share something that takes long to make. All other tests go to the worker that is free next.
+dead ones. The others share what takes long to make. All other tests go to the worker that is free next.
 """
 
 # else each of the many processes that tests start would compile the library again
