@@ -27,7 +27,7 @@ GROUPS = {
 }
 """Tests that one worker runs, one after the other, by the beginnings of their paths.
 
-The emulated cameras of pylon, of GenTL and of Aravis disturb each other, and a process that makes a ring removes those of
+The emulated cameras of pylon, of GenTL and of Aravis disturb each other, and the maker of a ring removes those of
 dead ones. The others share what takes long to make. All other tests go to the worker that is free next.
 """
 
