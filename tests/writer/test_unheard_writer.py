@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -16,7 +16,7 @@ from openhsi_shared.writer.unsaved_cubes import UnsavedCubes
 from openhsi_shared.writer.writer_group import WriterGroup
 from tests.support.flow import CAMERA, COUNTING, account, cubes_in, processes_in, run
 from tests.support.helpers import wait_for
-from tests.support.process_faults import camera, frozen, newest_writer
+from tests.support.process_faults import camera, frozen, newest_writer, writers_of
 
 UNHEARD = "the thread that receives the writer's answers has failed"
 
@@ -57,9 +57,12 @@ def test_pending_cubes_fail_with_the_cause_and_every_line_is_in_a_file(monkeypat
     cam = camera(n_buffers=4, writers=writers)
     cam.collect()
     cam.save(tmp_path).result(20)
-    begin()
     cam.collect()
-    pending = cam.save(tmp_path)
+    with ExitStack() as stack:
+        for writer in writers_of():
+            stack.enter_context(frozen(writer))  # else the cube might be saved, or its save refused, before it begins
+        pending = cam.save(tmp_path)
+        begin()
     pending.join(20)
     cam.collect()
     with suppress(WriterFailed):
