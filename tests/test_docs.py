@@ -23,6 +23,15 @@ def test_every_decision_stands_in_the_index() -> None:
     assert set(re.findall(r"\]\((\d{4}[^)]*)\)", index)) == files
 
 
+def test_every_public_name_has_one_place_in_the_reference() -> None:
+    import openhsi_shared
+
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").glob("*.md"))
+    names = re.findall(r"^::: openhsi_shared\.(\w+)$", pages, re.MULTILINE)
+    in_pages_of_modules = {"OpenHSIError"}
+    assert sorted(names) == sorted(set(openhsi_shared.__all__) - in_pages_of_modules | {"errors", "drivers"})
+
+
 def test_what_the_changelog_calls_the_newest_is_the_version() -> None:
     import openhsi_shared
 

@@ -11,7 +11,7 @@ from tests.support.helpers import environment
 ROOT = Path(__file__).parents[1]
 OPTIONAL = (
     *("pypylon", "harvesters", "genicam", "cv2", "pyfive", "compliance_checker", "gi", "hatchling", "pip"),
-    *("ipywidgets", "ipykernel", "IPython", "jupyter_client", "nbmake", "playwright", "tkinter", "_tkinter"),
+    *("ipywidgets", "ipykernel", "IPython", "jupyter_client", "playwright", "tkinter", "_tkinter"),
     *("xdist", "pytest_timeout", "zarr", "serial", "epics", "p4p", "spectral", "distributed"),
 )
 BLOCKER = f"""
