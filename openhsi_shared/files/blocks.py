@@ -2,6 +2,8 @@
 
 import mmap
 
+import numpy as np
+
 from openhsi_shared.durable import PAGE, PartFile
 
 __all__ = ["BlockWriter"]
@@ -16,6 +18,7 @@ class BlockWriter:
     def __init__(self, part: PartFile, n_bytes: int = 8 << 20) -> None:
         self._part = part
         self._block = memoryview(mmap.mmap(-1, n_bytes + PAGE))  # page-aligned
+        self._array = np.frombuffer(self._block, np.uint8)
         self._begin = 0
         self._end = 0
         self._offset = 0
@@ -35,7 +38,8 @@ class BlockWriter:
     def _append(self, data: memoryview) -> None:
         while data:
             n = min(len(data), len(self._block) - self._end)
-            self._block[self._end : self._end + n] = data[:n]
+            # by numpy, which releases the interpreter's lock meanwhile
+            np.copyto(self._array[self._end : self._end + n], np.frombuffer(data[:n], np.uint8))
             self._end += n
             data = data[n:]
             if self._end == len(self._block):
