@@ -8,7 +8,7 @@ from typing import Any
 from openhsi_shared.buffers.tap import LineName
 from openhsi_shared.viewer.feed import Feed
 from openhsi_shared.viewer.spectrum import Histogram, Spectrum
-from openhsi_shared.viewer.theme import css, page_css, plot_theme
+from openhsi_shared.viewer.theme import css, layout_css, page_css, plot_theme
 from openhsi_shared.viewer.tiles import Numbers, head, losses, tiles
 from openhsi_shared.viewer.trends import Trends
 from openhsi_shared.viewer.waterfall import N_ROWS, Waterfall, line_label
@@ -106,23 +106,37 @@ class Page:
     def _lay_out(self) -> None:
         from bokeh.events import ConnectionLost
         from bokeh.layouts import column, row
-        from bokeh.models import CustomJS, Div, GlobalInlineStyleSheet
+        from bokeh.models import CustomJS, Div, GlobalInlineStyleSheet, InlineStyleSheet
 
         help_div = Div(text=_help(self._url), stylesheets=self._head.stylesheets, sizing_mode="stretch_width")
-        left = column(self._waterfall.figure, self._back, self._pixel_slider, sizing_mode="stretch_both")
+        style = InlineStyleSheet(css=layout_css())
+        left = column(
+            self._waterfall.figure, self._back, self._pixel_slider, sizing_mode="stretch_both", stylesheets=[style]
+        )
         right = column(
-            self._spectrum.figure, self._histogram.figure, self._trends.figure, sizing_mode="stretch_both", spacing=8
+            *(self._spectrum.figure, self._histogram.figure, self._trends.figure),
+            sizing_mode="stretch_both",
+            spacing=8,
+            stylesheets=[style],
         )
         everything = column(
-            row(self._head, self._freeze, self._stop, sizing_mode="stretch_width", spacing=10),
+            row(
+                self._head,
+                self._freeze,
+                self._stop,
+                sizing_mode="stretch_width",
+                spacing=10,
+                stylesheets=[style],
+                css_classes=["top"],
+            ),
             self._tiles,
             self._losses,
-            row(left, right, sizing_mode="stretch_both", spacing=10),
+            row(left, right, sizing_mode="stretch_both", spacing=10, stylesheets=[style]),
             help_div,
             sizing_mode="stretch_both",
             spacing=8,
             styles={"padding": "10px", "box-sizing": "border-box", "min-height": "720px"},
-            stylesheets=[GlobalInlineStyleSheet(css=page_css())],
+            stylesheets=[GlobalInlineStyleSheet(css=page_css()), style],
         )
         document = self._document
         document.title = f"{self._feed.about.camera} · live"

@@ -62,12 +62,12 @@ class Spectrum:
         if self._full_scale:
             n_full = int(np.count_nonzero(values >= self._full_scale))
             full = f" · {n_full} bands SATURATED" if n_full else f" · peak {100 * top / self._full_scale:.0f} % of full"
-        self.figure.title.text = f"Spectrum · pixel {pixel} · {line}{full}"
+        self.figure.title.text = f"Spectrum · pixel {pixel}\n{line}{full}"
         self.figure.title.text_color = BAD if "SATURATED" in full else "white"
 
     def show_message(self, text: str) -> None:
         """Show why there is no spectrum."""
-        self.figure.title.text = f"Spectrum · {text}"
+        self.figure.title.text = f"Spectrum\n{text}"
 
 
 class Histogram:
@@ -106,6 +106,6 @@ class Histogram:
         self.figure.x_range.start, self.figure.x_range.end = float(facts.edges[0]), float(facts.edges[-1])
         self._best = max(self._best, facts.focus)
         saturated = facts.share_saturated
-        full = "" if math.isnan(saturated) else f"{100 * saturated:.2f} % saturated · "
-        self.figure.title.text = f"Exposure · {full}focus {facts.focus:.2f} (best {self._best:.2f})"
+        full = "" if math.isnan(saturated) else f"{100 * saturated:.2f} % saturated"
+        self.figure.title.text = f"Exposure · {full}\nfocus {facts.focus:.2f} (best {self._best:.2f})"
         self.figure.title.text_color = BAD if saturated > 0.001 else "white"

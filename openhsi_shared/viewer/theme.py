@@ -3,7 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ACCENT", "BAD", "GOOD", "GREY", "INK", "PANEL", "PAPER", "STATES", "WARN", "css", "page_css", "plot_theme"]
+__all__ = [
+    "ACCENT",
+    "BAD",
+    "GOOD",
+    "GREY",
+    "INK",
+    "PANEL",
+    "PAPER",
+    "STATES",
+    "WARN",
+    "css",
+    "layout_css",
+    "page_css",
+    "plot_theme",
+]
 
 PAPER, PANEL, INK, GREY = "#05070a", "#10151c", "#ffffff", "#aab6c5"
 GOOD, WARN, BAD, ACCENT = "#2fe07f", "#ffc233", "#ff3b3b", "#4db8ff"
@@ -29,7 +43,7 @@ _PLOT: dict[str, dict[str, Any]] = {
         "axis_label_standoff": 4,
     },
     "Grid": {"grid_line_color": "#232d38"},
-    "Title": {"text_color": INK, "text_font_size": "16px", "text_font_style": "bold"},
+    "Title": {"text_color": INK, "text_font_size": "14px", "text_font_style": "bold"},
     "Toolbar": {"autohide": True, "logo": None},
     "Legend": {"background_fill_color": PANEL, "label_text_color": INK, "border_line_color": None},
 }
@@ -38,7 +52,8 @@ _PLOT: dict[str, dict[str, Any]] = {
 def page_css() -> str:
     """Style of the page itself, with the colours that `css` uses."""
     return (
-        f":root {{ --ink: {INK}; --grey: {GREY}; --panel: {PANEL}; --good: {GOOD}; --warn: {WARN}; --bad: {BAD}; }}\n"
+        f":root {{ --paper: {PAPER}; --panel: {PANEL}; --ink: {INK}; --grey: {GREY};"
+        f" --good: {GOOD}; --warn: {WARN}; --bad: {BAD}; }}\n"
         f"html, body {{ background: {PAPER}; color: {INK}; margin: 0; height: 100%; }}\n"
     )
 
@@ -46,6 +61,11 @@ def page_css() -> str:
 def css() -> str:
     """Style of the boxes."""
     return Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+
+
+def layout_css() -> str:
+    """Style of rows and columns."""
+    return Path(__file__).with_name("layout.css").read_text(encoding="utf-8")
 
 
 def plot_theme() -> Any:

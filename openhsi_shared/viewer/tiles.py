@@ -49,7 +49,7 @@ def tiles(glance: Glance, slots: Sequence[SlotStatus], n_lines: int, numbers: Nu
     is_old = numbers.age_s > MAX_AGE_S and not numbers.is_frozen and not numbers.is_over
     age = "frozen" if numbers.is_frozen else "–" if numbers.is_over else _age(numbers.age_s)
     rate = math.nan if numbers.is_over else status.rate
-    cubes = f"{status.cubes_saved} cubes saved, {status.cubes_pending} pending"
+    cubes = f"{status.cubes_saved} saved, {status.cubes_pending} pending"
     shown = f"{numbers.shown_per_s:.0f} /s on this screen"
     parts = [
         _tile("captured", "captured", _number(rate, "/s"), shown, "good"),

@@ -55,7 +55,7 @@ class Trends:
         self._fit()
         celsius = new[-1].temperature
         now = "not reported by the camera" if math.isnan(celsius) else f"{celsius:.1f} °C now"
-        self.figure.title.text = f"Camera temperature · {now} · time in UTC"
+        self.figure.title.text = f"Camera temperature · {now}\ntime in UTC"
 
     def _fit(self) -> None:
         """Fit the axes to the data, in steps of whole degrees to avoid flicker."""

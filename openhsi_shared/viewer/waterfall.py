@@ -42,7 +42,6 @@ class Waterfall:
             tools="tap,wheel_zoom,box_zoom,reset",
             active_scroll=None,
             sizing_mode="stretch_both",
-            min_width=380,
             min_height=300,
         )
         plot = self.figure
@@ -74,7 +73,7 @@ class Waterfall:
         self._set_live_title()
 
     def _set_live_title(self) -> None:
-        self.figure.title.text = f"Waterfall · newest line at the green bar · {self._colours}"
+        self.figure.title.text = f"Waterfall · newest line at the green bar\n{self._colours}"
 
     # ---- live ----
 
@@ -131,7 +130,7 @@ class Waterfall:
             self._repaint(strip, list(range(len(strip.names))))
             self._show_marks()
             first, last = (strip.names[0], strip.names[-1]) if strip.names else (None, None)
-            self.figure.title.text = f"Frozen · {line_label(first)} (top) to {line_label(last)} (bottom)"
+            self.figure.title.text = f"Frozen · {line_label(first)} (top)\nto {line_label(last)} (bottom)"
         return strip.names[-1] if strip.names else None
 
     def select(self, pixel: int, row: float | None = None) -> LineName | None:

@@ -27,7 +27,7 @@ def test_each_number_has_its_tile():
     html = tiles(glance(), [], 100, LIVE)
     assert tile(html, "captured") == ("good", "captured 499 /s 480 /s on this screen")
     assert tile(html, "lost") == ("good", "lines lost 0 none")
-    assert tile(html, "lines") == ("", "lines 12,345 12 cubes saved, 1 pending")
+    assert tile(html, "lines") == ("", "lines 12,345 12 saved, 1 pending")
     assert tile(html, "writer") == ("", "writer 812 MB/s to the disk")
     assert tile(html, "disk") == ("", "disk left 61 min at this rate")
     assert tile(html, "age") == ("good", "age on screen 123 ms of the newest line")

@@ -1,0 +1,55 @@
+"""The live page on a phone, a tablet and a desk: nothing overlaps, no text is cut, nothing is scrolled sideways."""
+
+import sys
+
+import pytest
+
+from openhsi_shared import SharedSimulatedCamera, record
+from tests.support.flow import COUNTING
+
+pytestmark = [
+    pytest.mark.usefixtures("runtime"),
+    pytest.mark.skipif(sys.platform != "linux", reason="slots are handed out on Linux only"),
+]
+
+FAULTS = """() => {
+    const boxes = [], faults = [];
+    const walk = (root) => {
+        for (const element of root.children) {
+            const box = element.getBoundingClientRect();
+            const name = `${element.className || element.tagName} ${element.textContent.slice(0, 30)}`;
+            if (element.matches(".bk-Figure, .bk-Button, .bk-Slider, .tile, .badge, .losses, details") && box.width)
+                boxes.push([name, box]);
+            if (element.matches(".name, .value, .under, .badge, .where, button") &&
+                element.scrollWidth > element.clientWidth + 1 && element.clientWidth)
+                faults.push(`${name} is cut`);
+            if (element.shadowRoot) walk(element.shadowRoot);
+            walk(element);
+        }
+    };
+    walk(document.body);
+    boxes.forEach(([name, a], index) => boxes.slice(index + 1).forEach(([other, b]) => {
+        if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+            Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1) faults.push(`${name} lies over ${other}`);
+    }));
+    if (document.documentElement.scrollWidth > innerWidth) faults.push("it is scrolled sideways");
+    if (boxes.length < 15) faults.push(`only ${boxes.length} boxes`);
+    return faults;
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "height"), [(420, 900), (768, 1024), (1500, 900)])
+def test_no_box_lies_over_another_and_no_text_is_cut(tmp_path, look, width, height):
+    keywords = {**COUNTING, "n_lines": 500, "rate": 100, "queue": 9999, "when_full": "block", "progress": False}
+    script = {20: "gap", 30: "gap"}
+    with record(SharedSimulatedCamera, tmp_path / "out", script=script, **keywords) as run, run.view() as page:
+        tab = look(page.url, width=width, height=height)
+        tab.await_text(".tile.lost.bad .value", "2")
+        tab.await_text(".tile.disk .value", "h")
+        tab.picture(f"live_page_{width}")
+        assert tab.page.evaluate(FAULTS) == []
+        tab.page.mouse.wheel(0, 1200)
+        stop = tab.page.get_by_role("button", name="Stop")
+        tab.wait(lambda: 0 <= stop.bounding_box()["y"] < height - 40)  # it can be reached wherever one has scrolled to
+        run.stop()
