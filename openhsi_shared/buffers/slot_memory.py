@@ -73,6 +73,13 @@ class Word(IntEnum):
     """Index of the first discarded cube that this cube's file declares."""
     DECLARES_TO = 8
     """Index after the last one; -1 while the cube is being filled: all noted so far."""
+    ANCHOR_WALL_NS = 9
+    """This word and the next five are `CubeTimes`, which are set before the first line is committed."""
+    ANCHOR_MONOTONIC_NS = 10
+    ANCHOR_SUSPENDED_NS = 11
+    STEP_NS = 12
+    STEP_SUSPENDED_NS = 13
+    EARLIER_UNTIL_NS = 14
 
 
 N_WORDS = len(Word)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.discarded_cubes import Discarded
 from openhsi_shared.buffers.slot_memory import N_WORDS, SlotMemory, SlotState, Word, check_label
 from openhsi_shared.buffers.slot_view import SlotView
+from openhsi_shared.buffers.times import CubeTimes
 from openhsi_shared.errors import ArgumentError, IllegalMove
 from openhsi_shared.frames.losses import IdRange
 
@@ -216,6 +217,14 @@ class SlotOwner(SlotView):
     def expect(self, slot: int, frame_id: int) -> None:
         """Set the expected first frame id of a cube that has no lines yet."""
         self._set(slot, Word.EXPECTED_ID, frame_id)
+
+    def set_times(self, slot: int, times: CubeTimes, move_ns: int = 0) -> None:
+        """Set what is known of the cube's clock, before its first line; move the times of lines that it has."""
+        if move_ns:
+            self._columns["time_ns"][slot] += move_ns
+        values = (*times.anchor, *times.step, times.earlier_until_ns)
+        for word, value in enumerate(values, Word.ANCHOR_WALL_NS):
+            self._set(slot, Word(word), value)
 
     def would_overwrite(self, slot: int) -> bool:
         """Whether starting the next line overwrites the oldest line, even if it is never committed."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.buffers.discarded_cubes import Discarded, DiscardedCubes
 from openhsi_shared.buffers.slot_memory import LABEL_BYTES, N_WORDS, SlotLayout, SlotMemory, SlotState, Word
+from openhsi_shared.buffers.times import Anchor, ClockStep, CubeTimes
 
 __all__ = ["SlotView"]
 
@@ -95,6 +96,12 @@ class SlotView:
     def column_of_line(self, slot: int, line: int, name: str) -> Any:
         """One value of a column: of the line that is stored at index `line`."""
         return self._columns[name][slot, line].item()
+
+    def times(self, slot: int) -> CubeTimes:
+        """What is known of the clock of the cube in a slot that has lines."""
+        at = slot * N_WORDS + Word.ANCHOR_WALL_NS
+        wall, monotonic, suspended, step, step_suspended, earlier_until = self._words[at : at + 6]
+        return CubeTimes(Anchor(wall, monotonic, suspended), ClockStep(step, step_suspended), earlier_until)
 
     def side(self, name: str, slot: int = 0) -> NDArray[np.uint8]:
         """The bytes of a side buffer: that of `slot`, or the one for all slots."""

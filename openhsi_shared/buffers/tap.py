@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.memory import PAGE, arena_of
 from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState, Word
 from openhsi_shared.buffers.slot_view import SlotView
+from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.errors import ClosedError, RecordingError
 
 __all__ = ["LineName", "SlotExport", "SlotStatus", "Tap", "export_slots"]
@@ -183,6 +184,14 @@ class Tap:
             return None
         value = self._slots.column_of_line(slot, name.line % self.layout.n_lines, column)
         return value if self._is_there(slot, name) else None
+
+    def anchor(self, name: LineName) -> Anchor | None:
+        """Relates the monotonic clock to the time of a line; None if the line is overwritten."""
+        slot = self._slot_of(name)
+        if slot is None:
+            return None
+        anchor = self._slots.times(slot).anchor
+        return anchor if self._is_there(slot, name) else None
 
     def _slot_of(self, name: LineName) -> int | None:
         if self.is_closed:

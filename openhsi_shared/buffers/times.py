@@ -1,7 +1,8 @@
-"""Times of lines: a clock that never steps back, and arrays of times.
+"""Times of lines: a clock that does not step, what is known of the clock of a cube, and arrays of times.
 
-The time of a line is read from the monotonic clock; its offset from UTC is fixed once, by an anchor: a pair of both
-clocks read together. The wall clock may then be set or step: line times are not affected, and the step is detected.
+The time of a line is read from the monotonic clock; its offset from UTC is fixed for a whole cube by an anchor: a
+reading of all clocks together. The wall clock may then be set or step: the times of the cube stay even, and the step is
+detected.
 """
 
 import time
@@ -14,23 +15,74 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import ArgumentError
 
-__all__ = ["Anchor", "Clock", "DateTimeBuffer", "LineTimes"]
+__all__ = ["EARLIEST_NS", "Anchor", "Clock", "ClockStep", "CubeTimes", "DateTimeBuffer", "LineTimes", "read_anchor"]
+
+MIN_STEP_NS = 100_000_000
+"""A smaller difference between wall clock and line times is kept: on Linux, NTP slews both clocks by the same amount,
+so that each difference is a step; elsewhere clocks drift, and read times in steps of up to 16 ms."""
+EARLIEST_NS = -(2**63)
+"""Before all times."""
+
+
+class ClockStep(NamedTuple):
+    """How far the wall clock has moved from one anchor to a later one, beside the monotonic clock."""
+
+    total_ns: int
+    """Positive = forwards."""
+    suspended_ns: int
+    """How long the system was suspended, during which the monotonic clock stands still; 0 where that is unknown."""
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is more than the inaccuracy of the clocks."""
+        return max(abs(self.total_ns), abs(self.suspended_ns)) >= MIN_STEP_NS
+
+    def __str__(self) -> str:
+        set_ns, suspended_ns = self.total_ns - self.suspended_ns, self.suspended_ns
+        slept = f"the system was suspended for {suspended_ns / 1e9:.3f} s" if suspended_ns >= MIN_STEP_NS else ""
+        was_set = f"the wall clock was set by {set_ns / 1e9:+.3f} s" if abs(set_ns) >= MIN_STEP_NS or not slept else ""
+        return " and ".join(part for part in (slept, was_set) if part)
 
 
 class Anchor(NamedTuple):
-    """Both clocks, read together."""
+    """All clocks, read together."""
 
     wall_ns: int
     monotonic_ns: int
+    suspended_ns: int = 0
+    """How long the system was suspended since it was started; 0 where that is unknown."""
+
+    def since(self, earlier: "Anchor") -> ClockStep:
+        """Step of the wall clock since an earlier anchor."""
+        passed_ns = self.monotonic_ns - earlier.monotonic_ns
+        return ClockStep(self.wall_ns - earlier.wall_ns - passed_ns, self.suspended_ns - earlier.suspended_ns)
+
+
+class CubeTimes(NamedTuple):
+    """What is known of the clock of a cube; stored beside its lines."""
+
+    anchor: Anchor
+    """Relates the monotonic clock to the times of all lines of this cube."""
+    step: ClockStep
+    """From the anchor of the previous cube of the camera to this one; zeros if it is the same anchor."""
+    earlier_until_ns: int
+    """Time of the latest line of all earlier cubes of the camera, or `EARLIEST_NS`."""
 
 
 def read_anchor(tries: int = 5) -> Anchor:
-    """Read both clocks together: of several tries the one that took the least time (well under a microsecond)."""
+    """Read all clocks together: of several tries the one that took the least time (well under a microsecond)."""
     readings = []
     for _ in range(tries):
-        before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
-        readings.append((after - before, Anchor(wall, (before + after) // 2)))
+        before, wall, since_start, after = time.monotonic_ns(), time.time_ns(), _since_start_ns(), time.monotonic_ns()
+        middle = (before + after) // 2
+        readings.append((after - before, Anchor(wall, middle, 0 if since_start is None else since_start - middle)))
     return min(readings)[1]
+
+
+def _since_start_ns() -> int | None:
+    """Time since the system was started, including suspends; None where the system has no such clock."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return None if clock is None else time.clock_gettime_ns(clock)
 
 
 class Clock:
@@ -44,17 +96,29 @@ class Clock:
         """UTC in ns since 1970 of a `time.monotonic_ns()`."""
         return monotonic_ns + self.anchor.wall_ns - self.anchor.monotonic_ns
 
+    def step(self) -> ClockStep:
+        """Step of the wall clock since the anchor."""
+        return read_anchor().since(self.anchor)
+
     def step_ns(self) -> int:
         """Step of the wall clock since the anchor, in ns; negative = back."""
-        now = read_anchor()
-        return now.wall_ns - self.wall_ns(now.monotonic_ns)
+        return self.step().total_ns
+
+    def follow(self, now: Anchor | None = None) -> ClockStep | None:
+        """Take a new anchor, `now`, if the wall clock has stepped since the last one, and return that step."""
+        now = now or read_anchor()
+        step = now.since(self.anchor)
+        if not step.is_step:
+            return None
+        self.anchor = now
+        return step
 
 
 class DateTimeBuffer:
     """A circular array of `n` times, as openhsi's: `update` stores the current time.
 
-    `data` holds datetime64[ns]; entries that were never written read as the first nanoseconds of 1970. Times never step
-    back.
+    `data` holds datetime64[ns]; entries that were never written read as the first nanoseconds of 1970. From entry 0 to
+    the last one, times do not step; if the clock was set meanwhile, the next entry 0 follows it.
     """
 
     def __init__(self, n: int = 16) -> None:
@@ -69,6 +133,8 @@ class DateTimeBuffer:
 
     def update(self) -> None:
         """Store the current time, in UTC; wraps around after `n`."""
+        if self.write_pos == 0:
+            self._clock.follow()
         self.data[self.write_pos] = np.datetime64(self._clock.wall_ns(time.monotonic_ns()), "ns")
         self.write_pos = (self.write_pos + 1) % self.n
         self.count = min(self.count + 1, self.n)

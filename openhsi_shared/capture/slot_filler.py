@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from openhsi_shared.buffers.slot_memory import SlotState, Word, check_label
 from openhsi_shared.buffers.slot_owner import SlotOwner
-from openhsi_shared.buffers.times import Clock
+from openhsi_shared.buffers.times import EARLIEST_NS
+from openhsi_shared.capture.cube_clock import CubeClock
 from openhsi_shared.errors import NoFreeSlot, OpenHSIError
 from openhsi_shared.frames.losses import FrameLedger, ranges_in_words
 from openhsi_shared.processes.logs import safe_logger
@@ -44,11 +45,11 @@ class SlotFiller:
     """Puts lines into the slots of a camera."""
 
     def __init__(
-        self, slots: SlotOwner, supervisor: Supervisor, when_full: WhenFull = "block", clock: Clock | None = None
+        self, slots: SlotOwner, supervisor: Supervisor, when_full: WhenFull = "block", clock: CubeClock | None = None
     ) -> None:
         self.slots = slots
         self.ledger = FrameLedger()
-        self.clock = clock or Clock()
+        self.clock = clock or CubeClock()
         self.when_full: WhenFull = when_full
         self.slot: int | None = None
         """The slot being filled, or None while none is free."""
@@ -57,7 +58,9 @@ class SlotFiller:
         """Line times are read from a file, whose clock may have been set back: they are not made monotonic."""
         self._label = b""
         self._supervisor = supervisor
-        self._last_ns = 0
+        self._last_ns = EARLIEST_NS
+        self._is_first_line = True
+        """The next line is the first of a cube, or of another turn of one that wraps around."""
         self._warn_at = self._warnings()
         self._rate_from = (time.monotonic_ns(), 0)
         self._rate = 0.0
@@ -106,6 +109,8 @@ class SlotFiller:
             raise OpenHSIError("commit without next_line")
         if ledger.n_committed == 0:
             self.slots.expect(slot, ledger.expected)  # the first id of a camera is known with its first frame
+        if self._is_first_line:
+            self._start_times(slot)
         time_ns = self.clock.wall_ns(monotonic_ns)
         if not self.times_are_recorded:
             self._last_ns = time_ns = max(time_ns, self._last_ns)
@@ -118,9 +123,23 @@ class SlotFiller:
         n_put = self.slots.word(slot, Word.N_PUT)
         if n_put in self._warn_at:
             self._warn_before_loss(n_put)
-        elif n_put > self.slots.layout.n_lines:
-            self.n_overwritten += 1
+        elif n_put >= self.slots.layout.n_lines:
+            self.n_overwritten += n_put > self.slots.layout.n_lines
+            self._is_first_line = n_put % self.slots.layout.n_lines == 0
         return True
+
+    def _start_times(self, slot: int) -> None:
+        """Let the times of a cube follow the wall clock; lines that are overwritten in this turn move with it."""
+        self._is_first_line = False
+        if self.times_are_recorded:
+            self.slots.set_times(slot, self.clock.times)
+        elif self.slots.word(slot, Word.N_PUT) == 0:
+            if self.clock.start_cube() is not None:
+                self._last_ns = EARLIEST_NS
+            self.slots.set_times(slot, self.clock.times)
+        elif (step := self.clock.start_turn()) is not None:
+            self._last_ns += step.total_ns
+            self.slots.set_times(slot, self.clock.times, move_ns=step.total_ns)
 
     def lose(self, frame_id: int) -> None:
         """Count a frame that arrived and cannot be stored."""
@@ -164,8 +183,14 @@ class SlotFiller:
         n_counted = max(0, self.slots.word(slot, Word.N_PUT) - self.slots.layout.n_lines)
         self.n_overwritten += self.slots.n_overwritten(slot) - n_counted
         self.slots.close(slot)
+        self._end_times()
         self.slot = self.slots.begin(self.ledger.expected, self.label)
         return slot, n, lost
+
+    def _end_times(self) -> None:
+        self._is_first_line = True
+        if not self.times_are_recorded:
+            self.clock.end_cube(self._last_ns)
 
     def nothing_lost_since_swap(self) -> bool:
         """Whether there are no lost lines to report with a cube without lines."""

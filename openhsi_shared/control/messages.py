@@ -1,6 +1,6 @@
 """Requests and answers of the control socket, and their encoding as lines of JSON. Both ends use this module.
 
-A line is `{"version": 1, "type": "AskGlance", "fields": {}}`. A new request is a frozen dataclass in `REQUESTS`, its
+A line is `{"version": 2, "type": "AskGlance", "fields": {}}`. A new request is a frozen dataclass in `REQUESTS`, its
 answer one in `ANSWERS`. A change of any field increments `VERSION`. Its position in the line never changes, so that
 every version recognises another one.
 """
@@ -14,7 +14,6 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from openhsi_shared.buffers.tap import SlotExport
-from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.control.status import RecordingStatus, Status
 from openhsi_shared.errors import RecordingError
 
@@ -40,7 +39,7 @@ __all__ = [
     "encode",
 ]
 
-VERSION = 1
+VERSION = 2
 """Version of the messages; must be the same at both ends."""
 
 Kind = Literal["recording", "camera"]
@@ -99,8 +98,6 @@ class About:
     full_scale: int | None
     """Value of a saturated pixel; None if unknown."""
     exposure_ms: float
-    anchor: Anchor
-    """Relates the times of lines, which are UTC, to the monotonic clock."""
     can_stop: bool
     """Whether `Stop` is accepted."""
 

@@ -148,7 +148,6 @@ class ControlServer:
             wavelengths_nm=None if wavelengths is None else tuple(np.asarray(wavelengths, float).tolist()),
             full_scale=self._full_scale(camera),
             exposure_ms=camera.settings.model.exposure_ms,
-            anchor=kind.clock_anchor,
             can_stop=self._recording is not None,
         )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.buffers.slot_view import SlotView
-from openhsi_shared.buffers.times import Clock
+from openhsi_shared.capture.cube_clock import CubeClock
 from openhsi_shared.capture.slot_filler import SlotFiller
 from openhsi_shared.control.status import Status
 from openhsi_shared.datacube.progress import progress_bar
@@ -46,14 +46,13 @@ class CubeEngine:
         wavelengths_nm: Any,
         camera: str,
         groups_from: str = "",
+        clock: CubeClock | None = None,
     ) -> None:
         layout = SlotLayout(
             n_slots=options.n_buffers, n_lines=n_lines, line_shape=plan.line_shape, dtype=plan.line_dtype.name
         )
-        clock = Clock()
         self.kind = CubeKind(
             level=plan.level,
-            clock_anchor=clock.anchor,
             wavelengths_nm=wavelengths_nm,
             run_id=str(uuid.uuid4()),
             camera=camera,

@@ -16,6 +16,7 @@ from openhsi_shared.buffers.arrays import CircArrayBuffer
 from openhsi_shared.buffers.slot_array import SlotArray
 from openhsi_shared.buffers.times import LineTimes
 from openhsi_shared.calibration import Calibration
+from openhsi_shared.capture.cube_clock import CubeClock
 from openhsi_shared.control.status import Status
 from openhsi_shared.datacube.control_server import ControlServer, ServedRecording, socket_of
 from openhsi_shared.datacube.engine import CubeEngine
@@ -76,6 +77,7 @@ class SharedDataCube(Transforming):
             **keywords,
         }
         self._changed_settings: dict[str, Any] = {}
+        self._cube_clock = CubeClock()
         self._put_lock = threading.RLock()
         self._swap_waits = False
         self._configure()
@@ -105,7 +107,13 @@ class SharedDataCube(Transforming):
         self._make_plan(frame_shape, frame_dtype)
         self.wavelengths_nm: NDArray[Any] | None = self._wavelengths()
         self._engine = CubeEngine(
-            self.n_lines, self._plan, options, self.wavelengths_nm, type(self).__name__, self._groups_from
+            self.n_lines,
+            self._plan,
+            options,
+            self.wavelengths_nm,
+            type(self).__name__,
+            self._groups_from,
+            self._cube_clock,
         )
         about = {"n_lines": self.n_lines, "processing_lvl": self.processing_lvl, "level_arithmetic": self._arithmetic}
         about |= dict.fromkeys(self.settings.not_known)

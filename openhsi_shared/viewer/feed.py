@@ -56,8 +56,7 @@ class LineFacts(NamedTuple):
 class TrendPoint(NamedTuple):
     """One second of the trends."""
 
-    time_s: float
-    """Since 1970, UTC"""
+    monotonic_ns: int
     temperature: float
     rate: float
 
@@ -71,8 +70,6 @@ class Feed:
         RecordingError if no process answers, its version differs, or it provides no slots.
         """
         self.path = path
-        self.started_s = time.time()
-        """Since 1970, UTC"""
         try:
             self.glance = request(path, AskGlance()).answer
             """Last glance received."""
@@ -98,7 +95,7 @@ class Feed:
         self.trend_points: deque[TrendPoint] = deque(maxlen=MAX_TREND_POINTS)
         self.slots = self._tap.slots()
         self._line_s = 0.0002
-        self._facts_at = self._trend_point_at = 0.0
+        self._facts_at = self._trend_point_at = float("-inf")
         self._closing = threading.Event()
         self._closing_tap = threading.Lock()
         self._threads = [
@@ -203,9 +200,9 @@ class Feed:
                 seen.append(name)
         if seen:
             self._line_s += 0.2 * ((time.perf_counter() - begun) / len(names) - self._line_s)
-            time_ns = self._tap.column(seen[-1], "time_ns")
-            if time_ns is not None:
-                self.newest_monotonic_ns = time_ns - self.about.anchor.wall_ns + self.about.anchor.monotonic_ns
+            time_ns, anchor = self._tap.column(seen[-1], "time_ns"), self._tap.anchor(seen[-1])
+            if time_ns is not None and anchor is not None:
+                self.newest_monotonic_ns = time_ns - anchor.wall_ns + anchor.monotonic_ns
             self.history.append(means, seen)
             self.newest = seen[-1]
             self._update_facts(seen[-1])
@@ -220,12 +217,12 @@ class Feed:
                 self.facts = facts_of(line, self.about.full_scale)
 
     def _append_trend_point(self) -> None:
-        now = time.time()
+        now = time.monotonic()
         if now - self._trend_point_at >= 1 and self.newest is not None and not self.is_over:
             self._trend_point_at = now
             temperature = self._tap.column(self.newest, "temperature")
             celsius = float("nan") if temperature is None else float(temperature)
-            self.trend_points.append(TrendPoint(now, celsius, self.glance.status.rate))
+            self.trend_points.append(TrendPoint(time.monotonic_ns(), celsius, self.glance.status.rate))
 
 
 def facts_of(line: NDArray[Any], full_scale: int | None) -> LineFacts:

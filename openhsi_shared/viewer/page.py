@@ -64,7 +64,7 @@ class Page:
 
         feed = self._feed
         self._waterfall, self._spectrum = Waterfall(feed), Spectrum(feed)
-        self._histogram, self._trends = Histogram(), Trends(feed)
+        self._histogram, self._trends = Histogram(), Trends()
         style = InlineStyleSheet(css=css())
         self._head, self._tiles, self._losses = (
             Div(text="", stylesheets=[style], sizing_mode="stretch_width") for _ in range(3)

@@ -1,10 +1,12 @@
 """Slowly changing values: the camera's temperature over time."""
 
 import math
+import time
 from typing import Any
 
 import numpy as np
 
+from openhsi_shared.buffers.times import Clock
 from openhsi_shared.viewer.feed import Feed
 from openhsi_shared.viewer.theme import WARN
 
@@ -16,14 +18,15 @@ N_SHOWN = 3600
 class Trends:
     """Curves of one browser over the last hour."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self) -> None:
         from bokeh.models import ColumnDataSource, DatetimeTickFormatter, Range1d
         from bokeh.plotting import figure
 
-        now_ms = 1000 * feed.started_s
+        self._clock = Clock()
+        now_ms = self._clock.wall_ns(time.monotonic_ns()) / 1e6
         self._min_range_ms = 60_000.0
         self._source = ColumnDataSource({"time": [], "temperature": []})
-        self._last = -1.0
+        self._last_ns = -1
         self.figure: Any = figure(
             title="Camera temperature",
             x_axis_type="datetime",
@@ -44,14 +47,15 @@ class Trends:
 
     def update(self, feed: Feed) -> None:
         """Append the new points."""
-        new = [point for point in list(feed.trend_points) if point.time_s > self._last]
+        new = [point for point in list(feed.trend_points) if point.monotonic_ns > self._last_ns]
         if not new:
             return
-        self._last = new[-1].time_s
-        self._source.stream(
-            {"time": [point.time_s * 1000 for point in new], "temperature": [point.temperature for point in new]},
-            rollover=N_SHOWN,
-        )
+        self._last_ns = new[-1].monotonic_ns
+        if step := self._clock.follow():
+            moved = [time_ms + step.total_ns / 1e6 for time_ms in self._source.data["time"]]
+            self._source.data = {**self._source.data, "time": moved}
+        times = [self._clock.wall_ns(point.monotonic_ns) / 1e6 for point in new]
+        self._source.stream({"time": times, "temperature": [point.temperature for point in new]}, rollover=N_SHOWN)
         self._fit()
         celsius = new[-1].temperature
         now = "not reported by the camera" if math.isnan(celsius) else f"{celsius:.1f} °C now"

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.save_options import SaveOptions
 
 __all__ = ["CubeKind", "Dumped", "Failed", "Label", "PreviewDone", "Ready", "Save", "Saved", "Stop"]
@@ -25,8 +24,6 @@ class CubeKind:
     """What all cubes of one camera have in common; passed to the writer when it is started."""
 
     level: int
-    clock_anchor: Anchor
-    """Relates the monotonic clock of line times to UTC."""
     wavelengths_nm: Any = None
     """An array for the wavelength axis, or None without calibration."""
     run_id: str = ""

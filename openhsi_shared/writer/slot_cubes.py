@@ -9,7 +9,7 @@ import numpy as np
 
 from openhsi_shared.buffers.slot_memory import SlotState, Word
 from openhsi_shared.buffers.slot_view import SlotView
-from openhsi_shared.buffers.times import Clock
+from openhsi_shared.buffers.times import CubeTimes, read_anchor
 from openhsi_shared.columns import Column
 from openhsi_shared.dataset import Cube, Group
 from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
@@ -41,6 +41,7 @@ def cube_in(slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered:
         attributes={
             **label.attributes,
             **_provenance(slots, kind, slot, columns["frame_id"]),
+            **_clock_attributes(slots.times(slot), int(columns["time_ns"][0])),
             **({"source_groups_left_out": ", ".join(left_out)} if left_out else {}),
             "recovered": int(recovered),
         },
@@ -64,9 +65,19 @@ def _provenance(slots: SlotView, kind: CubeKind, slot: int, frame_ids: np.ndarra
         "lines_lost_within": within,
         "lost_frame_ids": ranges_in_words(merged([*discarded.ranges, *gaps])),
         "lines_overwritten": n_overwritten,
-        "clock_anchor_wall_ns": kind.clock_anchor.wall_ns,
-        "clock_anchor_monotonic_ns": kind.clock_anchor.monotonic_ns,
-        "clock_step_ns": Clock(kind.clock_anchor).step_ns(),
+    }
+
+
+def _clock_attributes(times: CubeTimes, first_ns: int) -> dict[str, Any]:
+    step = read_anchor().since(times.anchor)
+    return {
+        "clock_anchor_wall_ns": times.anchor.wall_ns,
+        "clock_anchor_monotonic_ns": times.anchor.monotonic_ns,
+        "clock_step_before_ns": times.step.total_ns,
+        "clock_suspended_before_ns": times.step.suspended_ns,
+        "clock_step_ns": step.total_ns,
+        "clock_suspended_ns": step.suspended_ns,
+        "time_overlap_ns": max(0, times.earlier_until_ns - first_ns),
     }
 
 

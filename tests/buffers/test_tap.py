@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,22 @@ def test_lines_are_seen_as_they_come(cube):
         assert tap.since(LineName(1, 1), 10) == [LineName(1, 2)]
         assert tap.since(LineName(1, 2), 10) == []
         assert tap.column(LineName(1, 2), "frame_id") == 2
+
+
+def test_each_line_has_the_anchor_of_its_cube(cube, tmp_path):
+    clock = cube._engine.filler.clock
+    with tap_of(cube) as tap:
+        put(cube, *range(6))
+        clock.anchor = clock.anchor._replace(wall_ns=clock.anchor.wall_ns - 10**12)  # as if the clock were set
+        cube.save(tmp_path).result(20)
+        put(cube, 6)
+        first, second = tap.anchor(LineName(1, 5)), tap.anchor(LineName(2, 0))
+        assert abs(second.wall_ns - first.wall_ns) < 60e9
+        assert second == clock.anchor
+        for name in (LineName(1, 5), LineName(2, 0)):
+            at_ns = tap.column(name, "time_ns") - tap.anchor(name).wall_ns + tap.anchor(name).monotonic_ns
+            assert 0 <= time.monotonic_ns() - at_ns < 60e9
+        assert tap.anchor(LineName(9, 0)) is None
 
 
 def test_lines_of_a_large_cube_lie_pages_apart():

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from openhsi_shared.buffers.times import Anchor, Clock, DateTimeBuffer, LineTimes, read_anchor
+from openhsi_shared.buffers.times import Anchor, Clock, ClockStep, DateTimeBuffer, LineTimes, read_anchor
 from openhsi_shared.errors import ArgumentError
 
 HOUR_NS = 3_600_000_000_000
@@ -86,6 +86,54 @@ def test_wall_clock_that_is_set_moves_no_time_and_is_seen(step_ns):
 
 def test_a_clock_that_is_not_set_shows_no_step():
     assert abs(Clock().step_ns()) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ((3600, 0), "the wall clock was set by +3600.000 s"),
+        ((-0.5, 0), "the wall clock was set by -0.500 s"),
+        ((900, 900), "the system was suspended for 900.000 s"),
+        ((905, 900), "the system was suspended for 900.000 s and the wall clock was set by +5.000 s"),
+        ((0, 900), "the system was suspended for 900.000 s and the wall clock was set by -900.000 s"),
+    ],
+)
+def test_a_step_says_what_has_happened(seconds, expected):
+    total_ns, suspended_ns = (int(1e9 * value) for value in seconds)
+    before = Anchor(10**18, 10**12, 10**10)
+    after = Anchor(before.wall_ns + 10**9 + total_ns, before.monotonic_ns + 10**9, before.suspended_ns + suspended_ns)
+    step = after.since(before)
+    assert step == (total_ns, suspended_ns)
+    assert (step.is_step, str(step)) == (True, expected)
+
+
+@pytest.mark.parametrize("ns", [0, 99_999_999, -99_999_999])
+def test_a_small_difference_is_no_step(ns):
+    assert not ClockStep(ns, 0).is_step
+    clock = Clock()
+    clock.anchor = before = clock.anchor._replace(wall_ns=clock.anchor.wall_ns - ns // 2)
+    assert clock.follow() is None
+    assert clock.anchor == before
+
+
+def test_a_clock_follows_a_step_once():
+    clock = Clock()
+    clock.anchor = clock.anchor._replace(wall_ns=clock.anchor.wall_ns - HOUR_NS)
+    step = clock.follow()
+    assert abs(step.total_ns - HOUR_NS) < 1_000_000
+    assert abs(clock.step_ns()) < 1_000_000
+    assert clock.follow() is None
+
+
+def test_times_of_a_buffer_follow_the_clock_when_it_wraps_around():
+    buffer = DateTimeBuffer(3)
+    anchor = buffer._clock.anchor
+    for n in range(4):
+        if n == 1:  # the clock is set by an hour
+            buffer._clock.anchor = anchor._replace(wall_ns=anchor.wall_ns - HOUR_NS)
+        buffer.update()
+    steps = np.round(np.diff(buffer.data[[1, 2, 0]].astype(np.int64)) / HOUR_NS).tolist()
+    assert steps == [0, 1]
 
 
 def test_times_of_lines_are_those_there_are_and_no_more():

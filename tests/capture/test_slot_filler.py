@@ -4,6 +4,7 @@ import logging
 import random
 import threading
 
+import numpy as np
 import pytest
 
 from openhsi_shared.buffers.slot_memory import LABEL_BYTES, SlotState
@@ -11,6 +12,8 @@ from openhsi_shared.errors import ArgumentError, NoFreeSlot, OpenHSIError, SaveE
 from openhsi_shared.frames.losses import IdRange
 from tests.support.filler_bench import Bench
 from tests.support.helpers import wait_for
+
+HOUR_NS = 3_600_000_000_000
 
 
 @pytest.mark.parametrize("policy", ["drop", "block", "stop"])
@@ -264,6 +267,84 @@ def test_times_never_step_back_and_lie_in_utc():
     anchor = bench.filler.clock.anchor
     offset = anchor.wall_ns - anchor.monotonic_ns
     assert bench.filler.column("time_ns").tolist() == [2_000 + offset, 2_000 + offset, 3_000 + offset]
+
+
+def set_clock(bench, ns):
+    """As if the wall clock had been set: its last anchor is so much older."""
+    clock = bench.filler.clock
+    clock.anchor = clock.anchor._replace(wall_ns=clock.anchor.wall_ns - ns)
+
+
+def test_times_before_1970_are_times():
+    bench = Bench()
+    set_clock(bench, 60 * 365 * 24 * HOUR_NS)
+    bench.filler.times_are_recorded = True
+    bench.take(0, 1_000)
+    bench.filler.times_are_recorded = False
+    bench.take(1, 3_000)
+    bench.take(2, 2_000)
+    times_ns = bench.filler.column("time_ns")
+    assert times_ns[0] < 0
+    assert (times_ns - times_ns[0]).tolist() == [0, 2_000, 2_000]
+
+
+def test_a_cube_keeps_its_anchor_and_the_next_one_has_a_new_one():
+    bench = Bench(n_slots=3)
+    bench.take(0, 1_000)
+    first = bench.filler.slot
+    set_clock(bench, HOUR_NS)
+    bench.take(1, 2_000)
+    bench.save()
+    bench.take(2, 3_000)
+    bench.take(3, 4_000)
+    before, after = bench.slots.times(first), bench.slots.times(bench.filler.slot)
+    assert abs(after.step.total_ns - HOUR_NS) < 10**9
+    assert after.anchor == bench.filler.clock.anchor != before.anchor
+    assert after.earlier_until_ns == bench.slots.column(first, "time_ns")[-1]
+    assert np.diff(bench.filler.column("time_ns")).tolist() == [1_000]
+
+
+def test_a_clock_that_is_set_back_lets_the_next_cube_begin_earlier():
+    bench = Bench()
+    bench.take(0, HOUR_NS)
+    bench.save()
+    set_clock(bench, -HOUR_NS)
+    bench.take(1, 2_000)
+    times = bench.slots.times(bench.filler.slot)
+    assert times.step.total_ns < -HOUR_NS + 10**9
+    assert times.earlier_until_ns - bench.filler.column("time_ns")[0] > HOUR_NS - 10**9
+
+
+def test_the_times_of_a_cube_that_wraps_around_follow_the_clock_together():
+    """The clock is set within four lines; the fifth one, which overwrites the first, follows it with all others."""
+    bench = Bench()
+    bench.take(0, 1_000)
+    set_clock(bench, HOUR_NS)
+    bench.slots.set_times(bench.filler.slot, bench.filler.clock.times, move_ns=-HOUR_NS)
+    bench.filler._last_ns -= HOUR_NS
+    for frame_id in range(1, 4):
+        bench.take(frame_id, 1_000 * (frame_id + 1))
+    before_ns = bench.filler.column("time_ns")
+    for frame_id in range(4, 6):
+        bench.take(frame_id, 1_000 * (frame_id + 1))
+    after_ns = bench.filler.column("time_ns")
+    assert np.diff(before_ns).tolist() == np.diff(after_ns).tolist() == [1_000, 1_000, 1_000]
+    assert abs(after_ns[0] - before_ns[2] - HOUR_NS) < 10**9
+    anchor = bench.slots.times(bench.filler.slot).anchor
+    assert (after_ns - anchor.wall_ns + anchor.monotonic_ns).tolist() == [3_000, 4_000, 5_000, 6_000]
+    assert bench.filler.n_overwritten == 2
+
+
+def test_recorded_times_follow_no_clock():
+    bench = Bench()
+    bench.filler.times_are_recorded = True
+    anchor = bench.filler.clock.anchor
+    offset = anchor.wall_ns - anchor.monotonic_ns
+    bench.take(0, 5_000)
+    bench.save()
+    bench.take(1, 2_000)
+    assert bench.filler.column("time_ns").tolist() == [2_000 + offset]
+    assert bench.slots.times(bench.filler.slot).earlier_until_ns < -(2**62)
 
 
 # ---- labels ----

@@ -81,7 +81,7 @@ def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
     newer = encode(StatusNow(STATUS))
     monkeypatch.undo()
     expected = (
-        r"the other program uses version 99 of the control socket, this one version 1: use the same openhsi_shared"
+        r"the other program uses version 99 of the control socket, this one version 2: use the same openhsi_shared"
     )
     with pytest.raises(RecordingError, match=expected):
         decode(newer, ANSWERS)
@@ -91,11 +91,11 @@ def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
 
 def test_a_type_that_is_not_known_is_refused_with_those_that_are():
     with pytest.raises(RecordingError, match=r"unknown message 'Mark' .* one of AskStatus, AskGlance, AskSlots, "):
-        decode(b'{"version": 1, "type": "Mark", "fields": {"text": "here"}}', REQUESTS)
+        decode(b'{"version": 2, "type": "Mark", "fields": {"text": "here"}}', REQUESTS)
     with pytest.raises(RecordingError, match="unknown message 'StatusNow'"):
         decode(encode(StatusNow(STATUS)), REQUESTS)
     with pytest.raises(RecordingError, match=r"unknown message \[\]"):
-        decode(b'{"version": 1, "type": []}', REQUESTS)
+        decode(b'{"version": 2, "type": []}', REQUESTS)
 
 
 def changed(message, change):
@@ -132,7 +132,7 @@ def test_garbage_is_refused(line):
 
 @pytest.mark.parametrize("fields", [None, [], 7, "text"])
 def test_fields_that_are_none_are_refused(fields):
-    line = json.dumps({"version": 1, "type": "AskStatus", "fields": fields}).encode()
+    line = json.dumps({"version": 2, "type": "AskStatus", "fields": fields}).encode()
     with pytest.raises(RecordingError, match="invalid AskStatus"):
         decode(line, REQUESTS)
 

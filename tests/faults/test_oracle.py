@@ -69,6 +69,11 @@ def change(path, name, key, value):
         file[name][key] = value
 
 
+def add(path, name, value):
+    with h5py.File(path, "r+") as file:
+        file[name][...] += value
+
+
 def set_attribute(path, name, value):
     with h5py.File(path, "r+") as file:
         file.attrs[name] = value
@@ -79,6 +84,9 @@ FAULTS = {
     "a wrong checksum": (lambda path: change(path, "line_crc32", 4, 0), "checksum of frame 31 is wrong"),
     "a wrong id": (lambda path: change(path, "frame_id", 7, 35), "line of frame 35 is not as the camera made it"),
     "a step back in time": (lambda path: change(path, "time", 3, 0), "ids or times do not increase"),
+    "a time that overlaps": (lambda path: add(path, "time", -(10**12)), "times overlap by"),
+    "a name of another time": (lambda path: add(path, "time", 10**9), "the name is not the time of the first line"),
+    "a step of the clock": (lambda path: set_attribute(path, "clock_anchor_wall_ns", 0), "the clock stepped by"),
     "a loss that was not": (lambda path: set_attribute(path, "lost_frame_ids", "35-36"), "counts of lost lines"),
     "a wrong count": (lambda path: set_attribute(path, "lines_lost", 7), "counts of lost lines"),
     "an unfinished file": (lambda path: set_attribute(path, "complete", 0), "is not complete"),

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from openhsi_shared.dataset import cube_stem
 from openhsi_shared.drivers.simulated import check_frame, frame_number
 
 __all__ = ["Account", "Verdict"]
@@ -24,7 +25,7 @@ class Verdict:
     saved: int
     declared_lost: int
     wrong: tuple[str, ...]
-    """Wrong lines, checksums, ids or counts."""
+    """Wrong lines, checksums, ids, counts, names, or times that contradict what is declared of the clock."""
     doubled: tuple[int, ...]
     """Frames that are saved twice, or saved and declared lost as well."""
     unaccounted: tuple[int, ...]
@@ -45,6 +46,18 @@ class Verdict:
         return ", ".join(parts)
 
 
+@dataclass(frozen=True)
+class _Times:
+    """Times of a cube, and what its file declares of the clock."""
+
+    first_ns: int
+    last_ns: int
+    offset_ns: int
+    """From the monotonic clock to UTC."""
+    step_before_ns: int
+    overlap_ns: int
+
+
 @dataclass
 class Account:
     """Reads the files of one recording, in any order; a file can be deleted after it is read."""
@@ -57,6 +70,7 @@ class Account:
     """Cubes that a writer saved after its parent died."""
     _firsts: dict[int, int] = field(default_factory=dict)
     """Cube number to its first frame: cubes must be numbered in the order of their frames."""
+    _times: dict[int, _Times] = field(default_factory=dict)
     _runs: set[str] = field(default_factory=set)
 
     @property
@@ -69,7 +83,7 @@ class Account:
         with h5py.File(path, "r", locking=False) as file:  # its writer may still hold its lock
             attributes = {name: _plain(value) for name, value in file.attrs.items()}
             ids = file["frame_id"][...].tolist()
-            times = file["time"][...]
+            times = file["time"][...].tolist()
             sums = file["line_crc32"][...].tolist()
             cube = file["datacube"]
             along = cube.shape.index(len(ids), 1) if cube.shape[1] != len(ids) else 1
@@ -78,10 +92,11 @@ class Account:
             self.wrong.append(f"{path.name} is not complete")
             return
         self._check_lines(path.name, lines, ids, sums)
-        if ids != sorted(set(ids)) or (np.diff(times) < 0).any():
+        if ids != sorted(set(ids)) or times != sorted(times):
             self.wrong.append(f"{path.name}: ids or times do not increase")
         self._check_losses(path.name, attributes, ids)
         self._check_cube(path.name, attributes, ids)
+        self._note_times(path.name, attributes, times)
 
     def add(self, directory: Path) -> "Account":
         """Read every file below `directory`."""
@@ -96,7 +111,7 @@ class Account:
     def verdict(self, offered: int) -> Verdict:
         """Compare with the frames that the camera offered, 0 to `offered` - 1."""
         expected, known = set(range(offered)), self.saved | self.lost
-        wrong = list(self.wrong)
+        wrong = [*self.wrong, *self._undeclared_times()]
         firsts = [self._firsts[number] for number in sorted(self._firsts)]
         if firsts != sorted(firsts):
             wrong.append("cubes are not numbered in the order of their frames")
@@ -140,6 +155,31 @@ class Account:
         self._firsts[number] = ids[0]
         self._runs.add(str(attributes["run_id"]))
         self.n_recovered += int(attributes["recovered"])
+
+    def _note_times(self, name: str, attributes: dict[str, Any], times: list[int]) -> None:
+        if cube_stem(times[0]) not in name:
+            self.wrong.append(f"{name}: the name is not the time of the first line, {cube_stem(times[0])}")
+        self._times[int(attributes["cube_number"])] = _Times(
+            times[0],
+            times[-1],
+            attributes["clock_anchor_wall_ns"] - attributes["clock_anchor_monotonic_ns"],
+            attributes["clock_step_before_ns"],
+            attributes["time_overlap_ns"],
+        )
+
+    def _undeclared_times(self) -> list[str]:
+        """Steps of the clock and overlaps of times that the files do not declare."""
+        found, latest_ns = [], None
+        for number in sorted(self._times):
+            cube, before = self._times[number], self._times.get(number - 1)
+            step_ns = 0 if before is None else cube.offset_ns - before.offset_ns
+            if before is not None and step_ns != cube.step_before_ns:
+                found.append(f"cube {number}: the clock stepped by {step_ns} ns before it, which is not declared")
+            overlap_ns = 0 if latest_ns is None else latest_ns - cube.first_ns
+            if overlap_ns > cube.overlap_ns:
+                found.append(f"cube {number}: times overlap by {overlap_ns} ns with earlier ones, not declared")
+            latest_ns = max(cube.last_ns, cube.last_ns if latest_ns is None else latest_ns)
+        return found
 
 
 def _ids_of(words: str) -> set[int]:

@@ -4,7 +4,6 @@ from typing import Any
 
 from openhsi_shared.buffers.slot_memory import SideBuffer, SlotLayout
 from openhsi_shared.buffers.tap import SlotExport
-from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.columns import COLUMNS, Column
 from openhsi_shared.control.messages import About, Glance, Slots
 from openhsi_shared.control.status import RecordingStatus, Status
@@ -37,7 +36,6 @@ ABOUT = About(
     wavelengths_nm=(400.0, 401.5),
     full_scale=None,
     exposure_ms=2.5,
-    anchor=Anchor(12, 34),
     can_stop=True,
 )
 LAYOUT = SlotLayout(

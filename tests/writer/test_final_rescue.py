@@ -129,7 +129,6 @@ def test_a_directory_that_does_not_answer_is_not_tried(tmp_path, caplog):
     run_id = str(uuid.uuid4())
     kind = CubeKind(
         level=-1,
-        clock_anchor=bench.filler.clock.anchor,
         run_id=run_id,
         options=SaveOptions(fallback_dirs=[tmp_path / "spare"]),
     )
