@@ -39,6 +39,7 @@ __all__ = [
     "global_attributes",
     "time_variable",
     "user_attributes",
+    "utc_of",
 ]
 
 FORMAT = "openhsi_shared"
@@ -154,7 +155,12 @@ class Cube:
 # ---- names -----------------------------------------------------------------------------------
 
 
-def _datetime_of(time_ns: int) -> datetime:
+def utc_of(time_ns: int) -> datetime:
+    """The time in UTC, to the microsecond; also before 1970.
+
+    >>> utc_of(-1).isoformat()
+    '1969-12-31T23:59:59.999999+00:00'
+    """
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(time_ns) // 1000)
 
 
@@ -164,7 +170,7 @@ def day_folder(time_ns: int) -> str:
     >>> day_folder(1_700_000_000_123_456_789)
     '2023_11_14'
     """
-    return _datetime_of(time_ns).strftime("%Y_%m_%d")
+    return utc_of(time_ns).strftime("%Y_%m_%d")
 
 
 def check_affixes(prefix: Any, suffix: Any) -> None:
@@ -196,7 +202,7 @@ def cube_stem(time_ns: int, prefix: str = "", suffix: str = "") -> str:
     'sea_2023_11_14-22_13_20_123456'
     """
     check_affixes(prefix, suffix)
-    return f"{prefix}{_datetime_of(time_ns).strftime('%Y_%m_%d-%H_%M_%S_%f')}{suffix}"
+    return f"{prefix}{utc_of(time_ns).strftime('%Y_%m_%d-%H_%M_%S_%f')}{suffix}"
 
 
 # ---- variables -------------------------------------------------------------------------------
@@ -352,4 +358,4 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
 
 
 def _iso(time_ns: int) -> str:
-    return f"{_datetime_of(time_ns).strftime('%Y-%m-%dT%H:%M:%S.%f')}Z"
+    return f"{utc_of(time_ns).strftime('%Y-%m-%dT%H:%M:%S.%f')}Z"

@@ -35,11 +35,16 @@ class ClockStep(NamedTuple):
     @property
     def is_step(self) -> bool:
         """Whether it is more than the inaccuracy of the clocks."""
-        return max(abs(self.total_ns), abs(self.suspended_ns)) >= MIN_STEP_NS
+        return abs(self.total_ns) >= MIN_STEP_NS or self.suspended_ns > 0
+
+    @property
+    def is_back(self) -> bool:
+        """Whether times repeat."""
+        return self.total_ns <= -MIN_STEP_NS
 
     def __str__(self) -> str:
         set_ns, suspended_ns = self.total_ns - self.suspended_ns, self.suspended_ns
-        slept = f"the system was suspended for {suspended_ns / 1e9:.3f} s" if suspended_ns >= MIN_STEP_NS else ""
+        slept = f"the system was suspended for {suspended_ns / 1e9:.3f} s" if suspended_ns else ""
         was_set = f"the wall clock was set by {set_ns / 1e9:+.3f} s" if abs(set_ns) >= MIN_STEP_NS or not slept else ""
         return " and ".join(part for part in (slept, was_set) if part)
 
@@ -55,7 +60,9 @@ class Anchor(NamedTuple):
     def since(self, earlier: "Anchor") -> ClockStep:
         """Step of the wall clock since an earlier anchor."""
         passed_ns = self.monotonic_ns - earlier.monotonic_ns
-        return ClockStep(self.wall_ns - earlier.wall_ns - passed_ns, self.suspended_ns - earlier.suspended_ns)
+        suspended_ns = self.suspended_ns - earlier.suspended_ns  # or the inaccuracy of the readings
+        total_ns = self.wall_ns - earlier.wall_ns - passed_ns
+        return ClockStep(total_ns, suspended_ns if suspended_ns >= MIN_STEP_NS else 0)
 
 
 class CubeTimes(NamedTuple):

@@ -49,5 +49,5 @@ class CubeClock(Clock):
         step = now.since(self._logged)
         if step.is_step:
             self._logged = now
-            overlap = "; times of cubes may overlap (time_overlap_ns in their files)" if step.total_ns < 0 else ""
+            overlap = "; times of cubes may overlap (time_overlap_ns in their files)" if step.is_back else ""
             logger.warning("%s %s%s", step, when, overlap)

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from openhsi_shared.dataset import utc_of
 from openhsi_shared.errors import FileError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _about_variable(group: "OpenGroup", name: str) -> str:
 
 
 def _utc(time_ns: Any) -> str:
-    return datetime.fromtimestamp(int(time_ns) / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+    return utc_of(time_ns).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
 
 
 def _short(value: Any) -> str:

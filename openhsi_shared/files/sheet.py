@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.dataset import utc_of
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.files.preview import Picture
 
@@ -161,7 +161,7 @@ def _wrap(text: str, room: int, font: Any) -> list[str]:
 def _time_of(time_ns: int | None) -> str:
     if time_ns is None:
         return ""
-    return datetime.fromtimestamp(time_ns // 1_000_000 / 1e3, UTC).isoformat(" ", "milliseconds")[:-6] + " UTC"
+    return utc_of(time_ns).isoformat(" ", "milliseconds")[:-6] + " UTC"
 
 
 def _lines_of(tile: Tile) -> str:

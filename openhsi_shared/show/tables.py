@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from openhsi_shared.dataset import utc_of
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.rgb import Lines, mean_of_bands, picture, preview_bands
 
@@ -142,7 +142,7 @@ def _metadata_rows(cube: ShownCube) -> list[tuple[str, str]]:
 
 
 def _utc(time_ns: Any) -> str:
-    return datetime.fromtimestamp(int(time_ns) / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return utc_of(time_ns).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 def thumbnail(lines: Lines, wavelengths_nm: ArrayLike | None) -> NDArray[np.uint8]:

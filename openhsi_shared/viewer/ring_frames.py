@@ -5,7 +5,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.buffers.ring import SharedRing
+from openhsi_shared.dataset import cube_stem, utc_of
 from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import OverrunError, SaveError
 from openhsi_shared.viewer.ring_messages import DataIndexes, Initialize, Saved
@@ -91,8 +91,7 @@ def frame_name(number: int, time_ns: int) -> str:
     >>> frame_name(12, 1_700_000_000_123_456_789)
     'frame_00000012_2023_11_14-22_13_20_123456'
     """
-    seconds, fraction_ns = divmod(time_ns, 1_000_000_000)
-    return f"frame_{number:08d}_{datetime.fromtimestamp(seconds, UTC):%Y_%m_%d-%H_%M_%S}_{fraction_ns // 1000:06d}"
+    return cube_stem(time_ns, prefix=f"frame_{number:08d}_")
 
 
 def save_frame(frame: Frame, limits: tuple[float, float], directory: Path) -> Path:
@@ -175,7 +174,7 @@ class FrameReader:
         seconds = max(now - then, 1e-3)
         shown, put = (self.n_shown - shown_then) / seconds, (self.ring.n_put - put_then) / seconds
         low, high = self.limits.of(frame.pixels)
-        at = f"{datetime.fromtimestamp(frame.time_ns // 1_000_000_000, UTC):%H:%M:%S}"
+        at = f"{utc_of(frame.time_ns):%H:%M:%S}"
         return f"frame {frame.number} of {at}, {shown:.0f}/s of {put:.0f}/s shown, {low:g} to {high:g}"
 
     def save(self, frame: Frame) -> None:
