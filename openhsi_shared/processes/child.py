@@ -10,6 +10,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from openhsi_shared.processes.descriptors import Owned
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import AnyLogger, Log
 from openhsi_shared.processes.spawning import SPAWN, spawn
@@ -21,7 +22,7 @@ KILL_TIMEOUT_S = 2.0
 POLL_INTERVAL_S = 0.25
 """How often the exit code is polled: pipe and sentinel report no end while a process that the child forked lives."""
 STATUS_TAKEN = 255
-"""Exit code of a child that other code has reaped, for instance a handler of SIGCHLD."""
+"""Exit code of a child that other code has reaped, for instance a handler of SIGCHLD, or whose SIGCHLD is ignored."""
 
 
 # ---- in the parent -------------------------------------------------------------------
@@ -65,24 +66,27 @@ class Child:
         finally:
             child_end.close()  # else a dead child would not show as end-of-file
         self.pid = self._process.pid
+        self._pipe, self._ending = Owned(self._connection), Owned(self._process.sentinel)
 
     # ---- messages ----
 
     @property
     def waitables(self) -> list[Any]:
         """Objects for `multiprocessing.connection.wait`; one is ready when a message arrives or the child exits."""
-        return [self._connection, self.sentinel]
+        return [*self._pipe.if_open(), *self.sentinels]
 
     @property
-    def sentinel(self) -> int:
-        """Becomes ready when the child exits, for the same function."""
-        return self._process.sentinel
+    def sentinels(self) -> list[Any]:
+        """Object that becomes ready when the child exits, for the same function; none if other code has closed it."""
+        return self._ending.if_open()
 
     def send(self, message: Any) -> bool:
-        """Send `message`; False if the child is gone."""
+        """Send `message`; False if the child is gone, or other code has closed the pipe."""
         text = pickle.dumps(message)  # `Connection.send` takes three times as long
         try:
             with self._sending:
+                if not self._pipe.is_open():
+                    return False
                 self._connection.send_bytes(text)
         except OSError:
             return False
@@ -91,12 +95,15 @@ class Child:
     def receive(self, timeout_s: float | None = None) -> Any:
         """Return the next message, None if there was none for `timeout_s`, or GONE after the last one of a dead child.
 
-        Log records of the child are logged, not returned.
+        GONE as well if other code of this program has closed the pipe: then the child may live. Log records of the
+        child are logged, not returned.
         """
         end = _time_after(timeout_s)
         try:
             while True:
                 has_exited = self.exit_code is not None  # read before polling, so that its last message is received
+                if not self._pipe.is_open():
+                    return GONE
                 if self._connection.poll():
                     message = self._connection.recv()
                     if not isinstance(message, Log):
@@ -122,8 +129,8 @@ class Child:
         return message
 
     def hang_up(self) -> None:
-        """Close this end of the pipe, as if the parent had died. Nothing is received afterwards."""
-        self._connection.close()
+        """Close this end of the pipe. Nothing is received afterwards. Idempotent."""
+        self._pipe.close()
 
     # ---- shutdown ----
 
@@ -133,7 +140,7 @@ class Child:
         with self._reaping:  # if two threads reap at the same time, one gets no status
             if self._exit_code is None and not self._is_closed:
                 self._exit_code = self._process.exitcode
-                if self._exit_code is None and not _exists(self.pid):
+                if self._exit_code is None and _is_reaped(self.pid):
                     self._exit_code = STATUS_TAKEN
             return self._exit_code
 
@@ -145,9 +152,11 @@ class Child:
             if left <= 0:
                 return False
             try:
-                wait([self.sentinel], min(left, POLL_INTERVAL_S))
+                is_ready = bool(wait(self.sentinels, min(left, POLL_INTERVAL_S)))
             except (OSError, ValueError):  # another thread has just closed it
-                time.sleep(0.01)
+                is_ready = True
+            if is_ready:  # it cannot be reaped yet, or its status was taken: do not spin
+                time.sleep(0.001)
         return True
 
     def terminate(self) -> None:
@@ -173,7 +182,7 @@ class Child:
         """Close the pipe, and release the resources of a child that has exited. Idempotent; `exit_code` stays valid."""
         self.hang_up()
         if self.exit_code is not None:
-            with self._reaping, suppress(ValueError):  # raised if other code has reaped it
+            with self._reaping, suppress(ValueError, OSError):  # other code has reaped it, or closed its descriptors
                 self._is_closed = True
                 self._process.close()
 
@@ -187,14 +196,19 @@ def _time_after(timeout_s: float | None) -> float:
     return float("inf") if timeout_s is None else time.monotonic() + timeout_s
 
 
-def _exists(pid: int | None) -> bool:
-    """Whether the process exists, also as a zombie; True where the system cannot tell."""
+def _is_reaped(pid: int | None) -> bool:
+    """Whether the child has exited and its status was taken: by other code, or by the kernel if SIGCHLD is ignored.
+
+    False where the system cannot tell.
+    """
     try:
-        if os.name == "posix" and pid is not None:
+        if pid is not None and hasattr(os, "waitid"):  # exact, also if another process has got this id since
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        elif pid is not None and os.name == "posix":
             os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    except (ChildProcessError, ProcessLookupError):
+        return True
+    return False
 
 
 # ---- in the child --------------------------------------------------------------------

@@ -9,10 +9,15 @@ import multiprocessing
 import os
 import select
 import threading
+import time
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 __all__ = ["GONE", "Parent"]
+
+CUT_TIMEOUT_S = 10.0
+"""A living parent that has closed pipe and sentinel by mistake notices it earlier, and kills its child."""
+POLL_INTERVAL_S = 0.02
 
 GONE = object()
 """What `receive` returns when there will be no more messages."""
@@ -40,6 +45,18 @@ class Parent:
             return GONE
         return None
 
+    def wait_until_dead(self) -> None:
+        """Block until the parent has died, after `receive` has returned GONE.
+
+        Other code of a living parent may have closed the pipe by mistake; the parent notices that and kills this
+        process. A parent that runs another program (`os.exec`) lives, too, but has closed pipe and sentinel for good.
+        """
+        end = time.monotonic() + CUT_TIMEOUT_S
+        while os.name == "posix" and os.getppid() == self._parent_id:
+            if time.monotonic() > end and all(map(_is_at_end, self._watched)):
+                return
+            time.sleep(POLL_INTERVAL_S)
+
     def has_message(self) -> bool:
         """Whether `receive` would return a message or GONE at once."""
         return bool(wait(self._watched, 0))
@@ -59,3 +76,13 @@ class Parent:
             return bool(select.select([], [self._connection.fileno()], [], 0)[1])
         except (OSError, ValueError):  # closed; or not a socket, as on Windows
             return False
+
+
+def _is_at_end(watched: Any) -> bool:
+    """Whether it is closed at the other end."""
+    if not wait([watched], 0):
+        return False
+    try:
+        return isinstance(watched, int) or not watched.recv_bytes()
+    except (EOFError, OSError):
+        return True

@@ -3,9 +3,11 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any
 
+from openhsi_shared.processes.descriptors import Owned
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import SPAWN
 
@@ -73,10 +75,21 @@ class Listener(GuardedThread):
         self.is_stopping = False
         self._waitables, self._receive, self._interval_s = waitables, receive, interval_s
         self._wake_up, self._wake = SPAWN.Pipe(duplex=False)
+        self._woken, self._waking = Owned(self._wake_up), Owned(self._wake)
+
+    def start(self) -> None:
+        """Start it. RuntimeError if the system has no threads left; then its pipe is closed."""
+        try:
+            super().start()
+        except RuntimeError:
+            self._close()
+            raise
 
     def wake(self) -> None:
-        """Make it call `receive` and `waitables` at once."""
-        self._wake.send_bytes(b"wake up")
+        """Make it call `receive` and `waitables` at once; without its pipe it does so after `interval_s`."""
+        with suppress(OSError):  # the thread has ended, or is not listening to this pipe any more
+            if self._waking.is_open():
+                self._wake.send_bytes(b"wake up")
 
     def stop(self) -> None:
         """Let it call `receive` once more, and end it; blocks until it has ended, also after a failure. Idempotent."""
@@ -85,13 +98,20 @@ class Listener(GuardedThread):
         self.is_stopping = True
         self.wake()
         self.join()
-        self._wake.close()
-        self._wake_up.close()
+        self._close()
+
+    def _close(self) -> None:
+        self._waking.close()
+        self._woken.close()
 
     def _listen(self) -> None:
         while not self.is_stopping:
-            if self._wake_up in wait([*self._waitables(), self._wake_up], self._interval_s):
-                self._wake_up.recv_bytes()
+            # other code may have closed an end of the pipe: then this only polls
+            if self._wake_up in wait([*self._waitables(), *self._woken.if_open()], self._interval_s):
+                try:
+                    self._wake_up.recv_bytes()
+                except (OSError, EOFError):
+                    self._woken.close()
             self._receive()
 
 
@@ -99,8 +119,8 @@ class Heartbeat:
     """Heartbeat of a child: a counter in shared memory that it increments, and the time of the last change seen."""
 
     def __init__(self) -> None:
-        self.counter: Any = SPAWN.RawArray("q", 1)
-        """Passed to the child, which increments `counter[0]`."""
+        self.counter: Any = SPAWN.RawArray("q", 3)
+        """Passed to the child, which increments `counter[0]`; the others are for what it works on."""
         self._last_count, self._last_time = 0, time.monotonic()
 
     def expect(self) -> None:
@@ -109,7 +129,7 @@ class Heartbeat:
 
     def release(self) -> None:
         """Release the shared memory: the child has exited. The last count stays."""
-        self.counter = [self.counter[0]]
+        self.counter = list(self.counter)
 
     def silent_s(self) -> float:
         """Seconds since the last heartbeat, or the last `expect`."""
@@ -120,20 +140,35 @@ class Heartbeat:
 
 
 class StartLimit:
-    """Stops the replacement of children that die before they are ready: after `max_failed` failed starts in a row."""
+    """Stops the replacement of children that die before they are ready: after `max_failed` failed starts in a row.
+
+    Then another start is due from time to time: what the system lacks may be there again.
+    """
+
+    FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
 
     def __init__(self, max_failed: int = 3) -> None:
         self._max_failed, self._n_failed = max_failed, 0
+        self._due = 0.0
 
     @property
     def is_reached(self) -> bool:
-        """Whether no further start is to be tried."""
+        """Whether no further start is to be tried at once."""
         return self._n_failed >= self._max_failed
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the pause since the last failed start is over."""
+        return time.monotonic() >= self._due
 
     def note(self, is_up: bool) -> None:
         """A child is ready, or has died before it was."""
         self._n_failed = 0 if is_up else self._n_failed + 1
+        if self.is_reached:  # it costs the time of a start, half a second of a processor: less and less often
+            pause_s = self.FIRST_PAUSE_S * 2 ** min(self._n_failed - self._max_failed, 5)
+            self._due = time.monotonic() + min(self.MAX_PAUSE_S, pause_s)
 
     def note_impossible(self) -> None:
         """The system cannot start any child."""
-        self._n_failed = self._max_failed
+        self._n_failed = max(self._n_failed, self._max_failed)
+        self._due = time.monotonic() + self.FIRST_PAUSE_S

@@ -115,7 +115,7 @@ class SaveHandle:
 
     def begin_again(self) -> None:
         """The save is pending again."""
-        self._error, self._asked = None, False
+        self._error, self._is_handled = None, False
         self._done.clear()
 
     def settle(

@@ -21,9 +21,21 @@ from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
+from openhsi_shared.writer.directories import DirectoriesInTurn
 from openhsi_shared.writer.fault_injection import fault_injector
-from openhsi_shared.writer.messages import CubeKind, Dumped, Failed, Label, PreviewDone, Ready, Save, Saved, Stop
-from openhsi_shared.writer.slot_cubes import cube_in, make_ready, rescue_directories, slots_to_rescue
+from openhsi_shared.writer.messages import (
+    CubeKind,
+    Dumped,
+    Failed,
+    Label,
+    PreviewDone,
+    Ready,
+    Rescue,
+    Save,
+    Saved,
+    Stop,
+)
+from openhsi_shared.writer.slot_cubes import cube_in, rescue_directories, slots_to_rescue
 
 __all__ = ["run_writer"]
 
@@ -59,7 +71,11 @@ def run_writer(
             prepared = False
         elif isinstance(message, Stop):
             break
-        elif message is GONE:
+        elif message is GONE or isinstance(message, Rescue):
+            if isinstance(message, Rescue):
+                loop.avoid = message.avoid
+            else:  # a living parent still fills a slot: a part of its cube would be saved as the whole
+                parent.wait_until_dead()
             if primary is None or not _exited_cleanly(primary):
                 loop.rescue()
             break
@@ -87,6 +103,8 @@ class _WriterLoop:
         self._inject_fault = fault_injector()
         self._done: set[int] = set()
         self._old_style = True
+        self.avoid: tuple[str, ...] = ()
+        """Directories that did not respond when the last request was sent."""
         layout = slots.layout
         self._files = CubeWriter(layout.n_lines, layout.line_shape, layout.dtype, kind.options)
 
@@ -103,6 +121,7 @@ class _WriterLoop:
     def save(self, request: Save) -> None:
         """Save one cube and send the result, also if it fails."""
         label = Label.from_bytes(self._slots.label(request.slot))
+        self.avoid = request.avoid
         directories = [d for d in (label.directory, *self._kind.fallback_dirs) if d not in request.avoid]
         self._passed("begun")
         try:
@@ -127,8 +146,9 @@ class _WriterLoop:
             if cube in self._done:
                 continue
             label = Label.from_bytes(self._slots.label(slot))
+            directories = sorted(rescue_directories(label, self._kind), key=lambda d: d in self.avoid)
             try:
-                written = self._write(Save(slot, cube), label, rescue_directories(label, self._kind), recovered=True)
+                written = self._write(Save(slot, cube), label, directories, recovered=True)
             except Exception:  # noqa: BLE001 - without a parent only stderr is left; the next cube must be tried
                 traceback.print_exc()
                 continue
@@ -138,7 +158,7 @@ class _WriterLoop:
         self._old_style = label.old_style
         return self._files.write(
             cube_in(self._slots, self._kind, request.slot, label, recovered),
-            make_ready(directories, label),
+            DirectoriesInTurn(directories, label, self._kind, request.slot, self._counter),
             prefix=label.prefix,
             suffix=label.suffix,
             old_style=label.old_style,
@@ -152,7 +172,7 @@ class _WriterLoop:
 
         return write_dump(
             cube_in(self._slots, self._kind, request.slot, label, recovered=False),
-            make_ready(directories, label),
+            DirectoriesInTurn(directories, label, self._kind, request.slot, self._counter),
             prefix=label.prefix,
             suffix=label.suffix,
             old_style=label.old_style,

@@ -16,7 +16,7 @@ import numpy as np
 
 from openhsi_shared.save_options import SaveOptions
 
-__all__ = ["CubeKind", "Dumped", "Failed", "Label", "PreviewDone", "Ready", "Save", "Saved", "Stop"]
+__all__ = ["CubeKind", "Dumped", "Failed", "Label", "PreviewDone", "Ready", "Rescue", "Save", "Saved", "Stop"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +90,13 @@ class Save(NamedTuple):
 
 class Stop(NamedTuple):
     """To the writer: shut down, no more requests follow."""
+
+
+class Rescue(NamedTuple):
+    """To the writer: no slot changes any more. Save every cube in memory, as after the parent's death, and exit."""
+
+    avoid: tuple[str, ...] = ()
+    """Directories that do not respond: to be tried last."""
 
 
 class Ready(NamedTuple):

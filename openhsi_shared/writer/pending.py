@@ -29,6 +29,8 @@ class Pending:
     """Too many writers died: only its raw bytes are to be saved."""
     is_safe: bool = False
     """Its lines are stored in a dump: discarding it loses nothing."""
+    awaits_writer: bool = False
+    """Held only because no writer could be started: it is sent to the next one that starts."""
     lease: Lease | None = None
     """Of the writer that saves it."""
     path: Path | None = None

@@ -1,7 +1,6 @@
 """Cubes as they are stored in slots, with the provenance that their files contain."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from openhsi_shared.dataset import Cube, Group
 from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
 from openhsi_shared.writer.messages import CubeKind, Label
 
-__all__ = ["cube_in", "make_ready", "rescue_directories", "slots_to_rescue"]
+__all__ = ["cube_in", "rescue_directories", "slots_to_rescue"]
 
 
 def cube_in(slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered: bool) -> Cube:
@@ -90,15 +89,3 @@ def slots_to_rescue(slots: SlotView) -> list[int]:
 def rescue_directories(label: Label, kind: CubeKind) -> list[str]:
     """Directories for a cube whose process ends, in the order in which they are tried."""
     return [directory for directory in (label.directory, *kind.fallback_dirs, kind.rescue_dir) if directory]
-
-
-def make_ready(directories: Sequence[str], label: Label) -> list[Path]:
-    """Create the directories that are named for the first time.
-
-    One that existed before and has vanished is not created again: that is an error.
-    """
-    for directory in directories:
-        if label.make_directory or directory != label.directory:
-            with suppress(OSError):  # reported by the write, with its errno
-                Path(directory).mkdir(parents=True, exist_ok=True)
-    return [Path(directory) for directory in directories]

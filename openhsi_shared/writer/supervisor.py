@@ -6,17 +6,18 @@ user's program does. Only this process changes the states of slots.
 
 import dataclasses
 import errno
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from openhsi_shared.buffers.slot_memory import Word
 from openhsi_shared.buffers.slot_owner import Lease, SlotOwner
-from openhsi_shared.errors import ArgumentError, OpenHSIError, SaveError, WriterFailed
+from openhsi_shared.errors import ArgumentError, ClosedError, OpenHSIError, SaveError, WriterFailed
 from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import Listener
-from openhsi_shared.writer.final_rescue import hang_up, rescue
+from openhsi_shared.writer.final_rescue import hang_up, hung_in, rescue
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.messages import CubeKind, Dumped, Failed, Label, PreviewDone, Ready, Save, Saved
 from openhsi_shared.writer.pending import KEPT, Pending, save_error
@@ -32,6 +33,8 @@ MAX_CRASHES = 5
 """Number of writers that may die while saving one cube; then it is dumped and held, and the next one is saved."""
 POLL_INTERVAL_S = 1.0
 """How often the listener thread checks that the writer makes progress."""
+EXIT_TIMEOUT_S = 2.0
+"""How long a writer that has closed its pipe may take to exit."""
 LISTENER_FAILED = "the thread that receives the writer's answers has failed"
 
 
@@ -46,6 +49,9 @@ class WriterSupervisor:
         self._cubes = UnsavedCubes(slots)
         self.tally = self._cubes.tally
         self._listener: Listener | None = None
+        self._starting = threading.RLock()
+        """Held while the writer is started, and by `stop`: threads that need it wait for one start."""
+        self._state: Literal["new", "starting", "started", "stopped"] = "new"
         self._cause: BaseException | None = None
         """The exception that ended the listener thread."""
         self._is_cause_reported = False
@@ -54,17 +60,32 @@ class WriterSupervisor:
 
     @property
     def is_started(self) -> bool:
-        """Whether a writer has been started."""
-        return self._listener is not None
+        """Whether a writer has been started, and not stopped."""
+        return self._state == "started"
 
     def start(self) -> None:
-        """Start the writer and wait until it is ready, about half a second. Idempotent.
+        """Start the writer and wait until it is ready, about half a second. Idempotent; other threads wait for it.
 
-        WriterFailed if it does not start.
+        WriterFailed if it does not start, ClosedError after `stop`.
         """
-        if self.is_started:
-            return
-        self._writers.start()
+        with self._starting:
+            match self._state:
+                case "started":
+                    return
+                case "stopped":
+                    raise ClosedError("this camera or cube is closed: make a new one")
+                case "starting":
+                    raise WriterFailed("the writer is just being started: a signal handler cannot use it yet")
+            self._state = "starting"
+            try:
+                self._writers.start()
+                self._listen()
+                self._state = "started"
+            finally:
+                if self._state == "starting":
+                    self._state = "new"
+
+    def _listen(self) -> None:
         try:
             self._listener = Listener(  # assigned before it runs: a writer may die at once
                 self._writers.waitables,
@@ -100,17 +121,21 @@ class WriterSupervisor:
             try:
                 self._writers.start_one()
             except WriterFailed as error:
-                self._cubes.failed(
-                    pending.cube, SaveError(None, f"{error}: {pending.handle.name} was not saved; {KEPT}")
-                )
+                self._hold_without_writer(pending, str(error))
                 return
             if self._listener is not None:
                 self._listener.wake()
         self._resend(pending)
 
+    def _hold_without_writer(self, pending: Pending, reason: str) -> None:
+        pending.awaits_writer = True
+        message = f"{reason}: {pending.handle.name} was not saved; it is saved as soon as a writer starts; {KEPT}"
+        self._cubes.failed(pending.cube, SaveError(None, message, pending.label.directory))
+
     def _resend(self, pending: Pending) -> None:
-        avoid = self._writers.hung.directories()
+        pending.awaits_writer = False
         directories = [pending.label.directory, *self._kind.fallback_dirs]
+        avoid = self._writers.avoided.among(directories)
         if avoid and not set(directories) - set(avoid):
             message = f"it does not respond: {pending.handle.name} was not saved; {KEPT}"
             self._cubes.failed(pending.cube, SaveError(errno.ETIMEDOUT, message, pending.label.directory))
@@ -192,6 +217,8 @@ class WriterSupervisor:
         self._writers.stop()
 
     def _stop_listening(self) -> None:
+        with self._starting:
+            self._state = "stopped"
         if self._listener is not None:
             self._listener.stop()
             self._listener = None
@@ -204,10 +231,13 @@ class WriterSupervisor:
         if not self.is_started:
             return []
         self._stop_listening()
+        self._writers.reserve.close()  # for what is opened now, by this process or a new writer
         failures: list[OpenHSIError] = []
-        if not hang_up(self._writers.all):
+        avoid, timeout_s = self._writers.avoided.all(), self._writers.timeout_s
+        if not hang_up(self._writers.all, timeout_s, avoid):
             are_safe = {pending.slot for pending in self._cubes.held.values() if pending.is_safe}
-            failures = rescue(self._slots, self._kind, are_safe, self._writers.hung.directories())
+            hung = {*avoid, *hung_in(self._writers.all, self._slots, self._kind)}
+            failures = rescue(self._slots, self._kind, are_safe, hung, timeout_s=timeout_s)
         self._writers.hung.forget()
         return failures
 
@@ -221,6 +251,7 @@ class WriterSupervisor:
                 self._replace(writer)
         self._reap_hung()
         self._check_progress()
+        self._resume()
 
     def _handle_answer(self, writer: WriterProcess, answer: Any) -> None:
         writer.heartbeat.expect()
@@ -234,16 +265,10 @@ class WriterSupervisor:
                 case PreviewDone(cube, path, error):
                     self._cubes.preview_done(cube, path, error)
                 case Dumped(cube, path):
-                    self._dumped(cube, path)
+                    self._cubes.dumped(cube, path)
                 case Failed(cube):
                     self._cubes.failed(cube, save_error(answer, self._cubes.saving[cube].handle))
             self.changed.notify_all()
-
-    def _dumped(self, cube: int, path: Path) -> None:
-        pending = self._cubes.saving[cube]
-        pending.is_safe = True
-        details = f"; its lines are safe in {path}: `openhsi-shared recover` converts it to a file"
-        self._cubes.failed(cube, pending.crash_error(details))
 
     def _fail_all(self, error: BaseException) -> None:
         """The listener thread has failed: settle every handle, so that no caller waits for it.
@@ -270,8 +295,12 @@ class WriterSupervisor:
     # ---- writers that die or hang ----
 
     def _replace(self, writer: WriterProcess) -> None:
-        """A writer died: start a replacement, which saves its pending cubes."""
-        writer.child.join()
+        """A writer died, or cannot be heard any more: start a replacement, which saves its pending cubes."""
+        if not writer.child.join(EXIT_TIMEOUT_S):
+            logger.error("other code of this program has closed the pipe to the writer: replacing the writer")
+            if not writer.child.kill():
+                self._replace_hung(writer)
+                return
         code = writer.child.exit_code
         with self.changed:
             was_primary = self._writers.remove(writer)
@@ -281,7 +310,8 @@ class WriterSupervisor:
             if was_primary:  # a standby writer has no pending cubes
                 for cube in list(self._cubes.awaiting_preview):  # the file is written, only the preview is missing
                     self._cubes.preview_done(cube, None, f"the writer died (exit code {code})")
-                self._count_crash(code)
+                if writer.is_ready:
+                    self._cubes.count_crash(code, MAX_CRASHES)
             self.tally.n_restarts += 1
             self.changed.notify_all()
             writer.close()
@@ -297,51 +327,62 @@ class WriterSupervisor:
         """Start a new writer, and resend the pending cubes. Returns for how long the lock was held, in ms."""
         begun = time.monotonic()  # under one lock: a save in between would be sent twice, to the standby writer
         if not self._writers.start_another():
-            for cube in list(self._cubes.saving):
-                self._cubes.failed(
-                    cube, SaveError(None, f"cube {cube} is kept in memory: no writer starts; retry(directory)")
-                )
+            for pending in list(self._cubes.saving.values()):
+                self._hold_without_writer(pending, "no writer starts")
         elif was_primary:
             for pending in sorted(self._cubes.saving.values(), key=lambda p: p.cube):
                 self._resend(pending)
         self.changed.notify_all()
         return 1e3 * (time.monotonic() - begun)
 
-    def _count_crash(self, code: int | None) -> None:
-        """Count the crash for the cube that was being saved; after `MAX_CRASHES` request a dump, then hold the cube."""
-        if not self._cubes.saving:
-            return
-        first = self._cubes.saving[min(self._cubes.saving)]
-        first.crashes += 1
-        if first.as_dump:
-            self._cubes.failed(first.cube, first.crash_error(f", the last with exit code {code}"))
-        first.as_dump = first.crashes >= MAX_CRASHES
+    def _resume(self) -> None:
+        """Send the cubes that are held because no writer could be started, as soon as one starts."""
+        with self.changed:
+            self._writers.reserve.fill()
+            waiting = self._cubes.awaiting_writer()
+            if not waiting or not self._writers.start_when_due():
+                return
+            for pending in waiting:
+                logger.warning("a writer could be started again: saving %s", pending.handle.name)
+                pending.handle.begin_again()
+                self._send(pending)
+            self.changed.notify_all()
 
     def _check_progress(self) -> None:
         silent_s = self._writers.overdue_s() if self.n_pending() else None
-        if silent_s is not None:
-            logger.error("writer made no progress for %.0f s: replacing it", silent_s)
-            writer = self._writers.all[0]
-            if not writer.child.kill():  # else its exit is handled as any other
-                self._replace_hung(writer)
+        if silent_s is None:
+            for directory in self._writers.avoided.refresh():
+                logger.warning("%s responds again: cubes are saved there", directory)
+            return
+        logger.error("writer made no progress for %.0f s: replacing it", silent_s)
+        writer = self._writers.all[0]
+        writer.has_hung = True
+        if writer.child.kill():
+            self._avoid_directory_of(writer, until_released=False)
+            self._replace(writer)
+        else:
+            self._replace_hung(writer)
+
+    def _avoid_directory_of(self, writer: WriterProcess, *, until_released: bool) -> str:
+        """Let cubes go elsewhere; returns the directory in which the writer hangs."""
+        with self.changed:
+            first = self._cubes.oldest_directory()
+            directory = self._writers.avoid_directory_of(writer, first, until_released=until_released)
+        logger.error("%s does not respond: cubes are saved to fallback_dirs, if there are any, or are held", directory)
+        return directory
 
     def _replace_hung(self, writer: WriterProcess) -> None:
         """The writer hangs in the kernel and cannot be killed: continue without it, in a fallback directory if any."""
+        directory = self._avoid_directory_of(writer, until_released=True)
         with self.changed:
             self._writers.remove(writer)
-            pending = [*self._cubes.saving.values(), *self._cubes.awaiting_preview.values()]
-            first = min(pending, key=lambda p: p.cube)
-            avoided = self._writers.hung.directories()
-            directory = next((d for d in (first.label.directory, *self._kind.fallback_dirs) if d not in avoided), "")
-            self._writers.hung.add(writer, directory)
             self._cubes.detach_leases(writer.name)
             for cube in list(self._cubes.awaiting_preview):
                 self._cubes.preview_done(cube, None, f"{directory} does not respond")
             self.tally.n_restarts += 1
             self._fail_over(was_primary=True)
-        logger.error("%s does not respond: cubes are saved to fallback_dirs, if there are any, or are held", directory)
 
     def _reap_hung(self) -> None:
         with self.changed:
-            for reader in self._writers.hung.reap():
+            for reader in self._writers.reap_hung():
                 self._cubes.end_leases(reader)

@@ -48,6 +48,15 @@ class UnsavedCubes:
         self._unhandled.clear()
         return [failure for failure in failures if failure is not None]
 
+    def awaiting_writer(self) -> list[Pending]:
+        """Cubes that are held only because no writer could be started, oldest first."""
+        return [pending for _, pending in sorted(self.held.items()) if pending.awaits_writer]
+
+    def oldest_directory(self) -> str:
+        """Where the oldest cube that is not settled is to be saved; empty if there is none."""
+        unsettled = {**self.awaiting_preview, **self.saving}
+        return unsettled[min(unsettled)].label.directory if unsettled else ""
+
     # ---- what happens to a cube ----
 
     def add(self, pending: Pending) -> None:
@@ -94,6 +103,23 @@ class UnsavedCubes:
         self._unhandled.append(pending.handle)
         pending.handle.settle(error=error)
         del self.saving[cube]
+
+    def dumped(self, cube: int, path: Path) -> None:
+        """Its raw bytes are saved, because writers died while saving it: hold it, so that `retry` can save a file."""
+        pending = self.saving[cube]
+        pending.is_safe = True
+        details = f"; its lines are safe in {path}: `openhsi-shared recover` converts it to a file"
+        self.failed(cube, pending.crash_error(details))
+
+    def count_crash(self, code: int | None, max_crashes: int) -> None:
+        """A writer died of the cube that was being saved: after `max_crashes` request a dump, then hold the cube."""
+        if not self.saving:
+            return
+        first = self.saving[min(self.saving)]
+        first.crashes += 1
+        if first.as_dump:
+            self.failed(first.cube, first.crash_error(f", the last with exit code {code}"))
+        first.as_dump = first.crashes >= max_crashes
 
     def discard(self, pending: Pending) -> int:
         """Free the slot of a held cube. Returns the number of lines lost: 0 if the cube was dumped."""

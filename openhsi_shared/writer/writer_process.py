@@ -1,6 +1,6 @@
 """One writer process, as seen by its parent."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from multiprocessing.connection import Connection
 
 from openhsi_shared.buffers.slot_owner import SlotOwner
@@ -25,17 +25,24 @@ class WriterProcess:
     def __init__(self, slots: SlotOwner, kind: CubeKind, primary: "WriterProcess | None" = None) -> None:
         """Start it, as the standby of `primary` if there is one. Returns before it is ready. May raise WriterFailed."""
         self.is_ready = False
+        self.has_hung = False
+        """Whether it made no progress for so long that it was killed."""
         self.alive: Connection
         """Reaches end of file when the process exits: the standby writer waits for that."""
         primary_alive = primary.alive if primary is not None else None
-        try:
-            self.heartbeat = Heartbeat()
-            self.alive, child_end = SPAWN.Pipe(duplex=False)
-            with closing(child_end):  # else a dead writer would not show as end-of-file
-                args = (slots.memory, kind, self.heartbeat.counter, child_end, primary_alive)
-                self.child = Child(run_writer, args, name="writer", logger=logger)
-        except OSError as error:
-            raise WriterFailed(f"the writer could not be started: {error}") from error
+        with ExitStack() as made:
+            try:
+                self.heartbeat = Heartbeat()
+                self.alive, child_end = SPAWN.Pipe(duplex=False)
+                made.callback(self.alive.close)
+                with closing(child_end):  # else a dead writer would not show as end-of-file
+                    args = (slots.memory, kind, self.heartbeat.counter, child_end, primary_alive)
+                    self.child = Child(run_writer, args, name="writer", logger=logger)
+            except WriterFailed:
+                raise
+            except Exception as error:  # no descriptor, process or memory; the caller goes on without a writer
+                raise WriterFailed(f"the writer could not be started: {error}") from error
+            made.pop_all()
         self.name = f"writer {self.child.pid}"
         """Its name as a reader, to which slots are lent."""
 

@@ -162,4 +162,4 @@ def test_a_program_whose_writer_is_stuck_can_end(disk, tmp_path):
 
 def test_the_default_patience_leaves_room_for_a_slow_disk():
     with contextlib.closing(_camera(writer_patience_s=None)) as cam:
-        assert cam._engine.writer._writers._timeout_s > 30
+        assert cam._engine.writer._writers.timeout_s > 30
