@@ -1,14 +1,12 @@
 """Status of a camera or of a recording: a frozen snapshot."""
 
-import math
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from openhsi_shared.frames.losses import IdRange, ranges_in_words
 
-__all__ = ["RecordingStatus", "Status", "disk_minutes_left"]
+__all__ = ["RecordingStatus", "Status"]
 
 ONLY_IF_ANY = ("lines_overwritten", "readers", "writer_restarts")
 """Omitted from tables while zero or empty."""
@@ -48,7 +46,7 @@ class Status:
     temperature: float
     """Of the sensor, in degrees Celsius; NaN if unknown."""
     errors: tuple[str, ...]
-    """Of failed saves whose cubes are still in memory."""
+    """Of failed saves whose cubes are still in memory; and whether the disk of a recording does not respond."""
     readers: tuple[str, ...] = ()
     """Leases of slots besides that of the active writer: reader, slot, cube and age."""
 
@@ -87,16 +85,10 @@ class RecordingStatus(Status):
     cubes: int
     """Cubes started and closed so far."""
     disk_minutes_left: float
-    """Until the disk is full, at this rate; infinite while nothing arrives."""
+    """Until the disk is full, at this rate: 0 if its directory no longer exists, infinite while nothing arrives.
 
-
-def disk_minutes_left(directory: str, bytes_per_s: float) -> float:
-    """Minutes until the disk of `directory` is full: 0 if it no longer exists, infinite while nothing arrives."""
-    try:
-        free = shutil.disk_usage(directory).free
-    except OSError:  # the save that fails reports it
-        free = 0
-    return free / bytes_per_s / 60 if bytes_per_s > 0 else math.inf
+    If the disk does not respond, of its last answer (NaN before the first), and `errors` says so.
+    """
 
 
 def _format(name: str, value: Any) -> str:

@@ -27,9 +27,10 @@ from openhsi_shared.control.messages import (
     Stop,
     Stopping,
 )
-from openhsi_shared.control.status import RecordingStatus, Status, disk_minutes_left
+from openhsi_shared.control.status import RecordingStatus, Status
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.errors import ClosedError, RecordingError
+from openhsi_shared.processes.disk_watch import DiskWatch
 from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.settings import SettingsMapping
 
@@ -70,6 +71,7 @@ class ControlServer:
         self.phase: Phase = "running"
         self._ended_by = ""
         self._changed = threading.Condition()
+        self._disks = DiskWatch()
         self._last_glance = -CLIENT_TIMEOUT_S
         self._end_was_read = False
 
@@ -135,7 +137,9 @@ class ControlServer:
         if isinstance(status, RecordingStatus):
             return status.disk_minutes_left
         directory, line_bytes = self._engine.last_directory, self._engine.slots.layout.line_bytes
-        return disk_minutes_left(directory, status.rate * line_bytes) if directory else math.nan
+        if not directory:
+            return math.nan
+        return self._disks.space(directory).minutes_left(status.rate * line_bytes)
 
     def _about(self, camera: ServedCamera) -> About:
         kind = self._engine.kind

@@ -4,6 +4,7 @@ A question to a dead network disk or to a FUSE file system whose process hangs n
 own thread, at most one at a time for each directory, and callers get the last answer.
 """
 
+import math
 import shutil
 import threading
 import time
@@ -20,6 +21,8 @@ MAX_AGE_S = 1.0
 """An answer of this age is asked for again."""
 WAIT_S = 0.2
 """How long a caller waits for a new answer, which usually comes within a millisecond."""
+PATIENCE_S = 2.0
+"""A disk that has not answered for so long is reported."""
 
 
 class Space(NamedTuple):
@@ -28,7 +31,19 @@ class Space(NamedTuple):
     free_bytes: int | None
     """0 if the directory does not exist; None before the first answer."""
     silent_s: float
-    """For how long a question has not been answered; 0 if there is none."""
+    """Age of that answer, in other words: for how long a question has not been answered; 0 if there is none."""
+
+    def minutes_left(self, bytes_per_s: float) -> float:
+        """Minutes until the disk is full; NaN if its free space is not known, infinite while nothing arrives."""
+        if bytes_per_s <= 0:
+            return math.inf
+        return math.nan if self.free_bytes is None else self.free_bytes / bytes_per_s / 60
+
+    def complaint(self, directory: str) -> tuple[str, ...]:
+        """A text for the status, if the disk does not respond."""
+        if self.silent_s < PATIENCE_S:
+            return ()
+        return (f"{directory} has not responded for {self.silent_s:.0f} s; the free space is that of before",)
 
 
 class _Question:

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from openhsi_shared.control.control_socket import ControlSocket
-from openhsi_shared.control.status import RecordingStatus, disk_minutes_left
+from openhsi_shared.control.status import RecordingStatus
 from openhsi_shared.datacube.control_server import ControlServer
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.errors import NoFreeSlot, OpenHSIError, RecordingError, SaveError, SourceEnded, WriterFailed
+from openhsi_shared.processes.disk_watch import DiskWatch
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service, unpack
@@ -61,6 +62,7 @@ class _RecordingLoop:
         self.camera: SharedOpenHSI | None = None
         self.control: ControlServer | None = None
         self.cubes: list[SaveHandle] = []
+        self.disks = DiskWatch()
         self.begun = time.monotonic()
         self.orphaned_by = ""
         self.listener_failure: RecordingError | None = None
@@ -203,11 +205,12 @@ class _RecordingLoop:
         status = camera.status()
         rows, _, bands = camera.dc_shape
         rate = status.rate * rows * bands * np.dtype(camera.dtype_out).itemsize
+        space = self.disks.space(self.plan.save_dir)
         return RecordingStatus(
-            **status.__dict__,
+            **status.__dict__ | {"errors": (*status.errors, *space.complaint(self.plan.save_dir))},
             seconds=time.monotonic() - self.begun,
             cubes=len(self.cubes),
-            disk_minutes_left=disk_minutes_left(self.plan.save_dir, rate),
+            disk_minutes_left=space.minutes_left(rate),
         )
 
 

@@ -317,7 +317,10 @@ class Recording:
             if answer is GONE:
                 self._child.join()
                 code = self._child.exit_code
-                self._note_end(f"the recording's process died, exit code {code}; its writer saves the collected lines")
+                hint = ", or the pipe to it was closed by other code of this or that program" if code == 0 else ""
+                self._note_end(
+                    f"the recording's process died, exit code {code}{hint}; its writer saves the collected lines"
+                )
                 return
             with self._changed:
                 if isinstance(answer, Ended):

@@ -6,6 +6,7 @@ from multiprocessing.connection import Connection
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import WriterFailed
 from openhsi_shared.processes.child import Child
+from openhsi_shared.processes.descriptors import Owned
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import SPAWN
 from openhsi_shared.processes.supervision import Heartbeat
@@ -34,7 +35,8 @@ class WriterProcess:
             try:
                 self.heartbeat = Heartbeat()
                 self.alive, child_end = SPAWN.Pipe(duplex=False)
-                made.callback(self.alive.close)
+                self._alive = Owned(self.alive)
+                made.callback(self._alive.close)
                 with closing(child_end):  # else a dead writer would not show as end-of-file
                     args = (slots.memory, kind, self.heartbeat.counter, child_end, primary_alive)
                     self.child = Child(run_writer, args, name="writer", logger=logger)
@@ -59,5 +61,5 @@ class WriterProcess:
     def close(self) -> None:
         """Close this process's ends of the pipes and release the heartbeat."""
         self.child.close()
-        self.alive.close()
+        self._alive.close()
         self.heartbeat.release()

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from openhsi_shared.control.status import disk_minutes_left
 from tests.support.control import RECORDING_STATUS, STATUS
 
 
@@ -27,9 +26,3 @@ def test_a_status_of_a_recording_tells_its_own_as_well():
     rows = dict(RECORDING_STATUS.rows())
     assert rows.items() >= {"seconds": "7.2", "cubes": "3", "minutes of disk left": "inf"}.items()
     assert "RecordingStatus" in RECORDING_STATUS._repr_html_()
-
-
-def test_a_disk_that_vanished_has_no_minutes_left(tmp_path):
-    assert 0 < disk_minutes_left(str(tmp_path), 1e6) < float("inf")
-    assert disk_minutes_left(str(tmp_path), 0.0) == float("inf")
-    assert disk_minutes_left(str(tmp_path / "vanished"), 1e6) == 0
