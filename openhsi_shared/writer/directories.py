@@ -13,10 +13,10 @@ from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.writer.messages import CubeKind, Label
 from openhsi_shared.writer.slot_cubes import rescue_directories
 
-__all__ = ["DirectoriesInTurn", "directory_in_use"]
+__all__ = ["PLACE", "DirectoriesInTurn", "directory_in_use"]
 
 SLOT, PLACE = 1, 2
-"""Words of the heartbeat's counter: slot of the cube, and place of the directory among `rescue_directories`, from 1."""
+"""Words of the heartbeat's counter: slot of the cube, and place of the directory among `rescue_directories`, from 1; 0 for none."""
 
 
 class DirectoriesInTurn(Sequence[Path]):
@@ -60,7 +60,7 @@ class DirectoriesInTurn(Sequence[Path]):
 
 
 def directory_in_use(note: Sequence[int], slots: SlotView, kind: CubeKind) -> str:
-    """The directory that a writer used last, by its heartbeat's counter; empty if it has not used any."""
+    """The directory that a writer uses, by its heartbeat's counter; empty if it uses none."""
     label = Label.from_bytes(slots.label(note[SLOT]))
     directories = rescue_directories(label, kind)
     return directories[note[PLACE] - 1] if 0 < note[PLACE] <= len(directories) else ""

@@ -21,7 +21,7 @@ from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
-from openhsi_shared.writer.directories import DirectoriesInTurn
+from openhsi_shared.writer.directories import PLACE, DirectoriesInTurn
 from openhsi_shared.writer.fault_injection import fault_injector
 from openhsi_shared.writer.messages import (
     CubeKind,
@@ -136,8 +136,10 @@ class _WriterLoop:
         self._done.add(request.cube)
         has_preview = written.has_picture
         self._parent.tell(Saved(request.cube, written.path, written.n_bytes, written.seconds, has_preview))
-        if has_preview:  # stretched and written after the slot is free
-            self._parent.tell(self._write_preview(request.cube, written))
+        preview = self._write_preview(request.cube, written)  # stretched and written after the slot is free
+        self._counter[PLACE] = 0
+        if has_preview:
+            self._parent.tell(preview)
 
     def rescue(self) -> None:
         """The parent is gone: save every cube that is still in memory, trying the directories in order."""

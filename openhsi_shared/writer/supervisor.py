@@ -32,7 +32,7 @@ logger = safe_logger(__name__)
 MAX_CRASHES = 5
 """Number of writers that may die while saving one cube; then it is dumped and held, and the next one is saved."""
 POLL_INTERVAL_S = 1.0
-"""How often the listener thread checks that the writer makes progress."""
+"""How often the listener thread checks that the writer makes progress; more often if its timeout is short."""
 EXIT_TIMEOUT_S = 2.0
 """How long a writer that has closed its pipe may take to exit."""
 LISTENER_FAILED = "the thread that receives the writer's answers has failed"
@@ -90,7 +90,7 @@ class WriterSupervisor:
             self._listener = Listener(  # assigned before it runs: a writer may die at once
                 self._writers.waitables,
                 self._receive_all,
-                POLL_INTERVAL_S,
+                min(POLL_INTERVAL_S, self._writers.timeout_s / 2),
                 name="writer's answers",
                 failure=LISTENER_FAILED,
                 on_failure=self._fail_all,

@@ -83,3 +83,26 @@ def free_bytes(place: Path) -> int:
     """Free bytes on the disk of `place`."""
     stat = os.statvfs(place)
     return stat.f_bfree * stat.f_frsize
+
+
+@contextmanager
+def unanswered(place: Path) -> Iterator[None]:
+    """Cover `place` with a disk whose requests are never answered, as those of a dead server, for the length of a block.
+
+    A process that touches it waits until it is killed: it is a FUSE file system that no process serves.
+    """
+    if not is_root or not Path("/dev/fuse").exists():
+        pytest.skip("needs root and /dev/fuse")
+    place.mkdir(exist_ok=True)
+    device = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other"
+    command = ["mount", "-i", "-t", "fuse", "-o", options, "unanswered", str(place)]
+    done = subprocess.run(command, pass_fds=(device,), check=False, capture_output=True, text=True)
+    if done.returncode:
+        os.close(device)
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+        os.close(device)  # requests fail now

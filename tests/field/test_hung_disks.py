@@ -1,0 +1,181 @@
+"""A disk hangs, as a dead network disk or a FUSE file system does: recording goes on, on another disk, and can be stopped.
+
+Public reports: a recorder on a network share that ignores every key after the server was switched off; a logger whose
+spare disk stays empty although the first one hangs.
+"""
+
+import errno
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from openhsi_shared import SharedSimulatedCamera, record
+from openhsi_shared.control.control_socket import request
+from openhsi_shared.control.messages import AskGlance, AskStatus
+from openhsi_shared.datacube.control_server import socket_of
+from openhsi_shared.errors import SaveError
+from openhsi_shared.recording import space
+from tests.support.disks import unanswered
+from tests.support.flow import CAMERA, COUNTING, account, cubes_in, processes_in
+from tests.support.helpers import environment, wait_for
+from tests.support.process_faults import camera, frozen, newest_writer
+
+pytestmark = pytest.mark.root
+
+PATIENCE_S = 1.0
+KEYWORDS = {**COUNTING, "n_lines": 8, "n_buffers": 30, "rate": 50, "writer_patience_s": PATIENCE_S, "progress": False}
+
+
+def test_the_other_disk_takes_over_within_one_timeout_although_the_hung_writer_could_be_killed(tmp_path):
+    disk, spare = tmp_path / "disk", tmp_path / "spare"
+    with camera(n_buffers=4, writer_patience_s=PATIENCE_S, fallback_dirs=[spare]) as cam:
+        cam.collect()
+        cam.save(disk).result(20)
+        with unanswered(disk):
+            cam.collect()
+            begun = time.monotonic()
+            assert cam.save(disk).result(60).path.is_relative_to(spare)
+            assert time.monotonic() - begun < 4 * PATIENCE_S  # five timeouts before
+            for _ in range(5):
+                cam.collect()
+                assert cam.save(disk).result(60).path.is_relative_to(spare)
+            assert cam.status().writer_restarts == 1
+    assert account(tmp_path) == (list(range(56)), [])
+
+
+def test_without_another_disk_the_same_one_is_tried_until_it_responds(tmp_path):
+    disk = tmp_path / "disk"
+    with camera(n_buffers=4, writer_patience_s=PATIENCE_S) as cam:
+        cam.collect()
+        cam.save(disk).result(20)
+        with unanswered(disk):
+            cam.collect()
+            handle = cam.save(disk)
+            wait_for(lambda: cam.status().writer_restarts > 0)
+        handle.join(60)
+        if handle.exitcode:  # the end of the disk was an error of the last try
+            handle.retry(disk)
+        handle.result(60)
+    assert account(tmp_path) == (list(range(16)), [])
+
+
+def test_a_hung_disk_that_is_not_needed_blocks_nothing(tmp_path):
+    with (
+        unanswered(tmp_path / "spare"),
+        camera(writer_patience_s=PATIENCE_S, fallback_dirs=[tmp_path / "spare" / "x"]) as cam,
+    ):
+        for _ in range(3):
+            cam.collect()
+            cam.save(tmp_path / "disk").result(20)
+        assert cam.status().writer_restarts == 0
+
+
+def test_a_hung_spare_disk_is_left_alone_once_a_writer_hung_in_it(tmp_path):
+    (tmp_path / "blocked").touch()
+    spares = [tmp_path / "spare" / "x", tmp_path / "third"]
+    with (
+        unanswered(tmp_path / "spare"),
+        camera(n_buffers=4, writer_patience_s=PATIENCE_S, fallback_dirs=spares) as cam,
+    ):
+        for _ in range(4):
+            cam.collect()
+            assert cam.save(tmp_path / "blocked" / "x").result(60).path.is_relative_to(tmp_path / "third")
+        assert cam.status().writer_restarts == 1
+    assert account(tmp_path / "third") == (list(range(32)), [])
+
+
+def test_a_recording_answers_and_stops_although_its_disk_hangs(tmp_path):
+    disk, spare = tmp_path / "disk", tmp_path / "spare"
+    with record(SharedSimulatedCamera, disk / "out", fallback_dirs=[spare], **KEYWORDS) as run:
+        wait_for(lambda: run.status().cubes_saved > 0)
+        with unanswered(disk):
+            run.status()
+            wait_for(lambda: cubes_in(spare))
+            wait_for(lambda: f"{disk / 'out'} has not responded for" in str(run.status()))
+            run.stop()
+            summary = run.wait(30)
+    saved, lost = account(tmp_path)
+    assert (saved, lost, summary.lines) == (list(range(len(saved))), [], len(saved))
+
+
+RECORDING = (
+    CAMERA
+    + """
+from openhsi_shared import SharedSimulatedCamera, record
+run = record(SharedSimulatedCamera, "disk/out", fallback_dirs=["spare"], **{keywords!r})
+print(run.process_id, flush=True)
+run.wait()
+"""
+)
+
+
+def test_a_recording_ends_when_its_parent_dies_although_its_disk_hangs(tmp_path, runtime):
+    disk, spare = tmp_path / "disk", tmp_path / "spare"
+    script = RECORDING.replace("{keywords!r}", repr(KEYWORDS))
+    with (tmp_path / "said").open("w") as said:
+        program = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment(), stdout=said)
+    wait_for(lambda: disk.exists() and cubes_in(disk))
+    recording = psutil.Process(int((tmp_path / "said").read_text()))
+    with unanswered(disk):
+        wait_for(lambda: spare.exists() and cubes_in(spare))
+        program.kill()
+        program.wait()
+        recording.wait(30)
+        wait_for(lambda: not processes_in(tmp_path))
+    saved, lost = account(tmp_path)
+    assert (saved, lost) == (list(range(len(saved))), [])
+
+
+def test_a_camera_s_control_socket_answers_although_its_disk_hangs(tmp_path, runtime):
+    disk = tmp_path / "disk"
+    with camera(fallback_dirs=[tmp_path / "spare"], writer_patience_s=PATIENCE_S) as cam:
+        cam.collect()
+        cam.save(disk).result(20)
+        path = socket_of(cam._engine, cam.control_server())
+        with unanswered(disk):
+            for _ in range(3):
+                assert request(path, AskGlance()).answer.status.lines == 8
+            assert request(path, AskStatus()).answer.status.cubes_saved == 1
+
+
+def test_a_recording_into_a_hung_disk_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(space, "TIMEOUT_S", 0.2)
+    with unanswered(tmp_path / "disk"), pytest.raises(SaveError, match="the disk does not respond within") as caught:
+        space.check_space(tmp_path / "disk" / "out", 1, None, 1.0)
+    assert caught.value.errno == errno.ETIMEDOUT
+
+
+def test_close_does_not_wait_for_a_frozen_writer_whose_answers_are_not_heard(tmp_path, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("injected")
+
+    cam = camera(writer_patience_s=PATIENCE_S)
+    cam.collect()
+    cam.save(tmp_path).result(20)
+    cam.collect()
+    with frozen(newest_writer()):
+        handle = cam.save(tmp_path)
+        monkeypatch.setattr(cam._engine.writer, "_check_progress", fail)
+        cam._engine.writer._listener._receive = fail
+        handle.join(20)
+        wait_for(lambda: cam._engine.writer.has_failed)
+        with pytest.raises(Exception, match="the thread that receives the writer"):
+            cam.close()
+    assert account(tmp_path) == (list(range(16)), [])
+
+
+def test_a_writer_that_hangs_while_it_rescues_is_replaced_at_the_end(tmp_path):
+    disk = tmp_path / "disk"
+    cam = camera(n_buffers=4, writer_patience_s=PATIENCE_S, fallback_dirs=[tmp_path / "spare"])
+    cam.collect()
+    cam.save(disk).result(20)
+    cam.collect()
+    cam.will_save_to(disk)
+    with unanswered(disk):
+        assert cam._engine.writer.abandon() == []
+    cam._engine._release()
+    saved = list((tmp_path / "spare").rglob("*.raw.json"))
+    assert len(saved) == 1
