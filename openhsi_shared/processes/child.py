@@ -142,6 +142,8 @@ class Child:
                 self._exit_code = self._process.exitcode
                 if self._exit_code is None and _is_reaped(self.pid):
                     self._exit_code = STATUS_TAKEN
+                    # else multiprocessing believes for ever that it lives
+                    self._process._popen.returncode = STATUS_TAKEN  # type: ignore[attr-defined] # noqa: SLF001
             return self._exit_code
 
     def join(self, timeout_s: float | None = None) -> bool:
@@ -181,10 +183,13 @@ class Child:
     def close(self) -> None:
         """Close the pipe, and release the resources of a child that has exited. Idempotent; `exit_code` stays valid."""
         self.hang_up()
-        if self.exit_code is not None:
-            with self._reaping, suppress(ValueError, OSError):  # other code has reaped it, or closed its descriptors
-                self._is_closed = True
-                self._process.close()
+        if self.exit_code is None:
+            return
+        with self._reaping, suppress(OSError):  # other code has closed its descriptors
+            if not self._is_closed and not self._ending.is_open():  # its number may be that of a file of other code
+                self._process._popen.finalizer.cancel()  # type: ignore[attr-defined] # noqa: SLF001 - no public access
+            self._is_closed = True
+            self._process.close()
 
     def _signal(self, how: str) -> None:
         with self._reaping:

@@ -107,7 +107,8 @@ class Listener(GuardedThread):
     def _listen(self) -> None:
         while not self.is_stopping:
             # other code may have closed an end of the pipe: then this only polls
-            if self._wake_up in wait([*self._waitables(), *self._woken.if_open()], self._interval_s):
+            ready = wait([*self._waitables(), *self._woken.if_open()], self._interval_s)
+            if self._wake_up in ready and self._woken.is_open():
                 try:
                     self._wake_up.recv_bytes()
                 except (OSError, EOFError):

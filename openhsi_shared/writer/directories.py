@@ -16,7 +16,7 @@ from openhsi_shared.writer.slot_cubes import rescue_directories
 __all__ = ["PLACE", "DirectoriesInTurn", "directory_in_use"]
 
 SLOT, PLACE = 1, 2
-"""Words of the heartbeat's counter: slot of the cube, and place of the directory among `rescue_directories`, from 1; 0 for none."""
+"""Words of the heartbeat's counter: slot of the cube; place of the directory among `rescue_directories`, 0 for none."""
 
 
 class DirectoriesInTurn(Sequence[Path]):

@@ -1,4 +1,4 @@
-"""A disk hangs, as a dead network disk or a FUSE file system does: recording goes on, on another disk, and can be stopped.
+"""A disk hangs, as a dead network disk or a FUSE file system does: recording goes on elsewhere, and can be stopped.
 
 Public reports: a recorder on a network share that ignores every key after the server was switched off; a logger whose
 spare disk stays empty although the first one hangs.

@@ -87,7 +87,7 @@ def free_bytes(place: Path) -> int:
 
 @contextmanager
 def unanswered(place: Path) -> Iterator[None]:
-    """Cover `place` with a disk whose requests are never answered, as those of a dead server, for the length of a block.
+    """Cover `place` with a disk that never answers, as that of a dead server, for the length of a block.
 
     A process that touches it waits until it is killed: it is a FUSE file system that no process serves.
     """
