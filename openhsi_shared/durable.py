@@ -8,7 +8,6 @@ would make the camera's process wait for memory. Failures are raised with the sy
 import contextlib
 import ctypes
 import errno
-import logging
 import os
 import re
 import sys
@@ -18,10 +17,11 @@ from typing import Any, Literal, Self
 
 from openhsi_shared.errors import SaveError
 from openhsi_shared.locking import is_open_in, lock, share_lock
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["PAGE", "PART", "Durability", "PartFile", "make_folder", "save_error"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 PAGE = 4096
 """Alignment of direct writes, in memory and in the file."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import logging
 import os
 import sys
 from pathlib import Path
@@ -10,9 +9,11 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
+from openhsi_shared.loggers import safe_logger
+
 __all__ = ["is_open_in", "lock", "share_lock"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 def lock(fd: int, path: Path) -> bool:

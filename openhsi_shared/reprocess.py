@@ -10,7 +10,6 @@ with a different size in the result. What is left out is logged, and named in `s
 """
 
 import json
-import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from openhsi_shared.drivers.replay import ReplayDriver
 from openhsi_shared.errors import ArgumentError, LevelError
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.levels import LevelPlan, Transforms, check_functions, quantity_of, recognise_level
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.settings import CameraSettings
 from openhsi_shared.writer.handle import SaveHandle
@@ -34,7 +34,7 @@ from openhsi_shared.writer.save_request import SaveRequest
 
 __all__ = ["ProcessDatacube", "ProcessRawDatacube"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 RECORDING_ATTRIBUTES = (
     "uuid",

@@ -6,7 +6,6 @@ logged as a warning once per file, because most of them are typing errors.
 
 import difflib
 import json
-import logging
 import math
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -26,10 +25,11 @@ from pydantic import (
 )
 
 from openhsi_shared.errors import SettingsError, SettingsNotFound
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["CHANGEABLE", "CameraSettings", "SettingsMapping", "nearest_name", "read_json", "read_settings"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 MAX_LEVELS = 100
 """Maximum nesting depth of a file. Values nested far deeper could be read, but not pickled or written: Python's

@@ -1,15 +1,14 @@
 """`openhsi-shared cameras`: list the available cameras, and why the others are unavailable."""
 
-import logging
-
 import click
 
 from openhsi_shared.cli import in_one_line
 from openhsi_shared.errors import OpenHSIError
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["cameras"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 @click.command()

@@ -1,6 +1,5 @@
 """`openhsi-shared preview`: previews of saved cubes, and a contact sheet of a flight."""
 
-import logging
 import os
 import sys
 from collections import Counter
@@ -15,12 +14,13 @@ import numpy as np
 from openhsi_shared.errors import ArgumentError, OpenHSIError
 from openhsi_shared.files.preview import preview_path, read_picture, write_preview
 from openhsi_shared.files.sheet import MIN_WIDTH, Tile, contact_sheet, tile_height, tile_of
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.pool import Died, in_processes
 from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, preview_bands, stretch
 
 __all__ = ["preview"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 MAX_PARALLEL = 4
 """Each process reads in several threads and needs about 200 MB; more do not make a disk faster."""

@@ -16,7 +16,6 @@ Notes:
   once in thousands of starts). It is restarted, and the missing frame is reported as incomplete.
 """
 
-import logging
 import warnings
 from typing import Any
 
@@ -27,6 +26,7 @@ from openhsi_shared.drivers import FrameStamp, FrameStatus
 from openhsi_shared.drivers.base_driver import GIGE_PERIOD, ConnectedDriver, Connection, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, Kind, value_of
 from openhsi_shared.errors import CameraNotFound
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.settings import nearest_name
 
 with warnings.catch_warnings():  # else -W error::DeprecationWarning crashes the interpreter
@@ -35,7 +35,7 @@ with warnings.catch_warnings():  # else -W error::DeprecationWarning crashes the
 
 __all__ = ["BaslerDriver"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 NO_BLOCK_ID = 2**64 - 1
 

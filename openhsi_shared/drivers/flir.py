@@ -9,7 +9,6 @@ Notes:
 - The camera's clock counts nanoseconds.
 """
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from openhsi_shared.drivers import FrameStamp, FrameStatus
 from openhsi_shared.drivers.base_driver import GIGE_PERIOD, ConnectedDriver, Connection, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, Kind, value_of
 from openhsi_shared.errors import CameraNotFound
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.settings import nearest_name
 
 try:
@@ -32,7 +32,7 @@ except (ImportError, OSError) as error:
 
 __all__ = ["FlirDriver"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 TIMEOUT = -1011
 DISCONNECTED = {-1002, -1006, -1010, -1012, -1015}

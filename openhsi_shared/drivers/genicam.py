@@ -11,7 +11,6 @@ Notes:
   interpreter, so it is ignored here.
 """
 
-import logging
 import os
 import warnings
 from pathlib import Path
@@ -24,6 +23,7 @@ from openhsi_shared.drivers import FrameStamp
 from openhsi_shared.drivers.base_driver import GIGE_PERIOD, ConnectedDriver, Connection, Unpack
 from openhsi_shared.drivers.features import Feature, Kind, NodeWithValue, reason, value_of
 from openhsi_shared.errors import CameraError, CameraNotFound, DriverMissing, SettingsError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.spawning import interrupt_deferred
 from openhsi_shared.settings import CameraSettings, nearest_name
 
@@ -34,7 +34,7 @@ with warnings.catch_warnings():
 
 __all__ = ["GenICamDriver"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 GENTL_PATH = "GENICAM_GENTL64_PATH"
 DISCONNECTED = (

@@ -11,7 +11,6 @@ Notes:
 - Written from the public interface, and not yet tested with a camera.
 """
 
-import logging
 import os
 import platform
 import sys
@@ -26,6 +25,7 @@ from openhsi_shared.drivers.features import Feature, value_of
 from openhsi_shared.drivers.hikrobot_features import MvsError, MvsFeature, checked
 from openhsi_shared.drivers.packed import bytes_at
 from openhsi_shared.errors import CameraNotFound
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.settings import nearest_name
 
 FOLDERS = (
@@ -50,7 +50,7 @@ except (ImportError, OSError, TypeError) as error:  # TypeError: MVCAM_COMMON_RU
 
 __all__ = ["HikrobotDriver"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 NO_DATA = {0x80000007, 0x80000106}
 """MV_E_NODATA, MV_E_GC_TIMEOUT: no frame within the timeout."""

@@ -9,7 +9,6 @@ Notes:
 - The camera's clock counts nanoseconds.
 """
 
-import logging
 from typing import Any
 
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from openhsi_shared.drivers.base_driver import GIGE_PERIOD, ConnectedDriver, Con
 from openhsi_shared.drivers.features import Feature, Kind, NodeWithValue, value_of
 from openhsi_shared.drivers.packed import bytes_at
 from openhsi_shared.errors import CameraNotFound
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.settings import nearest_name
 
 try:
@@ -32,7 +32,7 @@ except (ImportError, OSError) as error:
 
 __all__ = ["LucidDriver"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 ARENA_ERRORS = (RuntimeError, ValueError, OSError)
 """arena_api raises Python's own errors; a timeout is TimeoutError, which is an OSError."""

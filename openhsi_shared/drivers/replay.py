@@ -8,7 +8,6 @@ Notes:
 - Groups of variables in a cube's file are skipped, with a warning.
 """
 
-import logging
 import math
 import time
 from collections.abc import Generator
@@ -21,11 +20,12 @@ from numpy.typing import NDArray
 from openhsi_shared.drivers import FrameStamp, FrameStatus
 from openhsi_shared.drivers.saved_lines import SavedLine, inspect_cubes, lines_of
 from openhsi_shared.errors import ArgumentError, CameraError, FileError, FrameError, FrameTimeout, SourceEnded
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.settings import CameraSettings
 
 __all__ = ["ReplayDriver"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 class ReplayDriver:

@@ -3,7 +3,6 @@
 They are read in blocks, so that a line takes little longer than its copy.
 """
 
-import logging
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import ChecksumError, FileError
 from openhsi_shared.files import OpenCube, open_cube
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["MAX_PAUSE_NS", "SavedCube", "SavedLine", "inspect_cubes", "lines_of"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 BLOCK_BYTES = 8 * 2**20
 """Bytes per read of a file."""

@@ -9,7 +9,6 @@ Notes:
 - There is no temperature sensor.
 """
 
-import logging
 import math
 from typing import Any, Literal
 
@@ -27,11 +26,12 @@ from openhsi_shared.errors import (
     SettingsError,
     SourceEnded,
 )
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.settings import CameraSettings
 
 __all__ = ["WebDriver"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 class WebDriver:

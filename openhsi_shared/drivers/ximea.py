@@ -17,7 +17,6 @@ Notes:
 """
 
 import ctypes
-import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
@@ -31,6 +30,7 @@ from openhsi_shared.drivers.features import Feature, set_window
 from openhsi_shared.drivers.packed import PIXEL_FORMATS, PixelFormat
 from openhsi_shared.drivers.ximea_features import Exposure, WindowNumber
 from openhsi_shared.errors import ArgumentError, CameraNotFound, SettingsError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.settings import CameraSettings, nearest_name
 
 try:
@@ -44,7 +44,7 @@ except (ImportError, OSError) as error:  # OSError: XIMEA's library is missing
 
 __all__ = ["XimeaDriver"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 XIMEA_ERRORS: tuple[type[Exception], ...] = (xiapi.Xi_error, RuntimeError)
 """RuntimeError: raised by the package for a camera that is already open, or not open."""

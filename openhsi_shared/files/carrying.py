@@ -1,6 +1,5 @@
 """Groups and extra columns of a saved cube, carried over into a cube that is computed from it."""
 
-import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +10,11 @@ from openhsi_shared.dataset import Group
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.groups import check_groups
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["Carried", "carried_from"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 class Carried(NamedTuple):

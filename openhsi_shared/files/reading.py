@@ -6,7 +6,6 @@ with open_cube("2026_11_20/2026_11_20-10_00_00_000000.nc") as cube:
 """
 
 import errno
-import logging
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -26,13 +25,14 @@ from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.lines import CheckedLines, FileLines, PlainLines
 from openhsi_shared.files.open_group import OpenGroup, groups_in
 from openhsi_shared.files.versions import check_version
+from openhsi_shared.loggers import safe_logger
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["OpenCube", "open_cube"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 AXES = {"x", "y", "wavelength"}
 

@@ -8,7 +8,6 @@
 """
 
 import errno
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -25,10 +24,11 @@ from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.saving import uuid_of
 from openhsi_shared.files.verifying import verify
 from openhsi_shared.files.writing import CubeWriter
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["Recovery", "leftovers", "recover"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

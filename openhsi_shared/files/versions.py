@@ -4,7 +4,6 @@
 versions only add to that version. Files of version 1 do not have `format_reads_from`.
 """
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 from openhsi_shared.dataset import FORMAT, FORMAT_VERSION
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.attributes import plain
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["check_version"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 def check_version(path: Path, attributes: Mapping[str, Any]) -> int:

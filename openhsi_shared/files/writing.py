@@ -4,7 +4,6 @@ For use in a writer process; imports only what writing needs.
 """
 
 import contextlib
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,12 +18,13 @@ from openhsi_shared.durable import make_folder, save_error
 from openhsi_shared.errors import ArgumentError, SaveError
 from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.files.saving import ProgressCallback, Saving, Written, no_progress
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.save_options import SaveOptions
 
 __all__ = ["CubeWriter", "Written"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 DEFAULTS = SaveOptions()
 

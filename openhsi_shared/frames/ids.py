@@ -4,13 +4,12 @@ Lost frames are detected as gaps in the camera's counter. That counter wraps aro
 and restarts whenever the camera is started; here it becomes one increasing sequence.
 """
 
-import logging
-
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["FrameIds"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 class FrameIds:

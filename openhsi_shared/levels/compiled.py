@@ -1,16 +1,17 @@
 """Compilation of kernels to machine code, cached on disk between processes."""
 
 import functools
-import logging
 import pickle
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from openhsi_shared.loggers import safe_logger
+
 __all__ = ["compiled"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 @functools.cache

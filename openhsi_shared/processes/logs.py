@@ -1,22 +1,14 @@
-"""Logs: forwarding from children to their parent, and loggers that never raise."""
+"""Logs of children: forwarded to their parent, which logs them with the user's handlers."""
 
 import logging
-import sys
-from collections.abc import Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
+from openhsi_shared.loggers import AnyLogger, safe_logger
 from openhsi_shared.processes.liveness import Parent
 
 __all__ = ["AnyLogger", "Log", "forward_logs", "safe_logger"]
 
 MAX_CHARS = 4096
-
-if TYPE_CHECKING:
-    AnyLogger = logging.Logger | logging.LoggerAdapter[logging.Logger]
-    _Adapter = logging.LoggerAdapter[logging.Logger]
-else:
-    AnyLogger = logging.Logger | logging.LoggerAdapter
-    _Adapter = logging.LoggerAdapter
 
 
 class Log(NamedTuple):
@@ -24,28 +16,6 @@ class Log(NamedTuple):
 
     level: int
     text: str
-
-
-def safe_logger(name: str) -> "SafeLogger":
-    """Return the logger of that name, for code that must continue when a user's logging handler raises."""
-    return SafeLogger(logging.getLogger(name))
-
-
-class SafeLogger(_Adapter):
-    """A logger whose handlers may raise: then the record and the exception go to stderr."""
-
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Return the message unchanged."""
-        return msg, kwargs
-
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log as `logging.Logger` does; suppresses exceptions of handlers."""
-        try:
-            super().log(level, msg, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
-        except Exception:  # noqa: BLE001 - not swallowed: written to stderr, unless the program has disabled that
-            if logging.raiseExceptions and logging.lastResort is not None:
-                facts: Mapping[str, Any] = {"levelno": level, "msg": msg, "args": args, "exc_info": sys.exc_info()}
-                logging.lastResort.handle(logging.makeLogRecord(facts))
 
 
 def forward_logs(parent: Parent) -> None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any
 
+from openhsi_shared.loggers import must_not_block
 from openhsi_shared.processes.descriptors import Owned
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import SPAWN
@@ -17,7 +18,7 @@ logger = safe_logger(__name__)
 
 
 class GuardedThread(threading.Thread):
-    """A daemon thread with an outermost handler."""
+    """A daemon thread with an outermost handler, which no logging handler of the user can block."""
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class GuardedThread(threading.Thread):
 
     def run(self) -> None:
         """Run the target; called by `start`."""
+        must_not_block()
         try:
             super().run()
         except BaseException as error:  # noqa: BLE001 - not swallowed: passed to `on_failure`, and logged

@@ -1,7 +1,6 @@
 """Plots of lines, in a notebook or from a script."""
 
 import io
-import logging
 import sys
 from typing import Any
 
@@ -9,11 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.errors import ArgumentError, UnknownKeyword
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.rgb import SHOW_NM, Lines, Range, decimation, mean_of_bands, picture, preview_bands
 
 __all__ = ["PLOT_LIBRARIES", "show_array", "show_lines"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 PLOT_LIBRARIES = ("bokeh", "matplotlib")
 """Plotting libraries (backends) of holoviews."""

@@ -1,7 +1,6 @@
 """The newest frame of a ring for both backends: brightness limits, caption, and saving."""
 
 import io
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,11 +14,12 @@ from openhsi_shared.buffers.ring import SharedRing
 from openhsi_shared.dataset import cube_stem, utc_of
 from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import OverrunError, SaveError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.viewer.ring_messages import DataIndexes, Initialize, Saved
 
 __all__ = ["Frame", "FrameReader", "Limits", "frame_name", "save_frame", "to_grey"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 TOLERANCE = 0.1
 """Automatic limits change if they are off by more than this share of their range, to avoid flicker."""

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["LOOPBACK", "PageSocket", "serve"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 LOOPBACK = "127.0.0.1"
 POLL_INTERVAL_MS = 200
