@@ -21,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.buffers.discarded_cubes import Discarded
+from openhsi_shared.buffers.memory import arena_of
 from openhsi_shared.buffers.slot_memory import N_WORDS, SlotMemory, SlotState, Word, check_label
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import CubeTimes
 from openhsi_shared.errors import ArgumentError, IllegalMove
 from openhsi_shared.frames.losses import IdRange
+from openhsi_shared.processes.descriptors import Owned
 
 __all__ = ["MOVES", "Lease", "SlotOwner"]
 
@@ -81,10 +83,19 @@ class SlotOwner(SlotView):
         self._leases: set[Lease] = set()
         self._n_cubes = self._n_declared = 0
         self._written: list[bytes | None] = [None] * memory.layout.n_slots
+        arenas = {id(arena): arena for arena, _ in map(arena_of, memory.arrays.values())}
+        self._descriptors = [Owned(arena.fd) for arena in arenas.values() if hasattr(arena, "fd")]
 
     def __reduce__(self) -> Any:
         """Refuse to be pickled: there is one owner. Pass the memory to a child, and make a SlotView there."""
         raise TypeError("a SlotOwner belongs to one process: give its memory to a child, and make a SlotView there")
+
+    def can_be_passed_on(self) -> bool:
+        """Whether a child can get the memory: not if other code has closed its descriptors.
+
+        Their numbers may belong to files of other code by now, which a child would take for the slots.
+        """
+        return all(descriptor.is_open() for descriptor in self._descriptors)
 
     def release(self) -> None:
         """Release the memory, as far as it has no other views. Nothing can be read or changed afterwards."""

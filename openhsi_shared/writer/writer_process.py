@@ -31,6 +31,9 @@ class WriterProcess:
         self.alive: Connection
         """Reaches end of file when the process exits: the standby writer waits for that."""
         primary_alive = primary.alive if primary is not None else None
+        if not slots.can_be_passed_on():
+            why = "other code of this program has closed a descriptor of the slots' memory"
+            raise WriterFailed(f"the writer could not be started: {why}")
         with ExitStack() as made:
             try:
                 self.heartbeat = Heartbeat()

@@ -11,6 +11,8 @@ import threading
 import pytest
 
 from openhsi_shared import SharedDataCube
+from openhsi_shared.drivers.simulated.counting import frame_number
+from openhsi_shared.files.dumping import read_dump
 from tests.support.flow import CAMERA, SHAPE, account, cubes_in, frame, processes_in, run
 from tests.support.helpers import wait_for
 from tests.support.process_faults import camera, newest_writer, writers_of
@@ -210,3 +212,32 @@ def test_a_descriptor_that_is_closed_by_other_code_costs_no_line_and_no_file_of_
             os.close(descriptor_of_others)
     assert other.read_bytes() == b"x" * 1000
     assert [saved.numbers for saved in cubes_in(tmp_path)] == [list(range(8)), list(range(8, 16)), list(range(16, 24))]
+
+
+MEMORY = (
+    WHOLE
+    + """
+import os
+from openhsi_shared.buffers.memory import arena_of
+cam.will_save_to("out")
+cam.collect()
+number = arena_of(cam._engine.slots.memory.arrays["lines"])[0].fd
+os.close(number)
+with open("of_others", "wb") as file:
+    file.truncate(1 << 24)
+    if file.fileno() != number:
+        os.dup2(file.fileno(), number)
+    os.kill(cam._engine.writer._writers.all[0].child.pid, 9)
+    cam.save("out").join(30)
+"""
+)
+
+
+def test_a_file_of_others_is_never_taken_for_the_memory_of_the_slots(tmp_path):
+    """Its bytes would be saved as lines. Without a writer the program itself writes the lines at the end."""
+    code, _, errors = run(CAMERA + MEMORY, tmp_path)
+    assert "other code of this program has closed a descriptor of the slots' memory" in errors
+    assert code == 1
+    (sidecar,) = (tmp_path / "out").rglob("*.raw.json")
+    assert [frame_number(line) for line in read_dump(sidecar).cube.memory] == list(range(8, 16))
+    assert not any((tmp_path / "of_others").read_bytes())

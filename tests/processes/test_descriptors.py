@@ -1,0 +1,63 @@
+"""Descriptors that other code closes are recognised, and some are held in reserve; see `tests/field/test_listeners`."""
+
+import os
+
+import psutil
+import pytest
+
+from openhsi_shared.processes.descriptors import Owned, Reserve
+from openhsi_shared.processes.spawning import SPAWN
+
+resource = pytest.importorskip("resource")
+
+
+def test_a_connection_is_open_until_it_is_closed():
+    end, other = map(Owned, SPAWN.Pipe())
+    assert end.is_open()
+    end.close()
+    end.close()
+    assert (end.is_open(), end.if_open()) == (False, [])
+    other.close()
+
+
+@pytest.mark.parametrize("is_reused", [True, False])
+def test_a_number_that_other_code_has_closed_is_not_closed_again(is_reused):
+    connection, other = SPAWN.Pipe()
+    end, number = Owned(connection), connection.fileno()
+    os.close(number)
+    if is_reused:
+        opened = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(opened, number)
+    assert not end.is_open()
+    end.close()
+    other.close()
+    if is_reused:
+        for descriptor in {opened, number}:
+            os.close(descriptor)
+
+
+def test_a_reserve_is_there_when_it_is_needed_and_is_filled_again():
+    me, reserve = psutil.Process(), Reserve()
+    before = me.num_fds()
+    reserve.fill()
+    reserve.fill()
+    assert me.num_fds() == before + Reserve.N_FOR_A_CHILD
+    with reserve.lent():
+        assert me.num_fds() == before
+    assert me.num_fds() == before + Reserve.N_FOR_A_CHILD
+    reserve.close()
+    reserve.close()
+    assert me.num_fds() == before
+
+
+def test_a_reserve_leaves_most_descriptors_to_the_program():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    me, reserve = psutil.Process(), Reserve()
+    before = me.num_fds()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20, hard))
+    try:
+        reserve.fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert me.num_fds() <= before + 5
+    reserve.close()
