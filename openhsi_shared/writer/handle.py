@@ -47,6 +47,8 @@ class SaveHandle:
         self._done = threading.Event()
         self._error: OpenHSIError | None = None
         self._is_handled = False
+        self._has_resumed = False
+        """Whether it is being saved, or was saved, by itself after a failure."""
         self._discarded = False
         self._path: Path | None = None
         self._preview_path: Path | None = None
@@ -83,7 +85,12 @@ class SaveHandle:
         )
 
     def retry(self, directory: str | Path) -> "SaveHandle":
-        """Save a failed cube again, into `directory`. Returns this handle, to wait on. Does not block."""
+        """Save a failed cube again, into `directory`. Returns this handle, to wait on. Does not block.
+
+        Without effect if the cube is being saved by itself meanwhile, because a writer could be started again.
+        """
+        if self._has_resumed and self._error is None:
+            return self
         self._supervisor_of_failed("retry").retry(self, directory)
         return self
 
@@ -113,8 +120,9 @@ class SaveHandle:
         """The error, if the save failed and no caller has handled it yet."""
         return None if self._is_handled or self._discarded else self._error
 
-    def begin_again(self) -> None:
+    def begin_again(self, *, by_itself: bool = False) -> None:
         """The save is pending again."""
+        self._has_resumed = by_itself
         self._error, self._is_handled = None, False
         self._done.clear()
 

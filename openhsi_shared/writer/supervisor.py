@@ -344,7 +344,7 @@ class WriterSupervisor:
                 return
             for pending in waiting:
                 logger.warning("a writer could be started again: saving %s", pending.handle.name)
-                pending.handle.begin_again()
+                pending.handle.begin_again(by_itself=True)
                 self._send(pending)
             self.changed.notify_all()
 
