@@ -134,6 +134,8 @@ class Cube:
                 raise ArgumentError(f"{shape} wavelengths do not fit {self.memory.shape[2]} bands")
             if np.asarray(self.wavelengths_nm).dtype.kind not in "iuf":
                 raise ArgumentError(f"wavelengths are {np.asarray(self.wavelengths_nm)!r:.60}, expected numbers")
+            if not np.isfinite(np.asarray(self.wavelengths_nm)).all():
+                raise ArgumentError("wavelengths contain NaN or infinity: give a number for each band, or None")
         dimensions = {"x": self.line_shape[0], "y": self.n_lines, "wavelength": self.line_shape[1]}
         check_groups(self.groups, dimensions, (*OTHER_VARIABLES, *self.columns))
 

@@ -77,7 +77,7 @@ def preview_bands(
     Grey is returned without wavelengths, with indices in their place (0, 1, 2 ..., as openhsi writes without a
     calibration), and if a range contains no band. A single wavelength selects the bands within 15 nm, at least the
     nearest one, but none if it is more than 15 nm outside of the spectrum. Raises ArgumentError if there are not
-    `n_bands` wavelengths.
+    `n_bands` wavelengths, or some are NaN.
 
     >>> preview_bands([450, 500, 550, 600, 650], 5)
     [slice(4, 5, None), slice(2, 3, None), slice(0, 2, None)]
@@ -90,8 +90,12 @@ def preview_bands(
     wavelengths = np.asarray(wavelengths_nm, dtype=np.float64)
     if wavelengths.shape != (n_bands,):
         raise ArgumentError(f"wavelengths have shape {wavelengths.shape}, expected ({n_bands},): one for each band")
-    if not np.isfinite(wavelengths).any() or np.array_equal(wavelengths, np.arange(n_bands)):
+    is_number = np.isfinite(wavelengths)
+    if not is_number.any() or np.array_equal(wavelengths, np.arange(n_bands)):
         return grey
+    if not is_number.all():
+        bands = np.flatnonzero(~is_number).tolist()
+        raise ArgumentError(f"wavelengths of the bands {bands} are NaN or infinity: give a number for each, or None")
     found = [_bands_of(wavelengths, wanted) for wanted in ranges]
     return [_as_slice(band) for band in found] if all(band.size for band in found) else grey
 
@@ -107,9 +111,9 @@ def _bands_of(wavelengths: NDArray[np.float64], wanted: Range) -> NDArray[np.int
     if not low <= high:
         raise ArgumentError(f"a colour must be one wavelength or (first, last) in nm, got {wanted!r}")
     inside = np.flatnonzero((wavelengths >= low) & (wavelengths <= high))
-    near = low <= np.nanmax(wavelengths) and high >= np.nanmin(wavelengths)
+    near = low <= wavelengths.max() and high >= wavelengths.min()
     if inside.size == 0 and near and np.isscalar(wanted):
-        return np.array([np.nanargmin(np.abs(wavelengths - float(wanted)))])  # type: ignore[arg-type]
+        return np.array([np.argmin(np.abs(wavelengths - float(wanted)))])  # type: ignore[arg-type]
     return inside
 
 

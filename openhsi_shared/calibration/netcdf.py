@@ -6,6 +6,7 @@ a curve share `key_dim`; `rad_ref` has its own axes, with coordinates.
 
 import hashlib
 import io
+import logging
 import os
 import threading
 import time
@@ -18,10 +19,13 @@ from numpy.typing import NDArray
 
 from openhsi_shared.calibration.pickles import is_pickle, values_of_pickle
 from openhsi_shared.calibration.values import Calibration
+from openhsi_shared.calibration.wavelength_tables import IN_NANOMETRES
 from openhsi_shared.errors import CalibrationError
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
 
 __all__ = ["read_calibration", "write_calibration"]
+
+logger = logging.getLogger(__name__)
 
 _KNOWN = frozenset(
     {
@@ -62,15 +66,23 @@ def read_calibration(path: str | Path | None) -> Calibration:
         raise CalibrationError(
             f"calibration {str(path)!r} cannot be read: {error}; expected a NetCDF file of openhsi"
         ) from error
-    values, dims, coordinates = values_of_pickle(content, path) if is_pickle(path) else _parse(content, path)
+    units: dict[str, str] = {}
+    values, dims, coordinates = values_of_pickle(content, path) if is_pickle(path) else _parse(content, path, units)
     for key in values:
         dims[key], values[key] = _without_variable(dims.get(key, ()), values[key])
     _check(values, path)
     dims = {key: names for key, names in dims.items() if names}
-    return Calibration(values, dims, coordinates, path=path, sha256=hashlib.sha256(content).hexdigest())
+    sha256 = hashlib.sha256(content).hexdigest()
+    calibration = Calibration(values, dims, coordinates, path=path, sha256=sha256, units=units)
+    for flaw in calibration.flaws:
+        logger.warning("%s: %s", calibration.name, flaw)
+    return calibration
 
 
-def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], dict[str, NDArray[Any]]]:
+def _parse(
+    content: bytes, path: Path, units: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], dict[str, NDArray[Any]]]:
+    """Values, names of axes, and coordinates; adds the units of wavelengths to `units`."""
     import netCDF4
 
     values: dict[str, Any] = {}
@@ -87,6 +99,8 @@ def _parse(content: bytes, path: Path) -> tuple[dict[str, Any], dict[str, tuple[
                     coordinates[key] = array
                 else:
                     dims[key], values[key] = variable.dimensions, array
+                    if key in IN_NANOMETRES and "units" in variable.ncattrs():
+                        units[key] = str(variable.getncattr("units"))
     except (OSError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError, MemoryError) as error:
         raise CalibrationError(f"calibration {str(path)!r} is not a NetCDF file, or damaged: {error}") from error
     return values, dims, coordinates
@@ -98,6 +112,10 @@ def _check(values: Mapping[str, Any], path: Path) -> None:
             f"calibration {str(path)!r} is not a calibration of openhsi: it contains {sorted(values)}, "
             f"expected some of {sorted(_KNOWN)}"
         )
+    _check_rows(values, path)
+
+
+def _check_rows(values: Mapping[str, Any], path: Path) -> None:
     for key in _ROWS:
         if key in values and not _is_numbers(values[key]):
             raise CalibrationError(f"calibration {str(path)!r}: {key} must be a 1-D array of finite numbers")
@@ -137,6 +155,7 @@ def write_calibration(calibration: Mapping[str, Any], path: str | Path) -> Path:
         raise CalibrationError(f"calibration {str(path)!r} must have a name that ends in .nc")
     values = calibration if isinstance(calibration, Calibration) else Calibration(calibration)
     content = _compose(values)
+    _check_rows({key: np.asarray(values[key]) for key in _ROWS if key in values}, path)
     try:
         _replace(path, content)
     except OSError as error:

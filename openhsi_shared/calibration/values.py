@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.calibration.references import REFERENCE_AXES, lacks_of_reference, pictures_of
+from openhsi_shared.calibration.wavelength_tables import contradiction_of, flaw_of_table, to_nanometres
 from openhsi_shared.errors import CalibrationError
 from openhsi_shared.processing_levels import LEVELS
 
@@ -33,8 +34,13 @@ class Calibration(Mapping[str, Any]):
         *,
         path: Path | None = None,
         sha256: str = "",
+        units: Mapping[str, str] | None = None,
     ) -> None:
-        self._values = {key: _read_only(value) for key, value in (values or {}).items()}
+        """`units` of wavelengths that are not in nm, by key: they are converted."""
+        found, self._unknown = dict(values or {}), dict[str, str]()
+        for key, unit in (units or {}).items():
+            found[key], self._unknown[key] = to_nanometres(key, np.asarray(found[key]), unit)
+        self._values = {key: _read_only(value) for key, value in found.items()}
         self.dims: Mapping[str, tuple[str, ...]] = MappingProxyType(dict(dims or {}))
         """Names of the axes of each array; `rad_ref`: (cross_track, wavelength_index, exposure, luminance)."""
         self.coordinates: Mapping[str, NDArray[Any]] = MappingProxyType(
@@ -59,7 +65,7 @@ class Calibration(Mapping[str, Any]):
         return f"Calibration({str(self.path) if self.path else None!r}: {shown})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle, (self._values, dict(self.dims), dict(self.coordinates), self.path, self.sha256)
+        return _unpickle, (self._values, dict(self.dims), dict(self.coordinates), self.path, self.sha256, self._unknown)
 
     @property
     def name(self) -> str:
@@ -68,9 +74,21 @@ class Calibration(Mapping[str, Any]):
 
     @property
     def wavelengths_nm(self) -> NDArray[np.float64] | None:
-        """Wavelengths of the columns after smile correction, or None."""
+        """Wavelengths of the columns after smile correction; None if they are missing, or unusable."""
         wavelengths = self._values.get("wavelengths")
-        return None if wavelengths is None else np.asarray(wavelengths, np.float64)
+        return None if wavelengths is None or self._flaw_of("wavelengths") else np.asarray(wavelengths, np.float64)
+
+    @property
+    def flaws(self) -> tuple[str, ...]:
+        """Why tables of wavelengths are unusable, or contradict each other, with the levels that are refused."""
+        found = {key: self._flaw_of(key) for key in self._values if self._flaw_of(key)}
+        if not found and contradiction_of(self._values):
+            found = {"wavelengths_linear": contradiction_of(self._values)}
+        levels = {key: [str(level) for level in LEVELS if key in LEVELS[level].needs] for key in found}
+        return tuple(f"{flaw} (levels {', '.join(levels[key])} are refused)" for key, flaw in found.items())
+
+    def _flaw_of(self, key: str) -> str:
+        return self._unknown.get(key, "") or flaw_of_table(key, self._values[key])
 
     @property
     def levels_served(self) -> tuple[int, ...]:
@@ -85,9 +103,17 @@ class Calibration(Mapping[str, Any]):
             return missing
         return missing + lacks_of_reference(self._values["rad_ref"], self._reference_dims, self.coordinates)
 
-    def check_values(self, level: int) -> None:
-        """Raise CalibrationError if a value that a processing level needs is invalid."""
+    def check_values(self, level: int, *, is_compat: bool = False) -> None:
+        """Raise CalibrationError if a value that a processing level needs is invalid.
+
+        `is_compat` accepts, as openhsi does, tables of wavelengths that contradict each other.
+        """
         for key in LEVELS[level].needs:
+            flaw = self._flaw_of(key)
+            if not flaw and key == "wavelengths_linear" and not is_compat:
+                flaw = contradiction_of(self._values)
+            if flaw:
+                raise CalibrationError(f"{self.name} cannot be used for level {level}: {flaw}")
             if key == "smile_shifts":
                 self._check_shifts()
             elif key == "spec_rad_ref_luminance":
@@ -187,7 +213,9 @@ class Calibration(Mapping[str, Any]):
         'new'
         """
         dims = {key: dims for key, dims in self.dims.items() if key not in values or np.ndim(values[key]) == len(dims)}
-        return Calibration({**self._values, **values}, dims, self.coordinates)
+        copy = Calibration({**self._values, **values}, dims, self.coordinates)
+        copy._unknown = {key: flaw for key, flaw in self._unknown.items() if key not in values}
+        return copy
 
 
 def wavelengths_of_columns(calibration: Mapping[str, Any], n_columns: int) -> NDArray[np.float64] | None:
@@ -199,6 +227,8 @@ def wavelengths_of_columns(calibration: Mapping[str, Any], n_columns: int) -> ND
     array([400., 410., 420.])
     """
     wavelengths, shifts = calibration.get("wavelengths"), calibration.get("smile_shifts")
+    if isinstance(calibration, Calibration):
+        wavelengths = calibration.wavelengths_nm
     if wavelengths is None:
         return None
     wavelengths = np.asarray(wavelengths, np.float64)
@@ -222,6 +252,9 @@ def _unpickle(
     coordinates: dict[str, NDArray[Any]],
     path: Path | None,
     sha256: str,
+    unknown: dict[str, str],
 ) -> Calibration:
     """Unpickle a calibration."""
-    return Calibration(values, dims, coordinates, path=path, sha256=sha256)
+    calibration = Calibration(values, dims, coordinates, path=path, sha256=sha256)
+    calibration._unknown.update(unknown)  # noqa: SLF001 - what its file said
+    return calibration

@@ -58,7 +58,11 @@ def _about_lines(cube: "OpenCube") -> Iterator[tuple[str, str]]:
     yield (
         "wavelength",
         f"{n_bands} bands"
-        + ("" if wavelengths_nm is None else f", {min(wavelengths_nm):.1f} to {max(wavelengths_nm):.1f} nm"),
+        + (
+            ", wavelengths unknown"
+            if wavelengths_nm is None
+            else f", {min(wavelengths_nm):.1f} to {max(wavelengths_nm):.1f} nm"
+        ),
     )
     yield "pixel", f"{lines.dtype}, {n_bytes / 1e6:,.1f} MB in all"
     yield "level", f"{cube.level}"

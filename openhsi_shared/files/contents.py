@@ -77,6 +77,11 @@ class Contents:
         with damaged(self.path, display_name(path)):
             return path in self.file or path in (self.written or ())
 
+    def is_dimension_only(self, path: str) -> bool:
+        """Whether netCDF has no variable of that name, only a dimension: its values mean nothing."""
+        with damaged(self.path, display_name(path)):
+            return path in self.file and is_dimension_only(self._dataset(path))
+
     def members(self, group: str) -> tuple[list[str], list[str]]:
         """Names of the variables, and of the groups, in a group: those that exist, and those that were written."""
         prefix = f"{group}/" if group else ""

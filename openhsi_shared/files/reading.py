@@ -26,6 +26,7 @@ from openhsi_shared.files.lines import CheckedLines, FileLines, PlainLines
 from openhsi_shared.files.open_group import OpenGroup, groups_in
 from openhsi_shared.files.versions import check_version
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.wavelengths import are_band_numbers, in_nanometres, units_in
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -137,11 +138,20 @@ class OpenCube:
 
     @cached_property
     def wavelengths_nm(self) -> NDArray[np.float64] | None:
-        """Centre of each band. Also None for openhsi's plain 0, 1, 2, ..."""
-        values = self._column("wavelength")
-        if values is None or self._attribute("wavelength", "units") == "1":
+        """Centre of each band, in its order in the file. None, with a warning, if the units or a value are unknown."""
+        if not self.contents.has("wavelength") or self.contents.is_dimension_only("wavelength"):
             return None
-        return None if np.array_equal(values, np.arange(len(values))) else np.asarray(values, np.float64)
+        units = units_in(self.contents.attributes("wavelength"))
+        values = self.contents.values("wavelength")
+        if are_band_numbers(values, units):
+            return None
+        try:
+            if values.shape != self.lines.shape[2:]:
+                raise ArgumentError(f"{values.shape} wavelengths do not fit {self.lines.shape[2]} bands")
+            return in_nanometres(values, units)
+        except ArgumentError as error:
+            logger.warning("%s: %s: the wavelengths are unknown, and pictures are grey", self.path, error)
+            return None
 
     def column(self, name: str) -> NDArray[Any]:
         """Return the stored values of a small variable. FileError if there is none, ChecksumError if damaged."""

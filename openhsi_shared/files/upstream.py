@@ -5,6 +5,7 @@ It writes files as safely as this library does: atomic, durable, with checksums,
 
 import contextlib
 import ctypes
+import logging
 import math
 import uuid
 from collections.abc import Mapping
@@ -23,8 +24,11 @@ from openhsi_shared.files.preview import write_preview
 from openhsi_shared.files.saving import Saving, no_progress
 from openhsi_shared.groups import check_name
 from openhsi_shared.rgb import preview_bands
+from openhsi_shared.wavelengths import are_band_numbers, in_nanometres
 
 __all__ = ["save_shared_datacube"]
+
+logger = logging.getLogger(__name__)
 
 UNITS = {"pixels": "1", "nanometers": "nm", "degrees Celsius": "degC"}
 """Units that openhsi writes and UDUNITS does not support, or has under another name."""
@@ -60,21 +64,20 @@ def save_shared_datacube(
             )
     times = variables.get("time")
     times_ns = times.data if times and times.data.shape == (shape[1],) else np.zeros(shape[1], np.int64)
-    wavelengths = variables.get("wavelength")
     cube = Cube(
         memory=lines,
         n_lines=shape[1],
         columns={"time_ns": times_ns},
-        wavelengths_nm=None if wavelengths is None else wavelengths.data,
+        wavelengths_nm=_wavelengths_nm(variables.get("wavelength")),
         level=proc_lvl,
         metadata=attrs_dict,
         uuid=str(uuid.uuid4()),
     )
-    target = Path(f"{fname}.nc")
+    target, ours = Path(f"{fname}.nc"), dataset.coordinates(cube)
     with ThreadPoolExecutor(2) as pool:
         saving = Saving(
             cube=cube,
-            variables={name: item for name, item in dataset.coordinates(cube).items() if name in sizes} | variables,
+            variables=_with_labels({name: ours[name] for name in ours if name in sizes}, variables),
             attributes=dataset.global_attributes(cube),
             pool=pool,
             threads=2,
@@ -88,6 +91,28 @@ def save_shared_datacube(
     if written.picture is not None:
         write_preview(written.picture, written.path.with_suffix(".png"))
     return written.path
+
+
+def _wavelengths_nm(variable: Variable | None) -> NDArray[np.float64] | None:
+    """Wavelengths of a coordinate, which are in nm without units, as openhsi passes them; None if they are unknown."""
+    units = None if variable is None else variable.attributes.get("units", "nm")
+    if variable is None or are_band_numbers(variable.data, units):
+        return None
+    try:
+        return in_nanometres(variable.data, units)
+    except ArgumentError as error:
+        logger.warning("coordinate 'wavelength': %s: the wavelengths are unknown, and the picture is grey", error)
+        return None
+
+
+def _with_labels(ours: dict[str, Variable], given: Mapping[str, Variable]) -> dict[str, Variable]:
+    """The given coordinates besides ours; those without units have our labels."""
+    labelled = {
+        name: item._replace(attributes={**ours[name].attributes, **item.attributes})
+        for name, item in given.items()
+        if name in ours and "units" not in item.attributes
+    }
+    return {**ours, **given, **labelled}
 
 
 def _lines(shared_array: Any, c_dtype: Any, shape: tuple[int, int, int]) -> NDArray[Any]:

@@ -56,17 +56,22 @@ def equal_columns(calibration: Calibration, n_frame_columns: int, fwhm_nm: float
 
 
 def equal_nanometres(calibration: Calibration, fwhm_nm: float) -> Bands:
-    """Bands of `fwhm_nm` each; their edges are the nearest columns, and columns after the last edge are dropped.
+    """Bands of `fwhm_nm` each, counted from the shortest wavelength; their edges are the nearest columns.
 
-    LevelError if a band would have no column, or there would be no band.
+    Columns beyond the last edge are dropped. Bands are in the order of the columns: if wavelengths descend from column
+    to column, so do the labels. LevelError if a band would have no column, or there would be no band.
     """
     wavelengths = np.asarray(calibration["wavelengths"], np.float64)
+    descends = len(wavelengths) > 1 and wavelengths[0] > wavelengths[-1]
+    if descends:
+        wavelengths = wavelengths[::-1]
     n_bands = int(np.ptp(wavelengths) // fwhm_nm)
     _refuse_no_band(n_bands, fwhm_nm, wavelengths)
     edges_nm = np.around(wavelengths.min() + np.arange(n_bands + 1) * fwhm_nm, 1)
     edges = np.array([np.argmin(np.abs(wavelengths - edge)) for edge in edges_nm], np.int64)
     _refuse_no_band(int((np.diff(edges) > 0).all()), fwhm_nm, wavelengths)
-    return Bands(edges, edges_nm[:-1] + fwhm_nm // 2)
+    labels = edges_nm[:-1] + fwhm_nm // 2
+    return Bands(len(wavelengths) - edges[::-1], labels[::-1]) if descends else Bands(edges, labels)
 
 
 def _refuse_no_band(n_bands: int, fwhm_nm: float, wavelengths: NDArray[Any]) -> None:

@@ -56,7 +56,7 @@ def geometry_of(
             f"{', '.join(map(str, calibration.levels_served))}; pass a cal_path to a complete file, or add what is "
             f"missing with Calibration.with_values and write_calibration"
         )
-    calibration.check_values(level)
+    calibration.check_values(level, is_compat=is_compat)
     shifts = np.asarray(calibration["smile_shifts"]).astype(np.int64)
     n_rows, n_frame_columns = rows.stop - rows.start, frame_shape[1]
     if len(shifts) != n_rows and not (is_compat and len(shifts) > n_rows):

@@ -208,7 +208,10 @@ def test_everything_that_is_missing_is_named_at_once():
         ({"smile_shifts": np.zeros(13, np.int16)}, r"smile_shifts .* for 13 rows, but row_slice keeps 14 \(3 to 17\)"),
         ({"smile_shifts": np.full(14, -1, np.int16)}, "go from -1 to -1, expected from 0 to less than the 48"),
         ({"smile_shifts": np.full(14, 48, np.int16)}, "go from 48 to 48, expected from 0"),
-        ({"wavelengths": np.arange(43.0)}, "wavelengths .* has 43 values, but 44 columns are left of a frame of 48"),
+        (
+            {"wavelengths": np.linspace(430, 510, 43)},
+            "wavelengths .* has 43 values, but 44 columns are left of a frame of 48",
+        ),
         ({"rad_ref": np.zeros((14, 47, 2, 3))}, "rad_ref .* is for .*47.*, but frames keep 14 rows of 48 columns"),
         ({"rad_ref": np.zeros((13, 48, 2, 3))}, "rad_ref .* is for .*13.*, but frames keep 14 rows"),
     ],

@@ -109,9 +109,10 @@ def lamp(wavelengths_nm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the spectrum of a mercury-argon lamp: lines with a half-width of four columns; maximum 1."""
     columns = np.arange(len(wavelengths_nm), dtype=float)
     spectrum = np.zeros(len(wavelengths_nm))
+    order = np.argsort(wavelengths_nm)  # they descend if the sensor is mounted the other way round
     for number, line_nm in enumerate(LAMP_LINES_NM):
         if wavelengths_nm.min() <= line_nm <= wavelengths_nm.max():
-            place = np.interp(line_nm, wavelengths_nm, columns)
+            place = np.interp(line_nm, wavelengths_nm[order], columns[order])
             height = 1.0 - 0.02 * number
             spectrum = np.maximum(spectrum, height * 0.5 ** ((columns - place) / (_LINE_WIDTH_COLUMNS / 2)) ** 2)
     return spectrum
