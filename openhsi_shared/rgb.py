@@ -45,6 +45,11 @@ MAX_SIDE = 4096
 """Maximum number of pixels of a side of a picture."""
 NOISE = 1e-6
 """Relative differences below this are due to float32 rounding."""
+MAX_EXCESS, MIN_ROBUST = 2.0, 300
+"""A picture is robust by default if the range of all pixels is this many times as wide as that of typical ones, and it
+has so many values."""
+MEDIAN_PIXELS, PERCENTILE_PIXELS = 256, 1 << 20
+"""Pixels of a row of which the median is taken, and of a picture of which percentiles are."""
 READ_BYTES = 64 << 20
 """Bytes per read of lines in a file."""
 BLOCK_PIXELS = 1 << 20
@@ -192,12 +197,24 @@ def stretch(image: NDArray[Any], robust: bool | float = False, hist_eq: bool = F
     counterpart. `hist_eq`: histogram equalisation. Both together: ArgumentError. Non-finite values become 0. A constant
     image becomes 255, or 0 if its value is not above 0.
     """
+    image = np.asarray(image)
+    return _stretched(image, image, tail_of(robust, hist_eq), hist_eq)
+
+
+def tail_of(robust: bool | float, hist_eq: bool = False) -> float:
+    """The percentile of `robust`, 0 for none. ArgumentError if it is invalid, or given together with `hist_eq`."""
     if hist_eq and robust is not False:
         raise ArgumentError(f"robust={robust!r} and hist_eq=True are mutually exclusive: omit one")
     tail = 2.0 if robust is True else float(robust)
     if robust is not False and not 0 <= tail < 50:
         raise ArgumentError(f"robust={robust!r} must be True or a percentile of at least 0 and below 50")
-    image = np.asarray(image)
+    return tail
+
+
+def _stretched(
+    image: NDArray[Any], typical: NDArray[Any], tail: float, hist_eq: bool, max_excess: float = 1.0
+) -> NDArray[np.uint8]:
+    """Map `image` to 0..255, between percentiles of its part `typical` if its range is `max_excess` times as wide."""
     is_number = np.isfinite(image)
     values = image[is_number].astype(np.float64)  # the difference of two float32 may exceed float32
     result = np.zeros(image.shape, np.uint8)
@@ -210,10 +227,11 @@ def stretch(image: NDArray[Any], robust: bool | float = False, hist_eq: bool = F
     if hist_eq:
         result[is_number] = _equalised(values, low, high)
         return result
-    if tail > 0:
-        tails = [float(value) for value in np.percentile(values, [tail, 100 - tail])]
-        if tails[1] - tails[0] > NOISE * max(abs(low), abs(high)):  # else few bright pixels: show them
-            low, high = tails
+    part = typical[np.isfinite(typical)].astype(np.float64)
+    if tail > 0 and part.size:
+        tails = [float(value) for value in np.percentile(part, [tail, 100 - tail])]
+        if tails[1] - tails[0] > NOISE * max(abs(tails[0]), abs(tails[1])):  # else few bright pixels: show them
+            low, high = tails if high - low > max_excess * (tails[1] - tails[0]) else (low, high)
     result[is_number] = np.rint(255 * np.clip((values - low) / (high - low), 0, 1))
     return result
 
@@ -227,14 +245,43 @@ def _equalised(values: NDArray[np.float64], low: float, high: float) -> NDArray[
     return shares[step]
 
 
-def picture(lines_mean: NDArray[Any], *, robust: bool | float = False, hist_eq: bool = False) -> NDArray[np.uint8]:
+def _typical(image: NDArray[Any]) -> NDArray[Any]:
+    """`image` (n_lines, cross_track, channels) without its brightest and darkest rows and lines.
+
+    A stuck row of the sensor, or a line with a flash, may be more than the percentiles leave out. 2 % of the rows, at
+    least one, are left out at either end, and of the lines alike; none of fewer than four.
+    """
+    for axis in (0, 1):
+        n = image.shape[axis]
+        if n < 4:
+            continue
+        pixels = np.moveaxis(image, axis, 0).reshape(n, -1)
+        pixels = pixels[:, :: max(1, pixels.shape[1] // MEDIAN_PIXELS)]
+        is_number = np.isfinite(pixels)
+        middle = np.minimum(is_number.sum(axis=1) // 2, pixels.shape[1] - 1)
+        medians = np.sort(np.where(is_number, pixels, np.inf), axis=1)[np.arange(n), middle]
+        n_out, n_known = max(1, n // 50), int(np.isfinite(medians).sum())  # rows without numbers are sorted last
+        image = np.take(image, np.sort(np.argsort(medians)[n_out : n_known - n_out]), axis=axis)
+    step = math.ceil(math.sqrt(image.size / PERCENTILE_PIXELS)) if image.size else 1
+    return image[::step, ::step]
+
+
+def picture(
+    lines_mean: NDArray[Any], *, robust: bool | float | None = False, hist_eq: bool = False
+) -> NDArray[np.uint8]:
     """Convert means of bands (n_lines, cross_track, 3 or 1) into a picture.
 
     Its shape is (cross_track, n_lines, 3), or (cross_track, n_lines) for one channel: one pixel per cross-track pixel
     (down) and line (to the right). A side above 4096 is decimated: every second, third ... pixel is shown. `robust` and
-    `hist_eq` are those of `stretch`.
+    `hist_eq` are those of `stretch`, but the range of a robust picture also ignores single rows and lines that are
+    brighter or darker than the others, as a stuck row of the sensor. robust=None is robust only where the range of all
+    pixels is more than twice as wide, such as by a glint; else from minimum to maximum.
     """
+    is_default = robust is None and not hist_eq and lines_mean.size >= MIN_ROBUST
+    tail = tail_of(is_default if robust is None else robust, hist_eq)
     n_lines, n_cross, n_channels = lines_mean.shape
     shown = lines_mean[:: decimation(n_lines), :: decimation(n_cross)]
-    image = np.ascontiguousarray(stretch(shown, robust, hist_eq).swapaxes(0, 1))
+    typical = _typical(shown) if tail > 0 else shown
+    stretched = _stretched(shown, typical, tail, hist_eq, MAX_EXCESS if is_default else 1.0)
+    image = np.ascontiguousarray(stretched.swapaxes(0, 1))
     return image[..., 0] if n_channels == 1 else image

@@ -16,7 +16,7 @@ from openhsi_shared.files.preview import preview_path, read_picture, write_previ
 from openhsi_shared.files.sheet import MIN_WIDTH, Tile, contact_sheet, tile_height, tile_of
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.pool import Died, in_processes
-from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, preview_bands, stretch
+from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, picture, preview_bands
 
 __all__ = ["preview"]
 
@@ -63,7 +63,8 @@ def _bands(text: str | None) -> Sequence[Range]:
     "--robust",
     type=float,
     metavar="PERCENT",
-    help="Clip this percentage of the darkest and of the brightest pixels.",
+    help="Clip this percentage of the darkest and of the brightest pixels; 0: none.  [default: 2 where single pixels, "
+    "rows or lines would make all others dark]",
 )
 @click.option("--hist-eq", is_flag=True, help="Equalise the histogram.")
 @click.option(
@@ -84,7 +85,7 @@ def preview(
 
     A failure is reported, and does not stop the others; the exit code is then 1.
     """
-    options = {"ranges": _bands(bands), "robust": False if robust is None else robust, "hist_eq": hist_eq}
+    options = {"ranges": _bands(bands), "robust": robust, "hist_eq": hist_eq}
     _check(options)
     cubes, n_failed = _cubes_of(paths)
     if out is not None:
@@ -111,7 +112,7 @@ def _check(options: dict[str, Any]) -> None:
     """Reject options that are invalid for every cube, before the first is read."""
     try:
         preview_bands(np.linspace(400, 1000, 7), 7, options["ranges"])
-        stretch(np.arange(7.0), options["robust"], options["hist_eq"])
+        picture(np.zeros((1, 1, 1)), robust=options["robust"], hist_eq=options["hist_eq"])
     except ArgumentError as error:
         raise click.UsageError(str(error)) from error
 
@@ -152,13 +153,13 @@ def make_preview(task: PreviewTask) -> tuple[Tile, str]:
     """Read a cube and write its preview; returns the tile for the sheet, and the error, empty on success."""
     tile = task.empty_tile
     try:
-        picture = read_picture(task.cube, **task.options)
-        tile = tile_of(task.cube.stem, picture, task.height)
+        made = read_picture(task.cube, **task.options)
+        tile = tile_of(task.cube.stem, made, task.height)
         if task.n_sharing > 1:
             raise ArgumentError(
                 f"{task.n_sharing} cubes have the same preview {task.target}: omit --out, or pass fewer cubes at a time"
             )
-        write_preview(picture.image, task.target)
+        write_preview(made.image, task.target)
     except Exception as error:
         logger.debug("no preview of %s", task.cube, exc_info=True)
         return tile, str(error) if isinstance(error, OpenHSIError | OSError) else f"{type(error).__name__}: {error}"

@@ -95,7 +95,7 @@ def read_picture(
     path: str | Path,
     *,
     ranges: Sequence[Range] = PREVIEW_RANGES_NM,
-    robust: bool | float = False,
+    robust: bool | float | None = None,
     hist_eq: bool = False,
 ) -> Picture:
     """Make the picture of the saved cube `path`, written by this library or by openhsi.
@@ -122,7 +122,7 @@ def preview_of(
     out: str | Path | None = None,
     *,
     ranges: Sequence[Range] = PREVIEW_RANGES_NM,
-    robust: bool | float = False,
+    robust: bool | float | None = None,
     hist_eq: bool = False,
 ) -> Path:
     """Write the picture of the saved cube `path`, and return its path (see `preview_path`).

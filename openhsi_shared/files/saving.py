@@ -72,7 +72,7 @@ class Written:
     @cached_property
     def picture(self) -> NDArray[np.uint8] | None:
         """(cross-track, along-track[, 3]), to be saved as the cube's preview; computed on first access."""
-        return None if self.means is None else picture_of(self.means)
+        return None if self.means is None else picture_of(self.means, robust=None)
 
 
 class Block(NamedTuple):

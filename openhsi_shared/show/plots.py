@@ -39,7 +39,7 @@ def show_lines(
     red_nm: Range = SHOW_NM[0],
     green_nm: Range = SHOW_NM[1],
     blue_nm: Range = SHOW_NM[2],
-    robust: bool | float = False,
+    robust: bool | float | None = None,
     hist_eq: bool = False,
     quick_imshow: bool = False,
     **plot_kwargs: Any,

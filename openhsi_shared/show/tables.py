@@ -153,7 +153,7 @@ def thumbnail(lines: Lines, wavelengths_nm: ArrayLike | None) -> NDArray[np.uint
     n_lines, n_cross, n_bands = lines.shape
     step = max(1, -(-n_lines // THUMBNAIL_PIXELS[0]), -(-n_cross // THUMBNAIL_PIXELS[1]))
     means = mean_of_bands(lines, preview_bands(wavelengths_nm, n_bands), step=step)
-    return picture(means[:, ::step])
+    return picture(means[:, ::step], robust=None)
 
 
 def table(title: str, rows: Sequence[tuple[str, str]], image: NDArray[np.uint8] | None = None, more: str = "") -> str:

@@ -78,7 +78,7 @@ def cube_viewer(
     red_nm: Range = SHOW_NM[0],
     green_nm: Range = SHOW_NM[1],
     blue_nm: Range = SHOW_NM[2],
-    robust: bool | float = True,
+    robust: bool | float | None = None,
     hist_eq: bool = False,
 ) -> "CubeViewer":
     """Explore a cube: hover over a pixel for its spectrum, click to pin it, select a wavelength by the slider.

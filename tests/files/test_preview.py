@@ -45,6 +45,7 @@ def save_scene(path, colours, order=ORDERS[0], wavelengths=WAVELENGTHS_NM):
         for name, length in (("wavelength", 121), ("x", n_cross), ("y", n_lines), ("time", n_lines)):
             dataset.createDimension(name, length)
         dataset.createVariable("wavelength", "f8", ("wavelength",))[:] = wavelengths
+        dataset["wavelength"].units = "nanometers"
         dataset.createVariable("x", "i8", ("x",))[:] = np.arange(n_cross)
         dataset.createVariable("y", "i8", ("y",))[:] = np.arange(n_lines)
         time = dataset.createVariable("time", "i8", ("time",))
