@@ -3,6 +3,7 @@
 With `rate` it is a free-running sensor that drops frames when its queue is full; without, a source that waits.
 """
 
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -18,8 +19,18 @@ from openhsi_shared.drivers.simulated.free_run import FreeRun
 from openhsi_shared.drivers.simulated.optics import NATIVE_SHAPE, lamp, optics_of, planck, response
 from openhsi_shared.drivers.simulated.packaged import SCENE_PATH
 from openhsi_shared.drivers.simulated.painters import Painter, ScenePainter, StillPainter, read_picture
-from openhsi_shared.errors import ArgumentError, CameraError, CameraLost, FrameError, FrameTimeout, SourceEnded
+from openhsi_shared.errors import (
+    ArgumentError,
+    CameraError,
+    CameraLost,
+    FrameError,
+    FrameTimeout,
+    SettingsError,
+    SourceEnded,
+)
 from openhsi_shared.settings import CameraSettings, nearest_name
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["FAULTS", "MODES", "SimulatedDriver"]
 
@@ -87,6 +98,11 @@ class SimulatedDriver:
         self._exposure_ns = self._possible_exposure_ns(settings.exposure_ms)
         self._painter: Painter | None = None
         self._is_streaming = self._is_lost = False
+        self._scene_scaling = ""
+
+    def provenance(self) -> dict[str, str]:
+        """How the values of the scene were scaled, if they were."""
+        return {"scene_scaling": self._scene_scaling} if self._scene_scaling else {}
 
     def open(self) -> None:
         """Prepare the light. Blocks while the picture is read."""
@@ -219,10 +235,15 @@ class SimulatedDriver:
         if self._mode == "counting":
             return CountingPainter(self.frame_shape, self.frame_dtype)
         top = _largest_number(self._settings)
-        rows = self._settings.rows_of(self.frame_shape[0])
+        try:
+            rows = self._settings.rows_of(self.frame_shape[0])
+        except SettingsError:  # levels that crop refuse it; others do not need it
+            rows = slice(0, self.frame_shape[0])
         optics = optics_of(self.frame_shape, rows, self._calibration)
         if self._mode is None:
-            picture = read_picture(self._img_path, self.frame_shape[0])
+            picture, self._scene_scaling = read_picture(self._img_path, self.frame_shape[0])
+            if self._scene_scaling:
+                logger.warning("scene %s: %s", self._img_path, self._scene_scaling)
             return ScenePainter(picture, optics, self.frame_dtype, top)
         wavelengths = optics.wavelengths_nm
         light = lamp(wavelengths) if self._mode == "HgAr" else planck(wavelengths, 5800.0) * response(wavelengths)
