@@ -37,6 +37,7 @@ __all__ = [
     "day_folder",
     "decode_times",
     "global_attributes",
+    "json_value",
     "time_variable",
     "user_attributes",
     "utc_of",
@@ -118,6 +119,7 @@ class Cube:
                 f"memory of shape {self.memory.shape} and type {self.memory.dtype} is not a cube: expected numbers in "
                 f"(lines, cross-track, wavelength)"
             )
+        numbers("memory", self.memory[:0])
         if not (1 <= self.n_lines <= n_stored and 0 <= self.first < n_stored):
             raise ArgumentError(
                 f"{self.n_lines} lines from line {self.first} on do not fit into memory of {n_stored} lines"
@@ -304,9 +306,20 @@ def attribute_value(value: Any) -> str | int | float | NDArray[Any]:
     if isinstance(value, list | tuple) and value and all(type(item) in (int, float) and _fits(item) for item in value):
         return np.asarray(value)
     try:
-        return _text(json.dumps(value, default=str, ensure_ascii=False))
+        return _text(json.dumps(value, default=json_value, ensure_ascii=False))
     except (TypeError, ValueError):
         return _text(str(value))  # keys that JSON does not support, or a circular reference
+
+
+def json_value(value: Any) -> Any:
+    """What JSON has instead of `value`, for `json.dumps`: numbers for those of numpy, texts for all else.
+
+    >>> json.dumps([np.int64(7), np.ones(2), 1j], default=json_value)
+    '[7, [1.0, 1.0], "1j"]'
+    """
+    if isinstance(value, np.number | np.bool_) and value.dtype.kind in "biuf":
+        return value.item()
+    return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" else str(value)
 
 
 def _fits(value: float) -> bool:

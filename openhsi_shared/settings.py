@@ -7,6 +7,7 @@ logged as a warning once per file, because most of them are typing errors.
 import difflib
 import json
 import math
+import logging
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
@@ -39,6 +40,9 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
+_ROWS = "[first, end] with 0 <= first < end (or end = -1 for all rows, the last included)"
+
+
 class CameraSettings(BaseModel):
     """Settings of a camera before it starts; every key of openhsi's settings files."""
 
@@ -49,15 +53,17 @@ class CameraSettings(BaseModel):
     resolution: tuple[PositiveInt, PositiveInt] | None = None
     """Size of a frame: (rows, columns) = (cross-track, wavelength). None: as the camera delivers it."""
     row_slice: tuple[NonNegativeInt, int] | None = None
-    """Illuminated rows: first (included) and end (excluded). An end of -1 includes the last row. None: all rows."""
+    """Illuminated rows: first (included) and end (excluded). An end of -1 includes the last row. None: all rows.
+
+    Compared with the rows of the frames only where they are cropped, from level 0 on: see `rows_of`."""
     fwhm_nm: PositiveFloat = 4.0
     """Full width of a spectral band at half maximum, in nm."""
     exposure_ms: PositiveFloat = 10.0
     """Exposure time of one line, in ms. After opening: the value that the camera applied."""
     luminance: float | None = None
     """Luminance of the calibration to use, in cd/m^2. None: the largest one available."""
-    longitude: float | None = None
-    latitude: float | None = None
+    longitude: float | None = Field(default=None, ge=-180, le=360)
+    latitude: float | None = Field(default=None, ge=-90, le=90)
     datetime_str: str | None = None
     """UTC time of the scene for the atmospheric model, as "%Y-%m-%d %H:%M"."""
     altitude: float | None = None
@@ -83,6 +89,7 @@ class CameraSettings(BaseModel):
     def _numbers_are_numbers(cls, values: Any) -> Any:
         """Reject booleans and texts for numbers: Python takes true as 1 and pydantic "5" as 5."""
         if isinstance(values, Mapping):
+            values = {key: _without_numpy(value) for key, value in values.items()}
             for key, value in values.items():
                 for part in value if isinstance(value, list | tuple) else [value]:
                     if isinstance(part, bool) and key in cls.model_fields:
@@ -95,12 +102,8 @@ class CameraSettings(BaseModel):
     def _check_rows(self) -> "CameraSettings":
         if self.row_slice is not None:
             first, end = self.row_slice
-            rows = self.resolution[0] if self.resolution else math.inf
-            if not (end == -1 and first < rows) and not first < end <= rows:
-                raise ValueError(
-                    f"row_slice {list(self.row_slice)} must be [first, end] with 0 <= first < end <= {rows} rows of "
-                    f"the resolution (or end = -1 for all rows, the last included)"
-                )
+            if end != -1 and not first < end:
+                raise ValueError(f"row_slice {list(self.row_slice)} must be {_ROWS}")
         self.dtype_in  # noqa: B018 - raises for an unknown pixel format
         return self
 
@@ -124,6 +127,13 @@ class CameraSettings(BaseModel):
         if not first < end <= n_rows:
             raise SettingsError(f"row_slice {self.row_slice} is outside the {n_rows} rows that the camera delivers")
         return slice(first, end)
+
+
+def _without_numpy(value: Any) -> Any:
+    """Numbers of numpy as those of Python, which are written to files as numbers."""
+    if isinstance(value, np.number | np.bool_):
+        return value.item()
+    return type(value)(map(_without_numpy, value)) if type(value) in (list, tuple) else value
 
 
 NUMBERS = {"resolution", "row_slice", "fwhm_nm", "exposure_ms", "luminance", "longitude", "latitude", "altitude"} | {
@@ -233,10 +243,13 @@ def _in_words(item: Any) -> str:
     return f"{key}: {message}, got {_SHORT.repr(item['input'])}" if key else message
 
 
-def read_settings(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> CameraSettings:
+def read_settings(
+    path: str | Path | None, overrides: Mapping[str, Any] | None = None, *, crops: bool = True
+) -> CameraSettings:
     """Read a settings file of openhsi; `overrides` (keyword arguments of a camera) take precedence.
 
-    Raises SettingsError that names the file and the key. Unknown keys of the file are kept, with one warning.
+    Raises SettingsError that names the file and the key; with `crops` also for a `row_slice` that is not within the
+    resolution. Unknown keys of the file are kept, with one warning.
     """
     values: dict[str, Any] = {}
     if path:
@@ -247,9 +260,17 @@ def read_settings(path: str | Path | None, overrides: Mapping[str, Any] | None =
             logger.warning("settings file %s: unknown keys are kept, but not used: %s", path, ", ".join(hints))
     overrides = dict(overrides or {})
     given = f"with the arguments {sorted(overrides)}" if overrides else ""
-    return make_settings(
-        values | overrides, " ".join(filter(None, [f"settings file {path}" if path else "settings", given]))
-    )
+    origin = " ".join(filter(None, [f"settings file {path}" if path else "settings", given]))
+    settings = make_settings(values | overrides, origin)
+    if crops and settings.resolution is not None:
+        try:
+            settings.rows_of(settings.resolution[0])
+        except SettingsError as error:
+            raise SettingsError(
+                f"{origin}: row_slice {list(settings.row_slice or ())} must be [first, end] with 0 <= first < end <= "
+                f"{settings.resolution[0]} rows of the resolution (or end = -1 for all rows, the last included)"
+            ) from error
+    return settings
 
 
 def read_json(path: str | Path, what: str = "settings file") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from openhsi_shared.buffers.memory import require_memory
 from openhsi_shared.buffers.slot_memory import SlotLayout
 from openhsi_shared.calibration import Calibration, read_calibration
-from openhsi_shared.datacube.transforming import Functions
+from openhsi_shared.datacube.transforming import Functions, crops
 from openhsi_shared.errors import ArgumentError, UnknownKeyword
 from openhsi_shared.levels import check_functions, check_level
 from openhsi_shared.save_options import SaveOptions
@@ -85,7 +85,8 @@ def read_keywords(
     check_level(of_the_cube["processing_lvl"])
     if of_the_cube.get("custom_tfms") is not None:
         check_functions(of_the_cube["custom_tfms"])
-    settings = read_settings(of_the_cube["json_path"], {**of_settings, **changed})
+    is_cropped = crops(of_the_cube["processing_lvl"], of_the_cube.get("custom_tfms"))
+    settings = read_settings(of_the_cube["json_path"], {**of_settings, **changed}, crops=is_cropped)
     _check_frame(settings)
     return CameraKeywords(
         **of_the_cube,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from openhsi_shared.dataset import json_value
 from openhsi_shared.errors import SettingsError
 from openhsi_shared.settings import CameraSettings, read_json
 from openhsi_shared.writer.messages import Label
@@ -62,7 +63,7 @@ class Labeller:
             name: self._about[name] for name in ("n_lines", "processing_lvl", "exposure_ms") if name in self._about
         }
         attributes = {
-            "settings": json.dumps(settings.model_dump() | keywords, default=str),
+            "settings": json.dumps(settings.model_dump() | keywords, default=json_value),
             "exposure_ms": keywords.get("exposure_ms", settings.exposure_ms),
             "camera_id": str(settings.camera_id),
             **{name: value for name, value in self._about.items() if name not in keywords},

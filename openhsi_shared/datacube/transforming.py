@@ -8,15 +8,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.calibration import Calibration
-from openhsi_shared.errors import LevelError
+from openhsi_shared.errors import LevelError, SettingsError
 from openhsi_shared.levels import LevelPlan, Transforms
+from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.settings import SettingsMapping
 
-__all__ = ["Functions", "Transforming"]
+__all__ = ["Functions", "Transforming", "crops"]
+
+logger = safe_logger(__name__)
 
 Functions = Sequence[Callable[[NDArray[Any]], NDArray[Any]]]
 """From frame to frame, run in order."""
+
+
+def crops(level: int, custom_tfms: Functions | None) -> bool:
+    """Whether the rows of `row_slice` are used, or may be by functions of the user."""
+    return custom_tfms is not None or "crop" in LEVELS[level].steps
 
 
 class Transforming:
@@ -38,7 +46,7 @@ class Transforming:
             level=self.processing_lvl,
             frame_shape=frame_shape,
             frame_dtype=frame_dtype,
-            rows=settings.rows_of(frame_shape[0]),
+            rows=self._rows_of(frame_shape[0]),
             calibration=self.calibration,
             fwhm_nm=settings.fwhm_nm,
             exposure_ms=settings.exposure_ms,
@@ -48,6 +56,18 @@ class Transforming:
         if self.custom_tfms is not None:  # second, because they may be methods of this object, which use the plan
             self._plan = dataclasses.replace(self._plan, custom_tfms=self.custom_tfms)
         self._plan.warm()
+
+    def _rows_of(self, n_rows: int) -> slice:
+        """Rows of `row_slice` in frames of `n_rows`. SettingsError if they are outside, and the level crops frames."""
+        settings = self.settings.model
+        try:
+            return settings.rows_of(n_rows)
+        except SettingsError as error:
+            if crops(self.processing_lvl, self.custom_tfms):
+                raise
+            logger.warning("%s; level %d crops nothing, and does not use it", error, self.processing_lvl)
+        first, end = settings.row_slice or (0, -1)
+        return slice(first, max(first + 1, n_rows) if end == -1 else end)
 
     def _use_exposure(self) -> None:
         """Rebuild the plan for the current exposure."""
