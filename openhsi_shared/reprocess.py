@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.datacube.driver_camera import DriverCamera
@@ -24,7 +24,7 @@ from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.drivers import Driver, FrameStamp
 from openhsi_shared.drivers.replay import ReplayDriver
 from openhsi_shared.errors import ArgumentError, LevelError
-from openhsi_shared.files.reading import open_cube
+from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.levels import LevelPlan, Transforms, check_functions, quantity_of, recognise_level
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processing_levels import LEVELS
@@ -110,6 +110,14 @@ def _path_of(fname: str | os.PathLike[str]) -> Path:
     return path
 
 
+def _numbers_of_bands(cube: OpenCube) -> NDArray[np.float64] | None:
+    """What labels the bands without a unit: where it agrees with the calibration, it shows which bands they are."""
+    if not cube.contents.has("wavelength"):
+        return None
+    values = cube.column("wavelength")
+    return values.astype(np.float64) if values.dtype.kind in "iuf" else None
+
+
 class ProcessRawDatacube(DriverCamera):
     """A saved cube of raw frames (level -1), of this library or of openhsi, as a camera that records another level.
 
@@ -142,6 +150,7 @@ class ProcessRawDatacube(DriverCamera):
             self._source_attributes: dict[str, Any] = dict(cube.attributes)
             self._source_has_own_format = cube.is_ours
             self._source_wavelengths = cube.wavelengths_nm
+            self._source_labels = cube.wavelengths_nm if cube.wavelengths_nm is not None else _numbers_of_bands(cube)
             self._source_dtype, self._source_shape = cube.lines.dtype, (cube.lines.shape[1], cube.lines.shape[2])
             labels = {} if cube.is_ours else cube.dataset["datacube"].attrs
             self._source_quantity, self._source_units = quantity_of(labels), str(labels.get("units", ""))
@@ -213,7 +222,7 @@ class ProcessRawDatacube(DriverCamera):
             self._source_quantity,
             self._source_dtype,
             self._source_shape,
-            self._source_wavelengths,
+            self._source_labels,
             self.settings.model.resolution,
             self._transforms_of(self.settings.model.resolution or self._source_shape),
         )
@@ -225,7 +234,7 @@ class ProcessRawDatacube(DriverCamera):
             self.processing_lvl,
             sensor_shape,
             settings.dtype_in,
-            settings.rows_of(sensor_shape[0]),
+            self._rows_of(sensor_shape[0]),
             self.calibration,
             settings.fwhm_nm,
             settings.exposure_ms,
@@ -282,9 +291,11 @@ class ProcessDatacube(ProcessRawDatacube):
         """As `ProcessRawDatacube`. `processing_lvl` is the level of the result; None: that of the file.
 
         A file of openhsi does not contain its level: it is inferred from units, type, shape and bands, if these are
-        unambiguous. Raises LevelError if the file's level is unknown, or not an intermediate step to `processing_lvl`:
-        then give the functions with `load_next_tfms` or `custom_tfms`, or start from the raw cube.
+        unambiguous. If the level stays unknown, give the functions with `load_next_tfms` or `custom_tfms`: without
+        them, `collect` raises LevelError. Raises LevelError if the file's level is not an intermediate step to
+        `processing_lvl`: then give `custom_tfms`, or start from the raw cube.
         """
+        self._lack_of_steps: LevelError | None = None
         wanted, path = processing_lvl, _path_of(fname)
         self._level_in_file: int | None = None
         if wanted is None:
@@ -323,7 +334,7 @@ class ProcessDatacube(ProcessRawDatacube):
     def _make_plan(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any]) -> None:
         settings = self.settings.model
         self._sensor_transforms = self._transforms_of(settings.resolution or frame_shape)
-        functions = self.custom_tfms
+        functions, self._lack_of_steps = self.custom_tfms, None
         if functions is None:
             steps = self._steps()
             if "dn2rad" in steps:
@@ -339,6 +350,7 @@ class ProcessDatacube(ProcessRawDatacube):
                 fwhm_nm=settings.fwhm_nm,
                 exposure_ms=settings.exposure_ms,
                 luminance=settings.luminance,
+                compat=self.compat if self.custom_tfms is None else None,
                 custom_tfms=functions,
             )
         except LevelError as error:
@@ -354,13 +366,25 @@ class ProcessDatacube(ProcessRawDatacube):
         """Processing steps of lines without `custom_tfms`."""
         if self.source_level is not None:
             return self._steps_between(self.source_level, self.processing_lvl)
-        if self._is_unchanged:
-            return ()
-        raise LevelError(
-            f"the processing level of {self.source_path} is unknown, so level {self.processing_lvl} cannot be computed "
-            f"from its {self._describe_lines()}: leave processing_lvl out and give the functions with custom_tfms or "
-            f"load_next_tfms, or start from the raw cube"
-        )
+        if not self._is_unchanged:
+            self._lack_of_steps = LevelError(
+                f"the processing level of {self.source_path} is unknown, so level {self.processing_lvl} cannot be "
+                f"computed from its {self._describe_lines()}: give the functions with load_next_tfms or custom_tfms, "
+                f"such as load_next_tfms([cube.rad2ref_6SV]), or start from the raw cube"
+            )
+        return ()
+
+    def take_line(self) -> bool:
+        """As a camera. LevelError if the steps to `processing_lvl` are unknown."""
+        if self._lack_of_steps is not None:
+            raise self._lack_of_steps
+        return super().take_line()
+
+    def pipeline(self, x: ArrayLike) -> NDArray[Any]:
+        """As a camera. LevelError if the steps to `processing_lvl` are unknown."""
+        if self._lack_of_steps is not None:
+            raise self._lack_of_steps
+        return super().pipeline(x)
 
     @property
     def _is_unchanged(self) -> bool:
@@ -369,8 +393,23 @@ class ProcessDatacube(ProcessRawDatacube):
 
     @property
     def _arithmetic(self) -> str:
-        """`custom_tfms` for unchanged lines of an unknown level."""
+        """`custom_tfms` for unchanged lines of an unknown level, and for functions that do not complete the level."""
+        if self.custom_tfms is not None and self._complete_the_level(self.custom_tfms):
+            return self.compat or "openhsi_shared"
         return "custom_tfms" if self._is_unchanged else super()._arithmetic
+
+    def _complete_the_level(self, functions: Functions) -> bool:
+        """Whether functions are methods of this object, and the steps from the level of the source to that wanted."""
+        names = tuple(
+            getattr(function, "__name__", "") for function in functions if getattr(function, "__self__", None) is self
+        )
+        steps = LEVELS[self.processing_lvl].steps
+        if not names or len(names) != len(functions) or steps[-len(names) :] != names:
+            return False
+        before = steps[: -len(names)]
+        if self.source_level is not None:
+            return LEVELS[self.source_level].steps == before
+        return self._source_quantity == "radiance" and "dn2rad" in before and "rad2ref_6SV" not in before
 
     def _steps_between(self, before: int, after: int) -> tuple[str, ...]:
         done, wanted = LEVELS[before].steps, LEVELS[after].steps
@@ -394,6 +433,8 @@ class ProcessDatacube(ProcessRawDatacube):
         n_bands, found = self._plan.line_shape[1], self._source_wavelengths
         if found is not None and len(found) == n_bands:
             return found
+        if self._lack_of_steps is not None:
+            return None
         if LEVELS[self.processing_lvl].binning is None:
             return self._plan.wavelengths_nm
         labels = self._sensor_transforms.band_wavelengths_nm

@@ -152,6 +152,7 @@ def _of_openhsi(path, old_style=True, times_ns=range(N_LINES), level=-1, with_te
             file.createDimension(name, size)
             is_band = name == "wavelength" and level > 1
             file.createVariable(name, "f8", (name,))[:] = plan.wavelengths_nm if is_band else np.arange(size)
+        file["wavelength"].units = "nanometers"
         datacube = file.createVariable("datacube", lines.dtype, dims)
         datacube[:] = lines
         datacube.units = UNITS.get(level, "digital number")
@@ -219,9 +220,9 @@ def test_a_cube_whose_level_is_in_doubt_is_one_clear_error_and_can_be_processed_
 ):
     path, changed = tmp_path / "openhsi.nc", of_settings | changed
     _of_openhsi(path, level=before)
-    message = r"level of .*openhsi\.nc is unknown, so .* its lines of \d+ x \d+ \w+ in '.*custom_tfms or load_next"
-    with pytest.raises(LevelError, match=message):
-        ProcessDatacube(path, 6, **changed)
+    message = r"level of .*openhsi\.nc is unknown, so .* its lines of \d+ x \d+ \w+ in '.*load_next_tfms or custom_tfms"
+    with ProcessDatacube(path, 6, **changed) as cube, pytest.raises(LevelError, match=message):
+        cube.collect()
     with ProcessDatacube(path, **changed) as cube:
         cube.collect()
         unchanged = cube.save(tmp_path / "same").result().path
