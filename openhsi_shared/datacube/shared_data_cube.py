@@ -116,6 +116,8 @@ class SharedDataCube(Transforming):
             self._cube_clock,
         )
         about = {"n_lines": self.n_lines, "processing_lvl": self.processing_lvl, "level_arithmetic": self._arithmetic}
+        if self._plan.is_mask:
+            about["pixel_type"] = "bool: 0 is false, 1 is true"
         about |= dict.fromkeys(self.settings.not_known)
         if self._calibration_sha256:
             about["calibration_sha256"] = self._calibration_sha256
@@ -276,7 +278,7 @@ class SharedDataCube(Transforming):
         red_nm: float | tuple[float, float] = 640.0,
         green_nm: float | tuple[float, float] = 550.0,
         blue_nm: float | tuple[float, float] = 470.0,
-        robust: bool | float = False,
+        robust: bool | float | None = None,
         hist_eq: bool = False,
         quick_imshow: bool = False,
         **plot_kwargs: Any,

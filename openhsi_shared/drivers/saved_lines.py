@@ -84,7 +84,7 @@ def _inspect_one(path: Path) -> SavedCube:
             path=path,
             n_lines=n_lines,
             line_shape=(n_rows, n_columns),
-            dtype=np.dtype(cube.lines.dtype),
+            dtype=np.dtype(cube.lines.dtype).newbyteorder("="),
             run_id=cube.attributes.get("run_id"),
             exposure_ms=cube.attributes.get("exposure_ms"),
             times_ns=cube.times_ns,

@@ -177,9 +177,14 @@ class OpenCube:
             labels = self.contents.attributes("datacube")
             return dataset_of(self.lines, self.dims, labels, self._variables(), self.attributes)
         with broken_file(self.path):
-            dataset = xr.open_dataset(self.path, engine="netcdf4")
+            dataset = xr.open_dataset(self.path, engine="netcdf4" if self._has_netcdf_types() else "h5netcdf")
         self._datasets.append(dataset)
         return dataset
+
+    def _has_netcdf_types(self) -> bool:
+        """Whether all variables are of types that netCDF has: its library crashes on floats of 2 or 16 bytes."""
+        types = (one.dtype for one in self._file.values() if isinstance(one, h5py.Dataset))
+        return all(dtype.kind != "f" or dtype.itemsize in (4, 8) for dtype in types)
 
     def _variables(self) -> dict[str, Variable]:
         """All small variables; those that another program added and that cannot be read are left out."""

@@ -19,6 +19,7 @@ from openhsi_shared.errors import ArgumentError, SaveError
 from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.files.saving import ProgressCallback, Saving, Written, no_progress
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.groups import numbers
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.save_options import SaveOptions
 
@@ -44,8 +45,7 @@ class CubeWriter:
         if n_lines < 1 or min(line_shape) < 1 or threads < 1:
             raise ArgumentError(f"{n_lines} lines of {line_shape} by {threads} threads: expected at least 1 of each")
         pixel = np.dtype(dtype).newbyteorder("<")
-        if pixel.kind not in "uif" or pixel.itemsize > 8:
-            raise ArgumentError(f"pixels of type {pixel} cannot be saved, expected integers or floats of 1 to 8 bytes")
+        numbers("a line", np.zeros(0, pixel))
         level = 1 if options.compression_level is None else options.compression_level
         self._layout = Layout(n_lines, (line_shape[0], line_shape[1]), pixel, True, options.compression, level)
         self._durability = options.durability

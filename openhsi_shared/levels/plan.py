@@ -13,7 +13,7 @@ from openhsi_shared.errors import ArgumentError, FrameError, LevelError
 from openhsi_shared.levels.copying import copy_pixels
 from openhsi_shared.levels.fused import FusedLevel
 from openhsi_shared.levels.geometry import geometry_of
-from openhsi_shared.levels.transforms import StepwiseLevel, Transforms
+from openhsi_shared.levels.transforms import StepwiseLevel, Transforms, stored_dtype
 from openhsi_shared.processing_levels import LEVELS
 
 __all__ = ["LevelPlan", "check_functions", "check_level"]
@@ -67,14 +67,15 @@ class LevelPlan:
             check_functions(self.custom_tfms)
         if self.compat not in (None, "openhsi"):
             raise LevelError(f"compat must be None or 'openhsi', got {self.compat!r}")
-        self._work  # noqa: B018 - raises if it is not supported
+        self.line_dtype  # noqa: B018 - raises if it is not supported
 
     @cached_property
     def _work(self) -> FusedLevel | StepwiseLevel | None:
         """Implementation of the level, or None if lines are copies."""
         if self.custom_tfms is not None:
             names = f"custom_tfms {[getattr(step, '__name__', repr(step)) for step in self.custom_tfms]}"
-            return StepwiseLevel(self.custom_tfms, self.frame_shape, self.frame_dtype, names)
+            is_exact = self.compat is None
+            return StepwiseLevel(self.custom_tfms, self.frame_shape, self.frame_dtype, names, is_exact=is_exact)
         if not LEVELS[self.level].is_smile_corrected:
             return None
         if self.compat is None:
@@ -119,18 +120,22 @@ class LevelPlan:
     def line_dtype(self) -> np.dtype[Any]:
         """Type of the values of a line: that of the frame without bands, float32 with bands.
 
-        With `custom_tfms` that of the frame if they preserve it, else float32; with compat it follows the level.
+        With `custom_tfms` the type that they return, uint8 for bool; with compat it follows the level. LevelError for a
+        type that files do not have.
         """
         if isinstance(self._work, FusedLevel):
             return self._work.line_dtype
         if self._work is None:
-            return self.frame_dtype
-        keeps = (
-            LEVELS[self.level].binning is None
-            if self.compat is not None
-            else self._work.found_dtype == self.frame_dtype
-        )
-        return self.frame_dtype if keeps else np.dtype(np.float32)
+            return stored_dtype(self.frame_dtype, f"processing_lvl={self.level} of this source")
+        if self.compat is not None:
+            keeps = LEVELS[self.level].binning is None
+            return stored_dtype(self.frame_dtype, "compat='openhsi'") if keeps else np.dtype(np.float32)
+        return self._work.stored_dtype
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether `custom_tfms` return booleans, which are stored as 0 and 1."""
+        return isinstance(self._work, StepwiseLevel) and self._work.found_dtype.kind == "b"
 
     @cached_property
     def wavelengths_nm(self) -> NDArray[Any] | None:

@@ -6,20 +6,21 @@ bit-identical results.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.calibration import Calibration
-from openhsi_shared.errors import CalibrationError, LevelError
+from openhsi_shared.errors import CalibrationError, FrameError, LevelError
+from openhsi_shared.groups import NUMBER_TYPES
 from openhsi_shared.levels.bands import Bands, equal_columns, equal_nanometres
 from openhsi_shared.levels.geometry import Geometry, geometry_of
 from openhsi_shared.levels.references import Reference, reference_at
 from openhsi_shared.processing_levels import LEVELS
 
-__all__ = ["StepwiseLevel", "Transforms"]
+__all__ = ["StepwiseLevel", "Transforms", "stored_dtype"]
 
 Transform = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -52,7 +53,12 @@ class Transforms:
     # ---- transforms ----
 
     def crop(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Crop to the illuminated rows."""
+        """Crop to the illuminated rows. LevelError if a frame does not have them."""
+        if self._rows.stop > len(frame):
+            raise LevelError(
+                f"row_slice {[self._rows.start, self._rows.stop]} is outside the {len(frame)} rows of a frame: correct "
+                f"row_slice, or resolution"
+            )
         return frame[self._rows]
 
     def fast_smile(self, pixels: NDArray[Any]) -> NDArray[Any]:
@@ -63,7 +69,8 @@ class Transforms:
         """Sum bands of equal column count."""
         width = self.fast_bands.width or 1
         n_bands = len(self.fast_bands.n_columns)
-        summed: NDArray[Any] = pixels[:, : n_bands * width].reshape(-1, n_bands, width).sum(axis=2)
+        columns = pixels[:, : n_bands * width].reshape(-1, n_bands, width)
+        summed: NDArray[Any] = columns.sum(axis=2, dtype=None if self._is_compat else np.float32)
         return summed
 
     def slow_bin(self, pixels: NDArray[Any]) -> NDArray[Any]:
@@ -81,12 +88,13 @@ class Transforms:
         dark, lit, lamp, luminance = self._radiance
         with np.errstate(divide="ignore", invalid="ignore"):  # where the lamp gave no signal
             radiance: NDArray[Any] = (pixels.astype(np.float32) - dark) * luminance / lit * lamp
-            return radiance / np.float64(self._calibration.luminance_of_sfit)
+            radiance = radiance / np.float64(self._calibration.luminance_of_sfit)
+            return radiance if self._is_compat else radiance.astype(np.float32)
 
     def rad2ref_6SV(self, radiance: NDArray[Any]) -> NDArray[Any]:  # noqa: N802 - openhsi's name
         """Convert to reflectance: divide radiance by that of a white target in the sun."""
         reflectance: NDArray[Any] = radiance / self._white
-        return reflectance
+        return reflectance if self._is_compat else reflectance.astype(np.float32)
 
     # ---- inputs of the transforms ----
 
@@ -149,38 +157,89 @@ class Transforms:
 
     @functools.cached_property
     def _white(self) -> NDArray[np.float32]:
-        self._smile(8 if self._level.binning == "slow_bin" else 6)
         return self._calibration.curve("rad_fit", self.bands.wavelengths_nm).astype(np.float32)
 
 
 class StepwiseLevel:
-    """A sequence of functions, run once on a frame of zeros to determine shape and type. LevelError if that fails."""
+    """A sequence of functions, run once on a frame of zeros to determine shape and type. LevelError if that fails.
+
+    With `is_exact` a line of another type is an error if its values might change in the type of the first one.
+    """
 
     def __init__(
-        self, steps: Sequence[Transform], frame_shape: tuple[int, int], frame_dtype: np.dtype[Any], names: str
+        self,
+        steps: Sequence[Transform],
+        frame_shape: tuple[int, int],
+        frame_dtype: np.dtype[Any],
+        names: str,
+        *,
+        is_exact: bool = False,
     ) -> None:
-        self._steps = tuple(steps)
+        self._steps, self._names, self._is_exact = tuple(steps), names, is_exact
         try:
+            made = [np.shape(line) for line in self._run_each(np.zeros(frame_shape, frame_dtype))]
             line = self._run(np.zeros(frame_shape, frame_dtype))
         except (LevelError, CalibrationError):
             raise
         except Exception as error:
             raise LevelError(f"{names} failed on a frame of zeros, {frame_shape}: {error!r}") from error
-        if not isinstance(line, np.ndarray) or line.ndim != 2 or 0 in line.shape or line.dtype.kind not in "biuf":
+        if not isinstance(line, np.ndarray) or line.ndim != 2 or 0 in line.shape or line.dtype.kind not in "biufc":
             shape = getattr(line, "shape", None)
             raise LevelError(f"{names} returned {type(line).__name__} of shape {shape}, expected a line: a 2-D array")
+        self._shapes = made
         self.line_shape: tuple[int, int] = line.shape
-        self.found_dtype: np.dtype[Any] = line.dtype
+        self.found_dtype: np.dtype[Any] = line.dtype.newbyteorder("=")
+        self.stored_dtype = stored_dtype(self.found_dtype, names)
 
     def warm(self) -> None:
         """No-op: it has run already."""
 
     def apply(self, frame: NDArray[Any], line: NDArray[Any]) -> None:
-        """Compute `line` from a frame."""
+        """Compute `line` from a frame. FrameError if shape or type are not those of the first line."""
+        made = self._run(frame)
+        if np.shape(made) != self.line_shape:
+            self._refuse_shape(frame)
+        if self._is_exact and made.dtype != self.found_dtype and not np.can_cast(made.dtype, line.dtype, "safe"):
+            raise FrameError(
+                f"{self._names} returned {made.dtype} for a frame, but {self.found_dtype} for a frame of zeros: "
+                f"expected the same type for each frame"
+            )
         with np.errstate(invalid="ignore"):
-            np.copyto(line, self._run(frame), casting="unsafe")
+            np.copyto(line, made, casting="unsafe")
 
     def _run(self, frame: NDArray[Any]) -> NDArray[Any]:
         for step in self._steps:
             frame = step(frame)
         return frame
+
+    def _run_each(self, frame: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        for step in self._steps:
+            frame = step(frame)
+            yield frame
+
+    def _refuse_shape(self, frame: NDArray[Any]) -> None:
+        """Raise FrameError that names the first function whose result has another shape than for a frame of zeros."""
+        for step, shape, made in zip(self._steps, self._shapes, self._run_each(frame), strict=True):
+            if np.shape(made) != shape:
+                raise FrameError(
+                    f"{getattr(step, '__name__', repr(step))} of {self._names} returned the shape {np.shape(made)} for "
+                    f"a frame, but {shape} for a frame of zeros: expected the same shape for each frame"
+                )
+        raise FrameError(f"{self._names} returned different shapes for the same frame")
+
+
+def stored_dtype(dtype: np.dtype[Any], what: str) -> np.dtype[Any]:
+    """The type in which pixels of `dtype` are stored: the same; uint8 for bool. LevelError if netCDF has no such type.
+
+    >>> stored_dtype(np.dtype("i8"), "level"), stored_dtype(np.dtype(bool), "level")
+    (dtype('int64'), dtype('uint8'))
+    """
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.newbyteorder("<").str[1:] in NUMBER_TYPES:
+        return dtype.newbyteorder("=")
+    way_out = "np.abs, or .real and .imag" if dtype.kind == "c" else ".astype('float32') or .astype('float64')"
+    raise LevelError(
+        f"{what} makes pixels of {dtype}, a type that netCDF files do not have: convert them with a function in "
+        f"custom_tfms, such as {way_out}"
+    )

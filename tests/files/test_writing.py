@@ -110,7 +110,7 @@ def test_pyfive_finds_them_too(cube_of, tmp_path, size, old_style, compression):
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("old_style", [True, False])
-@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4", "f2", "f4", "f8", ">u2"])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4", "f4", "f8", ">u2"])
 def test_every_type_of_pixel_comes_back(cube_of, tmp_path, dtype, old_style, compression):
     cube = cube_of(7, 30, 1200, dtype=dtype)
     written = save(cube, tmp_path, old_style, compression=compression)

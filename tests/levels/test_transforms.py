@@ -18,8 +18,8 @@ def halve(frame):
 def test_functions_run_one_after_the_other_instead_of_the_level():
     plan, frame = make_plan(-1, custom_tfms=[every_other, halve]), make_frame()
     assert plan.line_shape == (20, 24)
-    assert plan.line_dtype == np.float32
-    np.testing.assert_array_equal(line_of(plan, frame), (frame[:, ::2] / 2).astype(np.float32))
+    assert plan.line_dtype == np.float64
+    np.testing.assert_array_equal(line_of(plan, frame), frame[:, ::2] / 2)
 
 
 def test_functions_that_keep_the_type_keep_it():

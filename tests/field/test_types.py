@@ -1,0 +1,114 @@
+"""Types of pixels of functions of users and of cubes of others: kept exactly, or refused by name. One row a case."""
+
+import h5py
+import numpy as np
+import pytest
+
+from openhsi_shared import ProcessDatacube, SharedDataCube, SharedReplayCamera, open_cube, verify
+from openhsi_shared.errors import ArgumentError, FrameError, LevelError
+from openhsi_shared.files.preview import read_picture
+from openhsi_shared.files.writing import CubeWriter
+
+SHAPE = (4, 8)
+
+
+def largest(dtype):
+    """The number that another type is most likely to change."""
+    return np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 16777217.0
+
+
+def with_function(function, **keywords):
+    return SharedDataCube(n_lines=2, resolution=SHAPE, custom_tfms=[function], **keywords)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8", ">i4", ">f8"])
+def test_a_type_that_files_have_is_kept_exactly_the_whole_way(tmp_path, dtype):
+    expected = np.full(SHAPE, 3, dtype)
+    expected[1, 2] = largest(dtype)
+    with with_function(lambda frame: expected * (frame[0, 0] > 0) if frame[0, 0] else expected) as cube:
+        for _ in range(2):
+            cube.put(np.zeros(SHAPE, np.uint16))
+        path = cube.save(tmp_path / "made").result().path
+    assert verify(path).ok
+    with open_cube(path) as found:
+        assert found.lines.dtype == np.dtype(dtype).newbyteorder("=")
+        assert np.array_equal(found.lines[1], expected)
+        assert found.dataset.datacube.dtype == found.lines.dtype
+    assert read_picture(path).image.any()
+    for source in (lambda: SharedReplayCamera(path=path, rate=None, n_lines=2), lambda: ProcessDatacube(path)):
+        with source() as again:
+            again.collect(progress=False)
+            copied = again.save(tmp_path / "again").result().path
+        with open_cube(copied) as found:
+            assert found.lines.dtype == np.dtype(dtype).newbyteorder("=")
+            assert np.array_equal(found.lines[0], expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "longdouble", "complex64", "complex128"])
+def test_a_type_that_files_do_not_have_is_refused_by_name_before_anything_is_collected(dtype):
+    def convert(frame):
+        return frame.astype(dtype)
+
+    with pytest.raises(LevelError, match=rf"custom_tfms \['convert'\] makes pixels of {np.dtype(dtype)}, .* convert"):
+        with_function(convert)
+
+
+def test_booleans_become_0_and_1_and_the_file_says_so(tmp_path):
+    with with_function(lambda frame: frame > 5) as cube:
+        cube.put(np.arange(32, dtype=np.uint16).reshape(SHAPE))
+        path = cube.save(tmp_path).result().path
+    with open_cube(path) as found:
+        assert found.lines.dtype == np.uint8
+        assert np.array_equal(found.lines[0], np.arange(32).reshape(SHAPE) > 5)
+        assert found.attributes["pixel_type"] == "bool: 0 is false, 1 is true"
+
+
+def test_a_writer_of_a_type_that_files_do_not_have_is_refused():
+    with pytest.raises(ArgumentError, match="float16"):
+        CubeWriter(2, SHAPE, "float16")
+
+
+def test_a_cube_of_half_precision_of_another_program_is_read_without_the_library_that_crashes(tmp_path):
+    path = tmp_path / "half.nc"
+    with h5py.File(path, "w") as file:
+        lines = np.arange(24, dtype=np.float16).reshape(2, 3, 4)
+        file["datacube"] = lines
+        for axis, (name, size) in enumerate(zip(("x", "y", "wavelength"), lines.shape, strict=True)):
+            file[name] = np.arange(size)
+            file[name].make_scale(name)
+            file["datacube"].dims[axis].attach_scale(file[name])
+    with open_cube(path) as cube:
+        assert np.array_equal(cube.lines[0], lines[:, 0])
+        assert np.array_equal(cube.dataset.datacube.values, lines)
+    with pytest.raises(LevelError, match="float16"):
+        SharedReplayCamera(path=path, rate=None, n_lines=2)
+
+
+def test_a_function_whose_lines_change_shape_is_named():
+    def uneven(frame):
+        return frame[:, : 4 + 2 * int(frame.any())]
+
+    with with_function(uneven) as cube, pytest.raises(FrameError, match=r"uneven .* \(4, 6\) .* \(4, 4\)"):
+        cube.put(np.ones(SHAPE, np.uint16))
+
+
+def test_the_function_is_named_that_changes_the_shape_and_not_the_one_behind_it():
+    def uneven(frame):
+        return frame[:, : 4 + 2 * int(frame.any())]
+
+    def double(frame):
+        return frame * 2
+
+    with (
+        SharedDataCube(n_lines=2, resolution=SHAPE, custom_tfms=[uneven, double]) as cube,
+        pytest.raises(FrameError, match=r"^uneven of custom_tfms"),
+    ):
+        cube.put(np.ones(SHAPE, np.uint16))
+
+
+def test_a_function_whose_lines_change_type_is_refused_rather_than_rounded():
+    def careless(frame):
+        return frame / 2 if frame.any() else frame
+
+    with with_function(careless) as cube, pytest.raises(FrameError, match=r"careless.*float64 .* uint16"):
+        cube.put(np.ones(SHAPE, np.uint16))
