@@ -6,7 +6,6 @@ logged as a warning once per file, because most of them are typing errors.
 
 import difflib
 import json
-import math
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path

@@ -18,8 +18,8 @@ from openhsi_shared.durable import make_folder, save_error
 from openhsi_shared.errors import ArgumentError, SaveError
 from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.files.saving import ProgressCallback, Saving, Written, no_progress
-from openhsi_shared.loggers import safe_logger
 from openhsi_shared.groups import numbers
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.save_options import SaveOptions
 
