@@ -298,7 +298,7 @@ def test_nothing_is_printed(capfd, caplog, tmp_path):
         ({"processing_lvl": 9}, LevelError, "processing_lvl must be one of (-1, 0"),
         ({"resolution": (0, 4)}, SettingsError, "resolution"),
         ({"resolution": None}, SettingsError, "resolution is missing"),
-        ({"row_slice": (5, 99)}, SettingsError, "row_slice [5, 99] must be"),
+        ({"row_slice": (5, 99), "processing_lvl": 0}, SettingsError, "row_slice [5, 99] must be"),
         ({"row_slice": (5, 5)}, SettingsError, "row_slice [5, 5] must be"),
         ({"pixel_format": "RGB"}, SettingsError, "pixel_format 'RGB' must name"),
         ({"json_path": "no/such.json"}, SettingsError, "no/such.json cannot be read"),
