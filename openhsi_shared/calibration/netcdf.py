@@ -6,7 +6,6 @@ a curve share `key_dim`; `rad_ref` has its own axes, with coordinates.
 
 import hashlib
 import io
-import logging
 import os
 import threading
 import time
@@ -22,10 +21,11 @@ from openhsi_shared.calibration.values import Calibration
 from openhsi_shared.calibration.wavelength_tables import IN_NANOMETRES
 from openhsi_shared.errors import CalibrationError
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["read_calibration", "write_calibration"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 _KNOWN = frozenset(
     {

@@ -5,7 +5,6 @@ It writes files as safely as this library does: atomic, durable, with checksums,
 
 import contextlib
 import ctypes
-import logging
 import math
 import uuid
 from collections.abc import Mapping
@@ -23,12 +22,13 @@ from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.files.preview import write_preview
 from openhsi_shared.files.saving import Saving, no_progress
 from openhsi_shared.groups import check_name
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.wavelengths import are_band_numbers, in_nanometres
 
 __all__ = ["save_shared_datacube"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 UNITS = {"pixels": "1", "nanometers": "nm", "degrees Celsius": "degC"}
 """Units that openhsi writes and UDUNITS does not support, or has under another name."""

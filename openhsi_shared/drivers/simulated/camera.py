@@ -3,7 +3,6 @@
 With `rate` it is a free-running sensor that drops frames when its queue is full; without, a source that waits.
 """
 
-import logging
 import math
 import time
 from collections.abc import Mapping
@@ -28,9 +27,10 @@ from openhsi_shared.errors import (
     SettingsError,
     SourceEnded,
 )
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.settings import CameraSettings, nearest_name
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 __all__ = ["FAULTS", "MODES", "SimulatedDriver"]
 
