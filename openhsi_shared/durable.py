@@ -57,7 +57,8 @@ class PartFile:
         """Take over the leftover file of a dead writer; None if it is alive, or another process has taken it over.
 
         The lock on the file shows whether its writer is alive, not the process id in its name, which may have been
-        reused; but an empty file may be about to be locked. A leftover that is not published is kept.
+        reused; but an empty file may be about to be locked, and without locks only the name is left. A leftover that is
+        not published is kept.
         """
         path = Path(path)
         try:
@@ -65,7 +66,8 @@ class PartFile:
         except OSError as error:
             raise save_error(error, path) from error
         try:
-            is_left = lock(fd, path) and not _is_new(fd, path)
+            is_locked = lock(fd, path)
+            is_left = is_locked is not False and not _is_open_by_name(fd, path, can_be_locked=is_locked is not None)
         except OSError as error:
             os.close(fd)
             raise save_error(error, path) from error
@@ -87,7 +89,7 @@ class PartFile:
             except OSError as error:
                 raise save_error(error, self.path) from error
             try:
-                if lock(self._fd, self.path):
+                if lock(self._fd, self.path) is not False:
                     break
             except OSError as error:
                 self.close()
@@ -247,10 +249,14 @@ class _AdoptedPart(PartFile):
         self._fd, self.path = fd, path
 
 
-def _is_new(fd: int, path: Path) -> bool:
-    """Whether the writer of a part file has just created it, and has yet to lock it."""
+def _is_open_by_name(fd: int, path: Path, can_be_locked: bool) -> bool:
+    """Whether the process in a part file's name has it open, where the lock is not sufficient.
+
+    That is: it has just created the file, and has yet to lock it; or there are no locks.
+    """
     match = PART.fullmatch(path.name)
-    return match is not None and os.fstat(fd).st_size == 0 and is_open_in(int(match["process"]), path)
+    is_in_doubt = not can_be_locked or os.fstat(fd).st_size == 0
+    return match is not None and is_in_doubt and is_open_in(int(match["process"]), path)
 
 
 def make_folder(parent: Path, name: str, *, durability: Durability = "fsync") -> Path:

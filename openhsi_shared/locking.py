@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -15,19 +16,39 @@ __all__ = ["is_open_in", "lock", "share_lock"]
 
 logger = safe_logger(__name__)
 
+HELD = (errno.EWOULDBLOCK, errno.EACCES)
+NFS_WITHOUT_LOCKS = 524
+"""ENOTSUPP of the kernel, which has no name in `errno`."""
+UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL, NFS_WITHOUT_LOCKS)
 
-def lock(fd: int, path: Path) -> bool:
-    """Take the exclusive lock of the file; False if another process holds it. Never blocks. OSError on failure."""
+
+def lock(fd: int, path: Path) -> bool | None:
+    """Take the exclusive lock of the file; False if another process holds it, None where there are no locks.
+
+    Never blocks. OSError on failure.
+    """
     if sys.platform != "win32":
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            if error.errno in HELD:
                 return False
-            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+            if error.errno not in UNSUPPORTED:
                 raise
-            logger.warning("%s: the file system does not support locks (%s)", path, error)
+            _warn_once(str(path.parent), str(error))
+            return None
     return True
+
+
+@cache
+def _warn_once(directory: str, reason: str) -> None:
+    """Log it once a directory: each file has the same problem."""
+    logger.warning(
+        "%s: the file system does not support locks (%s); do not run `recover` there on another computer while this "
+        "one records",
+        directory,
+        reason,
+    )
 
 
 def share_lock(fd: int) -> None:

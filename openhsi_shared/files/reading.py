@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.dataset import Variable, decode_times
-from openhsi_shared.durable import PART
 from openhsi_shared.errors import ArgumentError, FileError, IncompleteFileError
 from openhsi_shared.files.contents import Contents
 from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.lines import CheckedLines, FileLines, PlainLines
 from openhsi_shared.files.open_group import OpenGroup, groups_in
+from openhsi_shared.files.opening import is_locked, open_hdf5
 from openhsi_shared.files.versions import check_version
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.wavelengths import are_band_numbers, in_nanometres, units_in
@@ -71,7 +71,7 @@ class OpenCube:
     def __init__(self, path: Path, check: bool = True) -> None:
         self.path, self._check = path, check
         self._datasets: list[xr.Dataset] = []
-        self._file = _open_hdf5(path)
+        self._file = open_hdf5(path)
         try:
             with broken_file(path):
                 self._read_header()
@@ -177,7 +177,11 @@ class OpenCube:
             labels = self.contents.attributes("datacube")
             return dataset_of(self.lines, self.dims, labels, self._variables(), self.attributes)
         with broken_file(self.path):
-            dataset = xr.open_dataset(self.path, engine="netcdf4" if self._has_netcdf_types() else "h5netcdf")
+            if is_locked(self._file) and self._has_netcdf_types():
+                dataset = xr.open_dataset(self.path, engine="netcdf4")
+            else:  # netCDF's library opens no file that it cannot lock, and crashes on floats of 2 and 16 bytes
+                locking = {} if is_locked(self._file) else {"locking": False}
+                dataset = xr.open_dataset(self.path, engine="h5netcdf", driver_kwds=locking)
         self._datasets.append(dataset)
         return dataset
 
@@ -226,29 +230,3 @@ class OpenCube:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def _open_hdf5(path: Path) -> Any:
-    try:
-        if path.is_fifo():
-            raise FileError(f"{path} is a pipe, not a file: opening it could block forever")
-        return h5py.File(path, "r", locking="best-effort")
-    except FileError:
-        raise
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.EPERM, errno.ENAMETOOLONG):
-            raise FileError(error.errno, os.strerror(error.errno), str(path)) from error
-        raise _open_error(path, error) from error
-    except (RuntimeError, ValueError) as error:
-        raise _open_error(path, error) from error
-
-
-def _open_error(path: Path, error: Exception) -> FileError:
-    """The error for a file that HDF5 cannot open: a writer may not have finished it."""
-    part = PART.fullmatch(path.name)
-    if part is None:
-        return FileError(f"{path} is not a NetCDF-4 file, or a damaged one: {error}")
-    return IncompleteFileError(
-        f"{path} is incomplete: its writer has not finished it; wait until it has the name {part['name']}, or, if its "
-        f"writer is dead, call openhsi_shared.recover({str(path.parent)!r})"
-    )

@@ -17,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +27,7 @@ from openhsi_shared.files.blocks import BlockWriter
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.encoding import encoder
 from openhsi_shared.files.image import LARGE_LINE, Image, Layout
+from openhsi_shared.files.opening import open_unchecked
 from openhsi_shared.rgb import Band, decimation, mean_of_bands
 from openhsi_shared.rgb import picture as picture_of
 
@@ -308,7 +308,7 @@ def _cancel(futures: list[Future[Any]]) -> None:
 def uuid_of(path: Path) -> str | None:
     """The uuid of the cube in a file; None if it is not a file of this library."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_unchecked(path) as file:
             value = file.attrs.get("uuid")
     except (OSError, RuntimeError, KeyError, ValueError, TypeError):
         return None  # not this cube in any case

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from openhsi_shared.dataset import TIME_UNITS, decode_times
@@ -15,6 +14,7 @@ from openhsi_shared.files.additions import additions
 from openhsi_shared.files.contents import Contents, display_name
 from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.lines import CheckedLines
+from openhsi_shared.files.opening import open_unchecked
 from openhsi_shared.files.reading import OpenCube, open_cube, path_of
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
 
@@ -94,7 +94,7 @@ def _problems_of_other_readers(path: Path, covers: list[str]) -> list[str]:
     try:
         with path.open("rb") as content:
             refuse_endless_heaps(content)
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with open_unchecked(path) as file:
             for name in covers:
                 variable = file[name]
                 dict(variable.attrs)
