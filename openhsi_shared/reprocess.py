@@ -27,6 +27,7 @@ from openhsi_shared.errors import ArgumentError, LevelError
 from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.levels import LevelPlan, Transforms, check_functions, quantity_of, recognise_level
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.paths import given_path
 from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.settings import CameraSettings
 from openhsi_shared.writer.handle import SaveHandle
@@ -104,7 +105,7 @@ def _path_of(fname: str | os.PathLike[str]) -> Path:
     """The path of a cube. ArgumentError for an argument that is not a path."""
     if not isinstance(fname, str | os.PathLike) or not str(fname):
         raise ArgumentError(f"fname must be the path of a saved cube, got {fname!r}")
-    path = Path(fname)
+    path = given_path(fname, "fname")
     if path.is_dir():
         raise ArgumentError(f"{path} is a folder: process one cube at a time, or replay it with SharedReplayCamera")
     return path

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from openhsi_shared.durable import Durability
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.paths import given_path
 
 __all__ = ["COMPRESSION_LEVELS", "Compression", "SaveOptions", "WhenFull"]
 
@@ -55,19 +56,24 @@ class SaveOptions:
         is_sequence = isinstance(directories, Sequence) and not isinstance(directories, str)
         if not is_sequence or not all(isinstance(one, str | Path) and str(one) for one in directories):
             raise ArgumentError(f"fallback_dirs must be a sequence of directories, got {directories!r}")
-        object.__setattr__(self, "fallback_dirs", tuple(str(Path(one).absolute()) for one in directories))
+        object.__setattr__(
+            self, "fallback_dirs", tuple(str(given_path(one, "fallback_dirs").absolute()) for one in directories)
+        )
 
     def _check_choice(self, name: str, allowed: tuple[Any, ...]) -> None:
         value = getattr(self, name)
-        if value not in allowed or isinstance(value, float):
+        if value not in allowed or isinstance(value, float | bool):
             raise ArgumentError(f"{name} must be one of {allowed}, got {value!r}")
 
     def _check_compression_level(self) -> None:
         level = self.compression_level
-        if self.compression is None or level is None:
+        if level is None:
             return
+        if self.compression is None:
+            choices = " or ".join(map(repr, get_args(Compression)))
+            raise ArgumentError(f"compression_level is {level!r}, but nothing is compressed: set compression={choices}")
         levels = COMPRESSION_LEVELS[self.compression]
-        if level not in levels or isinstance(level, float):
+        if level not in levels or isinstance(level, float | bool):
             raise ArgumentError(
                 f"compression_level of {self.compression!r} must be from {levels.start} to {levels.stop - 1}, "
                 f"got {level!r}"

@@ -25,6 +25,7 @@ from pydantic import (
 
 from openhsi_shared.errors import SettingsError, SettingsNotFound
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.paths import given_path
 
 __all__ = ["CHANGEABLE", "CameraSettings", "SettingsMapping", "nearest_name", "read_json", "read_settings"]
 
@@ -277,7 +278,7 @@ def read_json(path: str | Path, what: str = "settings file") -> dict[str, Any]:
     SettingsError for anything else: missing, invalid, NaN, a duplicate key, nested too deep.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = given_path(path, what).read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise SettingsNotFound(f"{what} {path} cannot be read: {error}; expected a JSON file") from error
     except (OSError, ValueError, TypeError) as error:

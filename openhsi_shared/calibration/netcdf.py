@@ -22,6 +22,7 @@ from openhsi_shared.calibration.wavelength_tables import IN_NANOMETRES
 from openhsi_shared.errors import CalibrationError
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.paths import given_path
 
 __all__ = ["read_calibration", "write_calibration"]
 
@@ -59,7 +60,7 @@ def read_calibration(path: str | Path | None) -> Calibration:
     """
     if not path:
         return Calibration()
-    path = Path(path)
+    path = given_path(path, "calibration")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -150,7 +151,7 @@ def write_calibration(calibration: Mapping[str, Any], path: str | Path) -> Path:
     The file is replaced atomically and durably; processes that read the old one are not affected. CalibrationError for
     a value that the layout cannot store, or if the file cannot be written.
     """
-    path = Path(path)
+    path = given_path(path, "calibration")
     if path.suffix.lower() != ".nc":
         raise CalibrationError(f"calibration {str(path)!r} must have a name that ends in .nc")
     values = calibration if isinstance(calibration, Calibration) else Calibration(calibration)

@@ -6,13 +6,16 @@ error; the exit code is 0 only on success.
 
 import logging
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 import click
 
 from openhsi_shared import __version__
+from openhsi_shared.cli.output import PrintableFormatter, make_streams_tolerant
 from openhsi_shared.errors import OpenHSIError
+from openhsi_shared.printable import printable
 
 __all__ = ["main"]
 
@@ -41,6 +44,16 @@ class _Commands(click.Group):
                 raise
             raise click.ClickException(in_one_line(error)) from error
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = get_close_matches(args[0], COMMANDS, 1, 0.5)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise click.UsageError(f"{printable(error.message)}{meant} Commands: {', '.join(COMMANDS)}", ctx) from error
+
 
 def in_one_line(error: BaseException) -> str:
     """Format an error and its notes in one line, without tracebacks.
@@ -50,7 +63,7 @@ def in_one_line(error: BaseException) -> str:
     """
     notes = [note for note in getattr(error, "__notes__", []) if "Traceback" not in note]
     kind = "" if isinstance(error, OpenHSIError) else f"{type(error).__name__}: "
-    return kind + " ".join("; ".join([str(error), *notes]).split())
+    return printable(kind + " ".join("; ".join([str(error), *notes]).split()))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +71,8 @@ def in_one_line(error: BaseException) -> str:
 @click.version_option(__version__, prog_name="openhsi-shared")
 def main(verbose: int) -> None:
     """Record hyperspectral datacubes from pushbroom cameras without a gap."""
+    make_streams_tolerant()
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
-    logging.basicConfig(
-        stream=sys.stderr, level=levels[min(verbose, 2)], format="%(levelname)s: %(message)s", force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=levels[min(verbose, 2)], force=True)

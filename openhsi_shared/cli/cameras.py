@@ -3,6 +3,7 @@
 import click
 
 from openhsi_shared.cli import in_one_line
+from openhsi_shared.cli.output import echo
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.loggers import safe_logger
 
@@ -21,7 +22,7 @@ def cameras() -> None:
 
     for name in driver_names():
         is_ready, details = _probe(name)
-        click.echo(f"{name:12}{'ready' if is_ready else 'unavailable':12}{details}")
+        echo(f"{name:12}{'ready' if is_ready else 'unavailable':12}{details}")
 
 
 def _probe(name: str) -> tuple[bool, str]:

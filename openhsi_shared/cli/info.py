@@ -1,20 +1,26 @@
 """`openhsi-shared info`: show the contents of a cube."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from openhsi_shared.cli import in_one_line
+from openhsi_shared.cli.arguments import GivenPath, cubes_in
+from openhsi_shared.cli.output import NO_CUBES, echo
 from openhsi_shared.dataset import utc_of
-from openhsi_shared.errors import FileError
+from openhsi_shared.errors import FileError, OpenHSIError
 
 if TYPE_CHECKING:
     from openhsi_shared.files.open_group import OpenGroup
     from openhsi_shared.files.reading import OpenCube
 
 __all__ = ["info"]
+
+logger = logging.getLogger(__name__)
 
 SHOWN_SEPARATELY = {
     "lines_lost",
@@ -30,22 +36,42 @@ MAX_CHARACTERS = 100
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-def info(files: tuple[Path, ...]) -> None:
-    """Show the contents of a cube, written by this library or by openhsi: size, time, losses, settings, attributes.
+@click.argument("paths", metavar="FILE_OR_DIR...", nargs=-1, required=True, type=GivenPath())
+@click.pass_context
+def info(context: click.Context, /, paths: tuple[Path, ...]) -> None:
+    """Show the contents of cubes, written by this library or by openhsi: size, time, losses, settings, attributes.
 
-    The lines are not read; use `verify` for that.
+    Of a directory, all cubes in it and below. The lines are not read; use `verify` for that.
+    A file that cannot be read is reported, and does not stop the others; the exit code is then 1.
     """
+    n_failed = 0
+    for path, files in cubes_in(paths):
+        if path.is_dir() and not files:
+            echo(f"Error: {path}: {NO_CUBES}", err=True)
+            n_failed += 1
+        for file in files:
+            try:
+                rows = _rows(file)
+            except (OpenHSIError, OSError) as error:
+                logger.info("%s cannot be shown", file, exc_info=True)
+                echo(f"Error: {in_one_line(error)}", err=True)
+                n_failed += 1
+                continue
+            echo(file)
+            for name, text in rows:
+                echo(f"{name:27} {text}")
+    if n_failed:
+        context.exit(1)
+
+
+def _rows(file: Path) -> list[tuple[str, str]]:
     from openhsi_shared.files.reading import open_cube
 
-    for file in files:
-        with open_cube(file, check=False) as cube:
-            rows = [*_about_lines(cube), *_about_loss(cube.attributes), *_about_settings(cube.attributes)]
-            rows += [(key, _short(value)) for key, value in cube.attributes.items() if key not in SHOWN_SEPARATELY]
-            rows += _about_groups(cube.groups)
-        click.echo(f"{file}")
-        for name, text in rows:
-            click.echo(f"{name:27} {text}")
+    with open_cube(file, check=False) as cube:
+        rows = [*_about_lines(cube), *_about_loss(cube.attributes), *_about_settings(cube.attributes)]
+        rows += [(key, _short(value)) for key, value in cube.attributes.items() if key not in SHOWN_SEPARATELY]
+        rows += _about_groups(cube.groups)
+    return rows
 
 
 def _about_lines(cube: "OpenCube") -> Iterator[tuple[str, str]]:

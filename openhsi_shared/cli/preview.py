@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from openhsi_shared.cli.arguments import GivenPath, cubes_in
+from openhsi_shared.cli.output import NO_CUBES, echo
 from openhsi_shared.errors import ArgumentError, OpenHSIError
 from openhsi_shared.files.preview import preview_path, read_picture, write_preview
 from openhsi_shared.files.sheet import MIN_WIDTH, Tile, contact_sheet, tile_height, tile_of
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.printable import printable
 from openhsi_shared.processes.pool import Died, in_processes
 from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, picture, preview_bands
 
@@ -43,15 +46,15 @@ def _bands(text: str | None) -> Sequence[Range]:
 
 
 @click.command()
-@click.argument("paths", metavar="FILE_OR_DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="FILE_OR_DIR...", nargs=-1, required=True, type=GivenPath())
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(file_okay=False),
     help="Directory of the previews, created if missing.  [default: that of each cube]",
 )
 @click.option(
     "--sheet",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(dir_okay=False),
     help="Also write a contact sheet of all cubes, sorted by time: a PNG.",
 )
 @click.option(
@@ -101,7 +104,8 @@ def preview(
             tile, error = _died(task, result.exit_code) if isinstance(result, Died) else result
             tiles.append(tile)
             n_failed += bool(error)
-            report(f"{task.cube}: {error}", sys.stderr) if error else report(str(task.target), sys.stdout)
+            named = error if error.startswith(str(task.cube)) else f"{task.cube}: {error}"
+            report(named, sys.stderr) if error else report(str(task.target), sys.stdout)
     if sheet is not None and tiles:
         n_failed += not _write_sheet(sheet, tiles, paths)
     if n_failed:
@@ -173,9 +177,9 @@ def _died(task: PreviewTask, exit_code: int | None) -> tuple[Tile, str]:
 def _write_sheet(sheet: Path, tiles: Sequence[Tile], paths: Sequence[Path]) -> bool:
     title = f"{paths[0].resolve().name}{' ...' if len(paths) > 1 else ''}: {len(tiles)} cubes"
     try:
-        click.echo(str(write_preview(contact_sheet(tiles, title), sheet)))
+        echo(write_preview(contact_sheet(tiles, title), sheet))
     except (OpenHSIError, OSError) as error:
-        click.echo(f"{sheet}: {error}", err=True)
+        echo(f"{sheet}: {error}", err=True)
         return False
     return True
 
@@ -188,23 +192,19 @@ def _progress(n: int) -> Iterator[Any]:
     with tqdm(total=n, unit="cube", desc="previews", disable=None) as bar:
 
         def report(text: str, stream: Any) -> None:
-            bar.write(text, file=stream)
+            bar.write(printable(text), file=stream)
             bar.update()
 
         yield report
 
 
 def _cubes_of(paths: tuple[Path, ...]) -> tuple[list[Path], int]:
-    """Collect the cubes without duplicates, those of a directory sorted; count directories without cubes."""
+    """Collect the cubes; count directories without cubes."""
     cubes: list[Path] = []
     n_empty = 0
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*.nc") if not file.name.startswith("."))
-            if not inside:
-                click.echo(f"{path}: no cube (*.nc) in this directory", err=True)
-                n_empty += 1
-            cubes += inside
-        else:
-            cubes.append(path)
-    return list(dict.fromkeys(cubes)), n_empty
+    for path, inside in cubes_in(paths):
+        if path.is_dir() and not inside:
+            echo(f"{path}: {NO_CUBES}", err=True)
+            n_empty += 1
+        cubes += inside
+    return cubes, n_empty

@@ -2,13 +2,15 @@
 
 import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from openhsi_shared.cli.arguments import GivenPath
+from openhsi_shared.cli.output import echo
 from openhsi_shared.errors import OpenHSIError
 
 if TYPE_CHECKING:
@@ -53,16 +55,14 @@ def _option(text: str) -> tuple[str, Any]:
 @click.option(
     "--camera", default="simulated", show_default=True, help="Name of the camera; see `openhsi-shared cameras`."
 )
-@click.option("--settings", type=click.Path(path_type=Path), help="Settings of the camera, a JSON file as of openhsi.")
-@click.option("--calibration", type=click.Path(path_type=Path), help="Calibration, a NetCDF file as of openhsi.")
+@click.option("--settings", type=GivenPath(), help="Settings of the camera, a JSON file as of openhsi.")
+@click.option("--calibration", type=GivenPath(), help="Calibration, a NetCDF file as of openhsi.")
 @click.option("--lines", type=click.IntRange(1), default=128, show_default=True, help="Lines per cube.")
 @click.option("--cubes", type=click.IntRange(1), help="Stop after this number of cubes.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after this number of seconds.")
 @click.option("--level", type=int, default=-1, show_default=True, help="Processing level, -1 (raw) to 8.")
 @click.option("--compat", type=click.Choice(["openhsi"]), help="Compute levels, and read settings, as openhsi does.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default="flight", show_default=True, help="Directory of the cubes."
-)
+@click.option("--out", type=GivenPath(), default="flight", show_default=True, help="Directory of the cubes.")
 @click.option(
     "--rate", type=_rate_of, metavar="R", help="Lines per second of a simulated or replayed camera; any = unlimited."
 )
@@ -84,8 +84,8 @@ def _option(text: str) -> tuple[str, Any]:
 )
 @click.option("--prefix", default="", help="Prefix of file names.")
 @click.option("--suffix", default="", help="Suffix of file names, before .nc.")
-@click.option("--meta", type=click.Path(path_type=Path), help="JSON file of metadata for the attributes of the cubes.")
-@click.option("--fallback", multiple=True, type=click.Path(path_type=Path), help="Directory to use if --out fails.")
+@click.option("--meta", type=GivenPath(), help="JSON file of metadata for the attributes of the cubes.")
+@click.option("--fallback", multiple=True, type=GivenPath(), help="Directory to use if --out fails.")
 @click.option("--view", is_flag=True, help="Open the live page in a browser; its address is printed.")
 @click.option("--allow-loss", is_flag=True, help="Exit code 0 even if lines were lost.")
 @click.option(
@@ -112,17 +112,18 @@ def record(context: click.Context, /, **given: Any) -> None:
     except OpenHSIError as failure:
         error = failure
     except KeyboardInterrupt:  # the second one
-        click.echo("Interrupted again: the recording stops in the background, without a summary.", err=True)
+        echo("Interrupted again: the recording stops in the background, without a summary.", err=True)
         context.exit(INTERRUPTED)
     if page is not None:
         page.close()
     if run.summary is not None:
-        click.echo(_table(run.summary, given["lines"], run.save_dir))
+        for line in _table(run.summary, given["lines"], run.save_dir):
+            echo(line)
     if error is not None:
         raise error
     n_lost = run.summary.lines_lost if run.summary else 0
     if n_lost and not given["allow_loss"]:
-        click.echo(f"Error: {n_lost} lines were lost (use --allow-loss to ignore this)", err=True)
+        echo(f"Error: {n_lost} lines were lost (use --allow-loss to ignore this)", err=True)
         context.exit(1)
 
 
@@ -137,7 +138,7 @@ def _start(given: dict[str, Any]) -> "Recording":
         progress = keywords.pop("progress", True)
         return Recording(RecordingPlan.of(camera_class(given["camera"]), given["out"], **keywords), progress=progress)
     except KeyboardInterrupt:
-        click.echo("Interrupted before the first line: nothing was recorded.", err=True)
+        echo("Interrupted before the first line: nothing was recorded.", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
 
 
@@ -146,9 +147,9 @@ def _view(run: "Recording") -> "LivePage | None":
     try:
         page = run.view()
     except OpenHSIError as error:
-        click.echo(f"WARNING: {error}", err=True)
+        echo(f"WARNING: {error}", err=True)
         return None
-    click.echo(f"live page: {page.url}", err=True)
+    echo(f"live page: {page.url}", err=True)
     return page
 
 
@@ -179,11 +180,18 @@ def _keywords(given: dict[str, Any]) -> dict[str, Any]:
     }
     if has_rate:
         keywords["rate"] = rate
-    for key, value in given["options"]:
-        if key in keywords:
+    return keywords | _options(given["options"], keywords)
+
+
+def _options(pairs: Sequence[tuple[str, Any]], dedicated: Container[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in dedicated:
             raise click.UsageError(f"--option {key}: use the dedicated option for this; see --help")
-        keywords[key] = value
-    return keywords
+        if key in options:
+            raise click.UsageError(f"--option {key} is given twice, as {options[key]!r} and as {value!r}: give one")
+        options[key] = value
+    return options
 
 
 @contextmanager
@@ -196,7 +204,7 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _table(summary: "RecordingSummary", n_lines: int, directory: Path) -> str:
+def _table(summary: "RecordingSummary", n_lines: int, directory: Path) -> list[str]:
     """Format the summary of a recording as a table."""
     from openhsi_shared.frames.losses import ranges_in_words
 
@@ -218,7 +226,7 @@ def _table(summary: "RecordingSummary", n_lines: int, directory: Path) -> str:
         *_under("files", [str(directory), *files] if files else ["none"]),
         *_under("previews", ["same directory and names, with .png"] if files else []),
     ]
-    return "\n".join(f"{name:10}{text}" for name, text in rows)
+    return [f"{name:10}{text}" for name, text in rows]
 
 
 def _under(name: str, texts: Sequence[str]) -> list[tuple[str, str]]:

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import click
 
+from openhsi_shared.cli.arguments import GivenPath
+from openhsi_shared.cli.output import echo
+
 __all__ = ["recover"]
 
 
@@ -14,7 +17,7 @@ __all__ = ["recover"]
     metavar="DIR...",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=GivenPath(exists=True, file_okay=False),
 )
 @click.pass_context
 def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
@@ -34,14 +37,14 @@ def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
     for directory in directories:
         found = recover_in(directory, each=each)
         for path in found.published:
-            click.echo(f"published      {path}")
+            echo(f"published      {path}")
         for path in found.removed:
-            click.echo(f"already saved  {path}")
+            echo(f"already saved  {path}")
         for path in found.live:
-            click.echo(f"being written  {path}")
+            echo(f"being written  {path}")
         for path, reason in found.damaged.items():
-            click.echo(f"damaged        {path}: {reason}")
-        click.echo(f"{directory}: {found}")
+            echo(f"damaged        {path}: {reason}")
+        echo(f"{directory}: {found}")
         n_damaged += len(found.damaged)
     if n_damaged:
         context.exit(1)

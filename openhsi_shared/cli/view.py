@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from openhsi_shared.cli.output import echo
 from openhsi_shared.errors import RecordingError
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ def view(name: str | None, port: int, browser: bool) -> None:
 
     path = _choose(name)
     with LivePage(path, open_browser=browser, port=port) as page:
-        click.echo(page.url)
+        echo(page.url)
         try:
             page.wait()
         except KeyboardInterrupt:
-            click.echo("page closed; the recording continues", err=True)
+            echo("page closed; the recording continues", err=True)
 
 
 def _choose(name: str | None) -> Path:
@@ -59,8 +60,9 @@ def _choose(name: str | None) -> Path:
         which = "of this user runs on this machine" if name is None else f"has the name {name!r}"
         raise RecordingError(f"no recording {which}: start one, for instance with `openhsi-shared record --view`")
     if len(found) > 1:
-        listed = "".join(f"\n  {path.stem}  {_describe(answer)}" for path, answer in found.items())
-        click.echo(f"Several recordings are running; select one by its name:{listed}", err=True)
+        echo("Several recordings are running; select one by its name:", err=True)
+        for path, answer in found.items():
+            echo(f"  {path.stem}  {_describe(answer)}", err=True)
         raise click.exceptions.Exit(1)
     ((path, answer),) = found.items()
     if isinstance(answer, RecordingError):

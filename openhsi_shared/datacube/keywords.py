@@ -1,7 +1,6 @@
 """The keywords of a camera, sorted and validated before anything is opened or closed."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +84,7 @@ def read_keywords(
     check_level(of_the_cube["processing_lvl"])
     if of_the_cube.get("custom_tfms") is not None:
         check_functions(of_the_cube["custom_tfms"])
+    calibration = read_calibration(cal_path)
     is_cropped = crops(of_the_cube["processing_lvl"], of_the_cube.get("custom_tfms"))
     settings = read_settings(of_the_cube["json_path"], {**of_settings, **changed}, crops=is_cropped)
     _check_frame(settings)
@@ -93,8 +93,8 @@ def read_keywords(
         options=options,
         source_options=source_options,
         settings=settings,
-        calibration=read_calibration(cal_path),
-        calibration_sha256=hashlib.sha256(Path(cal_path).read_bytes()).hexdigest() if cal_path else "",
+        calibration=calibration,
+        calibration_sha256=calibration.sha256 or "",
     )
 
 

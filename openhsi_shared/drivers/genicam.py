@@ -24,6 +24,7 @@ from openhsi_shared.drivers.base_driver import GIGE_PERIOD, ConnectedDriver, Con
 from openhsi_shared.drivers.features import Feature, Kind, NodeWithValue, reason, value_of
 from openhsi_shared.errors import CameraError, CameraNotFound, DriverMissing, SettingsError
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.paths import given_path
 from openhsi_shared.processes.spawning import interrupt_deferred
 from openhsi_shared.settings import CameraSettings, nearest_name
 
@@ -110,7 +111,7 @@ def _by_aravis(serial_num: str | None) -> Connection:
 def _producers(producer: str | Path | None) -> list[Path]:
     """Files of GenTL producers. SettingsError if the producer file is missing, CameraNotFound if none is found."""
     if producer is not None:
-        path = Path(producer)
+        path = given_path(producer, "producer")
         if not path.is_file():
             raise SettingsError(
                 f"producer {str(producer)!r} is not a file: expected the path of a GenTL producer (.cti)"

@@ -21,6 +21,7 @@ from openhsi_shared.drivers import FrameStamp, FrameStatus
 from openhsi_shared.drivers.saved_lines import SavedLine, inspect_cubes, lines_of
 from openhsi_shared.errors import ArgumentError, CameraError, FileError, FrameError, FrameTimeout, SourceEnded
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.paths import given_path
 from openhsi_shared.settings import CameraSettings
 
 __all__ = ["ReplayDriver"]
@@ -52,7 +53,7 @@ class ReplayDriver:
         self._exposure_ms = settings.exposure_ms
         self.exposure_is_known = True
         self._is_exposure_set = "exposure_ms" in settings.model_fields_set
-        self._path, self._rate, self._loop = Path(path), rate, loop
+        self._path, self._rate, self._loop = given_path(path), rate, loop
         self._lines: Generator[SavedLine] | None = None
         self._waiting: SavedLine | None = None
         self._is_streaming = False

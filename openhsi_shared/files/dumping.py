@@ -25,6 +25,7 @@ from openhsi_shared.columns import Column
 from openhsi_shared.dataset import Cube, Group, Variable
 from openhsi_shared.durable import Durability, PartFile, make_folder, save_error
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, SaveError
+from openhsi_shared.paths import given_path
 
 __all__ = ["SIDECAR", "Dump", "read_dump", "write_dump"]
 
@@ -174,7 +175,7 @@ def read_dump(sidecar: str | os.PathLike[str]) -> Dump:
 
     Raises FileError for an invalid or incomplete dump, ChecksumError for a damaged line or sidecar.
     """
-    path = Path(sidecar)
+    path = given_path(sidecar)
     try:
         fields = _read_sidecar(path)
         dump = _dump(path, fields)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import ArgumentError, FileError, PreviewError
+from openhsi_shared.paths import given_path
 from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, decimation, mean_of_bands, picture, preview_bands
 
 __all__ = ["Picture", "preview_of", "preview_path", "read_picture", "write_preview"]
@@ -27,10 +28,10 @@ def preview_path(path: str | Path, out: str | Path | None = None) -> Path:
     >>> preview_path("2024_05_01/flight.nc").as_posix()
     '2024_05_01/flight.png'
     """
-    path = Path(path)
+    path = given_path(path)
     if out is None:
         return path.with_suffix(".png")
-    out = Path(out)
+    out = given_path(out, "out")
     return out / path.with_suffix(".png").name if out.is_dir() else out
 
 
@@ -43,7 +44,7 @@ def write_preview(picture: NDArray[np.uint8], path: str | Path) -> Path:
     """
     from PIL import Image
 
-    path = Path(path)
+    path = given_path(path)
     if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (3,)) or picture.size == 0 or picture.ndim < 2:
         raise ArgumentError(
             f"a picture is uint8 of (rows, columns) or (rows, columns, 3) and not empty, "

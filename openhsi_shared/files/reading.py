@@ -5,7 +5,6 @@ with open_cube("2026_11_20/2026_11_20-10_00_00_000000.nc") as cube:
     cube.dataset.datacube.sel(wavelength=550, method="nearest")
 """
 
-import errno
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.dataset import Variable, decode_times
-from openhsi_shared.errors import ArgumentError, FileError, IncompleteFileError
+from openhsi_shared.errors import FileError, IncompleteFileError
 from openhsi_shared.files.contents import Contents
 from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.lines import CheckedLines, FileLines, PlainLines
@@ -26,6 +25,7 @@ from openhsi_shared.files.open_group import OpenGroup, groups_in
 from openhsi_shared.files.opening import is_locked, open_hdf5
 from openhsi_shared.files.versions import check_version
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.paths import given_path
 from openhsi_shared.wavelengths import are_band_numbers, in_nanometres, units_in
 
 if TYPE_CHECKING:
@@ -44,15 +44,7 @@ def open_cube(path: str | os.PathLike[str], check: bool = True) -> "OpenCube":
     Raises FileError (an OSError) for a file that is not a cube, IncompleteFileError for one that its writer has not
     finished. With `check`, lines that are read are compared with their checksums, if the file has any: ChecksumError.
     """
-    return OpenCube(path_of(path), check)
-
-
-def path_of(path: str | os.PathLike[str]) -> Path:
-    """The path of a file. ArgumentError for an argument that is not a path."""
-    try:
-        return Path(path)
-    except TypeError as error:
-        raise ArgumentError(f"path must be that of a file, got {path!r}") from error
+    return OpenCube(given_path(path), check)
 
 
 class OpenCube:

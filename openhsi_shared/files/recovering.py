@@ -25,6 +25,7 @@ from openhsi_shared.files.saving import uuid_of
 from openhsi_shared.files.verifying import verify
 from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.paths import given_path
 
 __all__ = ["Recovery", "leftovers", "recover"]
 
@@ -57,7 +58,7 @@ class Recovery:
 
 def leftovers(directory: str | os.PathLike[str]) -> list[Path]:
     """Unfinished files and dumps in `directory` and below. FileError if it is not a directory."""
-    directory = Path(directory)
+    directory = given_path(directory, "directory")
     if not directory.is_dir():
         raise FileError(f"{directory} is not a directory: give the one that cubes were saved in")
     found = (path for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
@@ -77,7 +78,7 @@ def recover(
     list of leftovers, as tqdm does. Raises FileError if `directory` is not a directory; problems of leftovers are
     reported.
     """
-    return _Recoverer(Path(directory)).run(each or iter)
+    return _Recoverer(given_path(directory, "directory")).run(each or iter)
 
 
 class _Recoverer:

@@ -23,6 +23,7 @@ from openhsi_shared.files.preview import write_preview
 from openhsi_shared.files.saving import Saving, no_progress
 from openhsi_shared.groups import check_name
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.paths import given_path
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.wavelengths import are_band_numbers, in_nanometres
 
@@ -73,7 +74,7 @@ def save_shared_datacube(
         metadata=attrs_dict,
         uuid=str(uuid.uuid4()),
     )
-    target, ours = Path(f"{fname}.nc"), dataset.coordinates(cube)
+    target, ours = given_path(f"{fname}.nc", "fname"), dataset.coordinates(cube)
     with ThreadPoolExecutor(2) as pool:
         saving = Saving(
             cube=cube,

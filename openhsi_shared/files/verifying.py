@@ -15,8 +15,9 @@ from openhsi_shared.files.contents import Contents, display_name
 from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.lines import CheckedLines
 from openhsi_shared.files.opening import open_unchecked
-from openhsi_shared.files.reading import OpenCube, open_cube, path_of
+from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
+from openhsi_shared.paths import given_path
 
 __all__ = ["Report", "verify"]
 
@@ -54,7 +55,7 @@ def verify(path: str | os.PathLike[str]) -> Report:
     What another program added is not compared: it is reported in `added`. A file of openhsi has no checksums: that is
     also reported as a problem.
     """
-    path = path_of(path)
+    path = given_path(path)
     try:
         n_bytes = path.stat().st_size
         with open_cube(path) as cube:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.paths import given_path
 from openhsi_shared.rgb import SHOW_NM, Lines, Range, mean_of_bands, picture, preview_bands
 
 __all__ = ["CubeViewer", "Sample", "cube_viewer", "sample_of"]
@@ -149,7 +150,7 @@ class CubeViewer:
 
     def save(self, path: str | Path) -> Path:
         """Write the page to a file for any browser; an existing file is replaced. Returns the path."""
-        path = Path(path)
+        path = given_path(path)
         path.write_text(self.html, encoding="utf-8")
         return path
 

@@ -19,6 +19,7 @@ from typing import Any, Literal, Self, get_args
 
 from openhsi_shared.buffers.ring import SharedRing
 from openhsi_shared.errors import ArgumentError, OpenHSIError, ViewerError
+from openhsi_shared.paths import given_path
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
@@ -210,7 +211,8 @@ def _initialize(
             raise ArgumentError(f"{name} must be a number or None, got {value!r}")
     if vmin is not None and vmax is not None and not vmin < vmax:
         raise ArgumentError(f"vmin must be less than vmax, got {vmin!r} and {vmax!r}")
-    return Initialize(ring.name, ring.nbytes, n_rows, n_columns, vmin, vmax, Path(save_dir).absolute())
+    directory = given_path(save_dir, "save_dir").absolute()
+    return Initialize(ring.name, ring.nbytes, n_rows, n_columns, vmin, vmax, directory)
 
 
 def _is_limit(value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from openhsi_shared.dataset import check_affixes
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.paths import given_text
 from openhsi_shared.writer.messages import Label
 
 __all__ = ["SaveRequest"]
@@ -28,14 +29,20 @@ class SaveRequest:
     savefig: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.save_dir, str | Path) or not str(self.save_dir):
-            raise ArgumentError(f"save_dir must be a directory, got {self.save_dir!r}")
         if self.prefix != "" or self.suffix != "":
             check_affixes(self.prefix, self.suffix)
-        absolute = os.path.abspath(self.save_dir)  # noqa: PTH100 - four times as fast as that of Path
+        absolute = os.path.abspath(given_text(self.save_dir, "save_dir"))  # noqa: PTH100 - four times as fast as of Path
         object.__setattr__(self, "save_dir", absolute)
-        object.__setattr__(self, "old_style", bool(self.old_style))
-        object.__setattr__(self, "savefig", bool(self.savefig))
+        if self.preconfig_meta_path:
+            object.__setattr__(self, "preconfig_meta_path", given_text(self.preconfig_meta_path, "preconfig_meta_path"))
+        for name in ("old_style", "savefig"):
+            object.__setattr__(self, name, self._yes_or_no(name))
+
+    def _yes_or_no(self, name: str) -> bool:
+        value = getattr(self, name)
+        if value is not True and value is not False and (isinstance(value, str | float) or value not in (0, 1)):
+            raise ArgumentError(f"{name} must be True or False, got {value!r}")
+        return bool(value)
 
     def label(self, metadata: Mapping[str, Any], attributes: Mapping[str, Any]) -> Label:
         """Make the label that is sent to the writer: this request, and the attributes of the file."""

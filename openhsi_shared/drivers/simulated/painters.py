@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.drivers.simulated.optics import Optics, colour_spectra
 from openhsi_shared.errors import FileError
+from openhsi_shared.paths import given_path
 
 __all__ = ["Noise", "Painter", "ScenePainter", "StillPainter", "dark_number", "read_picture"]
 
@@ -142,7 +143,7 @@ def read_picture(path: str | Path, n_rows: int) -> tuple[NDArray[np.uint8], str]
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(given_path(path, "img_path")) as image:
             rgb, scaling = _as_rgb(image)
             if rgb.height != n_rows:
                 rgb = rgb.resize((max(1, round(rgb.width * n_rows / rgb.height)), n_rows), Image.Resampling.LANCZOS)

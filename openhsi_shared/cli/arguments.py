@@ -1,0 +1,37 @@
+"""Files and directories on the command line."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from openhsi_shared.errors import ArgumentError
+from openhsi_shared.paths import given_path
+
+__all__ = ["GivenPath", "cubes_in"]
+
+
+class GivenPath(click.Path):
+    """A path; `~` is expanded here, too: a shell leaves that of `--out=~/flight` as it is."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Expand and check it."""
+        try:
+            return super().convert(given_path(value), param, ctx)
+        except ArgumentError as error:
+            self.fail(str(error), param, ctx)
+
+
+def cubes_in(paths: Iterable[Path]) -> Iterator[tuple[Path, list[Path]]]:
+    """Each path with its cubes: of a directory, all in it and below, sorted; each cube only once."""
+    known: set[Path] = set()
+    for path in paths:
+        found = [path]
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*.nc") if not file.name.startswith("."))
+        yield path, [cube for cube in found if cube not in known]
+        known.update(found)

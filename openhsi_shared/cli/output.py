@@ -1,0 +1,34 @@
+"""What commands print: lines whose names and attributes cannot control the terminal."""
+
+import logging
+import sys
+from typing import Any
+
+import click
+
+from openhsi_shared.printable import printable
+
+__all__ = ["NO_CUBES", "PrintableFormatter", "echo", "make_streams_tolerant"]
+
+NO_CUBES = "no cube (*.nc) in this directory"
+
+
+def echo(line: object, *, err: bool = False) -> None:
+    """Print one line to standard output, or to standard error."""
+    click.echo(printable(str(line)), err=err)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats a log record; a name in its message cannot control the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format it; lines of a traceback stay lines."""
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+def make_streams_tolerant() -> None:
+    """Let standard streams show what their encoding does not have as escapes, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure: Any = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")

@@ -1,0 +1,37 @@
+"""Paths as users give them: `~` is the home directory, also where no shell has expanded it."""
+
+import os
+from pathlib import Path
+
+from openhsi_shared.errors import ArgumentError
+
+__all__ = ["given_path", "given_text"]
+
+
+def given_path(path: str | os.PathLike[str], what: str = "path") -> Path:
+    """The path that a user gave for `what`, with `~` and `~user` expanded as by a shell.
+
+    ArgumentError for what is no path, is empty, contains a null character, or needs a home directory that is unknown.
+
+    >>> given_path("./~").as_posix()
+    '~'
+    """
+    return Path(given_text(path, what))
+
+
+def given_text(path: str | os.PathLike[str], what: str = "path") -> str:
+    """`given_path` as a text, for where time counts."""
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = ""
+    if not isinstance(text, str) or not text:
+        raise ArgumentError(f"{what} must be the path of a file or directory, got {path!r}")
+    if "\0" in text:
+        raise ArgumentError(f"{what} {text!r} contains a null character, which no path can")
+    if text[0] != "~":
+        return text
+    expanded = os.path.expanduser(text)  # noqa: PTH111 - leaves the name of an unknown user as it is
+    if expanded[0] == "~" and text[1:2] in ("", "/", os.sep):
+        raise ArgumentError(f"{what} {text!r} begins with the home directory, which is unknown: give the whole path")
+    return expanded
