@@ -8,25 +8,25 @@ from openhsi_shared.errors import ArgumentError
 __all__ = ["given_path", "given_text"]
 
 
-def given_path(path: str | os.PathLike[str], what: str = "path") -> Path:
-    """The path that a user gave for `what`, with `~` and `~user` expanded as by a shell.
+def given_path(path: str | os.PathLike[str], what: str = "path", kind: str = "the path of a file or directory") -> Path:
+    """The path that a user gave for `what`, which is `kind`, with `~` and `~user` expanded as by a shell.
 
     ArgumentError for what is no path, is empty, contains a null character, or needs a home directory that is unknown.
 
     >>> given_path("./~").as_posix()
     '~'
     """
-    return Path(given_text(path, what))
+    return Path(given_text(path, what, kind))
 
 
-def given_text(path: str | os.PathLike[str], what: str = "path") -> str:
+def given_text(path: str | os.PathLike[str], what: str = "path", kind: str = "the path of a file or directory") -> str:
     """`given_path` as a text, for where time counts."""
     try:
         text = os.fspath(path)
     except TypeError:
         text = ""
     if not isinstance(text, str) or not text:
-        raise ArgumentError(f"{what} must be the path of a file or directory, got {path!r}")
+        raise ArgumentError(f"{what} must be {kind}, got {path!r}")
     if "\0" in text:
         raise ArgumentError(f"{what} {text!r} contains a null character, which no path can")
     if text[0] != "~":

@@ -104,8 +104,7 @@ def preview(
             tile, error = _died(task, result.exit_code) if isinstance(result, Died) else result
             tiles.append(tile)
             n_failed += bool(error)
-            named = error if error.startswith(str(task.cube)) else f"{task.cube}: {error}"
-            report(named, sys.stderr) if error else report(str(task.target), sys.stdout)
+            report(f"{task.cube}: {error}", sys.stderr) if error else report(str(task.target), sys.stdout)
     if sheet is not None and tiles:
         n_failed += not _write_sheet(sheet, tiles, paths)
     if n_failed:

@@ -23,8 +23,8 @@ __all__ = ["recover"]
 def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
     """Publish complete cubes of writers that died, in these directories and below, and report the others.
 
-    Safe while recordings run: files of a running writer are skipped. Damaged files are not deleted; the exit code is 1
-    if there are any.
+    Safe while recordings run: files of a running writer are skipped. Damaged files are not deleted, nor those that the
+    system does not let be read or published ("failed": no permission, no space); the exit code is 1 if there are any.
     """
     from tqdm import tqdm
 
@@ -44,7 +44,9 @@ def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
             echo(f"being written  {path}")
         for path, reason in found.damaged.items():
             echo(f"damaged        {path}: {reason}")
+        for path, reason in found.failed.items():
+            echo(f"failed         {path}: {reason}")
         echo(f"{directory}: {found}")
-        n_damaged += len(found.damaged)
+        n_damaged += len(found.damaged) + len(found.failed)
     if n_damaged:
         context.exit(1)

@@ -35,8 +35,7 @@ def verify(context: click.Context, /, paths: tuple[Path, ...]) -> None:
         report = verify_cube(cube)
         n_bad += not report.ok
         for problem in report.problems:
-            is_named = problem.startswith((f"{cube}: ", f"{cube} "))
-            tqdm.write(printable(problem if is_named else f"{cube}: {problem}"))
+            tqdm.write(printable(problem if problem.startswith(f"{cube}: ") else f"{cube}: {problem}"))
             n_problems += 1
         if report.added:
             added = ", ".join(report.added)

@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 
 from openhsi_shared.files.attributes import LIBRARY_ATTRIBUTES, OWN_ATTRIBUTES, creation_order
-from openhsi_shared.files.axes import is_dimension_only, walk
+from openhsi_shared.files.axes import is_dimension_only, names_not_utf8, walk
 from openhsi_shared.files.contents import Contents, checksums_of
 
 __all__ = ["additions"]
@@ -22,6 +22,7 @@ def additions(contents: Contents) -> Iterator[str]:
     An attribute that another program rewrote counts as added where the file does not have its checksum.
     """
     yield from _created_after("complete", contents.file)
+    yield from names_not_utf8(contents.file)
     for path, item in walk(contents.file):
         shown = f"/{path}" if "/" in path else path
         is_group = isinstance(item, h5py.Group)
@@ -34,7 +35,9 @@ def additions(contents: Contents) -> Iterator[str]:
             continue
         elif is_group or "/" in path:
             listed = json.loads(checksums_of(item) or "{}")
-            names = (name for name in item.attrs if name not in listed)
+            names = (name for name in item.attrs if isinstance(name, str) and name not in listed)
+            yield from (f"{shown}/{name}" for name in (names_not_utf8(item) if is_group else ()))
+            yield from (f"{shown}:{name}" for name in names_not_utf8(item.attrs))
         else:
             names = _created_after("values_crc32", item)
         yield from (f"{shown}:{name}" for name in names if name not in LIBRARY_ATTRIBUTES | OWN_ATTRIBUTES)

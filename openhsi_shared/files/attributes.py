@@ -27,7 +27,7 @@ def attributes_of(target: Any, check_heap: Callable[[], None]) -> dict[str, Any]
     """
     found = {}
     for name in target.attrs:
-        if name not in HIDDEN_ATTRIBUTES:
+        if name not in HIDDEN_ATTRIBUTES and isinstance(name, str):  # h5py gives names that are not UTF-8 as bytes
             if is_in_heap(target.attrs.get_id(name).get_type()):
                 check_heap()
             found[name] = plain(target.attrs[name])
@@ -37,9 +37,10 @@ def attributes_of(target: Any, check_heap: Callable[[], None]) -> dict[str, Any]
 def creation_order(target: Any) -> Iterator[tuple[int, str]]:
     """Names of attributes, each with its number in creation order; none where that order is unknown."""
     for name in target.attrs:
-        known = h5a.get_info(target.id, name.encode("utf-8"))
+        is_text = isinstance(name, str)
+        known = h5a.get_info(target.id, name.encode("utf-8") if is_text else name)
         if known.corder_valid:
-            yield known.corder, name
+            yield known.corder, name if is_text else name.decode("utf-8", "backslashreplace")
 
 
 def is_in_heap(kind: Any) -> bool:

@@ -5,8 +5,10 @@ from typing import Any
 
 import h5py
 
-__all__ = ["axes_of", "is_dimension_only", "members_of", "n_dangling_references", "walk"]
+__all__ = ["axes_of", "is_dimension_only", "members_of", "n_dangling_references", "names_not_utf8", "walk"]
 
+DIMENSION_ID = "_Netcdf4Dimid"
+"""Attribute of netCDF's dimensions."""
 DIMENSION_ONLY = b"This is a netCDF dimension but not a netCDF variable"
 
 
@@ -19,15 +21,20 @@ def axes_of(variables: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """
     paths = {variable: path for path, variable in variables.items()}
     axes = {path: [""] * variable.ndim for path, variable in variables.items()}
-    for path, variable in variables.items():
+    for path, variable in sorted(variables.items(), key=lambda item: DIMENSION_ID in item[1].attrs):
         name = path.rpartition("/")[2]
         if variable.is_scale and variable.ndim == 1:
             axes[path] = [name]  # a coordinate variable has itself as its dimension
         for reference, axis in variable.attrs.get("REFERENCE_LIST", ()):
             target = paths.get(_target(variable, reference))
-            if target is not None:
-                axes[target][axis] = name
+            if target is not None and _has_size_of(variable, variables[target].shape[axis]):
+                axes[target][axis] = name  # last those of netCDF: h5py can attach more scales to an axis
     return {path: tuple(found) for path, found in axes.items()}
+
+
+def _has_size_of(scale: Any, size: int) -> bool:
+    """Whether a scale can be the dimension of an axis of this size. The length of an unlimited one may differ."""
+    return scale.ndim != 1 or scale.maxshape[0] is None or scale.shape[0] == size
 
 
 def n_dangling_references(variables: Mapping[str, Any]) -> int:
@@ -57,10 +64,10 @@ def is_dimension_only(variable: Any) -> bool:
 def members_of(group: Any) -> Iterator[tuple[str, Any]]:
     """Datasets and groups that are stored in a group, by name; None for what cannot be opened.
 
-    Soft and external links are left out, as are named types.
+    Soft and external links are left out, as are named types and names that are not UTF-8 (`names_not_utf8`).
     """
     for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        if isinstance(name, bytes) or not isinstance(group.get(name, getlink=True), h5py.HardLink):
             continue
         try:
             item = group[name]
@@ -68,6 +75,11 @@ def members_of(group: Any) -> Iterator[tuple[str, Any]]:
             item = None
         if item is None or isinstance(item, h5py.Dataset | h5py.Group):
             yield name, item
+
+
+def names_not_utf8(target: Any) -> list[str]:
+    """Names in a group, or of attributes, that h5py cannot decode and netCDF refuses, with their bytes escaped."""
+    return [name.decode("utf-8", "backslashreplace") for name in target if isinstance(name, bytes)]
 
 
 def walk(file: Any) -> Iterator[tuple[str, Any]]:

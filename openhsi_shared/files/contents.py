@@ -91,15 +91,18 @@ class Contents:
             if path.startswith(prefix) and name and "/" not in name.removesuffix("/"):
                 (groups if name.endswith("/") else variables)[name.removesuffix("/")] = None
         with damaged(self.path, display_name(group, is_group=True)):
+            parts = group.split("/") if group else []
+            within = {self._group("/".join(parts[:depth])) for depth in range(len(parts) + 1)}
             for name, item in members_of(self._group(group)):
                 if isinstance(item, h5py.Group):
-                    groups[name] = None
+                    if item not in within:  # a group that is linked into itself has no end
+                        groups[name] = None
                 elif self.written is None if item is None else not is_dimension_only(item):
                     variables[name] = None  # what cannot be opened may be a dimension, where all variables are listed
         return list(variables), list(groups)
 
     def _group(self, path: str) -> Any:
-        item = self.file[path] if path else self.file
+        item = self.file[path or "/"]
         if not isinstance(item, h5py.Group):
             raise ValueError("it is no group")
         return item
@@ -173,7 +176,7 @@ class Contents:
         if path not in self.file:
             if self.written is not None and path in self.written:
                 raise ValueError("it was written, but is not in the file")
-            raise FileError(f"{self.path} has no variable {path!r}; it has {sorted(self.file)}")
+            raise FileError(f"{self.path} has no variable {path!r}; it has {sorted(map(str, self.file))}")
         dataset = self.file[path]
         if not isinstance(dataset, h5py.Dataset):
             raise ValueError("it is no variable")

@@ -55,9 +55,9 @@ def _headers_of(path: Path) -> list[Path]:
 
 def _format_of_head(head: bytes) -> str:
     if not head:
-        return "empty (0 bytes): it was not copied or written completely; look for another copy"
+        return "empty (0 bytes), a damaged or unfinished copy: look for another one"
     if not head.strip(b"\0"):
-        return "full of zeros where a NetCDF-4 file begins: it was not copied completely; look for another copy"
+        return "damaged: it begins with zeros, as after a power cut or an unfinished copy; look for another copy"
     offset, mark, archive = TAR
     found = next((words for signature, words in SIGNATURES if head.startswith(signature)), "")
     return found or (archive if head[offset:].startswith(mark) else _format_of_text(head))

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.dataset import Variable, decode_times
-from openhsi_shared.errors import FileError, IncompleteFileError
-from openhsi_shared.files.contents import Contents
+from openhsi_shared.errors import ArgumentError, FileError, IncompleteFileError
+from openhsi_shared.files.contents import Contents, display_name
 from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.lines import CheckedLines, FileLines, PlainLines
 from openhsi_shared.files.open_group import OpenGroup, groups_in
@@ -75,7 +75,9 @@ class OpenCube:
         file = self._file
         version = check_version(self.path, file.attrs)
         if "datacube" not in file or not isinstance(file["datacube"], h5py.Dataset):
-            raise FileError(f"{self.path} is not a cube: it contains {sorted(file)[:9]}, expected a variable datacube")
+            raise FileError(
+                f"{self.path} is not a cube: it contains {sorted(map(str, file))[:9]}, expected a variable datacube"
+            )
         # copies by other programs keep these attributes, but contain other lines: netCDF's library marks what it writes
         is_rewritten = "_NCProperties" in file.attrs
         is_complete = "complete" in file.attrs and file.attrs["complete"] == 1
@@ -188,12 +190,23 @@ class OpenCube:
         for name in self.contents.members("")[0]:
             if name != "datacube":
                 try:
-                    found[name] = self.contents.variable(name)
+                    found[name] = self._variable(name)
                 except FileError as error:
                     if self.contents.is_written(name):
                         raise
                     logger.warning("an added variable cannot be read and is left out: %s", error)
         return found
+
+    def _variable(self, name: str) -> Variable:
+        variable = self.contents.variable(name)
+        if not self.contents.is_written(name):
+            from openhsi_shared.files.lazy import decoded
+
+            try:
+                decoded({name: variable}, {})
+            except (ValueError, TypeError, OverflowError) as error:
+                raise FileError(f"{self.path}: xarray cannot decode {display_name(name)}: {error}") from error
+        return variable
 
     def show(self, **options: Any) -> Any:
         """Show the cube in colours; options as those of `SharedDataCube.show`."""

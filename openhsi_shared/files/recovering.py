@@ -44,15 +44,22 @@ class Recovery:
     """Files that a live writer is writing."""
     removed: tuple[Path, ...] = ()
     """Removed leftovers whose cube was published already."""
+    failed: Mapping[Path, str] = field(default_factory=dict)
+    """Leftovers that the system did not let be read or published (no permission, full disk), each with the reason. They
+    are not damaged, as far as is known: recover them again when that is mended."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is damaged."""
-        return not self.damaged
+        """Whether nothing is damaged, and nothing failed."""
+        return not self.damaged and not self.failed
 
     def __str__(self) -> str:
         counts = [(self.published, "published"), (self.removed, "already saved"), (self.live, "being written")]
-        words = [f"{len(paths)} {word}" for paths, word in [*counts, (self.damaged, "damaged")] if paths]
+        words = [
+            f"{len(paths)} {word}"
+            for paths, word in [*counts, (self.damaged, "damaged"), (self.failed, "failed")]
+            if paths
+        ]
         return ", ".join(words) or "nothing was left behind"
 
 
@@ -88,6 +95,7 @@ class _Recoverer:
         self._directory = directory
         self._published: list[Path] = []
         self._damaged: dict[Path, str] = {}
+        self._failed: dict[Path, str] = {}
         self._live: list[Path] = []
         self._removed: list[Path] = []
         self._published_files: dict[str, Path] | None = None
@@ -105,6 +113,7 @@ class _Recoverer:
         return Recovery(
             published=tuple(self._published),
             damaged=self._damaged,
+            failed=self._failed,
             live=tuple(self._live),
             removed=tuple(self._removed),
         )
@@ -116,7 +125,8 @@ class _Recoverer:
         except Exception as error:  # not swallowed: it is reported, and the other leftovers are processed
             logger.debug("%s could not be recovered", path, exc_info=True)
             is_clear = isinstance(error, OpenHSIError | OSError)
-            self._damaged[path] = str(error) if is_clear else f"{path}: {type(error).__name__}: {error}"
+            problems = self._failed if getattr(error, "errno", None) is not None else self._damaged
+            problems[path] = str(error) if is_clear else f"{path}: {type(error).__name__}: {error}"
 
     def _lock(self, path: Path) -> PartFile | None:
         """Lock a leftover; None if its writer is alive, or if another process has published it meanwhile."""

@@ -25,7 +25,7 @@ from openhsi_shared.processes.spawning import become_service, unpack
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.messages import Ended, RecordingSummary, Started, StatusRequest, StopRequest
 from openhsi_shared.recording.plan import RecordingPlan
-from openhsi_shared.recording.space import check_space
+from openhsi_shared.recording.space import check_names, check_space
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.pending import KEPT
 
@@ -97,6 +97,7 @@ class _RecordingLoop:
         line_bytes = rows * bands * np.dtype(camera.dtype_out).itemsize
         max_bytes_per_s = 1000 / camera.settings.model.exposure_ms * line_bytes
         check_space(Path(self.plan.save_dir), n_lines * line_bytes, self.plan.n_cubes, max_bytes_per_s)
+        check_names(Path(self.plan.save_dir), self.plan.request.prefix, self.plan.request.suffix)
 
     def _run(self, camera: SharedOpenHSI) -> BaseException | None:
         """The hot loop. Returns the error that ended it early, if any, after saving the unfinished cube."""

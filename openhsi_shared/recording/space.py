@@ -1,17 +1,23 @@
-"""Disk space: whether it is sufficient for a recording."""
+"""The directory of a recording: whether cubes can be saved there, and for how long."""
 
 import errno
 import os
+import re
 import shutil
 from pathlib import Path
 
+from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import SaveError
 from openhsi_shared.processes.disk_watch import Space, within
 from openhsi_shared.processes.logs import safe_logger
 
-__all__ = ["check_space"]
+__all__ = ["check_names", "check_space"]
 
 logger = safe_logger(__name__)
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_. -]*")
+NOT_ON_FAT = frozenset('?*"<>|')
+"""Characters that FAT, NTFS and many network shares refuse in names, and other file systems allow."""
 
 
 TIMEOUT_S = 30.0
@@ -44,7 +50,45 @@ def check_space(directory: Path, cube_bytes: int, n_cubes: int | None, bytes_per
 
 def _made_ready(directory: Path) -> int:
     """Create the directory; return the free bytes of its disk."""
-    directory.mkdir(parents=True, exist_ok=True)
+    _make(directory)
     if not os.access(directory, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "not writeable")
-    return shutil.disk_usage(directory).free
+    usage = shutil.disk_usage(directory)
+    if not usage.total:
+        raise PermissionError(errno.EPERM, "it is in a file system of the kernel, which stores no files")
+    return usage.free
+
+
+def check_names(directory: Path, prefix: str, suffix: str) -> None:
+    """Raise SaveError if the file system refuses names with this prefix and suffix, as FAT and NTFS refuse `?`.
+
+    A file is made for a trial, only for names that have more than ASCII letters, digits, `_`, `-`, `.` and space.
+    """
+    if PLAIN_NAME.fullmatch(prefix + suffix):
+        return
+    try:
+        within(TIMEOUT_S, lambda: PartFile(directory, f"{prefix}trial{suffix}.nc").close())
+    except SaveError as error:
+        words = f"{error.strerror}: the file system refuses names with the prefix {prefix!r} and the suffix {suffix!r}"
+        raise SaveError(error.errno, f"{words}; leave out {_refused_in(prefix + suffix)}", str(directory)) from error
+
+
+def _refused_in(name: str) -> str:
+    found = "".join(sorted(set(name) & NOT_ON_FAT)) or "".join(sorted({one for one in name if not one.isascii()}))
+    return (found and f"the characters {found}") or "its special characters"
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        if directory.exists():
+            raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a directory") from None
+        raise OSError(errno.ELOOP, "it is a link that leads nowhere, or in a circle") from None
+    except NotADirectoryError:
+        raise NotADirectoryError(errno.ENOTDIR, "a part of the path is a file, not a directory") from None
+    except OSError as error:
+        if error.errno == errno.EINVAL and (refused := NOT_ON_FAT & set(str(directory))):
+            words = f"the file system refuses the name (it contains {' '.join(sorted(refused))})"
+            raise OSError(errno.EINVAL, words) from error
+        raise

@@ -1,8 +1,6 @@
 """The live page: a handle to the process that serves it, and that process."""
 
-import os
 import signal
-import sys
 import threading
 import time
 from functools import partial
@@ -15,6 +13,7 @@ from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.processes.supervision import GuardedThread
+from openhsi_shared.viewer.browser import can_open_browser, open_in_browser
 from openhsi_shared.viewer.server import PageSocket, serve
 
 __all__ = ["LivePage"]
@@ -56,10 +55,8 @@ class LivePage:
         GuardedThread(
             _receive, self._child, name="live page", failure="messages of the live page are no longer received"
         ).start()
-        if open_browser and _has_screen() and not _is_notebook():
-            GuardedThread(
-                _open_browser, self.url, name="browser", failure=f"cannot open a browser for {self.url}"
-            ).start()
+        if open_browser and can_open_browser():
+            open_in_browser(self.url)
 
     @property
     def is_open(self) -> bool:
@@ -104,21 +101,6 @@ def _receive(child: Child) -> None:
         continue
     child.join()
     child.close()
-
-
-def _open_browser(url: str) -> None:
-    import webbrowser
-
-    if not webbrowser.open(url):
-        logger.warning("no browser found: open %s", url)
-
-
-def _has_screen() -> bool:
-    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def _is_notebook() -> bool:
-    return "ipykernel" in sys.modules
 
 
 # ---- in the page's process -----------------------------------------------------------

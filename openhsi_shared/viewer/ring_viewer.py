@@ -7,13 +7,10 @@ not affected: it neither waits for the viewer nor notifies it. Frames that arriv
 import math
 import numbers
 import operator
-import os
 import signal
-import sys
 import threading
 import time
 import traceback
-import webbrowser
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -25,6 +22,7 @@ from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.processes.supervision import GuardedThread
+from openhsi_shared.viewer.browser import can_open_browser, open_in_browser
 from openhsi_shared.viewer.ring_messages import DataIndexes, Initialize, Ready, Saved, Shutdown
 from openhsi_shared.viewer.server import PageSocket
 
@@ -99,10 +97,8 @@ class Viewer:
             on_failure=self._end_after_failure,
         )
         self._listener.start()
-        if self.url is not None and open_browser and _has_screen():
-            GuardedThread(
-                webbrowser.open, self.url, name="browser", failure=f"cannot open a browser for {self.url}"
-            ).start()
+        if self.url is not None and open_browser and can_open_browser():
+            open_in_browser(self.url)
 
     @property
     def is_open(self) -> bool:
@@ -217,12 +213,6 @@ def _initialize(
 
 def _is_limit(value: Any) -> bool:
     return value is None or (isinstance(value, numbers.Real) and math.isfinite(value))
-
-
-def _has_screen() -> bool:
-    """Whether a browser can be opened; in a notebook the page is shown in place."""
-    is_there = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    return bool(is_there) and "ipykernel" not in sys.modules
 
 
 # ---- in the viewer's process ---------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from openhsi_shared.buffers.slot_memory import Word
 from openhsi_shared.buffers.slot_owner import Lease, SlotOwner
-from openhsi_shared.errors import ClosedError, OpenHSIError, SaveError, WriterFailed
+from openhsi_shared.errors import ArgumentError, ClosedError, OpenHSIError, SaveError, WriterFailed
 from openhsi_shared.paths import given_path
 from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.logs import safe_logger
@@ -153,7 +153,9 @@ class WriterSupervisor:
         with self.changed:
             self.raise_failure()
             pending = self._cubes.held_by(handle)
-            where = str(given_path(directory, "the directory of retry").absolute())
+            if not isinstance(directory, str | Path) or not str(directory):
+                raise ArgumentError(f"retry needs a directory, got {directory!r}")
+            where = str(given_path(directory).absolute())
             label = dataclasses.replace(pending.label, directory=where, make_directory=True)
             self._slots.write_label(pending.slot, label.as_bytes)  # may raise: then the cube is still held
             pending.label, pending.crashes, pending.as_dump = label, 0, False

@@ -46,6 +46,8 @@ FAULTS = {
 }
 """Faults of a frame, for the option `script`."""
 
+MAX_RATE = 1e6
+"""Lines/s: a line of 1 us is shorter than what one is read in."""
 _CLOCK_OFFSET_NS = 1_000_000_000
 _CELSIUS = 20.0
 _MAX_TIMEOUT_S = 1e6  # an infinite timeout cannot be converted to nanoseconds
@@ -86,8 +88,10 @@ class SimulatedDriver:
         self._settings = settings
         self._img_path = img_path or SCENE_PATH
         self._mode = _known_mode(mode)
-        if rate is not None and not (isinstance(rate, int | float) and 0 < rate < math.inf):
-            raise ArgumentError(f"rate must be > 0 lines/s, or None for unlimited, got {rate!r}")
+        if rate is not None and not (isinstance(rate, int | float) and 0 < rate <= MAX_RATE):
+            raise ArgumentError(
+                f"rate must be > 0 lines/s, at most {MAX_RATE:,.0f}, or None for unlimited, got {rate!r}"
+            )
         if not isinstance(queue, int) or queue < 1:
             raise ArgumentError(f"queue must hold at least 1 frame, got {queue!r}")
         if n_frames is not None and not (isinstance(n_frames, int) and n_frames >= 0):
