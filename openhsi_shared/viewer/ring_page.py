@@ -7,6 +7,7 @@ shows fewer frames, but no old ones. It receives unscaled values, so limits and 
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,7 @@ class RingPage:
             self._update_caption()
 
     def _update_caption(self) -> None:
-        text = self._reader.caption(self._painted)
+        text = escape(self._reader.caption(self._painted), quote=False)  # an error contains the name of a directory
         if text != self._caption.text:
             self._caption.text = text
 
