@@ -1,6 +1,6 @@
 """Files and directories on the command line."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ class GivenPath(click.Path):
             self.fail(str(error), param, ctx)
 
 
-def cubes_in(paths: Iterable[Path]) -> Iterator[tuple[Path, list[Path]]]:
-    """Each path with its cubes: of a directory, all in it and below, sorted; each cube only once."""
-    known: set[Path] = set()
+def cubes_in(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """The cubes, each only once: of a directory all in it and below, sorted. And the directories without any."""
+    cubes: list[Path] = []
+    empty = []
     for path in paths:
         found = [path]
         if path.is_dir():
             found = sorted(file for file in path.rglob("*.nc") if not file.name.startswith("."))
-        yield path, [cube for cube in found if cube not in known]
-        known.update(found)
+            empty += [] if found else [path]
+        cubes += found
+    return list(dict.fromkeys(cubes)), empty

@@ -44,22 +44,21 @@ def info(context: click.Context, /, paths: tuple[Path, ...]) -> None:
     Of a directory, all cubes in it and below. The lines are not read; use `verify` for that.
     A file that cannot be read is reported, and does not stop the others; the exit code is then 1.
     """
-    n_failed = 0
-    for path, files in cubes_in(paths):
-        if path.is_dir() and not files:
-            echo(f"Error: {path}: {NO_CUBES}", err=True)
+    files, empty = cubes_in(paths)
+    for directory in empty:
+        echo(f"Error: {directory}: {NO_CUBES}", err=True)
+    n_failed = len(empty)
+    for file in files:
+        try:
+            rows = _rows(file)
+        except (OpenHSIError, OSError) as error:
+            logger.info("%s cannot be shown", file, exc_info=True)
+            echo(f"Error: {in_one_line(error)}", err=True)
             n_failed += 1
-        for file in files:
-            try:
-                rows = _rows(file)
-            except (OpenHSIError, OSError) as error:
-                logger.info("%s cannot be shown", file, exc_info=True)
-                echo(f"Error: {in_one_line(error)}", err=True)
-                n_failed += 1
-                continue
-            echo(file)
-            for name, text in rows:
-                echo(f"{name:27} {text}")
+            continue
+        echo(file)
+        for name, text in rows:
+            echo(f"{name:27} {text}")
     if n_failed:
         context.exit(1)
 

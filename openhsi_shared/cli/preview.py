@@ -90,7 +90,10 @@ def preview(
     """
     options = {"ranges": _bands(bands), "robust": robust, "hist_eq": hist_eq}
     _check(options)
-    cubes, n_failed = _cubes_of(paths)
+    cubes, empty = cubes_in(paths)
+    for directory in empty:
+        echo(f"{directory}: {NO_CUBES}", err=True)
+    n_failed = len(empty)
     if out is not None:
         _make_directory(out, "--out")
     targets = {cube: preview_path(cube, out) for cube in cubes}
@@ -195,15 +198,3 @@ def _progress(n: int) -> Iterator[Any]:
             bar.update()
 
         yield report
-
-
-def _cubes_of(paths: tuple[Path, ...]) -> tuple[list[Path], int]:
-    """Collect the cubes; count directories without cubes."""
-    cubes: list[Path] = []
-    n_empty = 0
-    for path, inside in cubes_in(paths):
-        if path.is_dir() and not inside:
-            echo(f"{path}: {NO_CUBES}", err=True)
-            n_empty += 1
-        cubes += inside
-    return cubes, n_empty

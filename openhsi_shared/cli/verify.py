@@ -24,13 +24,10 @@ def verify(context: click.Context, /, paths: tuple[Path, ...]) -> None:
 
     from openhsi_shared.files.verifying import verify as verify_cube
 
-    cubes: list[Path] = []
-    n_problems = n_bad = 0
-    for path, inside in cubes_in(paths):
-        if path.is_dir() and not inside:
-            echo(f"{path}: {NO_CUBES}")
-            n_problems += 1
-        cubes += inside
+    cubes, empty = cubes_in(paths)
+    for directory in empty:
+        echo(f"{directory}: {NO_CUBES}")
+    n_problems, n_bad = len(empty), 0
     for cube in tqdm(cubes, unit="cube", desc="verifying", disable=None, leave=False):
         report = verify_cube(cube)
         n_bad += not report.ok

@@ -86,7 +86,7 @@ def _make(directory: Path) -> None:
             raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a directory") from None
         raise OSError(errno.ELOOP, "it is a link that leads nowhere, or in a circle") from None
     except NotADirectoryError:
-        raise NotADirectoryError(errno.ENOTDIR, "a part of the path is a file, not a directory") from None
+        raise NotADirectoryError(errno.ENOTDIR, "a part of the path is a file: Not a directory") from None
     except OSError as error:
         if error.errno == errno.EINVAL and (refused := NOT_ON_FAT & set(str(directory))):
             words = f"the file system refuses the name (it contains {' '.join(sorted(refused))})"
