@@ -88,10 +88,10 @@ class SimulatedDriver:
         self._settings = settings
         self._img_path = img_path or SCENE_PATH
         self._mode = _known_mode(mode)
-        if rate is not None and not (isinstance(rate, int | float) and 0 < rate <= MAX_RATE):
-            raise ArgumentError(
-                f"rate must be > 0 lines/s, at most {MAX_RATE:,.0f}, or None for unlimited, got {rate!r}"
-            )
+        if rate is not None and not (isinstance(rate, int | float) and 0 < rate < math.inf):
+            raise ArgumentError(f"rate must be > 0 lines/s, or None for unlimited, got {rate!r}")
+        if rate is not None and rate > MAX_RATE:
+            raise ArgumentError(f"rate must be at most {MAX_RATE:,.0f} lines/s, or None for unlimited, got {rate!r}")
         if not isinstance(queue, int) or queue < 1:
             raise ArgumentError(f"queue must hold at least 1 frame, got {queue!r}")
         if n_frames is not None and not (isinstance(n_frames, int) and n_frames >= 0):
