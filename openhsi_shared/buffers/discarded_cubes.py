@@ -1,21 +1,28 @@
 """Discarded cubes: which frames were in them, so that the next file declares them lost.
 
-A list in shared memory that only grows; each cube declares a range of its entries. Only the acquiring process adds
-entries, one thread at a time; the writer reads.
+Shared memory contains one set of frames for each slot: those that the cube in it declares, since it was closed. One more
+set is open: frames of the cubes discarded since then, which the cube that is closed next declares. Only the acquiring
+process changes them, one thread at a time; the writer reads. The open set has two places and changes by a single store,
+so a process that dies at any moment leaves the old one or the new one.
 """
 
+from array import array
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Self
 
-from openhsi_shared.frames.losses import IdRange, merged
+from openhsi_shared.frames.losses import MAX_RANGES, IdRange, merged
 
-__all__ = ["N_NUMBERS", "Discarded", "DiscardedCubes"]
+__all__ = ["Discarded", "DiscardedCubes", "n_numbers", "place_of"]
 
-MAX_KEPT = 1024
-"""Capacity; older entries are overwritten: no cube has to declare so many."""
-N_FIELDS = 4
-N_NUMBERS = 1 + N_FIELDS * MAX_KEPT
-"""64 bits each: the number of entries, then (cube, first id, last id, further frames without id) of each."""
+SET = 3 + 2 * MAX_RANGES
+"""64-bit numbers of a set: the last discarded cube, frames without id, the number of ranges; then first and last id of
+each range. Further ranges are only counted."""
+
+
+def n_numbers(n_slots: int) -> int:
+    """Size in shared memory, 64 bits each: the index of the valid open set, both open sets, the sets of the slots."""
+    return 1 + SET * (2 + n_slots)
 
 
 @dataclass(frozen=True)
@@ -37,44 +44,64 @@ class Discarded:
 
 
 class DiscardedCubes:
-    """The list."""
+    """The sets."""
 
     def __init__(self, shared: Any) -> None:
         self._numbers = memoryview(shared).cast("B").cast("q")
 
     @property
-    def n_noted(self) -> int:
-        """Number of entries so far; a cube may have several."""
-        return int(self._numbers[0])
+    def open(self) -> Discarded:
+        """Frames discarded since the last cube was closed."""
+        return self._read(self._open_place)
+
+    def of(self, slot: int) -> Discarded:
+        """Frames that the cube in `slot` declares, once it is closed."""
+        return self._read(place_of(slot))
 
     def note(self, cube: int, discarded: Discarded) -> None:
-        """Add the frames that were lost with `cube`."""
-        n = self.n_noted
-        for number, ids in enumerate(discarded.ranges):
-            without_id = 0 if number else discarded.n_without_id
-            at = self._place_of(n + number)
-            for column, value in enumerate((cube, ids.first, ids.last, without_id)):
-                self._numbers[at + column] = value
-        self._numbers[0] = n + len(discarded.ranges)  # last, so that a cube is noted as a whole or not at all
+        """Add the frames that were lost with `cube` to the open set."""
+        self._replace_open(cube, self.open + discarded)
 
-    def between(self, begin: int, end: int) -> Discarded:
-        """Union of the entries from `begin` to before `end`, as far as they are kept."""
-        found = Discarded()
-        for number in range(max(begin, self.n_noted - MAX_KEPT), end):
-            at = self._place_of(number)
-            _, first, last, without_id = self._numbers[at : at + N_FIELDS].tolist()
-            found += Discarded((IdRange(first, last),), without_id)
-        return found
+    def assign(self, slot: int) -> None:
+        """Copy the open set to `slot`, whose cube is about to be closed."""
+        begin, place = self._open_place, place_of(slot)
+        n = 3 + 2 * self._numbers[begin + 2]
+        self._numbers[place : place + n] = self._numbers[begin : begin + n]
+
+    def clear(self) -> None:
+        """Empty the open set: a closed cube declares its frames."""
+        if self._numbers[self._open_place + 2] or self._numbers[self._open_place + 1]:
+            self._replace_open(self._numbers[self._open_place], Discarded())
 
     def has(self, cube: int) -> bool:
-        """Whether `cube` is among the kept entries."""
-        n = self.n_noted
-        return any(self._numbers[self._place_of(number)] == cube for number in range(max(0, n - MAX_KEPT), n))
+        """Whether `cube` is the last one that was discarded: the slots of all others are free already."""
+        return self._numbers[self._open_place] == cube
 
     def release(self) -> None:
         """Drop the view of the memory."""
         self._numbers = memoryview(b"")
 
-    @staticmethod
-    def _place_of(number: int) -> int:
-        return 1 + N_FIELDS * (number % MAX_KEPT)
+    @property
+    def _open_place(self) -> int:
+        return place_of(self._numbers[0] - 2)
+
+    def _replace_open(self, cube: int, discarded: Discarded) -> None:
+        which = 1 - self._numbers[0]
+        self._write(place_of(which - 2), cube, discarded)
+        self._numbers[0] = which  # last, so that a cube is noted as a whole or not at all
+
+    def _write(self, place: int, cube: int, discarded: Discarded) -> None:
+        listed = discarded.ranges[:MAX_RANGES]
+        n_without_id = discarded.n_lost - sum(map(len, listed))
+        values = array("q", [cube, n_without_id, len(listed), *chain.from_iterable(listed)])
+        self._numbers[place : place + len(values)] = values
+
+    def _read(self, place: int) -> Discarded:
+        _, n_without_id, n = self._numbers[place : place + 3].tolist()
+        ids = self._numbers[place + 3 : place + 3 + 2 * n].tolist()
+        return Discarded(tuple(map(IdRange, ids[::2], ids[1::2])), n_without_id)
+
+
+def place_of(slot: int) -> int:
+    """Where the set of a slot begins; -2 and -1 are the two places of the open set."""
+    return 1 + SET * (2 + slot)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.buffers.discarded_cubes import N_NUMBERS
+from openhsi_shared.buffers.discarded_cubes import n_numbers
 from openhsi_shared.buffers.memory import PAGE, aligned_bytes, require_memory, shared_array
 from openhsi_shared.columns import COLUMNS, Column
 from openhsi_shared.errors import ArgumentError
@@ -69,17 +69,13 @@ class Word(IntEnum):
     """Lines lost from `EXPECTED_ID` to the last line of the cube."""
     LABEL_LENGTH = 6
     """Bytes of the label; 0 while it is written."""
-    DECLARES_FROM = 7
-    """Index of the first discarded cube that this cube's file declares."""
-    DECLARES_TO = 8
-    """Index after the last one; -1 while the cube is being filled: all noted so far."""
-    ANCHOR_WALL_NS = 9
+    ANCHOR_WALL_NS = 7
     """This word and the next five are `CubeTimes`, which are set before the first line is committed."""
-    ANCHOR_MONOTONIC_NS = 10
-    ANCHOR_SUSPENDED_NS = 11
-    STEP_NS = 12
-    STEP_SUSPENDED_NS = 13
-    EARLIER_UNTIL_NS = 14
+    ANCHOR_MONOTONIC_NS = 8
+    ANCHOR_SUSPENDED_NS = 9
+    STEP_NS = 10
+    STEP_SUSPENDED_NS = 11
+    EARLIER_UNTIL_NS = 12
 
 
 N_WORDS = len(Word)
@@ -148,7 +144,7 @@ class SlotLayout:
         """Bytes of each shared array: "lines", "words", "labels", "discarded", "column NAME", "side NAME"."""
         n_slots, n_all = int(self.n_slots), int(self.n_slots) * int(self.n_lines)
         found = {"lines": n_slots * self.slot_bytes, "words": 8 * n_slots * N_WORDS}
-        found |= {"labels": n_slots * LABEL_BYTES, "discarded": 8 * N_NUMBERS}
+        found |= {"labels": n_slots * LABEL_BYTES, "discarded": 8 * n_numbers(n_slots)}
         found |= {f"column {column.name}": n_all * np.dtype(column.dtype).itemsize for column in self.columns}
         for side in self.side_buffers:
             found[f"side {side.name}"] = side.n_bytes * (n_slots if side.is_per_slot else 1)

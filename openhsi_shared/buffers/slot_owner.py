@@ -81,7 +81,7 @@ class SlotOwner(SlotView):
             memoryview(views[f"column {column.name}"].view(column.dtype).data) for column in memory.layout.columns
         ]
         self._leases: set[Lease] = set()
-        self._n_cubes = self._n_declared = 0
+        self._n_cubes = 0
         self._written: list[bytes | None] = [None] * memory.layout.n_slots
         arenas = {id(arena): arena for arena, _ in map(arena_of, memory.arrays.values())}
         self._descriptors = [Owned(arena.fd) for arena in arenas.values() if hasattr(arena, "fd")]
@@ -120,8 +120,6 @@ class SlotOwner(SlotView):
                 (Word.CUBE, self._n_cubes),
                 (Word.EXPECTED_ID, expected_id),
                 (Word.N_LOST, 0),
-                (Word.DECLARES_FROM, self._n_declared),
-                (Word.DECLARES_TO, -1),
             ):
                 self._set(slot, word, value)
             self.write_label(slot, label)
@@ -132,9 +130,9 @@ class SlotOwner(SlotView):
         """Close the cube being filled. Cubes discarded from now on are declared by the next cube."""
         with self.changed:
             self._require(slot, "close")
-            self._n_declared = self._discarded_cubes.n_noted
-            self._set(slot, Word.DECLARES_TO, self._n_declared)
+            self._discarded_cubes.assign(slot)
             self._move(slot, "close")
+            self._discarded_cubes.clear()  # last: while a cube is filled, it declares the open set
 
     def save(self, slot: int) -> None:
         """Mark the cube as sent to the writer, for the first time or again."""
@@ -164,7 +162,7 @@ class SlotOwner(SlotView):
                 return None
             slot = unread[0]
             declared = self.discarded_before(slot)
-            if declared.ranges:
+            if declared.n_lost:
                 self._discarded_cubes.note(self.word(slot, Word.CUBE), declared)
             self._move(slot, "recycle")
             self._free_if_last(slot)

@@ -114,9 +114,8 @@ class SlotView:
 
     def discarded_before(self, slot: int) -> Discarded:
         """Frames of cubes discarded since the previous cube was closed: this cube's file declares them."""
-        end = self.word(slot, Word.DECLARES_TO)
-        noted = self._discarded_cubes
-        return noted.between(self.word(slot, Word.DECLARES_FROM), noted.n_noted if end < 0 else end)
+        cubes = self._discarded_cubes
+        return cubes.open if self.state(slot) is SlotState.FILLING else cubes.of(slot)
 
     def is_discarded(self, slot: int) -> bool:
         """Whether the cube was discarded: it must not be saved, although its slot may not be free yet."""

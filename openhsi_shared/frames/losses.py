@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["FrameLedger", "IdRange", "gaps_between", "merged", "ranges_in_words"]
+__all__ = ["MAX_RANGES", "FrameLedger", "IdRange", "gaps_between", "merged", "ranges_in_words"]
 
 MAX_RANGES = 10_000
 """Maximum number of gaps that are listed; further ones are only counted, exactly."""

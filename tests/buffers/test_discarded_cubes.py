@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from openhsi_shared.buffers.discarded_cubes import MAX_KEPT, N_NUMBERS, Discarded, DiscardedCubes
+from openhsi_shared.buffers.discarded_cubes import Discarded, DiscardedCubes, n_numbers
 from openhsi_shared.buffers.memory import shared_array
 from openhsi_shared.buffers.slot_memory import Word
 from openhsi_shared.frames.losses import IdRange, gaps_between, merged
@@ -13,30 +13,48 @@ from tests.support.filler_bench import Bench
 
 @pytest.fixture
 def cubes():
-    return DiscardedCubes(shared_array("q", N_NUMBERS, "a list"))
+    return DiscardedCubes(shared_array("q", n_numbers(2), "sets"))
 
 
 def test_what_was_noted_is_told_in_stretches(cubes):
     cubes.note(1, Discarded((IdRange(0, 4),), 2))
+    assert cubes.open == Discarded((IdRange(0, 4),), 2)
+    assert (cubes.has(1), cubes.has(3)) == (True, False)
     cubes.note(3, Discarded((IdRange(5, 9), IdRange(20, 24)), 1))
-    assert cubes.n_noted == 3
-    assert cubes.between(0, 1) == Discarded((IdRange(0, 4),), 2)
-    assert cubes.between(1, 3) == Discarded((IdRange(5, 9), IdRange(20, 24)), 1)
-    assert cubes.between(0, 3) == Discarded((IdRange(0, 9), IdRange(20, 24)), 3)
-    assert cubes.between(0, 3).n_lost == 18
-    assert cubes.between(3, 3) == Discarded()
-    assert [cube for cube in range(5) if cubes.has(cube)] == [1, 3]
+    assert cubes.open == Discarded((IdRange(0, 9), IdRange(20, 24)), 3)
+    assert cubes.open.n_lost == 18
+    assert (cubes.has(1), cubes.has(3)) == (False, True), "the slot of cube 1 was freed before cube 3 was discarded"
 
 
-def test_old_ones_make_room(cubes):
-    for cube in range(3 * MAX_KEPT):
+def test_a_closed_cube_keeps_its_frames_whatever_is_noted_later(cubes):
+    cubes.note(1, Discarded((IdRange(0, 4),), 2))
+    cubes.assign(0)
+    cubes.clear()
+    assert (cubes.open, cubes.of(1)) == (Discarded(), Discarded())
+    for cube in range(2, 1502):
         cubes.note(cube, Discarded((IdRange(10 * cube, 10 * cube + 4),)))
-    last = 3 * MAX_KEPT - 1
-    assert cubes.between(last, last + 1) == Discarded((IdRange(10 * last, 10 * last + 4),))
-    assert len(cubes.between(0, last + 1).ranges) == MAX_KEPT
-    assert cubes.between(0, MAX_KEPT) == Discarded()  # never those that lie there now
-    assert cubes.has(last)
-    assert not cubes.has(last - MAX_KEPT)
+    cubes.assign(1)
+    cubes.clear()
+    assert cubes.of(0) == Discarded((IdRange(0, 4),), 2)
+    assert cubes.of(1).ranges[0] == (20, 24)
+    assert (len(cubes.of(1).ranges), cubes.of(1).n_lost) == (1500, 5 * 1500)
+
+
+def test_ranges_beyond_those_that_are_listed_are_counted_exactly(cubes, monkeypatch):
+    monkeypatch.setattr("openhsi_shared.buffers.discarded_cubes.MAX_RANGES", 100)
+    for cube in range(150):
+        cubes.note(cube, Discarded((IdRange(10 * cube, 10 * cube + 4),)))
+    cubes.assign(1)
+    cubes.clear()
+    assert (len(cubes.of(1).ranges), cubes.of(1).n_without_id, cubes.of(1).n_lost) == (100, 250, 750)
+
+
+def test_a_change_takes_effect_by_one_store(cubes):
+    cubes.note(1, Discarded((IdRange(0, 4),)))
+    before = cubes._numbers[0]
+    cubes.note(2, Discarded((IdRange(8, 9),)))
+    cubes._numbers[0] = before  # the process died just before its last store
+    assert (cubes.open, cubes.has(1), cubes.has(2)) == (Discarded((IdRange(0, 4),)), True, False)
 
 
 class Books:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from openhsi_shared.buffers.discarded_cubes import place_of
 from openhsi_shared.buffers.slot_memory import SlotState, Word
 from openhsi_shared.buffers.slot_owner import Lease, SlotOwner
 from openhsi_shared.errors import IllegalMove
@@ -83,8 +84,6 @@ class Sizes(NamedTuple):
 
 
 Snapshot = tuple[bytes, frozenset[Lease], int, int, bytes, bytes]
-ARRAYS = ("discarded", "column frame_id")
-"""Arrays whose first bytes change besides the words."""
 Step = tuple[str, Callable[[State], State | None]]
 
 
@@ -94,6 +93,10 @@ class Explorer:
     def __init__(self, sizes: Sizes, make: Callable[..., SlotOwner] = owner_of) -> None:
         self.sizes = sizes
         self.slots = make(n_slots=sizes.n_slots, n_lines=1)
+        sets = [8 * place_of(slot) for slot in range(-2, sizes.n_slots)]
+        self._pieces = [("column frame_id", slice(256)), ("discarded", slice(8))]
+        self._pieces += [("discarded", slice(begin, begin + 8 * 5)) for begin in sets]  # one range at most
+        """Bytes that change besides the words."""
         self.n_states = 0
         self.moves: set[str] = set()
 
@@ -102,16 +105,16 @@ class Explorer:
     def _save(self) -> Snapshot:
         slots = self.slots
         arrays = slots.memory.arrays
-        counts = slots._n_cubes, slots._n_declared
-        return bytes(arrays["words"]), frozenset(slots._leases), *counts, *(bytes(arrays[n][:256]) for n in ARRAYS)
+        changing = (bytes(arrays[name][piece]) for name, piece in self._pieces)
+        return bytes(arrays["words"]), frozenset(slots._leases), slots._n_cubes, *changing
 
     def _restore(self, snapshot: Snapshot) -> None:
-        words, leases, n_cubes, n_declared, *more = snapshot
+        words, leases, n_cubes, *more = snapshot
         slots = self.slots
         slots.memory.arrays["words"][:] = words
-        for name, content in zip(ARRAYS, more, strict=True):
-            slots.memory.arrays[name][: len(content)] = content
-        slots._leases, slots._n_cubes, slots._n_declared = set(leases), n_cubes, n_declared
+        for (name, piece), content in zip(self._pieces, more, strict=True):
+            slots.memory.arrays[name][piece] = content
+        slots._leases, slots._n_cubes = set(leases), n_cubes
 
     @staticmethod
     def _key(state: State, snapshot: Snapshot) -> Any:
