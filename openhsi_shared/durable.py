@@ -19,7 +19,7 @@ from openhsi_shared.errors import SaveError
 from openhsi_shared.locking import is_open_in, lock, share_lock
 from openhsi_shared.loggers import safe_logger
 
-__all__ = ["PAGE", "PART", "Durability", "PartFile", "make_folder", "save_error"]
+__all__ = ["PAGE", "PART", "Durability", "PartFile", "make_folder", "save_error", "sync_published"]
 
 logger = safe_logger(__name__)
 
@@ -32,6 +32,8 @@ PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(-\d+)?\.part")
 MAX_NAMES = 1000
 """Maximum number of temporary names tried for a file."""
 MAX_WRITE_BYTES = 64 << 20
+MAX_SYNCS = 3
+"""Maximum number of times that a directory is synced until that succeeds."""
 AT_FDCWD = -100
 RENAME_NOREPLACE = 1
 
@@ -110,6 +112,11 @@ class PartFile:
             return False
 
     @property
+    def is_published(self) -> bool:
+        """Whether it has its final name, durable or not."""
+        return self._is_published
+
+    @property
     def is_direct(self) -> bool:
         """Whether page-aligned writes bypass the page cache."""
         return self._direct_fd is not None
@@ -170,8 +177,8 @@ class PartFile:
         """Sync, then give the file the first free name of `stem`, `stem-1`, `stem-2`, ... and return its path.
 
         Never overwrites a file. If `is_same` returns True for an existing file (this same cube, published before its
-        writer died), this file is discarded and that path returned. SaveError after the rename (the directory could not
-        be synced) leaves the file in place: complete, and found again by `is_same`.
+        writer died), this file is discarded and that path returned. SaveError after the rename (the directory cannot be
+        synced) leaves the file in place: `is_published`, and found again by `is_same`.
         """
         if durability == "fsync":
             self.sync()
@@ -186,18 +193,21 @@ class PartFile:
             except FileExistsError:
                 if is_same is None or not is_same(target):
                     continue
-                self._is_adopted = False  # no longer needed: `close` removes it
-                self.close()
+                self.remove()
             except OSError as error:
                 raise save_error(error, target) from error
-            else:
-                self._is_published = True
-                self.path = target
+            self._is_published = True
+            self.path = target
             with self._errors():
                 if durability == "fsync":
                     _sync_directory(directory)
                 self.close()
             return target
+
+    def remove(self) -> None:
+        """Close the file and remove it, also if it was adopted."""
+        self._is_adopted = False
+        self.close()
 
     def close(self) -> None:
         """Close the file, and remove it unless it is published. Idempotent."""
@@ -216,7 +226,8 @@ class PartFile:
 
     def _remove(self) -> None:
         try:
-            os.ftruncate(self._fd, 0)  # first, else a process that has the file open would keep its space allocated
+            if os.fstat(self._fd).st_nlink == 1:  # else its writer died after it had published it by a link
+                os.ftruncate(self._fd, 0)  # first, else a process that has the file open would keep its space allocated
         except OSError as error:
             logger.warning("%s could not be emptied: %s", self.path, error)
         _unlink_or_warn(self.path)
@@ -386,14 +397,37 @@ def _unlink_or_warn(path: Path) -> None:
         logger.warning("%s could not be removed: %s", path, error)
 
 
+def sync_published(path: Path) -> None:
+    """Wait until a published file, its name, and the name of its folder are on the disk. SaveError if that fails."""
+    try:
+        if sys.platform != "win32":
+            _sync(path)
+        _sync_directory(path.parent)
+        _sync_directory(path.parent.parent)
+    except OSError as error:
+        raise save_error(error, path) from error
+
+
 def _sync_directory(directory: Path) -> None:
+    """Sync a directory; after a failure again: the file that has its name there is complete."""
     if sys.platform == "win32":
         return  # not available: the journal of the file system keeps names
-    fd = os.open(directory, os.O_RDONLY)
+    for attempt in range(1, MAX_SYNCS + 1):
+        try:
+            _sync(directory)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a directory
+                return
+            if attempt == MAX_SYNCS:
+                raise
+            logger.warning("%s could not be synced, and is synced again: %s", directory, error)
+        else:
+            return
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a directory
-            raise
     finally:
         os.close(fd)

@@ -297,19 +297,41 @@ def test_a_failed_fsync_is_an_error_and_is_never_tried_again(tmp_path, monkeypat
 
 
 def test_a_directory_that_cannot_be_synced_leaves_the_published_file(tmp_path, monkeypatch):
-    real = os.fsync
-    calls = []
-
-    def fail_second(fd):
-        calls.append(fd)
-        if len(calls) == 2:
-            raise OSError(errno.EIO, "Input/output error")
-        real(fd)
-
-    monkeypatch.setattr(os, "fsync", fail_second)
+    _fail_syncs(monkeypatch, range(2, 99))
     with pytest.raises(SaveError, match="Input/output"):
         published(tmp_path)
     assert (tmp_path / "a.nc").read_bytes() == b"whole"
+
+
+def test_a_directory_that_cannot_be_synced_once_is_synced_again(tmp_path, monkeypatch, caplog):
+    calls = _fail_syncs(monkeypatch, [2])
+    assert published(tmp_path).read_bytes() == b"whole"
+    assert len(calls) == 3
+    assert "could not be synced, and is synced again" in caplog.text
+
+
+def _fail_syncs(monkeypatch, which):
+    """Let the calls of fsync fail that have these numbers; returns the list of all."""
+    real, calls = os.fsync, []
+
+    def sync(fd):
+        calls.append(fd)
+        if len(calls) in which:
+            raise OSError(errno.EIO, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    return calls
+
+
+def test_a_leftover_that_is_published_by_a_link_is_removed_without_its_lines(tmp_path):
+    (tmp_path / "a.nc").write_bytes(b"whole")
+    left = tmp_path / ".a.nc.17.part"
+    left.hardlink_to(tmp_path / "a.nc")
+    part = PartFile.adopt(left)
+    assert part.publish("a", ".nc", is_same=lambda path: True) == tmp_path / "a.nc"
+    assert (tmp_path / "a.nc").read_bytes() == b"whole"
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(("durability", "is_synced"), [("fsync", True), ("rename", False)])

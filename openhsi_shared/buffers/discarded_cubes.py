@@ -1,9 +1,9 @@
 """Discarded cubes: which frames were in them, so that the next file declares them lost.
 
-Shared memory contains one set of frames for each slot: those that the cube in it declares, since it was closed. One more
-set is open: frames of the cubes discarded since then, which the cube that is closed next declares. Only the acquiring
-process changes them, one thread at a time; the writer reads. The open set has two places and changes by a single store,
-so a process that dies at any moment leaves the old one or the new one.
+Shared memory contains one set of frames for each slot: those that the cube in it declares, since it was closed. One
+more set is open: frames of the cubes discarded since then, which the cube that is closed next declares. Only the
+acquiring process changes them, one thread at a time; the writer reads. The open set has two places and changes by a
+single store, so a process that dies at any moment leaves the old one or the new one.
 """
 
 from array import array

@@ -23,8 +23,9 @@ __all__ = ["recover"]
 def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
     """Publish complete cubes of writers that died, in these directories and below, and report the others.
 
-    Safe while recordings run: files of a running writer are skipped. Damaged files are not deleted, nor those that the
-    system does not let be read or published ("failed": no permission, no space); the exit code is 1 if there are any.
+    A cube that is saved in any of these directories is not published again. Safe while recordings run: files of a
+    running writer are skipped. Damaged files are not deleted, nor those that the system does not let be read or
+    published ("failed": no permission, no space); the exit code is 1 if there are any.
     """
     from tqdm import tqdm
 
@@ -35,7 +36,7 @@ def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
 
     n_damaged = 0
     for directory in directories:
-        found = recover_in(directory, each=each)
+        found = recover_in(directory, each=each, elsewhere=directories)
         for path in found.published:
             echo(f"published      {path}")
         for path in found.removed:

@@ -9,6 +9,7 @@ published last, so a dump with a sidecar is complete::
 
 import base64
 import json
+import logging
 import math
 import os
 import zlib
@@ -27,7 +28,9 @@ from openhsi_shared.durable import Durability, PartFile, make_folder, save_error
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, SaveError
 from openhsi_shared.paths import given_path
 
-__all__ = ["SIDECAR", "Dump", "read_dump", "write_dump"]
+__all__ = ["SIDECAR", "Dump", "read_dump", "remove_dump", "write_dump"]
+
+logger = logging.getLogger(__name__)
 
 SIDECAR = ".raw.json"
 FORMAT = "openhsi_shared dump 1"
@@ -117,7 +120,14 @@ def _write_both(
         with PartFile(folder, raw.name + ".json") as part:
             text = json.dumps(_sidecar_fields(cube, raw, crcs, how), default=_plain).encode()
             part.write_at(0, memoryview(text + b"\n%08x\n" % zlib.crc32(text)))
-            return part.publish(raw.name, ".json", durability=durability)
+            try:
+                return part.publish(raw.name, ".json", durability=durability)
+            except SaveError as error:
+                if not part.is_published:
+                    raise
+                read_dump(part.path)  # raises if it is not whole; else another one would be a second dump
+                logger.warning("%s is whole, but cannot be synced: %s", part.path, error)
+                return part.path
     except BaseException:
         sidecar = lines.path.with_name(lines.path.name + ".json")
         if lines.path.suffix == ".raw" and not os.path.lexists(sidecar):  # else it is complete, only not synced
@@ -168,6 +178,15 @@ def _group_to_json(group: Group) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
+def remove_dump(sidecar: Path) -> None:
+    """Remove a dump whose cube is published. What cannot be removed is logged."""
+    for path in (sidecar, sidecar.with_suffix("")):  # a .raw alone is reported by `recover`, a sidecar is an error
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("%s could not be removed: its cube is published: %s", path, error)
 
 
 def read_dump(sidecar: str | os.PathLike[str]) -> Dump:

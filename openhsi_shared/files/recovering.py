@@ -5,23 +5,25 @@
                           and published as `NAME.nc`. The same cube is published already: removed. Else: damaged, kept.
 `NAME.raw`, `.raw.json`   A dump: saved as a proper file, then removed. Without sidecar: damaged, kept.
 ========================  ==========================================================================================
+
+A published file that is damaged or cut off does not count: the whole leftover is published beside it.
 """
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from openhsi_shared.dataset import Cube, day_folder
-from openhsi_shared.durable import PART, PartFile
+from openhsi_shared.durable import PART, PartFile, sync_published
 from openhsi_shared.errors import FileError, IncompleteFileError, OpenHSIError, SaveError
 from openhsi_shared.files.attribute_patch import patch_attribute
 from openhsi_shared.files.dumping import SIDECAR, read_dump
 from openhsi_shared.files.preview import preview_of
+from openhsi_shared.files.published import is_whole, uuid_of
 from openhsi_shared.files.reading import open_cube
-from openhsi_shared.files.saving import uuid_of
 from openhsi_shared.files.verifying import verify
 from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.loggers import safe_logger
@@ -77,28 +79,33 @@ def _is_leftover(path: Path) -> bool:
 
 
 def recover(
-    directory: str | os.PathLike[str], *, each: Callable[[list[Path]], Iterator[Path]] | None = None
+    directory: str | os.PathLike[str],
+    *,
+    each: Callable[[list[Path]], Iterator[Path]] | None = None,
+    elsewhere: Iterable[str | os.PathLike[str]] = (),
 ) -> Recovery:
     """Publish complete files of dead writers in `directory` and below; report the rest. Deletes nothing damaged.
 
     Reads every byte of what it publishes. Safe to run twice at the same time, and during a recording. `each` wraps the
-    list of leftovers, as tqdm does. Raises FileError if `directory` is not a directory; problems of leftovers are
-    reported.
+    list of leftovers, as tqdm does. `elsewhere`: further directories in which the cubes may have been saved, such as
+    `fallback_dirs`. Raises FileError if `directory` is not a directory; problems of leftovers are reported.
     """
-    return _Recoverer(given_path(directory, "directory")).run(each or iter)
+    others = [given_path(other, "elsewhere") for other in elsewhere]
+    return _Recoverer(given_path(directory, "directory"), others).run(each or iter)
 
 
 class _Recoverer:
     """Processes the leftovers of one directory."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, elsewhere: Sequence[Path]) -> None:
+        self._directory, self._elsewhere = directory, elsewhere
         self._published: list[Path] = []
         self._damaged: dict[Path, str] = {}
         self._failed: dict[Path, str] = {}
         self._live: list[Path] = []
         self._removed: list[Path] = []
-        self._published_files: dict[str, Path] | None = None
+        self._published_files: dict[str, list[Path]] | None = None
+        """By uuid, whole or not."""
 
     def run(self, each: Callable[[list[Path]], Iterator[Path]]) -> Recovery:
         found = leftovers(self._directory)
@@ -164,9 +171,10 @@ class _Recoverer:
         published = self._published_file(uuid)
         if published is None:
             patch_attribute(part, "recovered", 1)
-            target = part.publish(stem, ".nc", is_same=lambda taken: uuid_of(taken) == uuid)
+            target = part.publish(stem, ".nc", is_same=lambda taken: is_whole(taken, uuid))
             self._add(uuid, target)
         else:
+            sync_published(published)  # before the other copy is removed
             path.unlink()
             self._removed.append(path)
             logger.info("%s was removed: its cube is published as %s", path, published)
@@ -179,7 +187,9 @@ class _Recoverer:
             return
         with lock:
             dump = read_dump(path)
-            if self._published_file(dump.cube.uuid) is not None:
+            published = self._published_file(dump.cube.uuid)
+            if published is not None:
+                sync_published(published)  # before the other copy is removed
                 self._removed.append(path)
             else:
                 cube = replace(dump.cube, attributes={**dump.cube.attributes, "recovered": 1})
@@ -204,16 +214,19 @@ class _Recoverer:
     # ---- published cubes ----
 
     def _published_file(self, uuid: str | None) -> Path | None:
-        """The published file of this cube, if there is one."""
+        """The published file of this cube that is whole, if there is one."""
         if self._published_files is None:
-            files = (path for path in self._directory.rglob("*.nc") if not path.name.startswith("."))
-            self._published_files = {found: path for path in files if (found := uuid_of(path))}
-        return self._published_files.get(uuid or "")
+            self._published_files = {}
+            for directory in (self._directory, *self._elsewhere):
+                for path in directory.rglob("*.nc"):
+                    if not path.name.startswith(".") and (found := uuid_of(path)):
+                        self._published_files.setdefault(found, []).append(path)
+        return next((path for path in self._published_files.get(uuid or "", []) if is_whole(path, uuid)), None)
 
     def _add(self, uuid: str | None, path: Path) -> None:
         self._published.append(path)
         if self._published_files is not None and uuid:
-            self._published_files[uuid] = path
+            self._published_files.setdefault(uuid, []).append(path)
         try:
             preview_of(path)
         except (OpenHSIError, OSError) as error:

@@ -27,7 +27,7 @@ from openhsi_shared.files.blocks import BlockWriter
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.encoding import encoder
 from openhsi_shared.files.image import LARGE_LINE, Image, Layout
-from openhsi_shared.files.opening import open_unchecked
+from openhsi_shared.files.published import is_whole, uuid_of, warn_not_synced
 from openhsi_shared.rgb import Band, decimation, mean_of_bands
 from openhsi_shared.rgb import picture as picture_of
 
@@ -58,11 +58,19 @@ class Written:
     n_bytes: int
     """Length of the file."""
     seconds: float
-    """Duration until the file was durable."""
+    """Duration until the file was durable; 0 if it was saved before."""
     lines_crc32: NDArray[np.uint32]
     """Checksum of each line."""
     means: NDArray[np.float32] | None
     """(along-track, cross-track, colours): the data of the picture, or None if none was requested."""
+
+    @classmethod
+    def found(cls, path: Path) -> "Written":
+        """The result of an earlier save, whose file was found: without the data of its picture."""
+        from openhsi_shared.files.reading import open_cube
+
+        with open_cube(path) as cube:
+            return cls(path, path.stat().st_size, 0.0, cube.column("line_crc32"), None)
 
     @property
     def has_picture(self) -> bool:
@@ -122,8 +130,7 @@ class Saving:
             if self.durability == "fsync":
                 part.sync()
             self.passed("fsynced")
-            path = part.publish(stem, ".nc", durability=self.durability, is_same=self._is_same)
-            self.passed("published")
+            path = self._publish(part, stem)
         means = [block.means for block in results if block.means is not None]
         seconds = time.perf_counter() - start
         return Written(path, image.final_size, seconds, crcs, np.concatenate(means) if means else None)
@@ -143,8 +150,19 @@ class Saving:
         part.write_at(*superblock)  # last: without it, the file is not valid
         part.resize(image.final_size)
 
-    def _is_same(self, path: Path) -> bool:
-        return uuid_of(path) == self.cube.uuid
+    def _publish(self, part: PartFile, stem: str) -> Path:
+        """Give the file its name. A failure after that is none if the file is whole: else it would be saved twice."""
+        try:
+            path = part.publish(
+                stem, ".nc", durability=self.durability, is_same=lambda taken: is_whole(taken, self.cube.uuid)
+            )
+            self.passed("published")
+        except OSError as error:
+            if not part.is_published or not is_whole(part.path, self.cube.uuid):
+                raise
+            warn_not_synced(part.path, error)
+            return part.path
+        return path
 
     def _write_lines(self, image: Image, part: PartFile) -> list[_BlockResult]:
         if image.layout.compression is None:
@@ -303,13 +321,3 @@ def _cancel(futures: list[Future[Any]]) -> None:
     for future in futures:
         future.cancel()
     wait(futures)
-
-
-def uuid_of(path: Path) -> str | None:
-    """The uuid of the cube in a file; None if it is not a file of this library."""
-    try:
-        with open_unchecked(path) as file:
-            value = file.attrs.get("uuid")
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError):
-        return None  # not this cube in any case
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else None

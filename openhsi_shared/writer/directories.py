@@ -11,16 +11,16 @@ from typing import Any, overload
 
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.writer.messages import CubeKind, Label
-from openhsi_shared.writer.slot_cubes import rescue_directories
+from openhsi_shared.writer.slot_cubes import directories_of
 
 __all__ = ["PLACE", "DirectoriesInTurn", "directory_in_use"]
 
 SLOT, PLACE = 1, 2
-"""Words of the heartbeat's counter: slot of the cube; place of the directory among `rescue_directories`, 0 for none."""
+"""Words of the heartbeat's counter: slot of the cube; place of the directory among `directories_of`, 0 for none."""
 
 
 class DirectoriesInTurn(Sequence[Path]):
-    """Directories in the order in which they are tried. Taking one notes it, and creates it if it is named first.
+    """Directories in the order in which they are tried. Taking one notes it; `create`: creates it if it is named first.
 
     One that existed before and has vanished is not created again: that is an error of the save.
     """
@@ -32,10 +32,12 @@ class DirectoriesInTurn(Sequence[Path]):
         kind: CubeKind,
         slot: int = 0,
         note: MutableSequence[int] | None = None,
+        create: bool = True,
     ) -> None:
         """`note` is the heartbeat's counter of a writer; None in a process that nobody replaces."""
         self._directories, self._label, self._slot, self._note = directories, label, slot, note
-        self._all = rescue_directories(label, kind)
+        self._create = create
+        self._all = directories_of(label, kind)
         if note is not None:
             note[PLACE] = 0
 
@@ -53,7 +55,7 @@ class DirectoriesInTurn(Sequence[Path]):
     def _take(self, directory: str) -> Path:
         if self._note is not None and directory in self._all:
             self._note[SLOT], self._note[PLACE] = self._slot, self._all.index(directory) + 1
-        if self._label.make_directory or directory != self._label.directory:
+        if self._create and (self._label.make_directory or directory != self._label.directory):
             with suppress(OSError):  # reported by the write, with its errno
                 Path(directory).mkdir(parents=True, exist_ok=True)
         return Path(directory)
@@ -62,5 +64,5 @@ class DirectoriesInTurn(Sequence[Path]):
 def directory_in_use(note: Sequence[int], slots: SlotView, kind: CubeKind) -> str:
     """The directory that a writer uses, by its heartbeat's counter; empty if it uses none."""
     label = Label.from_bytes(slots.label(note[SLOT]))
-    directories = rescue_directories(label, kind)
+    directories = directories_of(label, kind)
     return directories[note[PLACE] - 1] if 0 < note[PLACE] <= len(directories) else ""

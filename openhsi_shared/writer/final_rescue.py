@@ -8,7 +8,13 @@ from openhsi_shared.errors import OpenHSIError, SaveError
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.writer.directories import DirectoriesInTurn, directory_in_use
 from openhsi_shared.writer.messages import CubeKind, Label, Rescue
-from openhsi_shared.writer.slot_cubes import cube_in, rescue_directories, slots_to_rescue
+from openhsi_shared.writer.slot_cubes import (
+    cube_in,
+    cube_on_disk,
+    directories_of,
+    rescue_directories,
+    slots_to_rescue,
+)
 from openhsi_shared.writer.writer_process import START_TIMEOUT_S, WriterProcess
 
 __all__ = ["hang_up", "hung_in", "rescue"]
@@ -93,6 +99,11 @@ def _dump(slots: SlotOwner, kind: CubeKind, slot: int, avoid: Collection[str]) -
     label = Label.from_bytes(slots.label(slot))
     directories = [directory for directory in rescue_directories(label, kind) if directory not in avoid]
     try:
+        places = [place for place in directories_of(label, kind) if place not in avoid]
+        on_disk = cube_on_disk(slots, kind, slot, label, DirectoriesInTurn(places, label, kind, create=False))
+        if (saved := on_disk.find(recovered=True) or on_disk.dumped()) is not None:
+            logger.warning("%s: its lines are in %s", name, saved)
+            return None
         path = write_dump(
             cube_in(slots, kind, slot, label, recovered=True),
             DirectoriesInTurn(directories, label, kind),

@@ -95,7 +95,11 @@ class SaveHandle:
         return self
 
     def discard(self) -> None:
-        """Discard a failed cube: its lines count as lost, and the next file declares them. Frees its slot."""
+        """Discard a failed cube: its lines count as lost, and the next file declares them. Frees its slot.
+
+        Blocks until the writer has looked on the disk: a cube that turns out to be in a file is saved, and nothing of
+        it is lost. Raises WriterFailed, and keeps the cube, if no writer can look.
+        """
         self._supervisor_of_failed("discard").discard(self)
 
     def _supervisor_of_failed(self, verb: str) -> _Supervisor:

@@ -15,7 +15,8 @@ from typing import Any
 
 from openhsi_shared.buffers.slot_memory import SlotMemory, Word
 from openhsi_shared.buffers.slot_view import SlotView
-from openhsi_shared.files.preview import write_preview
+from openhsi_shared.files.preview import preview_of, write_preview
+from openhsi_shared.files.published import CubeOnDisk
 from openhsi_shared.files.saving import Written
 from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.processes.liveness import GONE, Parent
@@ -35,7 +36,13 @@ from openhsi_shared.writer.messages import (
     Saved,
     Stop,
 )
-from openhsi_shared.writer.slot_cubes import cube_in, rescue_directories, slots_to_rescue
+from openhsi_shared.writer.slot_cubes import (
+    cube_in,
+    cube_on_disk,
+    directories_of,
+    rescue_directories,
+    slots_to_rescue,
+)
 
 __all__ = ["run_writer"]
 
@@ -125,21 +132,25 @@ class _WriterLoop:
         directories = [d for d in (label.directory, *self._kind.fallback_dirs) if d not in request.avoid]
         self._passed("begun")
         try:
-            if request.as_dump:
-                self._parent.tell(Dumped(request.cube, self._dump(request, label, directories)))
-                return
-            written = self._write(request, label, directories, recovered=False)
+            if request.only_look or request.as_dump:
+                written = self._find(request, label, recovered=False)
+                if written is None:
+                    self._parent.tell(self._dumped(request, label, directories))
+                    return
+            else:
+                written = self._write_once(request, label, directories, recovered=False)
         except Exception as error:  # noqa: BLE001 - not swallowed: the parent raises it
-            self._parent.tell(_failure(request.cube, error))
-            return
+            path = self._on_disk(request, label).published()
+            if path is None:
+                self._parent.tell(_failure(request.cube, error))
+                return
+            written = Written.found(path)
         self._passed("before_answer")
         self._done.add(request.cube)
-        has_preview = written.has_picture
-        self._parent.tell(Saved(request.cube, written.path, written.n_bytes, written.seconds, has_preview))
-        preview = self._write_preview(request.cube, written)  # stretched and written after the slot is free
+        self._parent.tell(Saved(request.cube, written.path, written.n_bytes, written.seconds, label.savefig))
+        if label.savefig:  # stretched and written after the slot is free
+            self._parent.tell(self._write_preview(request.cube, written))
         self._counter[PLACE] = 0
-        if has_preview:
-            self._parent.tell(preview)
 
     def rescue(self) -> None:
         """The parent is gone: save every cube that is still in memory, trying the directories in order."""
@@ -149,12 +160,42 @@ class _WriterLoop:
                 continue
             label = Label.from_bytes(self._slots.label(slot))
             directories = sorted(rescue_directories(label, self._kind), key=lambda d: d in self.avoid)
+            request = Save(slot, cube, avoid=self.avoid, is_repeated=True)
             try:
-                written = self._write(Save(slot, cube), label, directories, recovered=True)
+                written = self._write_once(request, label, directories, recovered=True)
             except Exception:  # noqa: BLE001 - without a parent only stderr is left; the next cube must be tried
                 traceback.print_exc()
                 continue
-            self._write_preview(cube, written)
+            if label.savefig:
+                self._write_preview(cube, written)
+
+    def _on_disk(self, request: Save, label: Label) -> CubeOnDisk:
+        places = [place for place in directories_of(label, self._kind) if place not in request.avoid]
+        turns = DirectoriesInTurn(places, label, self._kind, request.slot, self._counter, create=False)
+        return cube_on_disk(self._slots, self._kind, request.slot, label, turns)
+
+    def _find(self, request: Save, label: Label, recovered: bool) -> Written | None:
+        """Find the cube if an earlier try has saved it, wherever that was."""
+        path = self._on_disk(request, label).find(recovered=recovered)
+        self._passed("looked")
+        return Written.found(path) if path else None
+
+    def _write_once(self, request: Save, label: Label, directories: list[str], recovered: bool) -> Written:
+        """Write the cube, unless an earlier try has saved it; what earlier tries left of it is removed."""
+        if not request.is_repeated:
+            return self._write(request, label, directories, recovered)
+        written = self._find(request, label, recovered)
+        if written is None:
+            written = self._write(request, label, directories, recovered)
+            self._on_disk(request, label).remove_dumps()
+        return written
+
+    def _dumped(self, request: Save, label: Label, directories: list[str]) -> Dumped | Failed:
+        """Answer a request for anything but a file: the dump, which is written if that is wanted."""
+        path = self._on_disk(request, label).dumped()
+        if path is None and request.only_look:
+            return Failed(request.cube, None, "it is in no file", None, "")
+        return Dumped(request.cube, path or self._dump(request, label, directories))
 
     def _write(self, request: Save, label: Label, directories: list[str], recovered: bool) -> Written:
         self._old_style = label.old_style
@@ -185,9 +226,10 @@ class _WriterLoop:
     def _write_preview(self, cube: int, written: Written) -> PreviewDone:
         path = written.path.with_suffix(".png")
         try:
-            if written.picture is None:
-                return PreviewDone(cube, None, "")
-            write_preview(written.picture, path)
+            if written.picture is not None:
+                write_preview(written.picture, path)
+            elif not path.exists():  # an earlier try saved the cube, and its writer died before the picture
+                preview_of(written.path)
         except Exception as error:  # noqa: BLE001 - the data are saved; the parent warns of the missing preview
             return PreviewDone(cube, None, f"{type(error).__name__}: {error}")
         return PreviewDone(cube, path, "")

@@ -49,6 +49,8 @@ class Label:
     """Where and how one cube is to be saved."""
 
     directory: str = ""
+    earlier: Sequence[str] = ()
+    """Directories in which it was to be saved before a `retry`."""
     make_directory: bool = False
     """The directory is named for the first time and may be created. Later it must exist."""
     prefix: str = ""
@@ -86,6 +88,10 @@ class Save(NamedTuple):
     """Directories that do not respond: not to be tried."""
     as_dump: bool = False
     """Writers crashed at this cube: save only its raw bytes."""
+    is_repeated: bool = False
+    """It was tried before: look first whether it is saved already."""
+    only_look: bool = False
+    """Only look: answer Saved or Dumped if its lines are on the disk, else Failed."""
 
 
 class Stop(NamedTuple):

@@ -31,6 +31,12 @@ class Pending:
     """Its lines are stored in a dump: discarding it loses nothing."""
     awaits_writer: bool = False
     """Held only because no writer could be started: it is sent to the next one that starts."""
+    is_repeated: bool = False
+    """It was sent to a writer before."""
+    only_look: bool = False
+    """It is about to be discarded: the writer only looks whether it is saved already."""
+    is_looked_for: bool = False
+    """The writer has looked."""
     lease: Lease | None = None
     """Of the writer that saves it."""
     path: Path | None = None

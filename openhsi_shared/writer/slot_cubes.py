@@ -1,6 +1,6 @@
 """Cubes as they are stored in slots, with the provenance that their files contain."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import CubeTimes, read_anchor
 from openhsi_shared.columns import Column
 from openhsi_shared.dataset import Cube, Group
+from openhsi_shared.files.published import CubeOnDisk
 from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
 from openhsi_shared.writer.messages import CubeKind, Label
 
-__all__ = ["cube_in", "rescue_directories", "slots_to_rescue"]
+__all__ = ["cube_in", "cube_on_disk", "directories_of", "rescue_directories", "slots_to_rescue"]
 
 
 def cube_in(slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered: bool) -> Cube:
@@ -89,3 +90,20 @@ def slots_to_rescue(slots: SlotView) -> list[int]:
 def rescue_directories(label: Label, kind: CubeKind) -> list[str]:
     """Directories for a cube whose process ends, in the order in which they are tried."""
     return [directory for directory in (label.directory, *kind.fallback_dirs, kind.rescue_dir) if directory]
+
+
+def directories_of(label: Label, kind: CubeKind) -> list[str]:
+    """All directories that a cube may have gone to, and may go to."""
+    return list(dict.fromkeys([*rescue_directories(label, kind), *label.earlier]))
+
+
+def cube_on_disk(slots: SlotView, kind: CubeKind, slot: int, label: Label, directories: Sequence[Path]) -> CubeOnDisk:
+    """What the disk has of the cube in `slot`, in these directories."""
+    return CubeOnDisk(
+        uuid=kind.uuid_of(slots.word(slot, Word.CUBE)),
+        time_ns=int(slots.column(slot, "time_ns")[0]),
+        prefix=label.prefix,
+        suffix=label.suffix,
+        directories=directories,
+        durability=kind.options.durability,
+    )

@@ -137,7 +137,7 @@ class WriterSupervisor:
         pending.awaits_writer = False
         directories = [pending.label.directory, *self._kind.fallback_dirs]
         avoid = self._writers.avoided.among(directories)
-        if avoid and not set(directories) - set(avoid):
+        if avoid and not set(directories) - set(avoid) and not pending.only_look:
             message = f"it does not respond: {pending.handle.name} was not saved; {KEPT}"
             self._cubes.failed(pending.cube, SaveError(errno.ETIMEDOUT, message, pending.label.directory))
             return
@@ -145,7 +145,11 @@ class WriterSupervisor:
         if len(self._cubes.saving) == 1:
             writer.heartbeat.expect()
         self._cubes.lend(pending, writer.name)
-        if not writer.child.send(Save(pending.slot, pending.cube, avoid, pending.as_dump)):
+        request = Save(
+            pending.slot, pending.cube, avoid, pending.as_dump, pending.is_repeated, only_look=pending.only_look
+        )
+        pending.is_repeated = True
+        if not writer.child.send(request):
             logger.debug("%s: the writer has just died; its replacement gets the request", pending.handle.name)
 
     def retry(self, handle: SaveHandle, directory: str | Path) -> None:
@@ -156,20 +160,44 @@ class WriterSupervisor:
             if not isinstance(directory, str | Path) or not str(directory):
                 raise ArgumentError(f"retry needs a directory, got {directory!r}")
             where = str(given_path(directory).absolute())
-            label = dataclasses.replace(pending.label, directory=where, make_directory=True)
+            earlier = (*pending.label.earlier, pending.label.directory)
+            label = dataclasses.replace(pending.label, directory=where, make_directory=True, earlier=earlier)
             self._slots.write_label(pending.slot, label.as_bytes)  # may raise: then the cube is still held
             pending.label, pending.crashes, pending.as_dump = label, 0, False
             handle.begin_again()
             self._send(pending)
 
     def discard(self, handle: SaveHandle) -> None:
-        """Free the slot of a held cube."""
+        """Free the slot of a held cube. Blocks until the writer has looked whether the cube is in a file already.
+
+        WriterFailed if no writer can look: then it is still held.
+        """
         with self.changed:
             self.raise_failure()
-            n_lost = self._cubes.discard(self._cubes.held_by(handle))
+            pending = self._cubes.held_by(handle)
+            self._look_for(pending)
+            if pending.path is not None:
+                logger.warning("%s was discarded: its %d lines are in %s", handle.name, handle.n_lines, pending.path)
+                return
+            n_lost = self._cubes.discard(pending)
             self.changed.notify_all()
         where = "lost" if n_lost else "in its dump"
         logger.warning("%s was discarded: its %d lines are %s", handle.name, handle.n_lines, where)
+
+    def _look_for(self, pending: Pending) -> None:
+        """Let the writer look for a held cube, and wait: it is saved then, or held as before."""
+        pending.only_look, pending.is_looked_for = True, False
+        try:
+            self._send(pending)
+            while not self.changed.wait_for(lambda: not self._cubes.is_unsettled(pending.cube), POLL_INTERVAL_S):
+                if self._listener is None:
+                    break
+        finally:
+            pending.only_look = False
+        self.raise_failure()
+        if not pending.is_looked_for:
+            why = "no writer could look whether it is in a file"
+            raise WriterFailed(f"{pending.handle.name} is not discarded: {why}; {KEPT}")
 
     # ---- state ----
 
@@ -261,13 +289,16 @@ class WriterSupervisor:
                 case Ready():
                     writer.is_ready = True
                     self._writers.starts.note(is_up=True)
-                case Saved():
+                case Saved(cube):
+                    self._cubes.saving[cube].is_looked_for = True
                     self._cubes.saved(answer)
                 case PreviewDone(cube, path, error):
                     self._cubes.preview_done(cube, path, error)
                 case Dumped(cube, path):
+                    self._cubes.saving[cube].is_looked_for = True
                     self._cubes.dumped(cube, path)
                 case Failed(cube):
+                    self._cubes.saving[cube].is_looked_for = True
                     self._cubes.failed(cube, save_error(answer, self._cubes.saving[cube].handle))
             self.changed.notify_all()
 

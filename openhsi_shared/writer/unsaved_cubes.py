@@ -35,6 +35,10 @@ class UnsavedCubes:
         """Number of cubes that are not settled."""
         return len(self.saving) + len(self.awaiting_preview)
 
+    def is_unsettled(self, cube: int) -> bool:
+        """Whether an answer of the writer about the cube is still to come."""
+        return cube in self.saving or cube in self.awaiting_preview
+
     def held_by(self, handle: SaveHandle) -> Pending:
         """The held cube of a failed handle; ArgumentError if it is no longer in memory."""
         for pending in self.held.values():
@@ -78,7 +82,8 @@ class UnsavedCubes:
         pending = self.saving[answer.cube]
         pending.path = answer.path
         self.tally.n_saved += 1
-        self.tally.rates.append(answer.n_bytes / max(answer.seconds, 1e-9) / 1e6)
+        if answer.seconds:  # else it was saved before
+            self.tally.rates.append(answer.n_bytes / answer.seconds / 1e6)
         self._free(pending)
         if answer.preview_follows:
             self.awaiting_preview[answer.cube] = pending
@@ -95,13 +100,14 @@ class UnsavedCubes:
         del self.awaiting_preview[cube]
 
     def failed(self, cube: int, error: OpenHSIError) -> None:
-        """The save failed: hold the cube."""
+        """The save failed: hold the cube. If it was only looked for, its handle keeps the error that it has."""
         self.held[cube] = pending = self.saving[cube]
         self._end_lease(pending)
         self._slots.hold(pending.slot)
-        logger.error("%s", error)
-        self._unhandled.append(pending.handle)
-        pending.handle.settle(error=error)
+        if not pending.only_look:
+            logger.error("%s", error)
+            self._unhandled.append(pending.handle)
+            pending.handle.settle(error=error)
         del self.saving[cube]
 
     def dumped(self, cube: int, path: Path) -> None:
@@ -156,11 +162,14 @@ class UnsavedCubes:
 
         `error_of(name)` makes the error of a cube that is not known to be saved.
         """
-        unsettled = [p for p in {**self.held, **self.saving, **self.awaiting_preview}.values() if p.handle.is_alive()]
+        pending_cubes = {**self.held, **self.saving, **self.awaiting_preview}.values()
+        unsettled = [p for p in pending_cubes if p.handle.is_alive() or p.only_look]
         lost = [pending for pending in unsettled if pending.path is None]
         self.held |= {pending.cube: pending for pending in lost}
         self.saving, self.awaiting_preview = {}, {}
         for pending in unsettled:
+            if pending.only_look:
+                continue  # its handle has failed already
             if pending.path is None:
                 self._unhandled.append(pending.handle)
                 pending.handle.settle(error=error_of(pending.handle.name))

@@ -117,6 +117,79 @@ def test_a_cube_that_was_published_already_is_not_published_twice(tmp_path):
     assert verify(home).ok
 
 
+def _turn_bits(path, published):
+    data = bytearray(path.read_bytes())
+    with open_cube(path) as cube:
+        at = data.index(cube.lines[4].tobytes())
+    data[at + 100] ^= 4
+    path.write_bytes(data)
+
+
+def _zero_the_last_line(path, published):
+    data = bytearray(path.read_bytes())
+    with open_cube(path) as cube:
+        line = cube.lines[8].tobytes()
+    at = data.index(line)
+    data[at : at + len(line)] = bytes(len(line))
+    path.write_bytes(data)
+
+
+def _cut_off(path, published):
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
+def _point_to_the_leftover(path, left):
+    path.unlink()
+    path.symlink_to(left)
+
+
+@pytest.mark.parametrize("harm", [_turn_bits, _zero_the_last_line, _cut_off, _point_to_the_leftover])
+def test_a_named_file_that_is_not_whole_does_not_stand_for_the_cube(tmp_path, harm):
+    left = _leave(tmp_path, "fsynced")
+    named = left.with_name(left.name[1:].rsplit(".", 2)[0])
+    shutil.copy(left, named)
+    harm(named, left)
+    before = named.readlink() if named.is_symlink() else named.read_bytes()
+    found = recover(tmp_path)
+    assert ([path.name for path in found.published], found.removed) == ([named.name.replace(".nc", "-1.nc")], ())
+    assert verify(found.published[0]).ok
+    assert (named.readlink() if named.is_symlink() else named.read_bytes()) == before
+
+
+def test_a_dump_stays_useful_while_the_named_file_is_damaged(tmp_path):
+    _dump(tmp_path)
+    named = _save(tmp_path, None, {}, {})
+    _turn_bits(named, None)
+    found = recover(tmp_path)
+    assert (len(found.published), found.removed) == (1, ())
+    assert verify(found.published[0]).ok
+
+
+def test_a_leftover_is_kept_if_the_published_file_cannot_be_synced(tmp_path, monkeypatch):
+    left = _leave(tmp_path, "fsynced")
+    (tmp_path / "b").mkdir()
+    _save(tmp_path / "b", None, {}, {})
+
+    def fail(fd):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    found = recover(tmp_path)
+    assert (found.removed, list(found.damaged)) == ((), [left])
+    assert left.exists()
+
+
+def test_a_cube_that_is_published_elsewhere_is_not_published_twice(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    left = _leave(tmp_path / "a", "fsynced")
+    _save(tmp_path / "b", None, {}, {})
+    assert recover(tmp_path / "a", elsewhere=[tmp_path / "b"]).removed == (left,)
+    left = _leave(tmp_path / "a", "fsynced")
+    done = run_python("-m", "openhsi_shared", "recover", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert done.stdout.startswith(f"already saved  {left}")
+
+
 def test_a_foreign_file_under_its_name_is_left_alone(tmp_path):
     left = _leave(tmp_path, "fsynced")
     name = left.name[1:].rsplit(".", 2)[0]
