@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 FAULTS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "kill": KILL, "half and kill": HALF}
 TIDYING = ("unlink", "truncate", "close")
 """Calls that remove what failed: where these fail, it stays, and is found by `recover`."""
-FORGIVING = ("open", "lock", "close", "unlink")
-"""Calls of which some are tried only for speed, or for the convenience of others."""
+FORGIVING = ("open", "lock", "close", "unlink", "sync")
+"""Calls of which some are tried only for speed, for the convenience of others, or once more."""
 CASES = [
     pytest.param(task, fault, how, id=f"{task}-{fault}-{how}")
     for task in TASKS

@@ -77,7 +77,7 @@ def test_a_held_cube_that_is_on_the_disk_is_saved_there(fault, tmp_path, point, 
         status = cam.status()
         assert (status.lines_lost, status.lost_ids, status.slots["HELD"]) == (0, (), 0)
     assert account(tmp_path) == (list(range(16)), [])
-    assert not parts_in(tmp_path)
+    assert not parts_in(tmp_path / "out")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="/bin/false is a program of Unix")
@@ -85,13 +85,13 @@ def test_a_held_cube_of_which_half_was_written_is_lost_when_it_is_discarded_and_
     fault("half:kill:1")
     with _camera() as cam:
         handle = _hold(cam, tmp_path / "out")
-        assert parts_in(tmp_path)
+        assert parts_in(tmp_path / "out")
         handle.discard()
         assert cam.status().lost_ids == ((0, 7),)
         cam.collect()
         cam.save(tmp_path / "out").result(60)
     assert account(tmp_path) == (list(range(8, 16)), list(range(8)))
-    assert not parts_in(tmp_path)
+    assert not parts_in(tmp_path / "out")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="/bin/false is a program of Unix")
@@ -160,7 +160,7 @@ def test_a_successor_needs_no_room_for_a_second_copy(fault, tmp_path, monkeypatc
     with _camera(resolution=(64, 512)) as cam:
         cam.collect()
         calls.inject(0, "allocate write truncate unlink rename renameat2")
-        path = cam.save(tmp_path / "out").result(60).path
+        path = cam.save(tmp_path / "out", savefig=False).result(60).path
         calls.stop()
     if what == "the writer dies half-way":
         n = calls.calls.index("unlink")
@@ -170,7 +170,7 @@ def test_a_successor_needs_no_room_for_a_second_copy(fault, tmp_path, monkeypatc
         assert calls.calls.count("allocate") == 1, "nothing was written twice"
     assert verify(path).ok
     assert account(tmp_path / "out") == (list(range(8)), [])
-    assert not parts_in(tmp_path)
+    assert not parts_in(tmp_path / "out")
 
 
 def test_a_cube_that_went_to_the_fallback_directory_is_not_saved_again_when_there_is_room(fault, tmp_path, monkeypatch):
@@ -199,7 +199,7 @@ def test_a_folder_whose_sync_fails_is_synced_again_and_nothing_is_saved_twice(
         cam.save(tmp_path / "out").result(60)
         cam.collect()
         calls.inject(5, "sync", first=2, last=1 + n_failures)  # 1: the file, 2: its folder
-        path = cam.save(tmp_path / "out").result(60).path
+        path = cam.save(tmp_path / "out", savefig=False).result(60).path
         calls.stop()
         assert (calls.calls.count("sync"), cam.status().lines_lost) == (3 if n_failures == 1 else 4, 0)
     assert path.is_relative_to(tmp_path / "out")
