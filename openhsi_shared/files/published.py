@@ -163,6 +163,6 @@ class CubeOnDisk:
             try:
                 with os.scandir(folder) as entries:
                     names = sorted(e.name for e in entries if pattern.fullmatch(e.name) and not e.is_symlink())
-            except OSError:
-                continue  # it is not there, or its disk is gone: nothing can be found in it
+            except (OSError, ValueError):  # it is not there, its disk is gone, or it is no name (with NUL)
+                continue
             yield from (folder / name for name in names)
