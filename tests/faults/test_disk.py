@@ -102,7 +102,7 @@ def test_any_call_that_fails_is_told_by_its_number(flight, bad, kind, number):
 @pytest.mark.parametrize("kinds", ["sync unlink", "sync truncate unlink"])
 @pytest.mark.parametrize("is_retried", [True, False])
 def test_what_a_dead_disk_will_not_even_remove_is_found_by_recover(flight, bad, kinds, is_retried):
-    """D3: the first error is reported, not one of the cleanup. A retry finds what is left, too: the disk lives again."""
+    """D3: the first error is reported, not one of the cleanup. A retry finds what is left, too."""
     flight.save(bad)
     flight.calls.inject(errno.EIO, kinds)
     flight.fail(errno.EIO, bad)
