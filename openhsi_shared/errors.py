@@ -27,6 +27,7 @@ __all__ = [
     "PackageMissing",
     "PreviewError",
     "RecordingError",
+    "ReentryError",
     "RingExists",
     "RingNotFound",
     "SaveError",
@@ -113,6 +114,10 @@ class NothingToSave(OpenHSIError, ValueError):
 
 class ClosedError(OpenHSIError, ValueError):
     """The camera or cube is closed, or belongs to another process."""
+
+
+class ReentryError(OpenHSIError, RuntimeError):
+    """A call from a signal handler, `get_img` or `get_temp`, in a thread that is filling a line, would change it."""
 
 
 class MemoryShortage(OpenHSIError, MemoryError):

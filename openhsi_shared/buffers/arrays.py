@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from openhsi_shared.buffers.memory import shared_array
 from openhsi_shared.errors import ArgumentError, FrameError
 
-__all__ = ["CircArrayBuffer", "SharedCircArrayBuffer", "copy_without_wrapping"]
+__all__ = ["CircArrayBuffer", "SharedCircArrayBuffer", "copy_without_wrapping", "read_only"]
 
 N_PUT, N_GOT = 0, 1
 
@@ -48,6 +48,13 @@ def copy_without_wrapping(out: NDArray[Any], values: ArrayLike) -> None:
         raise FrameError(
             f"a line of shape {array.shape} and type {array.dtype} does not fit into {out.shape} {out.dtype}"
         ) from error
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """View of `array` that cannot be written."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _check_limits(array: NDArray[Any], dtype: np.dtype[Any]) -> None:
@@ -103,6 +110,14 @@ class CircArrayBuffer:
         """Use `lines` (circular axis first) and `counts` (n_put, n_got: 64-bit words, each with one writer)."""
         self._lines = lines
         self._counts = counts
+
+    @classmethod
+    def of(cls, lines: NDArray[Any], axis: int) -> "CircArrayBuffer":
+        """A full array of `lines` (circular axis first) that cannot be changed; `data` is a read-only view of them."""
+        made = cls.__new__(cls)
+        made._describe((*lines.shape[1 : axis + 1], len(lines), *lines.shape[axis + 1 :]), axis, None)  # noqa: SLF001 - its own
+        made._attach(read_only(lines), [len(lines), 0])  # noqa: SLF001
+        return made
 
     @property
     def data(self) -> NDArray[Any]:

@@ -29,7 +29,7 @@ from openhsi_shared.errors import ArgumentError, IllegalMove
 from openhsi_shared.frames.losses import IdRange
 from openhsi_shared.processes.descriptors import Owned
 
-__all__ = ["MOVES", "Lease", "SlotOwner"]
+__all__ = ["MOVES", "Lease", "SlotCopy", "SlotOwner"]
 
 FREE, FILLING, FULL, SAVING, HELD, LENT = SlotState
 
@@ -62,6 +62,29 @@ class Lease:
     def __str__(self) -> str:
         """Reader, slot, cube, and age of the lease."""
         return f"{self.reader} holds slot {self.slot} (cube {self.cube}) for {time.monotonic() - self.since:.0f} s"
+
+
+OF_THE_CLOCK = tuple(word for word in Word if Word.ANCHOR_WALL_NS <= word <= Word.EARLIER_UNTIL_NS)
+COPIED = (Word.CUBE, Word.EXPECTED_ID, Word.N_LOST, *OF_THE_CLOCK, Word.N_BEGUN, Word.N_PUT)
+
+
+@dataclasses.dataclass(frozen=True)
+class SlotCopy:
+    """A cube in ordinary memory, as it was stored in its slot."""
+
+    lines: NDArray[Any]
+    columns: Mapping[str, NDArray[Any]]
+    words: Mapping[Word, int]
+    extent: tuple[int, int]
+    """As that of `SlotView`."""
+    declared: Discarded
+    """Frames of cubes discarded before it."""
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """Indices of the lines in time order."""
+        first, n = self.extent
+        return (first + np.arange(n)) % max(1, len(self.lines))
 
 
 class SlotOwner(SlotView):
@@ -284,6 +307,29 @@ class SlotOwner(SlotView):
             columns[number][at] = value
         self._words[base + Word.N_LOST] = n_lost
         self._words[base + Word.N_PUT] = n_put + 1  # last, so that no reader counts a half-written line
+
+    # ---- a cube in ordinary memory ----
+
+    def copy_of(self, slot: int) -> SlotCopy:
+        """Copy a cube that outlives the slots."""
+        n = min(self.layout.n_lines, max(self.word(slot, Word.N_PUT), self.word(slot, Word.N_BEGUN)))
+        columns = {name: column[slot, :n].copy() for name, column in self._columns.items()}
+        words = {word: self.word(slot, word) for word in COPIED}
+        return SlotCopy(np.array(self._lines[slot][:n]), columns, words, self.extent(slot), self.discarded_before(slot))
+
+    def fill_from(self, copy: SlotCopy) -> int:
+        """Begin the cube of a copy again, with its number, in slots of the same layout that held none before."""
+        if copy.declared.ranges:
+            self._discarded_cubes.note(0, copy.declared)
+        slot = self.begin(copy.words[Word.EXPECTED_ID])
+        if slot is None:
+            raise IllegalMove("no slot is free for the copy of a cube")
+        self._lines[slot][: len(copy.lines)] = copy.lines
+        for name, values in copy.columns.items():
+            self._columns[name][slot, : len(values)] = values
+        for word, value in copy.words.items():
+            self._set(slot, word, value)
+        return slot
 
     # ---- what is stored beside the lines ----
 

@@ -60,6 +60,10 @@ class SlotView:
         """One control word of a slot."""
         return int(self._words[slot * N_WORDS + word])
 
+    def has_cube(self, slot: int, cube: int) -> bool:
+        """Whether the slot still holds that cube, also if it is free; False once the memory is released."""
+        return len(self._words) > 0 and self.word(slot, Word.CUBE) == cube
+
     def state(self, slot: int) -> SlotState:
         """What the slot is used for now."""
         return SlotState(self.word(slot, Word.STATE))

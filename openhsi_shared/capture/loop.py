@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from openhsi_shared.capture.next_frame import NextFrame
 from openhsi_shared.capture.slot_filler import SlotFiller
 from openhsi_shared.drivers import FrameSource, FrameStamp, FrameStatus
 from openhsi_shared.frames.ids import FrameIds
@@ -25,6 +26,8 @@ class FrameLoop:
         self.source = source
         self.plan = plan
         """How frames are processed; replaced when the exposure changes, with the same shape and type of lines."""
+        self.next_frame = NextFrame()
+        """For threads that look while another one collects."""
         self._filler, self._temperature = filler, temperature
         self._scratch = np.empty(plan.frame_shape, plan.frame_dtype)
 
@@ -42,6 +45,8 @@ class FrameLoop:
         if monotonic_ns is None:
             monotonic_ns = time.monotonic_ns() - int(self.exposure_ms * 500_000)
         is_whole = status is FrameStatus.GOOD
+        if self.next_frame.is_wanted and is_whole:
+            self.next_frame.give(out)
         if not is_whole and self._is_counted_by_gap(frame_id):
             return False
         frame_id = filler.ledger.next_id if frame_id is None else self.ids.unwrap(frame_id)

@@ -15,6 +15,7 @@ from openhsi_shared.buffers.slot_memory import SlotState, Word, check_label
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.buffers.times import EARLIEST_NS
 from openhsi_shared.capture.cube_clock import CubeClock
+from openhsi_shared.capture.line_turn import LineTurn
 from openhsi_shared.errors import NoFreeSlot, OpenHSIError
 from openhsi_shared.frames.losses import FrameLedger, ranges_in_words
 from openhsi_shared.processes.logs import safe_logger
@@ -48,6 +49,8 @@ class SlotFiller:
         self, slots: SlotOwner, supervisor: Supervisor, when_full: WhenFull = "block", clock: CubeClock | None = None
     ) -> None:
         self.slots = slots
+        self.turn = LineTurn()
+        """Of the threads that use it: only the one that has the turn may call what changes lines or slots."""
         self.ledger = FrameLedger()
         self.clock = clock or CubeClock()
         self.when_full: WhenFull = when_full
@@ -106,6 +109,7 @@ class SlotFiller:
             return False
         slot = self.slot
         if slot is None:
+            self.turn.check_open()
             raise OpenHSIError("commit without next_line")
         if ledger.n_committed == 0:
             self.slots.expect(slot, ledger.expected)  # the first id of a camera is known with its first frame
@@ -115,6 +119,9 @@ class SlotFiller:
         if not self.times_are_recorded:
             self._last_ns = time_ns = max(time_ns, self._last_ns)
         gap = ledger.lost_if_committed()
+        if gap:
+            self._note_committed(slot)
+            gap = ledger.lost_if_committed()
         n_lost = ledger.n_lost_before_last + gap - self._lost_at_swap
         self.slots.commit(slot, time_ns, frame_id, -1 if camera_ns is None else camera_ns, temperature, n_lost)
         ledger.commit()
@@ -160,6 +167,14 @@ class SlotFiller:
         elif self.slot is not None:
             self.slots.expect(self.slot, self.ledger.expected)
 
+    def _note_committed(self, slot: int) -> None:
+        """Note the slot's last line in the ledger, unless it was: a signal handler may raise right after the commit."""
+        n_put = self.slots.word(slot, Word.N_PUT)
+        if n_put:
+            last = self.slots.column_of_line(slot, (n_put - 1) % self.slots.layout.n_lines, "frame_id")
+            if last >= self.ledger.expected:
+                self.ledger.commit(last)
+
     # ---- swapping ----
 
     def n_lines(self) -> int:
@@ -176,6 +191,7 @@ class SlotFiller:
             lost = self.ledger.n_lost - max(self._lost_at_swap, self._lost_reported)
             self._lost_reported = self.ledger.n_lost
             return None, 0, lost
+        self._note_committed(slot)
         within = self.slots.word(slot, Word.N_LOST)
         lost = self._lost_at_swap + within - max(self._lost_at_swap, self._lost_reported)
         self._lost_at_swap += within
@@ -197,7 +213,8 @@ class SlotFiller:
         return self.ledger.n_lost == max(self._lost_at_swap, self._lost_reported)
 
     def _take_slot(self) -> int | None:
-        self.slot = self.slots.begin(self.ledger.expected, self.label)
+        begun = self.slots.slots_in(SlotState.FILLING)  # by a call of this that a signal handler ended
+        self.slot = begun[0] if begun else self.slots.begin(self.ledger.expected, self.label)
         if self.slot is None and self.when_full == "stop":
             raise NoFreeSlot(
                 f"{self._why_full()}; when_full='stop' ends here: use more slots, larger cubes or a faster disk"
@@ -205,6 +222,7 @@ class SlotFiller:
         if self.slot is None and self.when_full == "block":
             with self._supervisor.changed:
                 while self.slot is None:
+                    self.turn.check_open()
                     self._raise_if_stalled()
                     self._supervisor.changed.wait(0.5)
                     self.slot = self.slots.begin(self.ledger.expected, self.label)

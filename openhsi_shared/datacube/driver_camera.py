@@ -20,7 +20,7 @@ from openhsi_shared.drivers import (
     driver_class,
     needed_options,
 )
-from openhsi_shared.errors import ArgumentError, OpenHSIError, SettingsError
+from openhsi_shared.errors import ArgumentError, OpenHSIError, ReentryError, SettingsError
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.writer.handle import SaveHandle
@@ -120,10 +120,25 @@ class DriverCamera(SharedOpenHSI):
         self.driver.stop()
 
     def get_img(self) -> NDArray[Any]:
-        """Wait for one frame and return it unprocessed, (cross-track, wavelength); nothing is saved."""
-        self.start_streaming()
+        """Wait for one frame and return it unprocessed, (cross-track, wavelength); nothing is saved.
+
+        While another thread collects, it is a copy of the next frame of that thread's loop. ReentryError from a signal
+        handler of a thread that is filling a line.
+        """
+        if not self._is_streaming:
+            self.start_streaming()
+        if self._engine.turn.is_mine():
+            raise ReentryError(
+                "get_img cannot be called from a signal handler while the same thread takes a frame: call it "
+                "afterwards, or from another thread"
+            )
+        return self._look(self._read_frame)
+
+    get_img.has_turn = True  # type: ignore[attr-defined]
+
+    def _read_frame(self) -> NDArray[Any]:
         frame = np.empty(self._plan.frame_shape, self._plan.frame_dtype)
-        self._frame_loop().skip(self.driver.read_into(frame, 5.0 + 0.01 * self._known_exposure_ms))
+        self._make_loop().skip(self.driver.read_into(frame, 5.0 + 0.01 * self._known_exposure_ms))
         return frame
 
     def get_temp(self) -> float:
@@ -140,7 +155,13 @@ class DriverCamera(SharedOpenHSI):
         is_number = isinstance(exposure_ms, int | float | np.integer | np.floating)
         if not is_number or isinstance(exposure_ms, bool) or not 0 < exposure_ms < math.inf:
             raise ArgumentError(f"exposure_ms must be a number of ms > 0, got {exposure_ms!r}")
-        taken = self.driver.set_exposure(float(exposure_ms))
+        self.driver  # noqa: B018 - raises if it is closed
+        self._engine.turn.between_lines("exposure", self._set_exposure, float(exposure_ms))
+
+    set_exposure.is_noted = True  # type: ignore[attr-defined] # it notes the value set by the camera
+
+    def _set_exposure(self, exposure_ms: float) -> None:
+        taken = self.driver.set_exposure(exposure_ms)
         if self.settings.not_known:
             raise SettingsError(
                 f"exposure_ms cannot be set to {exposure_ms}: {type(self).__name__} has no exposure that can be set, "
@@ -152,8 +173,6 @@ class DriverCamera(SharedOpenHSI):
         except OpenHSIError:
             self.settings.note(exposure_ms=self.driver.set_exposure(self._plan.exposure_ms))
             raise
-
-    set_exposure.is_noted = True  # type: ignore[attr-defined] # it notes the value set by the camera
 
 
 def _close_dropped(driver: Driver, watch: TemperatureWatch | None, owner: int) -> None:

@@ -3,36 +3,38 @@
 import dataclasses
 import os
 import tempfile
-import threading
 import uuid
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState
+from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState, check_label
 from openhsi_shared.buffers.slot_owner import SlotOwner
-from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.capture.cube_clock import CubeClock
 from openhsi_shared.capture.slot_filler import SlotFiller
 from openhsi_shared.control.status import Status
 from openhsi_shared.datacube.progress import progress_bar
+from openhsi_shared.datacube.visible_cube import CubeInMemory, CubeInSlot, LinesSoFar, SavedCube, VisibleCube
 from openhsi_shared.errors import ClosedError, NothingToSave, OpenHSIError
 from openhsi_shared.frames.losses import merged
 from openhsi_shared.levels import LevelPlan
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
+from openhsi_shared.processes.handlers import handlers_deferred
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.messages import CubeKind, Label
 from openhsi_shared.writer.supervisor import WriterSupervisor
 
-__all__ = ["CubeEngine", "LinesSoFar"]
+__all__ = ["PATIENCE_S", "CubeEngine"]
 
 logger = safe_logger(__name__)
+
+PATIENCE_S = 6.0
+"""How long closing waits for a line that another thread fills: longer than a driver waits for a frame."""
 
 
 class CubeEngine:
@@ -47,11 +49,13 @@ class CubeEngine:
         camera: str,
         groups_from: str = "",
         clock: CubeClock | None = None,
+        again: CubeKind | None = None,
     ) -> None:
+        """Allocate the slots. `again`: for a cube of a camera that is closed."""
         layout = SlotLayout(
             n_slots=options.n_buffers, n_lines=n_lines, line_shape=plan.line_shape, dtype=plan.line_dtype.name
         )
-        self.kind = CubeKind(
+        self.kind = again or CubeKind(
             level=plan.level,
             wavelengths_nm=wavelengths_nm,
             run_id=str(uuid.uuid4()),
@@ -63,14 +67,20 @@ class CubeEngine:
         self.slots = SlotOwner(SlotMemory.make(layout))
         self.writer = WriterSupervisor(self.slots, self.kind)
         self.filler = SlotFiller(self.slots, self.writer, options.when_full, clock)
+        self.turn = self.filler.turn
         self.last_directory = ""
         self.is_closed = False
         self.control_socket: Path | None = None
         """Path of the control socket, once it is open."""
         self.at_close = ExitStack()
         """Closed before the memory is released."""
-        self._closer: int | None = None
-        """Id of the thread that is closing it."""
+        self.kept: CubeInMemory | None = None
+        """What was collected and not saved, once it is closed."""
+        self.saves_later = False
+        """Whether `kept` may still be saved: at the end of a `with` block nobody has decided to discard it."""
+        self.last: SavedCube | None = None
+        self.later: CubeEngine | None = None
+        """The one that saved `kept` after this one was closed, and failed."""
         self._directories: set[str] = set()
         self._last_status: Status | None = None
         self._owner = os.getpid()
@@ -89,8 +99,7 @@ class CubeEngine:
 
     def check_usable(self) -> None:
         """Raise ClosedError after `close`, in other threads while it runs, and in a forked process."""
-        if self.is_closed or self._closer not in (None, threading.get_ident()):
-            raise ClosedError("this camera or cube is closed: make a new one")
+        self.turn.check_open()
         if os.getpid() != self._owner:
             raise ClosedError("this camera or cube belongs to the process that made it, and not to a forked child")
 
@@ -105,31 +114,73 @@ class CubeEngine:
     def save(self, label: Label) -> SaveHandle:
         """Close the cube being filled and hand it to the writer. Never blocks, once the writer is started.
 
-        Raises NothingToSave if no line was collected or lost since the last save; WriterFailed if the listener thread
-        of the writer has failed.
+        A call within a line of the same thread takes effect at the end of that line. Raises NothingToSave if no line
+        was collected or lost since the last save; WriterFailed if the listener thread of the writer has failed.
         """
         self.check_usable()
         self.start()
+        check_label(label.as_bytes)
+        if self.turn.is_mine():
+            return self._save_after_line(label)
+        return self.turn.between_lines("swap", self._hand_over, label)
+
+    def _save_after_line(self, label: Label) -> SaveHandle:
+        if self.turn.doing == "swap" or self.turn.has_deferred:
+            raise NothingToSave("save: another save() of this thread is in progress, which takes all lines")
+        self._require_something_to_save()
+        handle = SaveHandle("cube", self.filler.n_lines(), 0, self.writer)
+        self.turn.defer(partial(self._hand_over_late, label, handle))
+        return handle
+
+    def _hand_over_late(self, label: Label, handle: SaveHandle) -> None:
+        try:
+            self.turn.between_lines("swap", self._hand_over, label, handle)
+        except OpenHSIError as error:
+            logger.error(
+                "%d lines were not saved behind the line in which save() was called: %s", handle.n_lines, error
+            )
+            handle.settle(error=error)
+
+    def _require_something_to_save(self) -> None:
         self.writer.raise_failure()  # before anything has changed: the lines are kept
         if self.filler.n_lines() == 0 and self.filler.nothing_lost_since_swap():
             raise NothingToSave("save: nothing was collected since the last save; call collect() or put() first")
-        if label.directory not in self._directories:
-            label = dataclasses.replace(label, make_directory=True)
-        self.filler.label = label_bytes = label.as_bytes  # raises if it is too large, before anything has changed
-        self._directories.add(label.directory)
-        self.last_directory = label.directory
-        slot, n_lines, n_lost = self.filler.swap()
-        if slot is None:
-            handle = SaveHandle("cube without lines", 0, n_lost)
-            handle.settle()
-            logger.warning("a cube has no lines, all %d were lost: no file is written", n_lost)
-            return handle
-        return self.writer.save(slot, label, label_bytes, n_lines, n_lost)
 
-    def lines_so_far(self) -> "LinesSoFar":
+    def _hand_over(self, label: Label, handle: SaveHandle | None = None) -> SaveHandle:
+        """Swap. Only in this thread's turn."""
+        with handlers_deferred():  # a cube that is closed must reach the writer
+            self._require_something_to_save()
+            if label.directory not in self._directories:
+                label = dataclasses.replace(label, make_directory=True)
+            self.filler.label = label_bytes = label.as_bytes
+            self._directories.add(label.directory)
+            self.last_directory = label.directory
+            slot, n_lines, n_lost = self.filler.swap()
+            handle = handle or SaveHandle("cube without lines", 0, 0, self.writer)
+            handle.n_lines, handle.lines_lost = n_lines, n_lost
+            if slot is None:
+                handle.settle()
+                logger.warning("a cube has no lines, all %d were lost: no file is written", n_lost)
+                return handle
+            self.last = SavedCube(self.slots, slot, label.directory, handle)
+            return self.writer.save(slot, label, label_bytes, handle)
+
+    def lines_so_far(self) -> LinesSoFar:
         """The lines that the cube being filled has now. ClosedError after `close`."""
         self.check_usable()
         return LinesSoFar(self.slots, self.filler.slot)
+
+    def visible(self) -> VisibleCube | None:
+        """The cube being filled, or until its first line the one before it; None before the first line.
+
+        Also after `close`, while it can be read from its file or was kept in memory.
+        """
+        slot = self.filler.slot
+        if self.kept is not None:
+            return self.kept
+        if slot is not None and not self.is_closed and self.filler.n_lines():
+            return CubeInSlot(self.slots, slot)
+        return self.last.visible() if self.last is not None else None
 
     def status(self, temperature: float) -> Status:
         """Snapshot; after `close` the last one. Does not block for long."""
@@ -175,20 +226,35 @@ class CubeEngine:
         if failures:
             raise failures[0]
 
-    def close(self, rescue: BaseException | None = None) -> None:
+    @contextmanager
+    def closing(self, patience_s: float = PATIENCE_S) -> Iterator[None]:
+        """Refuse all other threads in the block, after the line in progress; after it only if it was closed."""
+        self.turn.refuse_others()
+        with self.slots.changed:
+            self.slots.changed.notify_all()  # a line may wait for a slot
+        try:
+            self.turn.wait_for_line(patience_s)
+            yield
+        finally:
+            if not self.is_closed:
+                self.turn.reopen()
+
+    def close(self, rescue: BaseException | None = None, keep: bool = True) -> None:
         """Finish pending saves, and release all resources. Idempotent.
 
-        Lines that were collected and not saved are discarded with a warning; after an error (`rescue`) they are saved
-        first, to the directory of the last cube, or else to a temporary directory, which is logged. Raises an unhandled
-        failure; cubes whose save failed stay in memory, for `retry`, until the interpreter exits, and are then saved to
-        a fallback directory.
+        Lines that were collected and not saved are discarded with a warning, but stay visible if they fit into ordinary
+        memory (`kept`); after an error (`rescue`) they are saved first, to the directory of the last cube, or else to a
+        temporary directory, which is logged. Raises an unhandled failure; cubes whose save failed stay in memory, for
+        `retry`, until the interpreter exits, and are then saved to a fallback directory.
         """
+        if self.later is not None:
+            self.later.close()
         if self.is_closed or os.getpid() != self._owner:
             return
-        self._closer = threading.get_ident()  # else this would never end while another thread continues to save
-        self.filler.log_rest_of_loss()
-        try:
-            self._settle_unsaved(rescue)
+        with self.closing():
+            self.filler.log_rest_of_loss()
+            self._settle_unsaved(rescue, keep)
+            self.turn.end_lines()
             self.finish()
             failures = self.writer.unhandled_failures()
             if self.writer.has_failed:
@@ -196,12 +262,20 @@ class CubeEngine:
                 self._release()
             elif not self.writer.held():
                 self._release()
-        finally:
-            self._closer = None
         if failures:
             raise failures[0]
 
-    def _settle_unsaved(self, rescue: BaseException | None) -> None:
+    def save_rest(self) -> None:
+        """Save lines that were not saved to where the last cube went, if there is such a place."""
+        n = self.filler.n_lines()
+        if self.is_closed or n == 0 or not self.last_directory or self.writer.has_failed:
+            return
+        handle = self.save(Label.from_bytes(self.filler.label))
+        logger.warning(
+            "%d lines were collected and not saved: saving them to %s (%s)", n, self.last_directory, handle.name
+        )
+
+    def _settle_unsaved(self, rescue: BaseException | None, keep: bool) -> None:
         n = self.filler.n_lines()
         if n == 0 or self.writer.has_failed:  # then the writer rescues them
             return
@@ -215,18 +289,25 @@ class CubeEngine:
             )
             logger.warning("%d unsaved lines after %s: saving them to %s (%s)", n, why, directory, handle.name)
         elif slot is not None:
+            self.kept = CubeInMemory.of(self.slots, slot) if keep else None
             self.slots.free(slot)
             self.filler.slot = None
-            logger.warning("%d lines were collected and not saved: they are discarded", n)
+            what = (
+                "save() still saves them, while this object exists"
+                if self.kept and self.saves_later
+                else "they are discarded"
+            )
+            logger.warning("%d lines were collected and not saved: %s", n, what)
 
     def shutdown(self, crashed: bool) -> list[OpenHSIError]:
         """Finish when the interpreter exits; the writer rescues held cubes, and after a crash also unsaved lines."""
         if self.is_closed or os.getpid() != self._owner:
             return []
-        self._closer = threading.get_ident()
+        self.turn.refuse_others()
+        self.turn.wait_for_line(PATIENCE_S)
         self.filler.log_rest_of_loss()
         if not crashed:
-            self._settle_unsaved(None)
+            self._settle_unsaved(None, keep=False)
         try:
             self.finish()
         except BaseException:  # Ctrl-C, or `sys.exit` of a signal's handler
@@ -249,25 +330,12 @@ class CubeEngine:
     def _release(self) -> None:
         self._last_status = self.status(float("nan"))
         self.is_closed = True
+        self.turn.close()
+        self.filler.slot = None
         self.at_close.close()
         self.writer.stop()
         self.slots.release()
         forget(self)
-
-
-class LinesSoFar:
-    """Lines of a slot, (along-track, cross-track, wavelength), in time order. A slice is a copy of what it selects."""
-
-    def __init__(self, slots: SlotView, slot: int | None) -> None:
-        self._first, n_lines = (0, 0) if slot is None else slots.extent(slot)
-        self._lines = slots.lines(slot or 0)
-        self.shape = (n_lines, *slots.layout.line_shape)
-        self.dtype: np.dtype[Any] = self._lines.dtype
-
-    def __getitem__(self, lines: Any, /) -> NDArray[Any]:
-        """Return a copy of the lines of a slice."""
-        copied: NDArray[Any] = self._lines[(self._first + np.arange(self.shape[0])[lines]) % len(self._lines)]
-        return copied
 
 
 def _user() -> str:

@@ -4,43 +4,35 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openhsi_shared.buffers.arrays import CircArrayBuffer
-from openhsi_shared.buffers.slot_array import SlotArray
-from openhsi_shared.buffers.times import LineTimes
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.capture.cube_clock import CubeClock
-from openhsi_shared.control.status import Status
-from openhsi_shared.datacube.control_server import ControlServer, ServedRecording, socket_of
-from openhsi_shared.datacube.engine import CubeEngine
+from openhsi_shared.capture.slot_filler import SlotFiller
+from openhsi_shared.datacube.engine import PATIENCE_S, CubeEngine
 from openhsi_shared.datacube.keywords import read_keywords
 from openhsi_shared.datacube.labelling import Labeller
-from openhsi_shared.datacube.transforming import Functions, Transforming
+from openhsi_shared.datacube.looking import Looking
+from openhsi_shared.datacube.saving_later import save_kept
+from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.errors import ArgumentError, OpenHSIError, SettingsError
 from openhsi_shared.processes.logs import safe_logger
-from openhsi_shared.processes.spawning import interrupt_deferred
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.settings import SettingsMapping
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.save_request import SaveRequest
-
-if TYPE_CHECKING:
-    from openhsi_shared.viewer.live_page import LivePage
-    from openhsi_shared.viewer.notebook import LiveCell
 
 __all__ = ["SharedDataCube"]
 
 logger = safe_logger(__name__)
 
 
-class SharedDataCube(Transforming):
+class SharedDataCube(Looking):
     """A datacube in two or more shared-memory slots: one is filled while the others are saved.
 
     `put` copies a line into the slot being filled, `save` swaps the slots, and a spawned process writes the full one.
@@ -78,8 +70,8 @@ class SharedDataCube(Transforming):
         }
         self._changed_settings: dict[str, Any] = {}
         self._cube_clock = CubeClock()
-        self._put_lock = threading.RLock()
-        self._swap_waits = False
+        self._life_lock = threading.RLock()
+        """Held by `close` and `reinitialise`: one of them at a time."""
         self._configure()
 
     # ---- construction ----
@@ -156,84 +148,28 @@ class SharedDataCube(Transforming):
         if key == "exposure_ms":
             self._use_exposure()
 
-    # ---- properties ----
-
-    @property
-    def dc(self) -> CircArrayBuffer:
-        """The circular array of the cube being filled; `dc.data` is (cross-track, along-track, wavelength).
-
-        While no slot is free, an array of one line without data.
-        """
-        self._engine.check_usable()
-        slot = self._engine.filler.slot
-        if slot is None:
-            slot = self._engine.filler.peek_free()
-        if slot is None:
-            rows, bands = self._plan.line_shape
-            return CircArrayBuffer((rows, 1, bands), 1, self._plan.line_dtype)
-        return SlotArray(self._engine.slots, slot, self.put)
-
-    @property
-    def dc_shape(self) -> tuple[int, int, int]:
-        """(cross-track, along-track, wavelength) of a full cube."""
-        rows, bands = self._plan.line_shape
-        return rows, self.n_lines, bands
-
-    @property
-    def binned_wavelengths(self) -> NDArray[Any]:
-        """Wavelength of each band in nm, or its index without calibration."""
-        return np.arange(self._plan.line_shape[1]) if self.wavelengths_nm is None else self.wavelengths_nm
-
-    @property
-    def timestamps(self) -> LineTimes:
-        """Times of the lines of the cube being filled; `timestamps.data` is datetime64[ns] in UTC."""
-        self._engine.check_usable()
-        return LineTimes(self.n_lines, lambda: self._engine.filler.column("time_ns"))
-
-    @property
-    def n_collected(self) -> int:
-        """Number of lines in the cube being filled."""
-        return 0 if self._engine.is_closed else self._engine.filler.n_lines()
-
-    @property
-    def lines(self) -> NDArray[Any]:
-        """Copy of the lines of the cube being filled, (along-track, cross-track, wavelength), in time order."""
-        self._engine.check_usable()
-        return self._engine.filler.lines()
-
-    def status(self) -> Status:
-        """Current status, as a frozen snapshot."""
-        return self._engine.status(self._temperature())
-
-    def _temperature(self) -> float:
-        return float("nan")
-
     # ---- operations ----
 
     def put(self, x: ArrayLike) -> None:
         """Make the frame `x`, (cross-track, wavelength), the next line; beyond `n_lines` it overwrites the oldest.
 
-        FrameError if its shape is wrong or its values do not fit. If no slot is free: see `when_full`.
+        FrameError if its shape is wrong or its values do not fit, ReentryError from a signal handler of a thread that
+        is filling a line. If no slot is free: see `when_full`.
         """
         frame = np.asarray(x)
         self._plan.check(frame)
         engine = self._engine
         engine.start()
-        with self._line_lock():
-            filler = engine.filler
-            line = filler.next_line()
-            frame_id = filler.ledger.next_id
-            if line is None:
-                filler.lose(frame_id)
-                return
-            self._plan.apply(frame, line)
-            filler.commit(frame_id, time.monotonic_ns(), None, self._temperature())
+        engine.turn.line(self._put, engine.filler, frame)
 
-    def _line_lock(self) -> AbstractContextManager[Any]:
-        """Held for one line, so that `save` may be called from another thread."""
-        while self._swap_waits:
-            time.sleep(0.0001)
-        return self._put_lock
+    def _put(self, filler: SlotFiller, frame: NDArray[Any]) -> None:
+        line = filler.next_line()
+        frame_id = filler.ledger.next_id
+        if line is None:
+            filler.lose(frame_id)
+            return
+        self._plan.apply(frame, line)
+        filler.commit(frame_id, time.monotonic_ns(), None, self._temperature())
 
     def save(
         self,
@@ -249,20 +185,17 @@ class SharedDataCube(Transforming):
         Returns at once, in much less than a line period; the next line goes into the next slot. The handle is done when
         the file and, with `savefig`, its preview are written. `old_style=True` orders the cube (x, y, wavelength),
         False (wavelength, x, y), which takes longer. `preconfig_meta_path` is a JSON file of metadata for the file's
-        attributes. Raises NothingToSave, or SettingsError for metadata that cannot be read. A directory that cannot be
-        written is reported by the handle.
+        attributes. Within a line of the same thread, as from a signal handler, it takes effect after that line. After a
+        `with` block it saves, and blocks, what was not saved. Raises NothingToSave, ClosedError, or SettingsError
+        for metadata that cannot be read. A directory that cannot be written is reported by the handle.
         """
         return self.save_with({}, SaveRequest(save_dir, preconfig_meta_path, prefix, suffix, old_style, savefig))
 
     def save_with(self, attributes: Mapping[str, Any], request: SaveRequest) -> SaveHandle:
         """`save`, with more attributes for the file."""
         label = self._labeller.label(self.settings.model, attributes, request)
-        self._swap_waits = True
-        try:
-            with self._put_lock, interrupt_deferred():  # a cube that is closed must reach the writer
-                return self._engine.save(label)
-        finally:
-            self._swap_waits = False
+        engine = self._engine
+        return save_kept(engine, self._plan, label) if engine.is_closed else engine.save(label)
 
     def will_save_to(self, *where: Any, **how: Any) -> None:
         """Set where cubes are to be saved if this process dies before it calls `save`, with the arguments of `save`."""
@@ -272,84 +205,29 @@ class SharedDataCube(Transforming):
         """Set the request for cubes that are not saved yet; see `will_save_to`."""
         self._engine.expect(self._labeller.label(self.settings.model, {}, request))
 
-    def show(
-        self,
-        plot_lib: str = "bokeh",
-        red_nm: float | tuple[float, float] = 640.0,
-        green_nm: float | tuple[float, float] = 550.0,
-        blue_nm: float | tuple[float, float] = 470.0,
-        robust: bool | float | None = None,
-        hist_eq: bool = False,
-        quick_imshow: bool = False,
-        **plot_kwargs: Any,
-    ) -> Any:
-        """Show the lines there are, in colour where there are wavelengths; see `openhsi_shared.show.show_lines`."""
-        from openhsi_shared.show import show_lines
-
-        return show_lines(
-            self._engine.lines_so_far(),
-            self.wavelengths_nm,
-            plot_lib=plot_lib,
-            red_nm=red_nm,
-            green_nm=green_nm,
-            blue_nm=blue_nm,
-            robust=robust,
-            hist_eq=hist_eq,
-            quick_imshow=quick_imshow,
-            **plot_kwargs,
-        )
-
-    def view(self, *, open_browser: bool = True, port: int = 0) -> "LivePage":
-        """Open the live page in a browser, served by a separate process, and return its handle at once.
-
-        It shows the collected lines, and never blocks the collection; it ends with this program, with `close` of the
-        handle, and when the camera is closed and no browser shows the page. `port` 0 is any free port. Raises
-        ArgumentError for a port in use, RecordingError if the system has no control sockets.
-        """
-        from openhsi_shared.viewer.live_page import LivePage
-
-        return LivePage(socket_of(self._engine, self.control_server()), open_browser=open_browser, port=port)
-
-    def live(self) -> "LiveCell":
-        """Show image, spectrum and counters in a notebook's cell, and keep them up to date until this is closed.
-
-        Returns at once; other cells may run meanwhile. Raises PackageMissing without ipywidgets (the extra `notebook`),
-        RecordingError if the system has no control sockets.
-        """
-        from openhsi_shared.viewer.notebook import live_cell
-
-        cell = live_cell(self, *self.control_server().slots())
-        self._engine.at_close.callback(cell.close)
-        return cell.show()
-
-    def control_server(self, recording: ServedRecording | None = None) -> ControlServer:
-        """What answers requests of other programs about this camera, or about the `recording` that has it."""
-        self._engine.check_usable()
-        return ControlServer(self._engine, self, recording)
-
     def reinitialise(self, **keywords: Any) -> None:
         """Recreate slots and settings with these keywords changed. Blocks until pending saves are done.
 
         Settings that were changed since are kept, unless `keywords` contain them, or another `json_path`. A camera is
-        stopped, and the counters of `status` restart. Lines that were collected and not saved are discarded, unless the
-        keywords are invalid. Raises an unhandled SaveError; then nothing has changed.
+        stopped, and the counters of `status` restart; a thread that is collecting gets ClosedError. Lines that were
+        collected and not saved are discarded, unless the keywords are invalid. Raises an unhandled SaveError; then
+        nothing has changed.
         """
         changed = {key: value for key, value in self._changed_settings.items() if key in self.settings}
         before = self._keywords, changed | self.settings.changed()
         changed = {} if "json_path" in keywords else before[1]
         after = before[0] | keywords, {key: value for key, value in changed.items() if key not in keywords}
         read_keywords(after[0], self._source_keywords(), type(self).__name__, after[1])
-        self._engine.settle()
-        self._close_source()
-        self._engine.close()
-        self._finalizer.detach()
-        self._keywords, self._changed_settings = after
-        try:
-            self._configure()
-        except BaseException:
-            self._keywords, self._changed_settings = before
-            self._configure()
-            raise
+        with self._life_lock:
+            self._engine.settle()
+            self._close_all(keep=False)
+            self._keywords, self._changed_settings = after
+            try:
+                self._configure()
+            except BaseException:
+                self._keywords, self._changed_settings = before
+                self._configure()
+                raise
 
     def set_processing_lvl(self, lvl: int = -1, custom_tfms: Functions | None = None) -> None:
         """Make lines of another level from now on; see `reinitialise`."""
@@ -360,14 +238,26 @@ class SharedDataCube(Transforming):
     def close(self) -> None:
         """Wait until every save is done, and release all resources. Idempotent.
 
-        Raises a SaveError that was not handled by calling `result`. Unsaved lines are discarded, with a warning.
+        Raises a SaveError that was not handled by calling `result`. Unsaved lines are discarded, with a warning; up to
+        1 GiB of them stay visible. A thread that is collecting gets ClosedError.
         """
-        self._close_source()
-        self._engine.close()
+        with self._life_lock:
+            self._close_all()
+
+    def _close_all(self, keep: bool = True, rescue: BaseException | None = None) -> None:
+        with self._engine.closing(self._patience_s):
+            self._close_source()
+            self._engine.close(rescue, keep)
         self._finalizer.detach()
+
+    @property
+    def _patience_s(self) -> float:
+        """How long to wait for a line that another thread fills: a little longer than for a frame."""
+        return PATIENCE_S + 0.01 * self._known_exposure_ms
 
     def abandon(self) -> list[str]:
         """Close; the writer rescues cubes that could not be saved. Returns the directories that it tries, in order."""
+        self._engine.turn.refuse_others()
         self._close_source()
         self._engine.shutdown(crashed=False)
         self._finalizer.detach()
@@ -380,14 +270,19 @@ class SharedDataCube(Transforming):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close_source()
         if error is None:
-            self.close()
+            with self._life_lock, self._engine.closing(self._patience_s):
+                self._close_source()
+                self._engine.saves_later = True
+                self._engine.save_rest()
+                self.close()
             return
-        try:
-            self._engine.close(rescue=error)
-        except (OSError, OpenHSIError) as failure:
-            error.add_note(f"while closing after this error: {failure}")
+        with self._engine.closing(self._patience_s):
+            self._close_source()
+            try:
+                self._engine.close(rescue=error)
+            except (OSError, OpenHSIError) as failure:
+                error.add_note(f"while closing after this error: {failure}")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Refuse to be pickled: two of them would fill the same memory."""
@@ -395,11 +290,6 @@ class SharedDataCube(Transforming):
             f"a {type(self).__name__} cannot be pickled or copied, its shared memory has one owner: "
             "make it where it is used, or give its class to record()"
         )
-
-    def _repr_html_(self) -> str:
-        from openhsi_shared.show import table_of_camera
-
-        return table_of_camera(self, None if self._engine.is_closed else self._engine.lines_so_far())
 
     def __repr__(self) -> str:
         rows, n_lines, bands = self.dc_shape

@@ -10,17 +10,18 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.buffers.arrays import CircArrayBuffer
 from openhsi_shared.capture.loop import FrameLoop
+from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.drivers import FrameSource, FrameStamp
-from openhsi_shared.errors import ArgumentError, CameraError, SourceEnded
+from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, SourceEnded
 from openhsi_shared.levels import LevelPlan, copy_pixels
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.processes.logs import safe_logger
@@ -29,6 +30,9 @@ __all__ = ["SharedOpenHSI"]
 
 logger = safe_logger(__name__)
 
+NEXT_FRAME_S = 0.2
+"""How long to wait for the next frame of another thread before looking whether it still collects."""
+
 
 class SharedOpenHSI(SharedDataCube):
     """A datacube in shared memory that collects from a camera, cube after cube, without stopping it between cubes."""
@@ -36,9 +40,10 @@ class SharedOpenHSI(SharedDataCube):
     _is_streaming = False
     _is_setting_exposure = False
     _loop: FrameLoop | None = None
+    _n_collecting = 0
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        """Make `start_cam` and `stop_cam` idempotent: both `collect` and users call them.
+        """Make `start_cam` and `stop_cam` idempotent: both `collect` and users call them. `get_img` gets its turn.
 
         `set_exposure` is called when `settings["exposure_ms"]` is set, and may set it to the camera's actual value.
         """
@@ -47,6 +52,9 @@ class SharedOpenHSI(SharedDataCube):
             method = getattr(cls, name, None)
             if method is not None and not getattr(method, "is_idempotent", False):
                 setattr(cls, name, _once(method, streaming))
+        method = inspect.getattr_static(cls, "get_img", None)
+        if inspect.isfunction(method) and not getattr(method, "has_turn", False):
+            cls.get_img = _in_turn(method)  # type: ignore[attr-defined]
         method = inspect.getattr_static(cls, "set_exposure", None)
         if inspect.isfunction(method) and not getattr(method, "is_noted", False):
             cls.set_exposure = _noted(method)  # type: ignore[attr-defined]
@@ -63,6 +71,9 @@ class SharedOpenHSI(SharedDataCube):
         return _Methods(self, self._plan)
 
     def _frame_loop(self) -> FrameLoop:
+        return self._loop or self._engine.turn.between_lines("start", self._make_loop)
+
+    def _make_loop(self) -> FrameLoop:
         if self._loop is None:
             self._loop = FrameLoop(self._frame_source(), self._engine.filler, self._plan, self._temperature)
         return self._loop
@@ -71,34 +82,29 @@ class SharedOpenHSI(SharedDataCube):
         source = self._loop and self._loop.source
         return source.temperature if isinstance(source, _Methods) else float("nan")
 
-    @property
-    def cam_temperatures(self) -> CircArrayBuffer:
-        """Temperatures of the lines of the cube being filled, in degrees Celsius: a copy, `data` in time order.
-
-        Before the first line it is one NaN.
-        """
-        self._engine.check_usable()
-        values = self._engine.filler.column("temperature")
-        buffer = CircArrayBuffer((max(1, len(values)),), 0, np.float32)
-        for value in values if len(values) else [float("nan")]:
-            buffer.put(value)
-        return buffer
-
     def start_streaming(self) -> None:
         """Start the camera, unless it is streaming; it streams until `stop_cam`, or the end of the `with` block."""
         self._engine.start()
-        self._frame_loop()
+        self._engine.turn.between_lines("start", self._start_streaming)
+
+    def _start_streaming(self) -> None:
+        self._make_loop()
         self.start_cam()  # type: ignore[attr-defined]
         self._use_exposure()  # a user's camera may have noted its actual exposure
 
     # ---- collecting ----
 
     def take_line(self) -> bool:
-        """Wait for one frame and make it the next line; False if it was lost. Raises CameraError and its subclasses."""
+        """Wait for one frame and make it the next line; False if it was lost.
+
+        Raises CameraError and its subclasses; ClosedError, also if another thread closes the camera; ReentryError from
+        a signal handler of a thread that is filling a line.
+        """
+        engine = self._engine
+        engine.check_usable()
         loop = self._loop or self._frame_loop()
-        self._engine.check_usable()
-        with self._line_lock():
-            return loop.take()
+        engine.turn.taken_by = get_ident()
+        return engine.turn.line(loop.take)
 
     def collect(self, callback: Callable[[int, int], Any] | None = None, progress: bool = True) -> None:
         """Take exactly `n_lines` frames, with a progress bar. Starts the camera if needed, and leaves it streaming.
@@ -108,17 +114,24 @@ class SharedOpenHSI(SharedDataCube):
         """
         with progress_bar(self.n_lines, "collecting", "line", progress) as bar:
             self.start_streaming()  # last: importing the bar, the first time, takes longer than a camera's queue lasts
-            for n in range(1, self.n_lines + 1):
-                try:
-                    self.take_line()
-                except SourceEnded:
-                    if n == 1:
-                        raise
-                    logger.info("the source has ended after %d of %d lines", n - 1, self.n_lines)
-                    return
-                bar.update(1)
-                if callback is not None:
-                    callback(n, self.n_lines)
+            engine, n_lines = self._engine, self.n_lines
+            self._n_collecting += 1
+            try:
+                for n in range(1, n_lines + 1):
+                    try:
+                        self.take_line()
+                    except SourceEnded:
+                        if n == 1:
+                            raise
+                        logger.info("the source has ended after %d of %d lines", n - 1, n_lines)
+                        return
+                    bar.update(1)
+                    if callback is not None:
+                        callback(n, n_lines)
+                    if self._engine is not engine:
+                        raise ClosedError(f"collect ended after {n} of {n_lines} lines: reinitialise() was called")
+            finally:
+                self._n_collecting -= 1
 
     def avgNimgs(self, n: int) -> NDArray[np.float32]:  # noqa: N802 - openhsi's name
         """Mean of the next `n` unprocessed frames, float32 (cross-track, wavelength); nothing is saved.
@@ -132,9 +145,24 @@ class SharedOpenHSI(SharedDataCube):
         total = np.zeros(self._plan.frame_shape, np.float64)
         for _ in range(n):
             total += self.get_img()  # type: ignore[attr-defined]
-        if not was_streaming:
+        if not (was_streaming or self._n_collecting or self._engine.turn.is_taken_by_other()):
             self.stop_cam()  # type: ignore[attr-defined]
         return (total / n).astype(np.float32)
+
+    def _look(self, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return a copy of the next frame of another thread that collects, which loses nothing, else `read()`."""
+        engine = self._engine
+        engine.check_usable()
+        turn, loop = engine.turn, self._frame_loop()
+        end = time.monotonic() + self._patience_s
+        while turn.is_taken_by_other() and time.monotonic() < end:
+            frame = loop.next_frame.wait(NEXT_FRAME_S)
+            if frame is not None:
+                return frame
+            engine.check_usable()
+            if not turn.doing and not self._n_collecting:
+                turn.taken_by = None  # it takes no more lines
+        return turn.between_lines("frame", read)
 
     def _configure(self) -> None:
         self._loop = None
@@ -179,6 +207,14 @@ def _once(method: Callable[..., Any], streaming: bool) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def idempotent(self: SharedOpenHSI, *args: Any, **keywords: Any) -> Any:
+        engine: CubeEngine | None = getattr(self, "_engine", None)
+        if self._is_streaming is streaming:
+            return None
+        if engine is None or engine.is_closed:  # in a constructor, or at the end
+            return switch(self, args, keywords)
+        return engine.turn.between_lines("start" if streaming else "stop", switch, self, args, keywords)
+
+    def switch(self: SharedOpenHSI, args: Any, keywords: Any) -> Any:
         if self._is_streaming is streaming:
             return None
         if streaming and self._loop is not None:
@@ -196,6 +232,20 @@ def _once(method: Callable[..., Any], streaming: bool) -> Callable[..., Any]:
 
     idempotent.is_idempotent = True  # type: ignore[attr-defined]
     return idempotent
+
+
+def _in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the loop call `method`, a user's `get_img`, within its line; others look as by `_look`."""
+
+    @functools.wraps(method)
+    def in_turn(self: SharedOpenHSI, *args: Any, **keywords: Any) -> Any:
+        engine: CubeEngine | None = getattr(self, "_engine", None)
+        if engine is None or engine.turn.is_mine():
+            return method(self, *args, **keywords)
+        return self._look(functools.partial(method, self, *args, **keywords))
+
+    in_turn.has_turn = True  # type: ignore[attr-defined]
+    return in_turn
 
 
 def _noted(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -66,9 +66,9 @@ class FrameLedger:
         """Number of ids between the last committed line and the offered frame."""
         return self._next_offer - 1 - self._next_commit
 
-    def commit(self) -> None:
-        """Record that the offered frame became a line."""
-        last = self._next_offer - 1
+    def commit(self, frame_id: int | None = None) -> None:
+        """Record that the offered frame became a line, or an earlier one that was offered after the last line."""
+        last = self._next_offer - 1 if frame_id is None else frame_id
         if last > self._next_commit:
             self.n_lost_before_last += last - self._next_commit
             if len(self.ranges) < MAX_RANGES:

@@ -115,6 +115,11 @@ class SaveHandle:
     # ---- what the supervisor calls ----
 
     @property
+    def path(self) -> Path | None:
+        """The file, once it is saved."""
+        return self._path
+
+    @property
     def error(self) -> OpenHSIError | None:
         """The error, if the save failed."""
         return self._error

@@ -104,10 +104,10 @@ class WriterSupervisor:
 
     # ---- requests ----
 
-    def save(self, slot: int, label: Label, label_bytes: bytes, n_lines: int, lines_lost: int) -> SaveHandle:
+    def save(self, slot: int, label: Label, label_bytes: bytes, handle: SaveHandle) -> SaveHandle:
         """Hand a slot that is FULL to the writer, with its label and that label as bytes. Never blocks."""
         cube = self._slots.word(slot, Word.CUBE)
-        handle = SaveHandle(f"cube {cube}", n_lines, lines_lost, self)
+        handle.name = f"cube {cube}"
         self._slots.write_label(slot, label_bytes)
         with self.changed:
             self._send(Pending(slot, cube, label, handle))

@@ -19,6 +19,7 @@ SIZES = {
     "an event while a cube is read": Sizes(
         n_cubes=3, n_deaths=0, n_failures=1, n_leases=1, retains=True, main_dies=False
     ),
+    "save and put within a line": Sizes(n_failures=0, n_leases=0, n_nested=2),
 }
 
 
@@ -44,7 +45,14 @@ def test_every_step_of_the_model_is_taken():
     taken = set().union(*(explored(name)[1] for name in SIZES))
     assert taken >= {"begin", "close", "save", "retry", "discard", "recycle", "lend", "give-back", "reader-dies"}
     assert taken >= {"take", "publish", "fail", "answer", "writer-dies", "writer-hangs", "exit-of-hung", "rescue"}
-    assert taken >= {"main-dies", "standby-rescues"}
+    assert taken >= {"main-dies", "standby-rescues", "begin-line", "commit-line", "nested-save", "nested-put"}
+
+
+@pytest.mark.parametrize("guard", ["defers_saves", "refuses_puts"])
+def test_a_save_or_put_that_takes_effect_within_a_line_is_found_out(guard, monkeypatch):
+    monkeypatch.setattr(Explorer, guard, False)
+    with pytest.raises(Violation, match="where another one was begun"):
+        Explorer(SIZES["save and put within a line"]).explore()
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,14 @@ class Read(NamedTuple):
     lease: Lease | None
 
 
+class Line(NamedTuple):
+    """A line in progress: where its bytes are."""
+
+    slot: int
+    cube: int
+    at: int
+
+
 class Writer(NamedTuple):
     """A writer process: its queued requests, and the current one."""
 
@@ -61,6 +69,10 @@ class State:
     n_discards: int = 0
     readers: tuple[Read | None, ...] = (None, None)
     n_leases: tuple[int, ...] = (0, 0)
+    line: Line | None = None
+    n_nested: int = 0
+    """Calls within lines."""
+    is_save_deferred: bool = False
     main: str = "alive"
     disk: frozenset[int] = frozenset()
     discarded: frozenset[int] = frozenset()
@@ -81,6 +93,8 @@ class Sizes(NamedTuple):
     stands_by: bool = False
     retains: bool = False
     """FULL cubes can stay unsaved, and be recycled."""
+    n_nested: int = 0
+    """Calls of `save` and `put` in the same thread within a line, the second one of its cube."""
 
 
 Snapshot = tuple[bytes, frozenset[Lease], int, int, bytes, bytes]
@@ -90,9 +104,14 @@ Step = tuple[str, Callable[[State], State | None]]
 class Explorer:
     """Visits every state of one size."""
 
+    defers_saves = True
+    """A `save` within a line takes effect at its end, as `LineTurn` makes it."""
+    refuses_puts = True
+    """A `put` within a line is refused."""
+
     def __init__(self, sizes: Sizes, make: Callable[..., SlotOwner] = owner_of) -> None:
         self.sizes = sizes
-        self.slots = make(n_slots=sizes.n_slots, n_lines=1)
+        self.slots = make(n_slots=sizes.n_slots, n_lines=4 if sizes.n_nested else 1)
         sets = [8 * place_of(slot) for slot in range(-2, sizes.n_slots)]
         self._pieces = [("column frame_id", slice(256)), ("discarded", slice(8))]
         self._pieces += [("discarded", slice(begin, begin + 8 * 5)) for begin in sets]  # one range at most
@@ -218,7 +237,14 @@ class Explorer:
             yield f"exit-of-hung {number}", lambda s, number=number: self._exit_of_hung(s, number)
 
     def _steps_of_main(self, state: State) -> Iterator[Step]:
+        if state.line is not None:  # the thread is at it: what else it does comes from a call within the line
+            yield "commit-line", self._commit_line
+            if state.n_nested < self.sizes.n_nested:
+                yield "nested-save", self._nested_save
+                yield "nested-put", self._nested_put
+            return
         yield "begin", self._begin
+        yield "begin-line", self._begin_line
         yield "close", self._close
         if self.sizes.retains:
             yield "recycle", self._recycle
@@ -235,6 +261,38 @@ class Explorer:
             return None
         put(self.slots, slot, self.slots.word(slot, Word.CUBE))
         return replace(state, slot=slot, n_begun=state.n_begun + 1)
+
+    def _begin_line(self, state: State) -> State | None:
+        if state.slot is None or not self.sizes.n_nested or self.slots.word(state.slot, Word.N_PUT) > 1:
+            return None
+        line = Line(state.slot, self.slots.word(state.slot, Word.CUBE), self.slots.word(state.slot, Word.N_PUT))
+        self.slots.line_to_fill(line.slot)[...] = line.cube
+        return replace(state, line=line)
+
+    def _commit_line(self, state: State) -> State:
+        """As the filler does it: into the slot that is being filled now."""
+        line, slot = state.line, state.slot
+        assert line is not None
+        if slot is None or line != (slot, self.slots.word(slot, Word.CUBE), self.slots.word(slot, Word.N_PUT)):
+            raise Violation("a line is committed where another one was begun")
+        self.slots.commit(slot, 0, line.cube, 0, 0.0, 0)
+        state = replace(state, line=None)
+        return self._swap(replace(state, is_save_deferred=False)) if state.is_save_deferred else state
+
+    def _nested_save(self, state: State) -> State | None:
+        state = replace(state, n_nested=state.n_nested + 1)
+        return replace(state, is_save_deferred=True) if self.defers_saves else self._swap(state)
+
+    def _nested_put(self, state: State) -> State | None:
+        if not self.refuses_puts:
+            assert state.slot is not None
+            put(self.slots, state.slot, self.slots.word(state.slot, Word.CUBE))
+        return replace(state, n_nested=state.n_nested + 1)
+
+    def _swap(self, state: State) -> State:
+        closed = self._close(state)
+        assert closed is not None
+        return self._begin(closed) or closed
 
     def _close(self, state: State) -> State | None:
         if state.slot is None:
