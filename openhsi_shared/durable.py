@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 from openhsi_shared.errors import SaveError
 from openhsi_shared.locking import is_open_in, lock, share_lock
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.standard_streams import fill_standard_descriptors
 
 __all__ = ["PAGE", "PART", "Durability", "PartFile", "make_folder", "save_error", "sync_published"]
 
@@ -63,6 +64,7 @@ class PartFile:
         not published is kept.
         """
         path = Path(path)
+        fill_standard_descriptors()
         try:
             fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
         except OSError as error:
@@ -80,6 +82,7 @@ class PartFile:
         return _AdoptedPart(fd, path)
 
     def __init__(self, directory: Path, name: str) -> None:
+        fill_standard_descriptors()
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         for attempt in range(MAX_NAMES):
             suffix = f"-{attempt}" if attempt else ""  # a dead process may have had the same id

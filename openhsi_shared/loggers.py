@@ -8,6 +8,7 @@ import logging
 import sys
 import threading
 from collections.abc import MutableMapping
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,8 @@ def _handle(logger: logging.Logger, record: logging.LogRecord) -> None:
 def _to_stderr(record: logging.LogRecord, exc_info: Any) -> None:
     if logging.raiseExceptions and logging.lastResort is not None:
         facts = {"levelno": record.levelno, "msg": record.msg, "args": record.args, "exc_info": exc_info}
-        logging.lastResort.handle(logging.makeLogRecord(facts))
+        with suppress(Exception):  # stderr is closed, or broken, too
+            logging.lastResort.handle(logging.makeLogRecord(facts))
 
 
 class _LateRecords:

@@ -25,6 +25,13 @@ def _nothing_is_left_behind(request: pytest.FixtureRequest, caplog: pytest.LogCa
     watch.check(TIMEOUT_S)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_rescued_cubes_in_the_home_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As pytest's, with a short name: the path of a socket may not be longer than 107 bytes."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.buffers.huge_pages import make_huge_pages, map_at_huge_pages
 from openhsi_shared.errors import ArgumentError, MemoryShortage
+from openhsi_shared.standard_streams import fill_standard_descriptors
 
 __all__ = ["PAGE", "aligned_bytes", "arena_of", "free_memory", "require_memory", "shared_array"]
 
@@ -39,6 +40,7 @@ def shared_array(c_type: Any, n_items: int, what: str) -> Any:
     item = _C_TYPES[c_type] if isinstance(c_type, str) else c_type
     size = ctypes.sizeof(item) * int(n_items)
     require_memory(size, what)
+    fill_standard_descriptors()
     try:
         wrapper = BufferWrapper(size)
     except OSError as error:
@@ -56,6 +58,11 @@ def _reserve_pages(array: Any, size: int, what: str) -> None:
     if sys.platform != "linux":
         return
     arena, start = arena_of(array)
+    if arena.fd <= 2:  # made by other code
+        raise MemoryShortage(
+            f"{what}: its memory has descriptor {arena.fd}, into which libraries print: do not close the descriptors "
+            "0, 1 and 2 before shared memory is made"
+        )
     if not str(Path(f"/proc/self/fd/{arena.fd}").readlink()).startswith(str(SHM)):
         raise MemoryShortage(
             f"{what}: {size:,} bytes were allocated on a disk, not in {SHM}: is it mounted, writeable, large enough?"

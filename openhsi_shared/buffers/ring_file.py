@@ -19,6 +19,7 @@ from typing import Any, Self
 from openhsi_shared.buffers.huge_pages import make_huge_pages, map_at_huge_pages
 from openhsi_shared.buffers.memory import require_memory
 from openhsi_shared.errors import ArgumentError, MemoryShortage, RingExists, RingNotFound
+from openhsi_shared.standard_streams import fill_standard_descriptors
 
 if sys.platform != "win32":
     import fcntl
@@ -93,6 +94,7 @@ class RingFile:
         remove_stale()
         path = _path_of(name)
         require_memory(n_bytes, f"the ring {name!r}")
+        fill_standard_descriptors()
         with contextlib.ExitStack() as undo:
             held = _create(path)
             undo.callback(os.close, held)

@@ -18,6 +18,7 @@ from typing import Any, Generic, NamedTuple
 from openhsi_shared.control.messages import ANSWERS, REQUESTS, A, Answer, Refused, Request, decode, encode
 from openhsi_shared.errors import OpenHSIError, RecordingError
 from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.processes.own_directory import own_directory, user_name
 from openhsi_shared.processes.supervision import GuardedThread
 
 __all__ = ["ControlSocket", "Reply", "find_sockets", "request", "runtime_directory", "socket_path"]
@@ -48,12 +49,12 @@ def runtime_directory() -> Path:
     folder = (
         Path(base) / "openhsi_shared"
         if base and Path(base).is_dir()
-        else Path(tempfile.gettempdir()) / f"openhsi_shared-{os.getuid()}"
+        else Path(tempfile.gettempdir()) / f"openhsi_shared-{user_name()}"
     )
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise RecordingError(f"{folder} belongs to another user: set XDG_RUNTIME_DIR to a directory of your own")
-    return folder
+    try:
+        return own_directory(folder)
+    except PermissionError as error:
+        raise RecordingError(f"{folder}: {error.strerror}: set XDG_RUNTIME_DIR to a directory of your own") from error
 
 
 def socket_path(name: str) -> Path:
@@ -112,6 +113,8 @@ class ControlSocket:
         temporary.replace(self.path)
 
     def _serve(self) -> None:
+        with suppress(OSError, RecordingError):  # the next one tries again
+            find_sockets()  # removes those of programs that were killed
         while True:
             try:
                 client, _ = self._listener.accept()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -25,8 +24,10 @@ from openhsi_shared.processes.at_exit import finish_at_exit, forget
 from openhsi_shared.processes.handlers import handlers_deferred
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.save_options import SaveOptions
+from openhsi_shared.writer.final_rescue import Rescued
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.messages import CubeKind, Label
+from openhsi_shared.writer.rescue_directory import directory_for_unsaved
 from openhsi_shared.writer.supervisor import WriterSupervisor
 
 __all__ = ["PATIENCE_S", "CubeEngine"]
@@ -62,7 +63,6 @@ class CubeEngine:
             camera=camera,
             options=options,
             groups_from=groups_from,
-            rescue_dir=str(Path(tempfile.gettempdir()) / f"openhsi_shared-rescued-{_user()}"),
         )
         self.slots = SlotOwner(SlotMemory.make(layout))
         self.writer = WriterSupervisor(self.slots, self.kind)
@@ -72,6 +72,8 @@ class CubeEngine:
         self.is_closed = False
         self.control_socket: Path | None = None
         """Path of the control socket, once it is open."""
+        self.rescued = Rescued()
+        """What the final rescue did, if there was one."""
         self.at_close = ExitStack()
         """Closed before the memory is released."""
         self.kept: CubeInMemory | None = None
@@ -258,7 +260,7 @@ class CubeEngine:
             self.finish()
             failures = self.writer.unhandled_failures()
             if self.writer.has_failed:
-                failures += self.writer.abandon()
+                failures += self._abandon()
                 self._release()
             elif not self.writer.held():
                 self._release()
@@ -282,7 +284,7 @@ class CubeEngine:
         slot = self.filler.slot
         if rescue is not None and self.writer.is_started:
             base = Label.from_bytes(self.filler.label)
-            directory = self.last_directory or self.kind.rescue_dir
+            directory = self.last_directory or directory_for_unsaved(self.kind)
             why = f"{type(rescue).__name__}: {rescue}"
             handle = self.save(
                 dataclasses.replace(base, directory=directory, attributes={**base.attributes, "ended_by": why})
@@ -315,10 +317,20 @@ class CubeEngine:
             raise
         failures = self.writer.unhandled_failures()
         if self.writer.has_failed or self.writer.held() or (crashed and self.filler.n_lines()):
-            failures += self.writer.abandon()
+            failures += self._abandon()
         else:
             self._release()
         return failures
+
+    def rescue_beside_hung_camera(self) -> Rescued:
+        """Let the writer save all lines, while the thread that collects does not return."""
+        self.writer.wait_until_settled()
+        self._abandon()
+        return self.rescued
+
+    def _abandon(self) -> list[OpenHSIError]:
+        self.rescued = self.writer.abandon()
+        return self.rescued.failures
 
     def drop(self, name: str) -> None:
         """Close what was dropped without `close`, with a ResourceWarning if saves may be pending."""
@@ -336,7 +348,3 @@ class CubeEngine:
         self.writer.stop()
         self.slots.release()
         forget(self)
-
-
-def _user() -> str:
-    return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")

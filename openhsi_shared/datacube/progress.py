@@ -6,6 +6,8 @@ import threading
 import warnings
 from typing import Any
 
+from openhsi_shared.standard_streams import TolerantStream, is_terminal
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # tqdm's advice to install ipywidgets: without them the bar is text
     from tqdm.auto import tqdm  # at import time, since Ctrl-C during a later first import would leave it incomplete
@@ -18,8 +20,10 @@ def progress_bar(total: int | None, what: str, unit: str, shown: bool = True) ->
     """Return a tqdm bar on stderr; disabled if there is neither a terminal nor a notebook."""
     _use_unnamed_lock()
     in_notebook = "ipykernel" in sys.modules
-    disable = not shown or not (in_notebook or sys.stderr.isatty())
-    return tqdm(total=total, desc=what, unit=unit, disable=disable, leave=in_notebook)
+    if in_notebook:
+        return tqdm(total=total, desc=what, unit=unit, disable=not shown)
+    disable, stream = not (shown and is_terminal(sys.stderr)), TolerantStream(sys.stderr)
+    return tqdm(total=total, desc=what, unit=unit, disable=disable, leave=False, file=stream)
 
 
 def _use_unnamed_lock() -> None:

@@ -21,9 +21,11 @@ from openhsi_shared.datacube.looking import Looking
 from openhsi_shared.datacube.saving_later import save_kept
 from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.errors import ArgumentError, OpenHSIError, SettingsError
+from openhsi_shared.processes.interpreter import require_processes
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.settings import SettingsMapping
+from openhsi_shared.writer.final_rescue import Rescued
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.save_request import SaveRequest
 
@@ -78,6 +80,7 @@ class SharedDataCube(Looking):
 
     def _configure(self) -> None:
         """Set everything up by the keywords, which are kept for `reinitialise`."""
+        require_processes(of_camera=True)
         keywords = read_keywords(self._keywords, self._source_keywords(), type(self).__name__, self._changed_settings)
         self.n_lines, self.processing_lvl = keywords.n_lines, keywords.processing_lvl
         self.compat, self.custom_tfms = keywords.compat, keywords.custom_tfms
@@ -255,13 +258,15 @@ class SharedDataCube(Looking):
         """How long to wait for a line that another thread fills: a little longer than for a frame."""
         return PATIENCE_S + 0.01 * self._known_exposure_ms
 
-    def abandon(self) -> list[str]:
-        """Close; the writer rescues cubes that could not be saved. Returns the directories that it tries, in order."""
+    def abandon(self, *, camera_hangs: bool = False) -> Rescued:
+        """Close; cubes that could not be saved are rescued. If the `camera_hangs`, this process must end afterwards."""
+        if camera_hangs:  # the thread that hangs has the turn of the line
+            return self._engine.rescue_beside_hung_camera()
         self._engine.turn.refuse_others()
         self._close_source()
         self._engine.shutdown(crashed=False)
         self._finalizer.detach()
-        return [*self._engine.kind.fallback_dirs, self._engine.kind.rescue_dir]
+        return self._engine.rescued
 
     def __enter__(self) -> Self:
         self._engine.start()

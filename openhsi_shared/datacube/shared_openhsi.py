@@ -21,7 +21,7 @@ from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.drivers import FrameSource, FrameStamp
-from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, SourceEnded
+from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, FrameError, SourceEnded
 from openhsi_shared.levels import LevelPlan, copy_pixels
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.processes.logs import safe_logger
@@ -269,6 +269,13 @@ def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
     return noted
 
 
+def _what(answer: Any) -> str:
+    """An answer of `get_img` in words: None, a tuple such as (ok, frame), or its type."""
+    if isinstance(answer, tuple):
+        return f"a tuple ({', '.join(type(item).__name__ for item in answer[:4])})"
+    return "None" if answer is None else type(answer).__name__
+
+
 class _Methods:
     """A user's camera class as a source: `get_img` for each frame, `get_temp` between lines, at most once a second."""
 
@@ -285,8 +292,11 @@ class _Methods:
         if self._has_temperature and time.monotonic() >= self._next_reading:
             self._next_reading = time.monotonic() + 1.0
             self.temperature = self._temperature_or_nan()
-        frame = np.asarray(self._camera.get_img())
-        self._check(frame)
+        answer = self._camera.get_img()
+        try:
+            self._check(frame := np.asarray(answer))
+        except ValueError as error:  # a FrameError, or no array at all
+            raise FrameError(f"{type(self._camera).__name__}.get_img returned {_what(answer)}: {error}") from error
         copy_pixels(frame, out)
         return FrameStamp()
 

@@ -23,6 +23,7 @@ from typing import NoReturn, Protocol
 
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.standard_streams import flushes
 
 __all__ = ["close_at_exit", "finish_at_exit", "forget"]
 
@@ -115,8 +116,7 @@ def _end(ended_by: BaseException | None) -> NoReturn:
             atexit._run_exitfuncs()  # noqa: SLF001 - hooks of other packages; this one has nothing left to do
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+        flushes(stream)
     if isinstance(ended_by, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)

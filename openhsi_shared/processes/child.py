@@ -11,9 +11,11 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from openhsi_shared.processes.descriptors import Owned
+from openhsi_shared.processes.interpreter import what_is_no_python
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import AnyLogger, Log
 from openhsi_shared.processes.spawning import SPAWN, spawn
+from openhsi_shared.standard_streams import fill_standard_descriptors
 
 __all__ = ["Child"]
 
@@ -54,6 +56,7 @@ class Child:
         self._sending, self._reaping = threading.Lock(), threading.Lock()
         self._exit_code: int | None = None
         self._is_closed = False
+        fill_standard_descriptors()
         self._connection, child_end = SPAWN.Pipe()
         try:
             self._process = SPAWN.Process(
@@ -122,10 +125,12 @@ class Child:
         """Block until it sends its first message; returns that. Raises `error(text)` if it dies, or at the timeout."""
         message = self.receive(timeout_s)
         if message is None:
-            raise error(f"the {self.name} did not start within {timeout_s:.0f} s: is the machine overloaded?")
+            limit = f"within {timeout_s:.0f} s: is the machine overloaded?"
+            raise error(f"the {self.name} did not start {limit}{what_is_no_python()}")
         if message is GONE:
             self.join(5)
-            raise error(f"the {self.name} did not start: exit code {self.exit_code}; see its message on the terminal")
+            code = f"exit code {self.exit_code}; see its message on the terminal"
+            raise error(f"the {self.name} did not start: {code}{what_is_no_python()}")
         return message
 
     def hang_up(self) -> None:

@@ -21,7 +21,7 @@ class Log(NamedTuple):
 def forward_logs(parent: Parent) -> None:
     """Forward this process's log records from now on to `parent`, which logs them with the user's handlers.
 
-    Never blocks: while the parent does not read, warnings go to stderr instead.
+    Never blocks: while the parent does not read, and when it has died, warnings go to stderr instead.
     """
     package_logger = logging.getLogger("openhsi_shared")
     package_logger.addHandler(_ToParent(parent))
@@ -34,7 +34,7 @@ class _ToParent(logging.Handler):
         self._parent = parent
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._parent.is_writable():
-            self._parent.tell(Log(record.levelno, record.getMessage()[:MAX_CHARS]))
-        elif logging.lastResort is not None:
+        text = record.getMessage()[:MAX_CHARS]
+        is_told = self._parent.is_writable() and self._parent.tell(Log(record.levelno, text))
+        if not is_told and logging.lastResort is not None:
             logging.lastResort.handle(record)

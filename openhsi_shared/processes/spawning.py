@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from openhsi_shared.errors import OpenHSIError, WriterFailed
+from openhsi_shared.processes.interpreter import require_processes
+from openhsi_shared.standard_streams import without_broken_streams
 
 __all__ = ["SPAWN", "become_service", "interrupt_deferred", "pack", "spawn", "unpack"]
 
@@ -36,13 +38,20 @@ def spawn(process: BaseProcess) -> None:
     A KeyboardInterrupt during the start is raised after it, and the child is killed. Raises WriterFailed where children
     are not allowed: in a daemonic process, such as a worker of `multiprocessing.Pool`.
     """
+    require_processes()
     if multiprocessing.current_process().daemon:
         raise WriterFailed(
             f"{process.name} cannot be started: this process is daemonic (of a Pool?) and must have no children; "
             "make the camera in the main process, or in a Process with daemon=False"
         )
     try:
-        with _main_hidden(), _existing_directory(), interrupt_deferred(), _interrupt_blocked():
+        with (
+            without_broken_streams(),
+            _main_hidden(),
+            _existing_directory(),
+            interrupt_deferred(),
+            _interrupt_blocked(),
+        ):
             process.start()
     except KeyboardInterrupt:
         if process.pid is not None:

@@ -11,6 +11,7 @@ from openhsi_shared.loggers import must_not_block
 from openhsi_shared.processes.descriptors import Owned
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import SPAWN
+from openhsi_shared.standard_streams import fill_standard_descriptors
 
 __all__ = ["GuardedThread", "Heartbeat", "Listener", "StartLimit"]
 
@@ -122,6 +123,7 @@ class Heartbeat:
     """Heartbeat of a child: a counter in shared memory that it increments, and the time of the last change seen."""
 
     def __init__(self) -> None:
+        fill_standard_descriptors()
         self.counter: Any = SPAWN.RawArray("q", 3)
         """Passed to the child, which increments `counter[0]`; the others are for what it works on."""
         self._last_count, self._last_time = 0, time.monotonic()

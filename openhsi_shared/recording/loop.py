@@ -3,35 +3,50 @@
 import gc
 import itertools
 import os
-import signal
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from openhsi_shared.control.control_socket import ControlSocket
 from openhsi_shared.control.status import RecordingStatus
 from openhsi_shared.datacube.control_server import ControlServer
+from openhsi_shared.datacube.driver_camera import DriverCamera
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
-from openhsi_shared.errors import NoFreeSlot, OpenHSIError, RecordingError, SaveError, SourceEnded, WriterFailed
+from openhsi_shared.errors import (
+    CameraLost,
+    NoFreeSlot,
+    OpenHSIError,
+    RecordingError,
+    SaveError,
+    SourceEnded,
+    WriterFailed,
+)
 from openhsi_shared.processes.disk_watch import DiskWatch
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service, unpack
 from openhsi_shared.processes.supervision import GuardedThread
+from openhsi_shared.recording.camera_watch import CameraWatch, on_sigterm
 from openhsi_shared.recording.messages import Ended, RecordingSummary, Started, StatusRequest, StopRequest
 from openhsi_shared.recording.plan import RecordingPlan
 from openhsi_shared.recording.space import check_names, check_space
+from openhsi_shared.writer.final_rescue import Rescued
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.pending import KEPT
 
 __all__ = ["run_recording"]
 
 logger = safe_logger(__name__)
+
+CALL_TIMEOUT_S = 10.0
+"""For opening, starting and stopping a camera, once the recording is to end."""
 
 
 def run_recording(parent: Parent, payload: bytes, niceness: int, cpus: Sequence[int]) -> None:
@@ -44,7 +59,7 @@ def run_recording(parent: Parent, payload: bytes, niceness: int, cpus: Sequence[
         os.sched_setaffinity(0, cpus)
     loop = _RecordingLoop(parent)
     forward_logs(parent)
-    signal.signal(signal.SIGTERM, lambda *_: loop.stop.set())
+    on_sigterm(loop.stop.set)
     try:
         parent.tell(loop.record(payload))
     except BaseException as error:  # noqa: BLE001 - not swallowed: the parent raises it
@@ -65,13 +80,19 @@ class _RecordingLoop:
         self.disks = DiskWatch()
         self.begun = time.monotonic()
         self.orphaned_by = ""
+        self.is_listening = False
+        self.watch = CameraWatch(self.stop, self._is_left, self._waits_for_slot, self._end_hung)
+        self.socket: ControlSocket | None = None
+        self._last_status: RecordingStatus | None = None
         self.listener_failure: RecordingError | None = None
 
     # ---- the main thread ----
 
     def record(self, payload: bytes) -> Ended:
         self.plan = plan = unpack(payload)
-        camera: SharedOpenHSI = plan.camera(**plan.camera_keywords)
+        self.watch.start()
+        with self.watch.calling("__init__", CALL_TIMEOUT_S):
+            camera: SharedOpenHSI = plan.camera(**plan.camera_keywords)
         if not isinstance(camera, SharedOpenHSI):
             raise RecordingError(f"record() needs a camera class such as SharedSimulatedCamera, got {plan.camera!r}")
         self.camera = camera
@@ -79,13 +100,8 @@ class _RecordingLoop:
             self._check_space(camera)
             camera.will_save(plan.request)
             self.control = camera.control_server(self)
-            with _open_socket(self.control):
-                GuardedThread(
-                    self._listen,
-                    name="parent",
-                    failure="the thread that receives stop requests has failed: the recording ends",
-                    on_failure=self._end_on_listener_failure,
-                ).start()
+            with self._open_socket(self.control):
+                self._start_listening()
                 failure = self._run(camera)
                 return self._end(camera, failure)
         except BaseException as error:
@@ -104,12 +120,15 @@ class _RecordingLoop:
         failure: BaseException | None = None
         gc.collect()
         gc.freeze()  # existing objects are not scanned again: they do not lengthen collector pauses in the loop
-        camera.start_streaming()  # last: from here on frames wait in the camera's queue
+        with self.watch.calling("start_cam", CALL_TIMEOUT_S):
+            camera.start_streaming()  # last: from here on frames wait in the camera's queue
         self.begun = time.monotonic()
         self.parent.tell(Started(type(camera).__name__, camera.dc_shape))
         try:
             for _ in itertools.count() if self.plan.n_cubes is None else range(self.plan.n_cubes):
-                if not self._fill_one(camera):
+                with self.watch.calling("get_img", self._frame_timeout_s(camera)):
+                    is_full = self._fill_one(camera)
+                if not is_full:
                     break
                 self._save(camera)
         except SourceEnded:
@@ -138,45 +157,111 @@ class _RecordingLoop:
             take_line()
         return True
 
+    def _start_listening(self) -> None:
+        self.is_listening = True
+        GuardedThread(
+            self._listen,
+            name="parent",
+            failure="the thread that receives stop requests has failed: the recording ends",
+            on_failure=self._end_on_listener_failure,
+        ).start()
+
+    @staticmethod
+    def _frame_timeout_s(camera: SharedOpenHSI) -> float:
+        """For drivers a little more than their own timeout, whose error is better."""
+        return (6.0 if isinstance(camera, DriverCamera) else 3.0) + 0.012 * camera.settings.model.exposure_ms
+
     def _save(self, camera: SharedOpenHSI, failure: BaseException | None = None) -> None:
         why = {} if failure is None else {"ended_by": f"{type(failure).__name__}: {failure}"}
         self.cubes.append(camera.save_with(why, self.plan.request))
 
     def _end(self, camera: SharedOpenHSI, failure: BaseException | None) -> Ended:
         seconds = time.monotonic() - self.begun
-        control = self.control
-        if control is not None:
-            control.phase = "ending"
-        with suppress(OpenHSIError):
-            camera.stop_cam()  # type: ignore[attr-defined]
+        if self.control is not None:
+            self.control.phase = "ending"
+        self._stop_camera(camera)
         for cube in self.cubes:
             cube.join()
-        status = self.status()
-        failed = [_without_handle_hint(cube.error) for cube in self.cubes if cube.error]
-        errors = tuple(map(str, failed))
+        offered = self.status()
+        failed = {cube.name: _without_handle_hint(cube.error) for cube in self.cubes if cube.error}
+        rescued = camera.abandon() if failed else Rescued()
         if failed and failure is None:
-            failure = failed[0]
-        done = [cube.result() for cube in self.cubes if not cube.error]
-        summary = RecordingSummary(
-            paths=tuple(result.path for result in done if result.path),
-            lines=sum(result.n_lines for result in done),
+            failure = next(iter(failed.values()))
+        errors = [f"{error}; {rescued.where(cube)}" for cube, error in failed.items()]
+        summary = self._summary(rescued, errors, offered, seconds)
+        self._announce_end(failure)
+        if not failed:
+            camera.close()
+        elif failure is not None:
+            failure.add_note("; ".join(map(rescued.where, failed)))
+        cause = failure and failure.__cause__  # which is lost when an error is pickled
+        trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
+        return Ended(summary, failure and _picklable(failure), trace, self._last_status)
+
+    def _stop_camera(self, camera: SharedOpenHSI) -> None:
+        """Stop it; an error is logged, since all lines are taken."""
+        self.stop.set()
+        try:
+            with self.watch.calling("stop_cam", CALL_TIMEOUT_S):
+                camera.stop_cam()  # type: ignore[attr-defined]
+        except (Exception, SystemExit) as error:  # whatever a user's camera raises, its cubes are saved
+            name = type(camera).__name__
+            logger.warning("%s: stop_cam has failed: %s: %s", name, type(error).__name__, error, exc_info=error)
+
+    def _summary(
+        self, rescued: Rescued, errors: Sequence[str], offered: RecordingStatus, seconds: float, n_unfinished: int = 0
+    ) -> RecordingSummary:
+        """`offered` is the status before the rescue; `n_unfinished` are the lines of a cube that was never saved."""
+        done = {cube.name: cube.result().path for cube in self.cubes if not cube.is_alive() and not cube.error}
+        n_lines = {cube.name: cube.n_lines for cube in self.cubes}
+        files = [(name, path) for name in {**n_lines, **rescued.files} if (path := (done | rescued.files).get(name))]
+        self._last_status = status = self.status()  # lines that could not be rescued are lost
+        return RecordingSummary(
+            paths=tuple(path for _, path in files),
+            lines=sum(n_lines.get(name, n_unfinished) for name, _ in files),
             lines_lost=status.lines_lost,
             lost_ids=status.lost_ids,
             seconds=seconds,
-            rate=(status.lines + status.lines_lost) / seconds if seconds else 0.0,
-            errors=errors,
+            rate=(offered.lines + offered.lines_lost) / seconds if seconds else 0.0,
+            errors=tuple(errors),
         )
-        if control is not None:
-            control.announce_end(f"{type(failure).__name__}: {failure}" if failure else self.orphaned_by)
-        if errors:
-            tried = camera.abandon()
-            if failure is not None:
-                failure.add_note(f"unsaved cubes were saved to the first writable of these: {', '.join(tried)}")
-        else:
-            camera.close()
-        cause = failure and failure.__cause__  # which is lost when an error is pickled
-        trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
-        return Ended(summary, failure and _picklable(failure), trace, status)
+
+    def _announce_end(self, failure: BaseException | None) -> None:
+        if self.control is not None:
+            self.control.announce_end(f"{type(failure).__name__}: {failure}" if failure else self.orphaned_by)
+
+    # ---- the thread that watches the camera ----
+
+    def _is_left(self) -> bool:
+        """Whether the parent has hung up while the camera is being opened."""
+        return not self.is_listening and self.parent.has_message()
+
+    def _waits_for_slot(self) -> bool:
+        if self.camera is None or self.plan.when_full != "block":
+            return False
+        slots = self.camera.status().slots
+        return not slots["FREE"] and not slots["FILLING"]
+
+    def _end_hung(self, method: str, timeout_s: float) -> NoReturn:
+        """A call of the camera does not return: save what was collected, report it, and end the process."""
+        name = getattr(self.plan.camera, "__name__", repr(self.plan.camera))
+        words = f"{name}: {method} has not returned within {timeout_s:.0f} s after the recording was to end"
+        error: BaseException = CameraLost(f"{words}: its process was ended")
+        thread = threading.main_thread().ident
+        trace = "".join(traceback.format_stack(sys._current_frames().get(thread or 0)))  # noqa: SLF001 - the only way
+        summary = None
+        try:
+            if self.camera is not None:
+                seconds, offered, n_unfinished = time.monotonic() - self.begun, self.status(), self.camera.n_collected
+                rescued = self.camera.abandon(camera_hangs=True)
+                summary = self._summary(rescued, list(map(str, rescued.failures)), offered, seconds, n_unfinished)
+            self._announce_end(error)
+        except Exception as other:  # noqa: BLE001 - reported with the cause; the process must end
+            error.add_note(f"while saving what was collected: {type(other).__name__}: {other}")
+        self.parent.tell(Ended(summary, error, trace, self._last_status))
+        if self.socket is not None:
+            self.socket.path.unlink(missing_ok=True)
+        os._exit(1)
 
     # ---- the listener thread ----
 
@@ -196,6 +281,18 @@ class _RecordingLoop:
         self.listener_failure.__cause__ = error
         self.stop.set()
 
+    @contextmanager
+    def _open_socket(self, control: ControlServer) -> Iterator[None]:
+        """Answer requests on a control socket, where the platform has one."""
+        try:
+            self.socket = ControlSocket(f"recording-{os.getpid()}", control.answer)
+        except (OSError, AttributeError, RecordingError) as error:
+            logger.warning("control socket unavailable: live view disabled: %s", error)
+            yield
+            return
+        with closing(self.socket):
+            yield
+
     def ask_to_stop(self) -> None:
         self.stop.set()
 
@@ -213,19 +310,6 @@ class _RecordingLoop:
             cubes=len(self.cubes),
             disk_minutes_left=space.minutes_left(rate),
         )
-
-
-@contextmanager
-def _open_socket(control: ControlServer) -> Iterator[None]:
-    """Answer requests on a control socket, where the platform has one."""
-    try:
-        opened = ControlSocket(f"recording-{os.getpid()}", control.answer)
-    except (OSError, AttributeError, RecordingError) as error:
-        logger.warning("control socket unavailable: live view disabled: %s", error)
-        yield
-        return
-    with closing(opened):
-        yield
 
 
 def _without_handle_hint(error: OpenHSIError) -> OpenHSIError:

@@ -33,6 +33,8 @@ __all__ = ["Recording", "record", "switched_camera"]
 logger = safe_logger(__name__)
 
 POLL_INTERVAL_S = 0.02
+UNRESPONSIVE_S = 30.0
+"""After a stop request, a process of which no thread runs for so long is killed: a call holds Python's global lock."""
 
 
 def record(
@@ -129,7 +131,8 @@ class Recording:
         self._changed = threading.Condition()
         self._ended: Ended | None = None
         self._latest: RecordingStatus | None = None
-        self._stop_sent = False
+        self._stop_sent = self._was_killed = False
+        self._heard_at = 0.0
         self._is_end_reported = False
         self._owner = os.getpid()
         self._condition_error: BaseException | None = None
@@ -203,7 +206,7 @@ class Recording:
     def stop(self) -> None:
         """Request a clean shutdown, which saves the unfinished cube as well. Does not block. Idempotent."""
         if not self._stop_sent and os.getpid() == self._owner:
-            self._stop_sent = True
+            self._stop_sent, self._heard_at = True, time.monotonic()
             self._child.send(StopRequest())
 
     def view(self, *, open_browser: bool = True, port: int = 0) -> "LivePage":
@@ -294,12 +297,20 @@ class Recording:
             while self._ended is None and (end is None or time.monotonic() < end):
                 with self._changed:
                     self._changed.wait_for(lambda: self._ended is not None, 0.25)
+                self._kill_unresponsive()
                 if not bar.disable and self._ended is None:
                     with suppress(RecordingError):
                         self._show(bar, self.status())
         if self._ended is not None:
             self._child.join()
             forget(self)
+
+    def _kill_unresponsive(self) -> None:
+        if self._ended is None and self._stop_sent and not self._was_killed:
+            self._child.send(StatusRequest())
+            if time.monotonic() - self._heard_at > UNRESPONSIVE_S:
+                self._was_killed = True
+                self._child.kill()
 
     @staticmethod
     def _show(bar: Any, status: RecordingStatus) -> None:
@@ -318,10 +329,12 @@ class Recording:
                 self._child.join()
                 code = self._child.exit_code
                 hint = ", or the pipe to it was closed by other code of this or that program" if code == 0 else ""
-                self._note_end(
-                    f"the recording's process died, exit code {code}{hint}; its writer saves the collected lines"
-                )
+                died = f"the recording's process died, exit code {code}{hint}"
+                if self._was_killed:
+                    died = f"{self.camera} did not return within {UNRESPONSIVE_S:.0f} s: its process was killed"
+                self._note_end(f"{died}; its writer saves the collected lines")
                 return
+            self._heard_at = time.monotonic()
             with self._changed:
                 if isinstance(answer, Ended):
                     self._ended = answer

@@ -11,7 +11,7 @@ from typing import Any, overload
 
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.writer.messages import CubeKind, Label
-from openhsi_shared.writer.slot_cubes import directories_of
+from openhsi_shared.writer.rescue_directory import directories_of
 
 __all__ = ["PLACE", "DirectoriesInTurn", "directory_in_use"]
 

@@ -2,25 +2,29 @@
 
 It only reads shared memory and answers on its pipe. While the parent lives, it saves the cubes that it is sent. When
 the parent is gone, for whatever reason, no other process owns the slots: then it saves every committed line, oldest
-cube first, and marks these files `recovered`.
+cube first, and marks these files `recovered`. It exits with status 1 if it could not save one.
 """
 
+import errno
 import os
 import signal
+import sys
 import traceback
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from openhsi_shared.buffers.slot_memory import SlotMemory, Word
 from openhsi_shared.buffers.slot_view import SlotView
+from openhsi_shared.errors import SaveError
 from openhsi_shared.files.preview import preview_of, write_preview
 from openhsi_shared.files.published import CubeOnDisk
 from openhsi_shared.files.saving import Written
 from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import forward_logs
+from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.writer.directories import PLACE, DirectoriesInTurn
 from openhsi_shared.writer.fault_injection import fault_injector
@@ -36,15 +40,14 @@ from openhsi_shared.writer.messages import (
     Saved,
     Stop,
 )
-from openhsi_shared.writer.slot_cubes import (
-    cube_in,
-    cube_on_disk,
-    directories_of,
-    rescue_directories,
-    slots_to_rescue,
-)
+from openhsi_shared.writer.rescue_directory import directories_of, rescue_directories
+from openhsi_shared.writer.slot_cubes import cube_in, cube_on_disk, slots_to_rescue
 
 __all__ = ["run_writer"]
+
+Result = TypeVar("Result")
+
+logger = safe_logger(__name__)
 
 FINISHED = b"finished"
 PRIMARY_TIMEOUT_S = 60.0
@@ -78,13 +81,15 @@ def run_writer(
             prepared = False
         elif isinstance(message, Stop):
             break
-        elif message is GONE or isinstance(message, Rescue):
-            if isinstance(message, Rescue):
-                loop.avoid = message.avoid
-            else:  # a living parent still fills a slot: a part of its cube would be saved as the whole
-                parent.wait_until_dead()
-            if primary is None or not _exited_cleanly(primary):
-                loop.rescue()
+        elif isinstance(message, Rescue):
+            loop.avoid = message.avoid
+            if not loop.rescue():
+                sys.exit(1)
+            break
+        elif message is GONE:
+            parent.wait_until_dead()  # while it lives it fills a slot: a part of a cube would be saved as the whole
+            if (primary is None or not _exited_cleanly(primary)) and not loop.rescue():
+                sys.exit(1)
             break
     with suppress(OSError):  # there may be no reader left
         alive.send_bytes(FINISHED)
@@ -108,7 +113,7 @@ class _WriterLoop:
     def __init__(self, slots: SlotView, kind: CubeKind, parent: Parent, counter: Any) -> None:
         self._slots, self._kind, self._parent, self._counter = slots, kind, parent, counter
         self._inject_fault = fault_injector()
-        self._done: set[int] = set()
+        self._done: dict[int, Saved] = {}
         self._old_style = True
         self.avoid: tuple[str, ...] = ()
         """Directories that did not respond when the last request was sent."""
@@ -138,7 +143,7 @@ class _WriterLoop:
                     self._parent.tell(self._dumped(request, label, directories))
                     return
             else:
-                written = self._write_once(request, label, directories, recovered=False)
+                written = self._write_once(request, label, directories)
         except Exception as error:  # noqa: BLE001 - not swallowed: the parent raises it
             path = self._on_disk(request, label).published()
             if path is None:
@@ -146,28 +151,59 @@ class _WriterLoop:
                 return
             written = Written.found(path)
         self._passed("before_answer")
-        self._done.add(request.cube)
-        self._parent.tell(Saved(request.cube, written.path, written.n_bytes, written.seconds, label.savefig))
+        answer = Saved(request.cube, written.path, written.n_bytes, written.seconds, label.savefig)
+        self._done[request.cube] = answer
+        self._parent.tell(answer)
         if label.savefig:  # stretched and written after the slot is free
             self._parent.tell(self._write_preview(request.cube, written))
         self._counter[PLACE] = 0
 
-    def rescue(self) -> None:
-        """The parent is gone: save every cube that is still in memory, trying the directories in order."""
-        for slot in slots_to_rescue(self._slots):
-            cube = self._slots.word(slot, Word.CUBE)
-            if cube in self._done:
-                continue
-            label = Label.from_bytes(self._slots.label(slot))
-            directories = sorted(rescue_directories(label, self._kind), key=lambda d: d in self.avoid)
-            request = Save(slot, cube, avoid=self.avoid, is_repeated=True)
-            try:
-                written = self._write_once(request, label, directories, recovered=True)
-            except Exception:  # noqa: BLE001 - without a parent only stderr is left; the next cube must be tried
-                traceback.print_exc()
-                continue
+    def rescue(self) -> bool:
+        """Save every cube that is still in memory, and answer for each; False if the lines of one are in no file."""
+        results = [self._rescue(slot) for slot in slots_to_rescue(self._slots)]
+        return all(results)
+
+    def _rescue(self, slot: int) -> bool:
+        cube = self._slots.word(slot, Word.CUBE)
+        answer = self._done.get(cube) or self._save_somewhere(slot, cube)
+        if not self._parent.tell(answer) and isinstance(answer, Failed):  # else the parent raises it
+            logger.error("the lines of cube %d are lost: %s\n%s", cube, answer.message, answer.traceback)
+        return not isinstance(answer, Failed)
+
+    def _save_somewhere(self, slot: int, cube: int) -> Saved | Dumped | Failed:
+        """Save one cube in the first directory that takes it, as a file, or else its raw bytes."""
+        request = Save(slot, cube, avoid=self.avoid, is_repeated=True)
+        label = Label.from_bytes(self._slots.label(slot))
+        failures: list[Exception] = []
+        written, dump = self._try(failures, self._find, request, label, recovered=True), None
+        for directories in self._directories(label):
+            written = written or self._try(failures, self._write, request, label, directories, recovered=True)
+        if written is not None:
+            self._try(failures, self._on_disk(request, label).remove_dumps)
             if label.savefig:
                 self._write_preview(cube, written)
+            return Saved(cube, written.path, written.n_bytes, written.seconds, preview_follows=False)
+        dump = self._try(failures, self._on_disk(request, label).dumped)
+        for directories in self._directories(label):
+            dump = dump or self._try(failures, self._dump, request, label, directories, recovered=True)
+        if dump is not None:
+            return Dumped(cube, dump)
+        return _failure(cube, failures[0] if failures else SaveError(errno.ENOENT, "no directory can be used"))
+
+    @staticmethod
+    def _try(failures: list[Exception], function: Callable[..., Result], *args: Any, **keywords: Any) -> Result | None:
+        """Result of `function`, or None if it fails: then the next directory is tried, and `failures` are answered."""
+        try:
+            return function(*args, **keywords)
+        except Exception as error:  # noqa: BLE001 - see above
+            failures.append(error)
+            return None
+
+    def _directories(self, label: Label) -> Iterator[list[str]]:
+        """Yield directories for a rescue in groups, last those that do not respond."""
+        yield from rescue_directories(label, self._kind, self.avoid)
+        if self.avoid:
+            yield list(self.avoid)
 
     def _on_disk(self, request: Save, label: Label) -> CubeOnDisk:
         places = [place for place in directories_of(label, self._kind) if place not in request.avoid]
@@ -180,13 +216,13 @@ class _WriterLoop:
         self._passed("looked")
         return Written.found(path) if path else None
 
-    def _write_once(self, request: Save, label: Label, directories: list[str], recovered: bool) -> Written:
+    def _write_once(self, request: Save, label: Label, directories: list[str]) -> Written:
         """Write the cube, unless an earlier try has saved it; what earlier tries left of it is removed."""
         if not request.is_repeated:
-            return self._write(request, label, directories, recovered)
-        written = self._find(request, label, recovered)
+            return self._write(request, label, directories, recovered=False)
+        written = self._find(request, label, recovered=False)
         if written is None:
-            written = self._write(request, label, directories, recovered)
+            written = self._write(request, label, directories, recovered=False)
             self._on_disk(request, label).remove_dumps()
         return written
 
@@ -195,7 +231,7 @@ class _WriterLoop:
         path = self._on_disk(request, label).dumped()
         if path is None and request.only_look:
             return Failed(request.cube, None, "it is in no file", None, "")
-        return Dumped(request.cube, path or self._dump(request, label, directories))
+        return Dumped(request.cube, path or self._dump(request, label, directories, recovered=False))
 
     def _write(self, request: Save, label: Label, directories: list[str], recovered: bool) -> Written:
         self._old_style = label.old_style
@@ -209,12 +245,12 @@ class _WriterLoop:
             passed=self._passed,
         )
 
-    def _dump(self, request: Save, label: Label, directories: list[str]) -> Path:
+    def _dump(self, request: Save, label: Label, directories: list[str], recovered: bool = False) -> Path:
         """Save only the raw bytes, with as little code as possible: previous writers crashed at this cube."""
         from openhsi_shared.files.dumping import write_dump
 
         return write_dump(
-            cube_in(self._slots, self._kind, request.slot, label, recovered=False),
+            cube_in(self._slots, self._kind, request.slot, label, recovered),
             DirectoriesInTurn(directories, label, self._kind, request.slot, self._counter),
             prefix=label.prefix,
             suffix=label.suffix,

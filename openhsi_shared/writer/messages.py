@@ -31,8 +31,6 @@ class CubeKind:
     options: SaveOptions = field(default_factory=SaveOptions)
     groups_from: str = ""
     """The saved cube that these cubes are made of: its groups and extra columns are copied."""
-    rescue_dir: str = ""
-    """Last directory to try, and the only one if the process died before it set where to save."""
 
     @property
     def fallback_dirs(self) -> Sequence[str]:
@@ -99,7 +97,9 @@ class Stop(NamedTuple):
 
 
 class Rescue(NamedTuple):
-    """To the writer: no slot changes any more. Save every cube in memory, as after the parent's death, and exit."""
+    """To the writer: no slot changes any more. Save every cube still in memory, wherever possible, answer for each, and
+    exit.
+    """
 
     avoid: tuple[str, ...] = ()
     """Directories that do not respond: to be tried last."""

@@ -15,7 +15,7 @@ from openhsi_shared.files.published import CubeOnDisk
 from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
 from openhsi_shared.writer.messages import CubeKind, Label
 
-__all__ = ["cube_in", "cube_on_disk", "directories_of", "rescue_directories", "slots_to_rescue"]
+__all__ = ["cube_in", "cube_on_disk", "slots_to_rescue"]
 
 
 def cube_in(slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered: bool) -> Cube:
@@ -85,16 +85,6 @@ def slots_to_rescue(slots: SlotView) -> list[int]:
     """Slots with unsaved lines, oldest cube first; for a process that saves all that are left."""
     states = (SlotState.FILLING, SlotState.FULL, SlotState.SAVING, SlotState.HELD)
     return [slot for slot in slots.slots_in(*states) if slots.extent(slot)[1] and not slots.is_discarded(slot)]
-
-
-def rescue_directories(label: Label, kind: CubeKind) -> list[str]:
-    """Directories for a cube whose process ends, in the order in which they are tried."""
-    return [directory for directory in (label.directory, *kind.fallback_dirs, kind.rescue_dir) if directory]
-
-
-def directories_of(label: Label, kind: CubeKind) -> list[str]:
-    """All directories that a cube may have gone to, and may go to."""
-    return list(dict.fromkeys([*rescue_directories(label, kind), *label.earlier]))
 
 
 def cube_on_disk(slots: SlotView, kind: CubeKind, slot: int, label: Label, directories: Sequence[Path]) -> CubeOnDisk:

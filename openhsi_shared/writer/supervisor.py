@@ -18,7 +18,7 @@ from openhsi_shared.paths import given_path
 from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import Listener
-from openhsi_shared.writer.final_rescue import hang_up, hung_in, rescue
+from openhsi_shared.writer.final_rescue import Rescued, rescue
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.messages import CubeKind, Dumped, Failed, Label, PreviewDone, Ready, Save, Saved
 from openhsi_shared.writer.pending import KEPT, Pending, save_error
@@ -252,23 +252,23 @@ class WriterSupervisor:
             self._listener.stop()
             self._listener = None
 
-    def abandon(self) -> list[OpenHSIError]:
-        """Close the pipe, as if this process had died: the writer rescues every cube still in memory, then exits.
+    def abandon(self) -> Rescued:
+        """Let the writers save every cube still in memory, wherever possible, and exit; see `final_rescue`.
 
-        If no writer does, see `final_rescue`. Returns one error for each cube that is lost. Idempotent.
+        The lines of cubes that are lost are counted. Idempotent.
         """
         if not self.is_started:
-            return []
+            return Rescued()
         self._stop_listening()
         self._writers.reserve.close()  # for what is opened now, by this process or a new writer
-        failures: list[OpenHSIError] = []
-        avoid, timeout_s = self._writers.avoided.all(), self._writers.timeout_s
-        if not hang_up(self._writers.all, timeout_s, avoid):
+        with self.changed:
             are_safe = {pending.slot for pending in self._cubes.held.values() if pending.is_safe}
-            hung = {*avoid, *hung_in(self._writers.all, self._slots, self._kind)}
-            failures = rescue(self._slots, self._kind, are_safe, hung, timeout_s=timeout_s)
+        avoid, timeout_s = self._writers.avoided.all(), self._writers.timeout_s
+        rescued = rescue(self._writers.all, self._slots, self._kind, are_safe, avoid, timeout_s=timeout_s)
+        for slot in rescued.lost:
+            self.tally.discard(self._slots.extent(slot)[1], self._slots.note_discarded(slot))
         self._writers.hung.forget()
-        return failures
+        return rescued
 
     # ---- the listener thread ----
 

@@ -401,3 +401,17 @@ def test_a_failure_of_the_socket_is_logged_and_others_are_refused_at_once(monkey
         with pytest.raises(OSError, match="No such file"):
             request(server.path, AskStatus())
         wait_for(lambda: "requests are no longer answered: ZeroDivisionError" in caplog.text)
+
+
+def test_the_socket_of_a_program_that_was_killed_is_removed_by_the_next_one(runtime):
+    from openhsi_shared.control.control_socket import ControlSocket, socket_path
+
+    left = socket_path("recording-1")
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(left))
+    opened = ControlSocket("recording-2", lambda _: None)
+    try:
+        wait_for(lambda: not left.exists())
+        assert opened.path.exists()
+    finally:
+        opened.close()

@@ -165,6 +165,8 @@ def test_a_thermometer_that_fails_costs_no_line(tmp_path, caplog):
     ("bad", "words"),
     [
         (None, "shape (), expected"),
+        (None, "SharedMine.get_img returned None: "),
+        ((True, np.zeros(SHAPE, np.uint16)), "SharedMine.get_img returned a tuple (bool, ndarray): "),
         (np.zeros((16, 31), np.uint16), "shape (16, 31), expected (16, 32)"),
         (np.zeros(SHAPE, np.float64), "float64, expected uint16"),
         (np.full(SHAPE, 1 << 16, np.int32), "does not fit into uint16"),

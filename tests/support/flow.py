@@ -118,7 +118,7 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
     temporary = directory / "temporary"
     temporary.mkdir(exist_ok=True)
     root = str(Path(openhsi_shared.__file__).parents[1])
-    runtime = {"XDG_RUNTIME_DIR": str(temporary), "TMPDIR": str(temporary)}
+    runtime = {"XDG_RUNTIME_DIR": str(temporary), "TMPDIR": str(temporary), "XDG_STATE_HOME": str(temporary)}
     return {**os.environ, "PYTHONPATH": root, **runtime, **more}
 
 

@@ -198,7 +198,8 @@ def test_frames_of_another_size_are_said_to_the_owner(ring, caplog):
 @pytest.fixture
 def screen(monkeypatch):
     """A virtual screen."""
-    pytest.importorskip("tkinter", reason="tkinter is missing: apt-get install python3-tk")
+    missing = "tkinter is missing: apt-get install python3-tk"
+    pytest.importorskip("tkinter", reason=missing, exc_type=ImportError)  # also if only its library is missing
     program = shutil.which("Xvfb")
     if program is None:
         pytest.skip("Xvfb is missing: apt-get install xvfb")
