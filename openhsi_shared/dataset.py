@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES, Column
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.groups import RESERVED_ATTRIBUTES, Group, Variable, check_groups, numbers
+from openhsi_shared.line_times import TIME_UNITS, UNKNOWN_TIME_NS, decode_times, known_times, was_never_set
 from openhsi_shared.processing_levels import LABELS, LEVELS
 
 __all__ = [
@@ -52,7 +53,6 @@ CONTENTS_CHECKSUMS = "contents_crc32"
 """Attribute of files with groups: the checksum of each variable and group that was written, as JSON: {path: CRC-32}."""
 MAX_AFFIX_BYTES = 200
 """Of the 255 of a file name: the others are for the time, extensions, and a number if the name exists."""
-TIME_UNITS = "nanoseconds since 1970-01-01T00:00:00Z"
 
 CUSTOM = "custom_tfms"
 """The `level_arithmetic` of pixels from functions of the user: their meaning is unknown."""
@@ -94,9 +94,9 @@ class Cube:
     n_lines: int
     """Number of lines: from `memory[first]` on; they wrap around to `memory[0]`."""
     columns: Mapping[str, NDArray[Any]]
-    """Values per line, in the order of time, `n_lines` each. `time_ns` (int64, UTC) is required; standard are
-    `frame_id` (int64), `temperature` (float32, celsius or NaN), `camera_time_ns` (int64, -1 = unknown); others are
-    written too."""
+    """Values per line, in the order of time, `n_lines` each. `time_ns` (int64, UTC or UNKNOWN_TIME_NS) is required;
+    standard are `frame_id` (int64), `temperature` (float32, celsius or NaN), `camera_time_ns` (int64, -1 = unknown);
+    others are written too."""
     column_descriptions: tuple[Column, ...] = COLUMNS
     """Unit and long name of columns. A column without a description has its name as long name, and no unit."""
     groups: Mapping[str, Group] = field(default_factory=dict)
@@ -168,13 +168,13 @@ def utc_of(time_ns: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(time_ns) // 1000)
 
 
-def day_folder(time_ns: int) -> str:
-    """Name of the folder for cubes of that UTC day.
+def day_folder(time_ns: int | None) -> str:
+    """Name of the folder for cubes of that UTC day, or of an unknown one.
 
-    >>> day_folder(1_700_000_000_123_456_789)
-    '2023_11_14'
+    >>> day_folder(1_700_000_000_123_456_789), day_folder(None)
+    ('2023_11_14', 'unknown_date')
     """
-    return utc_of(time_ns).strftime("%Y_%m_%d")
+    return "unknown_date" if time_ns is None else utc_of(time_ns).strftime("%Y_%m_%d")
 
 
 def check_affixes(prefix: Any, suffix: Any) -> None:
@@ -197,8 +197,8 @@ def check_affixes(prefix: Any, suffix: Any) -> None:
         raise ArgumentError(f"prefix {prefix!r} would hide the file: it must not begin with a dot")
 
 
-def cube_stem(time_ns: int, prefix: str = "", suffix: str = "") -> str:
-    """Name of a cube whose first line was taken at `time_ns`, without its ending.
+def cube_stem(time_ns: int | None, prefix: str = "", suffix: str = "") -> str:
+    """Name of a cube whose first line was taken at `time_ns`, None if that is unknown; without its ending.
 
     ArgumentError if prefix or suffix cannot be part of a file's name.
 
@@ -206,15 +206,18 @@ def cube_stem(time_ns: int, prefix: str = "", suffix: str = "") -> str:
     'sea_2023_11_14-22_13_20_123456'
     """
     check_affixes(prefix, suffix)
-    return f"{prefix}{utc_of(time_ns).strftime('%Y_%m_%d-%H_%M_%S_%f')}{suffix}"
+    begin = "unknown_time" if time_ns is None else utc_of(time_ns).strftime("%Y_%m_%d-%H_%M_%S_%f")
+    return f"{prefix}{begin}{suffix}"
 
 
 # ---- variables -------------------------------------------------------------------------------
 
 
 def time_variable(times_ns: ArrayLike, dim: str = "y") -> Variable:
-    """Times of lines, with attributes by which readers decode them to the nanosecond."""
-    return Variable((dim,), np.asarray(times_ns, np.int64), LABELS_OF_COLUMN["time"])
+    """Times of lines, with attributes by which readers decode them to the nanosecond; unknown ones are missing."""
+    times = np.asarray(times_ns, np.int64)
+    missing = {"_FillValue": np.int64(UNKNOWN_TIME_NS)} if len(known_times(times)) < len(times) else {}
+    return Variable((dim,), times, LABELS_OF_COLUMN["time"] | missing)
 
 
 def coordinates(cube: Cube) -> dict[str, Variable]:
@@ -252,36 +255,6 @@ def datacube_attributes(level: int, coordinate_names: str = "time", arithmetic: 
         labels = {"units": "1", "long_name": f"made by {CUSTOM}"}
     described = {"description": "hyperspectral datacube", "ancillary_variables": "line_crc32"}
     return {**labels} | described | {"coordinates": coordinate_names}
-
-
-_UNITS_NS = {"n": 1, "u": 10**3, "m": 10**6, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
-_UNITS_NS |= {"d": 86400 * 10**9, "nanosecond": 1, "microsecond": 10**3, "millisecond": 10**6, "second": 10**9}
-_UNITS_NS |= {"minute": 60 * 10**9, "hour": 3600 * 10**9, "day": 86400 * 10**9, "ns": 1, "us": 10**3}
-
-
-def decode_times(values: NDArray[Any], units: str) -> NDArray[np.int64]:
-    """UTC nanoseconds since 1970 of times as netCDF stores them; whole numbers stay exact.
-
-    >>> decode_times(np.array([0, 5]), "milliseconds since 1970-01-01 00:00:01").tolist()
-    [1000000000, 1005000000]
-    """
-    match = re.fullmatch(r"\s*(\w+)\s+since\s+(.+?)\s*(?:Z|UTC|\+00:?00)?\s*", units)
-    step = _UNITS_NS.get(match[1], _UNITS_NS.get(match[1].removesuffix("s"))) if match else None
-    if match is None or step is None:
-        raise ArgumentError(f"units {units!r} are not units of time, expected for example {TIME_UNITS!r}")
-    try:
-        start = int(np.datetime64(match[2].replace(" ", "T"), "ns").astype(np.int64))
-    except ValueError as error:
-        raise ArgumentError(f"units {units!r} do not contain a time: {error}") from error
-    if values.dtype.kind == "f":
-        values = np.round(values * step)
-        step = 1
-    limits = np.iinfo(np.int64)
-    known = values[np.isfinite(values)]
-    ends = [int(one) * step + start for one in (known.min(), known.max())] if known.size else []
-    if any(not limits.min <= end <= limits.max for end in ends):
-        raise ArgumentError(f"times of {known.min()} to {known.max()} {units} are outside of the years 1678 to 2262")
-    return np.asarray(values.astype(np.int64) * step + start, np.int64)
 
 
 # ---- attributes ------------------------------------------------------------------------------
@@ -349,7 +322,9 @@ def user_attributes(metadata: Mapping[str, Any], taken: Collection[str]) -> dict
 def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, Any]:
     """All attributes of the file besides `complete`, which is written last: defaults, the user's, and the library's."""
     created_ns = time.time_ns() if created_ns is None else created_ns
-    times = np.asarray(cube.columns["time_ns"])
+    times = known_times(np.asarray(cube.columns["time_ns"]))
+    times = times[~was_never_set(times)]
+    coverage = {"time_coverage_start": _iso(times.min()), "time_coverage_end": _iso(times.max())} if len(times) else {}
     is_custom = cube.attributes.get("level_arithmetic") == CUSTOM
     steps = LEVELS[cube.level].description if cube.level in LEVELS else "processed by the user"
     version = {"format_version": 2, "format_reads_from": 1} if cube.groups else {"format_version": 1}
@@ -362,8 +337,7 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
         "n_lines": cube.n_lines,
         "level": cube.level,
         "processing_level": f"level {cube.level}: {f'made by {CUSTOM}' if is_custom else steps}",
-        "time_coverage_start": _iso(times.min()),
-        "time_coverage_end": _iso(times.max()),
+        **coverage,
         "date_created": _iso(created_ns),
         "history": f"{_iso(created_ns)} written by openhsi_shared",
     }

@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.datacube.driver_camera import DriverCamera
 from openhsi_shared.datacube.transforming import Functions
-from openhsi_shared.drivers import Driver, FrameStamp
-from openhsi_shared.drivers.replay import ReplayDriver
+from openhsi_shared.drivers import Driver
+from openhsi_shared.drivers.recorded import RecordedDriver, require_times, times_given_for
 from openhsi_shared.errors import ArgumentError, LevelError
 from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.levels import LevelPlan, Transforms, check_functions, quantity_of, recognise_level
@@ -70,37 +69,6 @@ REPLACED_ATTRIBUTES = {
 """Attributes of a source file that are not copied: the result has its own values."""
 
 
-class _RecordedDriver(ReplayDriver):
-    """Replays a file, each line with its recorded times and temperature."""
-
-    anchor = Anchor(0, 0)
-    """Anchor of the clock that converts monotonic times of lines to UTC."""
-    carries_groups = True
-    _number = -1
-
-    def open(self) -> None:
-        """Open the file and read its columns."""
-        super().open()
-        with open_cube(self._path) as cube:
-            self._times, self._temperatures = cube.times_ns, cube.temperatures
-            has_camera_times = "camera_time_ns" in cube.dataset
-            self._camera_times = cube.column("camera_time_ns") if has_camera_times else None
-
-    def read_into(self, out: NDArray[Any], timeout_s: float) -> FrameStamp:
-        """Copy the next line into `out`; never waits. SourceEnded after the last one."""
-        stamp = super().read_into(out, timeout_s)
-        self._number = number = self._number + 1
-        camera_ns = -1 if self._camera_times is None else int(self._camera_times[number])
-        at = None if self._times is None else int(self._times[number])
-        monotonic_ns = None if at is None else at - self.anchor.wall_ns + self.anchor.monotonic_ns
-        return FrameStamp(stamp.frame_id, monotonic_ns, None if camera_ns == -1 else camera_ns, stamp.status)
-
-    def temperature_celsius(self) -> float:
-        """The recorded temperature of the line that was read last."""
-        known = self._temperatures is not None and self._number >= 0
-        return float(self._temperatures[self._number]) if known else float("nan")  # type: ignore[index]
-
-
 def _path_of(fname: str | os.PathLike[str]) -> Path:
     """The path of a cube. ArgumentError for an argument that is not a path."""
     if not isinstance(fname, str | os.PathLike) or not str(fname):
@@ -134,12 +102,16 @@ class ProcessRawDatacube(DriverCamera):
         json_path: str | Path | None = None,
         cal_path: str | Path | None = None,
         old_style: bool | None = None,
+        *,
+        times: ArrayLike | None = None,
         **keywords: Any,
     ) -> None:
         """Open the file, and create a slot for all its lines and one more.
 
         Without `json_path` the settings are those in the file, if this library wrote it. The exposure is always that of
         the file, if it contains one. `old_style` is for compatibility with openhsi and ignored: axes are found by name.
+        `times` are the UTC times of the lines (datetime64, or ns since 1970), in place of those of the file. "unknown",
+        or none in either: those of the result are missing, and its name says so.
         `keywords` are those of every camera; `n_lines` is the length of the cube unless it is given. Raises FileError,
         LevelError for a cube that is not raw, ArgumentError for an invalid path, and what a camera raises.
         """
@@ -153,7 +125,10 @@ class ProcessRawDatacube(DriverCamera):
             self._source_wavelengths = cube.wavelengths_nm
             self._source_labels = cube.wavelengths_nm if cube.wavelengths_nm is not None else _numbers_of_bands(cube)
             self._source_dtype, self._source_shape = cube.lines.dtype, (cube.lines.shape[1], cube.lines.shape[2])
-            labels = {} if cube.is_ours else cube.dataset["datacube"].attrs
+            self._given_times = None if times is None else times_given_for(cube, times)
+            if times is None:
+                require_times(cube)
+            labels = {} if cube.is_ours else cube.contents.attributes("datacube")
             self._source_quantity, self._source_units = quantity_of(labels), str(labels.get("units", ""))
             n_lines = len(cube.lines)
         self._check_level(processing_lvl)
@@ -193,7 +168,7 @@ class ProcessRawDatacube(DriverCamera):
     # ---- as a camera ----
 
     def _driver_class(self) -> Callable[..., Driver]:
-        return _RecordedDriver
+        return RecordedDriver
 
     def _open_source(self, options: Mapping[str, Any]) -> tuple[tuple[int, int], np.dtype[Any]]:
         requested_ms = self.settings.model.exposure_ms
@@ -245,8 +220,9 @@ class ProcessRawDatacube(DriverCamera):
 
     def _frame_source(self) -> Driver:
         driver = self.driver
-        if isinstance(driver, _RecordedDriver):
+        if isinstance(driver, RecordedDriver):
             driver.anchor = self._engine.filler.clock.anchor
+            driver.times_ns = driver.times_ns if self._given_times is None else self._given_times
             self._engine.filler.times_are_recorded = True
         return driver
 
@@ -287,6 +263,8 @@ class ProcessDatacube(ProcessRawDatacube):
         json_path: str | Path | None = None,
         cal_path: str | Path | None = None,
         old_style: bool | None = None,
+        *,
+        times: ArrayLike | None = None,
         **keywords: Any,
     ) -> None:
         """As `ProcessRawDatacube`. `processing_lvl` is the level of the result; None: that of the file.
@@ -303,7 +281,7 @@ class ProcessDatacube(ProcessRawDatacube):
             with open_cube(path) as cube:
                 wanted = -1 if cube.level is None else cube.level
         self._keeps_level = processing_lvl is None
-        super().__init__(path, wanted, json_path, cal_path, old_style, **keywords)
+        super().__init__(path, wanted, json_path, cal_path, old_style, times=times, **keywords)
 
     def load_next_tfms(self, next_tfms: Functions = ()) -> None:
         """Apply these functions to each line, in this order; `collect` restarts at the first line."""

@@ -197,6 +197,9 @@ def _as_datetimes(data: NDArray[Any], count: int, key: Any) -> Any:
     return np.array([_as_datetime(value) for value in data[key]], dtype=object)
 
 
-def _as_datetime(value: np.datetime64) -> datetime:
+def _as_datetime(value: np.datetime64) -> datetime | None:
+    """None for a time that is not known."""
+    if np.isnat(value):
+        return None
     microseconds: datetime = value.astype("datetime64[us]").astype(datetime)
     return microseconds.replace(tzinfo=UTC)

@@ -13,6 +13,7 @@ from openhsi_shared.cli.arguments import GivenPath, cubes_in
 from openhsi_shared.cli.output import NO_CUBES, echo
 from openhsi_shared.dataset import utc_of
 from openhsi_shared.errors import FileError, OpenHSIError
+from openhsi_shared.line_times import known_times
 
 if TYPE_CHECKING:
     from openhsi_shared.files.open_group import OpenGroup
@@ -91,10 +92,10 @@ def _about_lines(cube: "OpenCube") -> Iterator[tuple[str, str]]:
     )
     yield "pixel", f"{lines.dtype}, {n_bytes / 1e6:,.1f} MB in all"
     yield "level", f"{cube.level}"
-    times_ns = cube.times_ns
-    if times_ns is not None and len(times_ns):
+    times_ns = known_times([] if cube.times_ns is None else cube.times_ns)
+    if len(times_ns):
         seconds = (int(times_ns[-1]) - int(times_ns[0])) / 1e9
-        rate = f", {(n_lines - 1) / seconds:.1f} lines/s" if seconds > 0 else ""
+        rate = f", {(len(times_ns) - 1) / seconds:.1f} lines/s" if seconds > 0 else ""
         yield "time", f"{_utc(times_ns[0])} to {_utc(times_ns[-1])}{rate}"
     frame_ids = cube.frame_ids
     if frame_ids is not None and len(frame_ids):

@@ -3,6 +3,7 @@
 They are read in blocks, so that a line takes little longer than its copy.
 """
 
+import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import ChecksumError, FileError
 from openhsi_shared.files import OpenCube, open_cube
+from openhsi_shared.line_times import UNKNOWN_TIME_NS, begin_of, known_times
 from openhsi_shared.loggers import safe_logger
 
 __all__ = ["MAX_PAUSE_NS", "SavedCube", "SavedLine", "inspect_cubes", "lines_of"]
@@ -80,13 +82,14 @@ def inspect_cubes(path: Path) -> list[SavedCube]:
 def _inspect_one(path: Path) -> SavedCube:
     with open_cube(path) as cube:
         n_lines, n_rows, n_columns = cube.lines.shape
+        exposure = cube.attributes.get("exposure_ms")
         return SavedCube(
             path=path,
             n_lines=n_lines,
             line_shape=(n_rows, n_columns),
             dtype=np.dtype(cube.lines.dtype).newbyteorder("="),
             run_id=cube.attributes.get("run_id"),
-            exposure_ms=cube.attributes.get("exposure_ms"),
+            exposure_ms=exposure if isinstance(exposure, int | float) and 0 < exposure < math.inf else None,
             times_ns=cube.times_ns,
             frame_ids=cube.frame_ids,
             temperatures=cube.temperatures,
@@ -103,7 +106,8 @@ def _groups_of(cube: OpenCube) -> tuple[str, ...]:
 
 
 def _begin(cube: SavedCube) -> tuple[int, str]:
-    return (0 if cube.times_ns is None else int(cube.times_ns[0]), cube.path.name)
+    begin_ns = None if cube.times_ns is None else begin_of(cube.times_ns)
+    return (begin_ns or 0, cube.path.name)
 
 
 def lines_of(cubes: list[SavedCube], *, loop: bool) -> Generator[SavedLine]:
@@ -112,7 +116,7 @@ def lines_of(cubes: list[SavedCube], *, loop: bool) -> Generator[SavedLine]:
     Close the generator to close the file it reads.
     """
     last_id, shift_ns = -1, 0
-    time_ns: int | None = None
+    last_ns: int | None = None
     while True:
         id_offset, run_id = 0, None
         for number, cube in enumerate(cubes):
@@ -122,11 +126,13 @@ def lines_of(cubes: list[SavedCube], *, loop: bool) -> Generator[SavedLine]:
                 id_offset = last_id + 1 - int(ids[0])
             run_id = cube.run_id
             times = cube.times_ns
-            if number == 0 and times is not None and time_ns is not None:
-                shift_ns = time_ns + _usual_step_ns(times) - int(times[0])
+            if number == 0 and times is not None and last_ns is not None:
+                shift_ns = last_ns + _usual_step_ns(times) - (begin_of(times) or 0)
             for index, pixels in enumerate(_pixels_of(cube)):
-                before_ns, time_ns = time_ns, None if times is None else int(times[index]) + shift_ns
-                pause_ns = 0 if time_ns is None or before_ns is None else time_ns - before_ns
+                is_known = times is not None and times[index] != UNKNOWN_TIME_NS
+                time_ns = int(times[index]) + shift_ns if is_known else None  # type: ignore[index]
+                pause_ns = 0 if time_ns is None or last_ns is None else time_ns - last_ns
+                last_ns = last_ns if time_ns is None else time_ns
                 last_id = int(ids[index]) + id_offset
                 celsius = np.nan if cube.temperatures is None else float(cube.temperatures[index])
                 yield SavedLine(pixels, last_id, time_ns, min(max(pause_ns, 0), MAX_PAUSE_NS), celsius)
@@ -156,4 +162,5 @@ def _pixels_unless_damaged(lines: Any, index: int) -> NDArray[Any] | None:
 
 
 def _usual_step_ns(times_ns: NDArray[Any]) -> int:
-    return int(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0
+    known = known_times(times_ns)
+    return int(np.median(np.diff(known))) if len(known) > 1 else 0

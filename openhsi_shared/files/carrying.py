@@ -61,8 +61,9 @@ def _from(cube: OpenCube, n_lines: int, line_shape: tuple[int, int]) -> Carried:
                 if dims != ("y",):
                     raise OpenHSIError(f"its dimensions are {dims}, and only columns along y are carried over")
                 unit, long_name = str(labels.get("units", "1")), str(labels.get("long_name", name))
-                descriptions.append(Column(name, values.dtype.str, unit, long_name))
-                columns[name] = values
+                numbers = cube.of_lines(values if cube.contents.packing(name) is None else cube.contents.numbers(name))
+                descriptions.append(Column(name, numbers.dtype.str, unit, long_name))
+                columns[name] = numbers
         except (OpenHSIError, OSError) as error:
             logger.warning("%s of %s is left out: %s", name, cube.path, error)
             left_out.append(name)

@@ -21,6 +21,7 @@ from openhsi_shared.files.axes import axes_of, is_dimension_only, members_of, n_
 from openhsi_shared.files.checksums import COLUMN_CHECKSUM, attribute_crc32, object_crc32
 from openhsi_shared.files.columns import read_column
 from openhsi_shared.files.damage import broken_file, damaged
+from openhsi_shared.files.packing import PACKING_ATTRIBUTES, Packing, packing_of
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
 
 __all__ = ["Contents", "checksums_of", "display_name"]
@@ -33,7 +34,8 @@ class Contents:
 
     def __init__(self, path: Path, file: Any, is_ours: bool, version: int, check: bool) -> None:
         """`is_ours`: it has checksums; `version`: of the format; `check`: also verify those of attributes."""
-        self.path, self._file, self._is_ours, self._version, self._check = path, file, is_ours, version, check
+        self.path, self.is_ours = path, is_ours
+        self._file, self._version, self._check = file, version, check
         self._heap_is_checked = False
 
     @property
@@ -51,7 +53,7 @@ class Contents:
 
         ChecksumError if the list is damaged.
         """
-        if not self._is_ours or (self._version < 2 and CONTENTS_CHECKSUMS not in self.file.attrs):
+        if not self.is_ours or (self._version < 2 and CONTENTS_CHECKSUMS not in self.file.attrs):
             return None
         with damaged(self.path, "the list of its contents"):
             listed = json.loads(plain(self.file.attrs[CONTENTS_CHECKSUMS]))
@@ -61,7 +63,7 @@ class Contents:
         """Whether this library wrote the variable, and not another program that added it."""
         if self.written is not None:
             return path in self.written
-        if not self._is_ours or "/" in path:
+        if not self.is_ours or "/" in path:
             return False
         if path == "line_crc32" or path not in self.file:
             return True
@@ -153,10 +155,44 @@ class Contents:
             dataset = self._dataset(path)
             return self._values(path, dataset, self._dims(path, dataset))
 
+    def packing(self, path: str) -> Packing | None:
+        """How the numbers of a variable are packed or masked; None if they are stored as they are."""
+        with damaged(self.path, display_name(path)):
+            dataset, what = self._dataset(path), f"{display_name(path)} of {self.path}"
+            found = {}
+            for name in PACKING_ATTRIBUTES.intersection(dataset.attrs):
+                if is_in_heap(dataset.attrs.get_id(name).get_type()):
+                    self.check_heap()
+                found[name] = typed_attribute(dataset, name)
+            return packing_of(what, found, dataset.dtype)
+
+    def numbers(self, path: str) -> NDArray[Any]:
+        """Read the values of a variable, decoded: NaN where a number is missing. FileError if they are no numbers."""
+        values, packing = self.values(path), self.packing(path)
+        if values.dtype.kind not in "iuf":
+            raise FileError(f"{display_name(path)} of {self.path} is {values.dtype}, expected numbers")
+        return values if packing is None else packing.decode(values)
+
+    def dims(self, path: str) -> tuple[str, ...]:
+        """Names of the axes of a variable."""
+        with damaged(self.path, display_name(path)):
+            return self._dims(path, self._dataset(path))
+
+    def shape(self, path: str) -> tuple[int, ...]:
+        """Number of values along each axis of a variable."""
+        with damaged(self.path, display_name(path)):
+            return tuple(self._dataset(path).shape)
+
     def has_checksum(self, path: str) -> bool:
         """Whether the variable has a checksum of its values."""
         with damaged(self.path, display_name(path)):
             return COLUMN_CHECKSUM in self._dataset(path).attrs
+
+    def checksum(self, path: str) -> int | None:
+        """The checksum of its values that is stored with a variable; None if there is none."""
+        with damaged(self.path, display_name(path)):
+            checksum = plain(self._dataset(path).attrs.get(COLUMN_CHECKSUM))
+            return checksum if isinstance(checksum, int) else None
 
     def attributes(self, path: str, is_group: bool = False) -> dict[str, Any]:
         """Attributes of a variable or a group: texts, numbers, rows of numbers. ChecksumError if one is damaged."""
@@ -204,7 +240,7 @@ class Contents:
 
     def _attributes(self, target: Any, owner: str) -> dict[str, Any]:
         attributes = attributes_of(target, self.check_heap)
-        if self._is_ours and self._check:
+        if self.is_ours and self._check:
             for name, checksum in json.loads(checksums_of(target) or "{}").items():
                 if name not in attributes or attribute_crc32(typed_attribute(target, name)) != checksum:
                     raise ChecksumError(

@@ -26,6 +26,7 @@ from openhsi_shared.columns import Column
 from openhsi_shared.dataset import Cube, Group, Variable
 from openhsi_shared.durable import Durability, PartFile, make_folder, save_error
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, SaveError
+from openhsi_shared.line_times import begin_of
 from openhsi_shared.paths import given_path
 
 __all__ = ["SIDECAR", "Dump", "read_dump", "remove_dump", "write_dump"]
@@ -87,7 +88,7 @@ def write_dump(
     """
     if not directories:
         raise ArgumentError("there is no directory to dump the cube in: give at least one")
-    time_ns = int(cube.columns["time_ns"][0])
+    time_ns = begin_of(cube.columns["time_ns"])
     stem, day = dataset.cube_stem(time_ns, prefix, suffix), dataset.day_folder(time_ns)
     how = {"prefix": prefix, "suffix": suffix, "old_style": bool(old_style)}
     errors: list[SaveError] = []

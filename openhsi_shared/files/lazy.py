@@ -1,6 +1,7 @@
 """A file's lines as a lazy xarray variable: reads, and checks, only the requested lines."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,13 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from openhsi_shared.dataset import Variable
+from openhsi_shared.files.line_columns import log_once
 from openhsi_shared.files.lines import FileLines
+from openhsi_shared.processes.logs import safe_logger
 
-__all__ = ["dataset_of", "decoded"]
+__all__ = ["dataset_of", "decoded", "foreign_dataset", "with_lines"]
+
+logger = safe_logger(__name__)
 
 
 class _LazyLines(BackendArray):
@@ -61,6 +66,27 @@ def dataset_of(
 
 
 def decoded(variables: Mapping[str, Variable], attributes: Mapping[str, Any]) -> xr.Dataset:
-    """Build an xarray dataset of variables, decoded by xarray."""
+    """Build an xarray dataset of variables, decoded by xarray; times that it cannot decode stay numbers."""
     arrays = {name: xr.Variable(dims, data, dict(labels)) for name, (dims, data, labels) in variables.items()}
-    return xr.decode_cf(xr.Dataset(arrays, attrs=dict(attributes)))
+    dataset = xr.Dataset(arrays, attrs=dict(attributes))
+    try:
+        return xr.decode_cf(dataset)
+    except (ValueError, OverflowError, TypeError) as error:
+        logger.warning("times stay numbers: %s", error)
+        return xr.decode_cf(dataset, decode_times=False)
+
+
+def foreign_dataset(path: Path, **how: Any) -> xr.Dataset:
+    """Open a file by xarray, with its options; times that it cannot decode stay numbers."""
+    try:
+        return xr.open_dataset(path, **how)
+    except (ValueError, OverflowError, TypeError) as error:
+        log_once(path, f"times stay numbers in its dataset: {error}")
+        return xr.open_dataset(path, decode_times=False, **how)
+
+
+def with_lines(dataset: xr.Dataset, lines: FileLines, dims: tuple[str, ...]) -> xr.Dataset:
+    """The dataset with the pixels of `lines`, read on access."""
+    before = dataset["datacube"].variable
+    lazy: Any = indexing.LazilyIndexedArray(_LazyLines(lines, dims))
+    return dataset.assign(datacube=xr.Variable(dims, lazy, before.attrs, before.encoding))

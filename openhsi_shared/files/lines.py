@@ -20,9 +20,10 @@ from openhsi_shared.errors import ArgumentError, ChecksumError, FileError
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.encoding import decompress, unshuffled
 from openhsi_shared.files.image import ZSTD_FILTER
+from openhsi_shared.files.packing import Packing
 from openhsi_shared.save_options import Compression
 
-__all__ = ["CheckedLines", "FileLines", "PlainLines"]
+__all__ = ["CheckedLines", "DecodedLines", "FileLines", "PlainLines", "SelectedLines"]
 
 READ_THREADS = 4
 SPAN_BYTES = 32 << 20
@@ -79,7 +80,7 @@ class PlainLines(FileLines):
         self._path, self._variable = path, variable
         self._axes = tuple(dims.index(name) for name in ("y", "x", "wavelength"))
         self.shape = tuple(variable.shape[axis] for axis in self._axes)
-        self.dtype = variable.dtype
+        self.dtype = variable.dtype.newbyteorder("=")
 
     def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
         """Read these lines: in one call if they are consecutive."""
@@ -109,7 +110,31 @@ class PlainLines(FileLines):
     def _read_span(self, low: int, high: int) -> NDArray[Any]:
         key: list[slice] = [slice(None)] * 3
         key[self._axes[0]] = slice(low, high)
-        return np.asarray(self._variable[tuple(key)]).transpose(self._axes)
+        return np.asarray(self._variable[tuple(key)]).astype(self.dtype, copy=False).transpose(self._axes)
+
+
+class SelectedLines(FileLines):
+    """Some of the lines of a file."""
+
+    def __init__(self, lines: FileLines, selected: NDArray[np.intp]) -> None:
+        self._lines, self._selected = lines, selected
+        self.shape, self.dtype = (len(selected), *lines.shape[1:]), lines.dtype
+
+    def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
+        """Read these lines, numbered among those that are selected."""
+        return self._lines.read(self._selected[indices])
+
+
+class DecodedLines(FileLines):
+    """Lines that are stored packed or masked, as numbers: NaN where one is missing."""
+
+    def __init__(self, lines: FileLines, packing: Packing) -> None:
+        self._lines, self._packing = lines, packing
+        self.shape, self.dtype = lines.shape, packing.dtype
+
+    def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
+        """Read and decode these lines."""
+        return self._packing.decode(self._lines.read(indices))
 
 
 class Chunk(NamedTuple):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import ArgumentError, FileError, PreviewError
+from openhsi_shared.line_times import begin_of
 from openhsi_shared.paths import given_path
 from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, decimation, mean_of_bands, picture, preview_bands
 
@@ -113,7 +114,7 @@ def read_picture(
         bands = preview_bands(cube.wavelengths_nm, lines.shape[2], ranges)
         means = mean_of_bands(lines, bands, step=decimation(lines.shape[0]))
         times_ns = cube.times_ns
-        begun_ns = int(times_ns[0]) if times_ns is not None and len(times_ns) else None
+        begun_ns = None if times_ns is None else begin_of(times_ns)
         image = picture(means, robust=robust, hist_eq=hist_eq)
         return Picture(image, lines.shape[0], lines.shape[1], begun_ns)
 

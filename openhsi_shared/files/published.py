@@ -70,8 +70,8 @@ class CubeOnDisk:
     """What may be on the disk of one cube, under the names that writers give it."""
 
     uuid: str
-    time_ns: int
-    """Of its first line."""
+    time_ns: int | None
+    """Of its first line; None if the times of all lines are unknown."""
     prefix: str
     suffix: str
     directories: Sequence[Path]

@@ -16,14 +16,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import Variable, decode_times
+from openhsi_shared.dataset import Variable
 from openhsi_shared.errors import ArgumentError, FileError, IncompleteFileError
 from openhsi_shared.files.contents import Contents, display_name
 from openhsi_shared.files.damage import broken_file
-from openhsi_shared.files.lines import CheckedLines, FileLines, PlainLines
+from openhsi_shared.files.line_columns import axes_of_lines, filled_lines, numbers_of_lines, times_of_lines
+from openhsi_shared.files.lines import CheckedLines, DecodedLines, FileLines, PlainLines, SelectedLines
 from openhsi_shared.files.open_group import OpenGroup, groups_in
 from openhsi_shared.files.opening import is_locked, open_hdf5
+from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.versions import check_version
+from openhsi_shared.line_times import begin_of
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
 from openhsi_shared.wavelengths import are_band_numbers, in_nanometres, units_in
@@ -52,7 +55,10 @@ class OpenCube:
 
     path: Path
     lines: FileLines
-    """(along-track, cross-track, wavelength), read on access."""
+    """(along-track, cross-track, wavelength), read on access. Of a packed or masked cube decoded: NaN where a pixel is
+    missing. Without lines that openhsi never filled."""
+    raw_lines: FileLines
+    """As `lines`, but the numbers as stored. The same object, unless the cube is packed or masked."""
     dims: tuple[str, ...]
     """Names of the axes in the file, in its order."""
     is_ours: bool
@@ -90,13 +96,21 @@ class OpenCube:
             raise FileError(
                 f"{self.path} is not a cube: datacube {datacube.dtype} has axes {self.dims}, expected {sorted(AXES)}"
             )
-        if not self.is_ours:
-            self.lines = PlainLines(self.path, datacube, self.dims)
-            return
-        if not is_complete:
+        if self.is_ours and not is_complete:
             raise IncompleteFileError(f"{self.path} is incomplete: its writer did not finish it; look for another copy")
-        checksums = self.contents.values("line_crc32")
-        self.lines = CheckedLines(self.path, datacube, self.dims, checksums, self._check)
+        self._n_stored = int(datacube.shape[self.dims.index("y")])  # with lines that are left out
+        self._packing = self.contents.packing("datacube")
+        self.raw_lines = self._open_lines(datacube)
+        self.lines = self.raw_lines if self._packing is None else DecodedLines(self.raw_lines, self._packing)
+
+    def _open_lines(self, datacube: Any) -> FileLines:
+        self._selected: NDArray[np.intp] | None = None
+        if self.is_ours:
+            checksums = self.contents.values("line_crc32")
+            return CheckedLines(self.path, datacube, self.dims, checksums, self._check)
+        lines = PlainLines(self.path, datacube, self.dims)
+        self._selected = filled_lines(self.contents, lines)
+        return lines if self._selected is None else SelectedLines(lines, self._selected)
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
@@ -115,20 +129,37 @@ class OpenCube:
         return int(level) if isinstance(level, int | float) else None
 
     @cached_property
+    def _stored_times(self) -> NDArray[np.int64] | None:
+        times = times_of_lines(self.contents, self._n_stored)
+        return None if times is None else self.of_lines(times)
+
+    @property
     def times_ns(self) -> NDArray[np.int64] | None:
-        """UTC time of each line."""
-        times = self._column("time")
-        return None if times is None else decode_times(times, str(self._attribute("time", "units")))
+        """UTC time of each line, numpy's NaT (UNKNOWN_TIME_NS) where it is missing. None if all are unknown."""
+        times = self._stored_times
+        return None if times is None or (len(times) and begin_of(times) is None) else times
+
+    @property
+    def times_are_uncertain(self) -> bool:
+        """Whether the file has times, but it is not certain which belongs to which line."""
+        return self._stored_times is None and self.contents.has("time")
 
     @cached_property
     def frame_ids(self) -> NDArray[Any] | None:
         """Frame id of each line."""
-        return self._column("frame_id")
+        ids = self._numbers_of_lines("frame_id")
+        return ids if ids is not None and ids.dtype.kind in "iu" else None
+
+    @cached_property
+    def camera_times_ns(self) -> NDArray[Any] | None:
+        """The camera's own clock at each line, -1 where it is unknown."""
+        times = self._numbers_of_lines("camera_time_ns")
+        return times if times is not None and times.dtype.kind in "iu" else None
 
     @cached_property
     def temperatures(self) -> NDArray[Any] | None:
         """Temperature of the camera at each line, in celsius."""
-        return self._column("temperature")
+        return self._numbers_of_lines("temperature")
 
     @cached_property
     def wavelengths_nm(self) -> NDArray[np.float64] | None:
@@ -137,6 +168,8 @@ class OpenCube:
             return None
         units = units_in(self.contents.attributes("wavelength"))
         values = self.contents.values("wavelength")
+        if values.dtype.kind in "iuf":
+            values = self.contents.numbers("wavelength")  # decoded
         if are_band_numbers(values, units):
             return None
         try:
@@ -151,8 +184,16 @@ class OpenCube:
         """Return the stored values of a small variable. FileError if there is none, ChecksumError if damaged."""
         return self.contents.values(name)
 
+    def of_lines(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Those of the values along `y` in the file that belong to `lines`: lines may be left out."""
+        return values if self._selected is None else values[self._selected]
+
+    def _numbers_of_lines(self, name: str) -> NDArray[Any] | None:
+        values = numbers_of_lines(self.contents, name, self._n_stored)
+        return None if values is None else self.of_lines(values)
+
     def _column(self, name: str) -> NDArray[Any] | None:
-        return self.contents.values(name) if self.contents.has(name) else None
+        return self.contents.numbers(name) if self.contents.has(name) else None
 
     def _attribute(self, name: str, attribute: str) -> Any:
         return self.contents.attributes(name).get(attribute)
@@ -163,21 +204,32 @@ class OpenCube:
 
         With `check`, each line that is accessed is read completely and compared with its checksum.
         """
-        import xarray as xr
+        from openhsi_shared.files.lazy import dataset_of, foreign_dataset
 
-        if isinstance(self.lines, CheckedLines) and self._check:
-            from openhsi_shared.files.lazy import dataset_of
-
+        if self.is_ours and self._check:
             labels = self.contents.attributes("datacube")
+            if self._packing is not None:  # the lines are decoded
+                labels = {name: value for name, value in labels.items() if name not in PACKING_ATTRIBUTES}
             return dataset_of(self.lines, self.dims, labels, self._variables(), self.attributes)
         with broken_file(self.path):
             if is_locked(self._file) and self._has_netcdf_types():
-                dataset = xr.open_dataset(self.path, engine="netcdf4")
+                dataset = foreign_dataset(self.path, engine="netcdf4")
             else:  # netCDF's library opens no file that it cannot lock, and crashes on floats of 2 and 16 bytes
                 locking = {} if is_locked(self._file) else {"locking": False}
-                dataset = xr.open_dataset(self.path, engine="h5netcdf", driver_kwds=locking)
-        self._datasets.append(dataset)
-        return dataset
+                dataset = foreign_dataset(self.path, engine="h5netcdf", driver_kwds=locking)
+            self._datasets.append(dataset)
+            return self._as_lines(dataset)
+
+    def _as_lines(self, dataset: "xr.Dataset") -> "xr.Dataset":
+        """The dataset of xarray, with the lines and pixels that `lines` has."""
+        from openhsi_shared.files.lazy import with_lines
+
+        if self._selected is not None:
+            axes = dict.fromkeys(axes_of_lines(self.contents, self._n_stored), self._selected)
+            dataset = dataset.isel(axes)
+        elif self._packing is None:
+            return dataset
+        return with_lines(dataset, self.lines, self.dims)
 
     def _has_netcdf_types(self) -> bool:
         """Whether all variables are of types that netCDF has: its library crashes on floats of 2 or 16 bytes."""
@@ -224,8 +276,8 @@ class OpenCube:
 
     def close(self) -> None:
         """Close the file. Idempotent."""
-        if isinstance(self.lines, CheckedLines):
-            self.lines.close()
+        if isinstance(self.raw_lines, CheckedLines):
+            self.raw_lines.close()
         for dataset in self._datasets:
             dataset.close()
         self._file.close()

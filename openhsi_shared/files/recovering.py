@@ -26,6 +26,7 @@ from openhsi_shared.files.published import is_whole, uuid_of
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.verifying import verify
 from openhsi_shared.files.writing import CubeWriter
+from openhsi_shared.line_times import begin_of
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
 
@@ -261,4 +262,4 @@ def _name_of(part: Path) -> str:
 def _directory_of(sidecar: Path, cube: Cube) -> Path:
     """Parent of the cube's folder of the day; the dump's own folder if the dump was moved."""
     folder = sidecar.parent
-    return folder.parent if folder.name == day_folder(int(cube.columns["time_ns"][0])) else folder
+    return folder.parent if folder.name == day_folder(begin_of(cube.columns["time_ns"])) else folder

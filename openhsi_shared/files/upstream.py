@@ -22,6 +22,7 @@ from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.files.preview import write_preview
 from openhsi_shared.files.saving import Saving, no_progress
 from openhsi_shared.groups import check_name
+from openhsi_shared.line_times import UNKNOWN_TIME_NS
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
 from openhsi_shared.rgb import preview_bands
@@ -64,7 +65,8 @@ def save_shared_datacube(
                 f"coordinate {name!r} has {variable.data.shape} values, but {wrong[0]} has {sizes[wrong[0]]}"
             )
     times = variables.get("time")
-    times_ns = times.data if times and times.data.shape == (shape[1],) else np.zeros(shape[1], np.int64)
+    has_times = times is not None and times.data.shape == (shape[1],)
+    times_ns = times.data if times and has_times else np.full(shape[1], UNKNOWN_TIME_NS)
     cube = Cube(
         memory=lines,
         n_lines=shape[1],

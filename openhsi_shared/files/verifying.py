@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from openhsi_shared.dataset import TIME_UNITS, decode_times
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files.additions import additions
 from openhsi_shared.files.contents import Contents, display_name
@@ -16,7 +15,9 @@ from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.lines import CheckedLines
 from openhsi_shared.files.opening import open_unchecked
 from openhsi_shared.files.reading import OpenCube, open_cube
+from openhsi_shared.files.rewritten import rewritten_labels
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
+from openhsi_shared.line_times import TIME_UNITS, decode_times
 from openhsi_shared.paths import given_path
 
 __all__ = ["Report", "verify"]
@@ -62,8 +63,8 @@ def verify(path: str | os.PathLike[str]) -> Report:
             covers = _written(cube.contents) if cube.is_ours else []
             problems = _problems_of_contents(cube, covers)
             damaged: tuple[int, ...] = ()
-            if isinstance(cube.lines, CheckedLines):
-                damaged, of_lines = _problems_of_lines(cube, cube.lines)
+            if isinstance(cube.raw_lines, CheckedLines):
+                damaged, of_lines = _problems_of_lines(cube, cube.raw_lines)
                 problems += of_lines
             if not problems:  # other libraries may crash the process on damaged contents
                 problems += _problems_of_other_readers(path, covers)
@@ -128,6 +129,10 @@ def _of_contents(cube: OpenCube, covers: list[str]) -> Iterator[str]:
     except FileError as error:
         yield str(error)
     yield from _of_time_units(cube, covers)
+    try:
+        yield from rewritten_labels(cube, covers)
+    except FileError as error:  # reported with its variable, too, if this library wrote it
+        yield str(error)
     groups = [path.removesuffix("/") for path in contents.written or () if path.endswith("/")]
     for name, is_group in [*((name, False) for name in covers), *((name, True) for name in groups)]:
         try:

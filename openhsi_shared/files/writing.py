@@ -19,6 +19,7 @@ from openhsi_shared.errors import ArgumentError, SaveError
 from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.files.saving import ProgressCallback, Saving, Written, no_progress
 from openhsi_shared.groups import numbers
+from openhsi_shared.line_times import begin_of
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.save_options import SaveOptions
@@ -89,7 +90,7 @@ class CubeWriter:
             raise ArgumentError(f"lines of {lines} cannot be saved by a writer that was made for {expected}")
         if not directories:
             raise ArgumentError("there is no directory to save the cube in: give at least one")
-        time_ns = int(cube.columns["time_ns"][0])
+        time_ns = begin_of(cube.columns["time_ns"])
         stem, day = dataset.cube_stem(time_ns, prefix, suffix), dataset.day_folder(time_ns)
         saving = Saving(
             cube=cube,

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.dataset import utc_of
 from openhsi_shared.errors import OpenHSIError
+from openhsi_shared.line_times import known_times
 from openhsi_shared.rgb import Lines, mean_of_bands, picture, preview_bands
 
 __all__ = ["table", "table_of_camera", "table_of_cube", "thumbnail"]
@@ -127,10 +128,11 @@ def table_of_cube(cube: ShownCube) -> str:
 
 def _metadata_rows(cube: ShownCube) -> list[tuple[str, str]]:
     rows = []
-    wavelengths, times_ns, attributes = cube.wavelengths_nm, cube.times_ns, cube.attributes
+    wavelengths, attributes = cube.wavelengths_nm, cube.attributes
+    times_ns = known_times([] if cube.times_ns is None else cube.times_ns)
     if wavelengths is not None:
         rows.append(("from, to", f"{min(wavelengths):.1f} to {max(wavelengths):.1f} nm"))
-    if times_ns is not None and len(times_ns):
+    if len(times_ns):
         rows.append(("time", f"{_utc(times_ns[0])} to {_utc(times_ns[-1])} UTC"))
     if cube.frame_ids is not None and len(cube.frame_ids):
         rows.append(("frame ids", f"{int(cube.frame_ids[0])} to {int(cube.frame_ids[-1])}"))

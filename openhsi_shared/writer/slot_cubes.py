@@ -13,6 +13,7 @@ from openhsi_shared.columns import Column
 from openhsi_shared.dataset import Cube, Group
 from openhsi_shared.files.published import CubeOnDisk
 from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
+from openhsi_shared.line_times import begin_of
 from openhsi_shared.writer.messages import CubeKind, Label
 
 __all__ = ["cube_in", "cube_on_disk", "slots_to_rescue"]
@@ -41,7 +42,7 @@ def cube_in(slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered:
         attributes={
             **label.attributes,
             **_provenance(slots, kind, slot, columns["frame_id"]),
-            **_clock_attributes(slots.times(slot), int(columns["time_ns"][0])),
+            **_clock_attributes(slots.times(slot), begin_of(columns["time_ns"])),
             **({"source_groups_left_out": ", ".join(left_out)} if left_out else {}),
             "recovered": int(recovered),
         },
@@ -68,7 +69,7 @@ def _provenance(slots: SlotView, kind: CubeKind, slot: int, frame_ids: np.ndarra
     }
 
 
-def _clock_attributes(times: CubeTimes, first_ns: int) -> dict[str, Any]:
+def _clock_attributes(times: CubeTimes, first_ns: int | None) -> dict[str, Any]:
     step = read_anchor().since(times.anchor)
     return {
         "clock_anchor_wall_ns": times.anchor.wall_ns,
@@ -77,7 +78,7 @@ def _clock_attributes(times: CubeTimes, first_ns: int) -> dict[str, Any]:
         "clock_suspended_before_ns": times.step.suspended_ns,
         "clock_step_ns": step.total_ns,
         "clock_suspended_ns": step.suspended_ns,
-        "time_overlap_ns": max(0, times.earlier_until_ns - first_ns),
+        "time_overlap_ns": 0 if first_ns is None else max(0, times.earlier_until_ns - first_ns),
     }
 
 
@@ -91,7 +92,7 @@ def cube_on_disk(slots: SlotView, kind: CubeKind, slot: int, label: Label, direc
     """What the disk has of the cube in `slot`, in these directories."""
     return CubeOnDisk(
         uuid=kind.uuid_of(slots.word(slot, Word.CUBE)),
-        time_ns=int(slots.column(slot, "time_ns")[0]),
+        time_ns=begin_of(slots.column(slot, "time_ns")),
         prefix=label.prefix,
         suffix=label.suffix,
         directories=directories,

@@ -251,6 +251,33 @@ def check_cube(path: Path, good: dict[str, Any]) -> str:
     return "harmless" if report.ok else "found"
 
 
+def check_foreign(path: Path, good: dict[str, Any]) -> str:
+    """The same for a cube of another program, which has no checksums: its values may differ, its structure may not."""
+    structure = structure_of(path)
+    wrong = structure.pop("wrong", "")
+    if wrong:
+        return str(wrong)
+    return "found" if "error" in structure else "harmless" if structure == good else "differs"
+
+
+def structure_of(path: Path) -> dict[str, Any]:
+    """Axes and number of values of a foreign cube; "error" if it is refused, "wrong" if its parts do not fit."""
+    try:
+        with open_cube(path) as cube:
+            lines, shape = cube.lines[:], cube.lines.shape
+            columns = {}
+            for name in ("times_ns", "frame_ids", "temperatures", "wavelengths_nm"):
+                with suppress(FileError):
+                    columns[name] = getattr(cube, name)
+    except FileError as error:
+        return {"error": str(error)}
+    expected = {name: shape[2 if name == "wavelengths_nm" else 0] for name in columns}
+    found = {name: expected[name] if values is None else len(values) for name, values in columns.items()}
+    wrong = f"{lines.shape} is not {shape}, or {found} not {expected}"
+    is_fitting = lines.shape == shape and found == expected
+    return {"shape": shape, "dims": cube.dims, "known": sorted(columns)} | ({} if is_fitting else {"wrong": wrong})
+
+
 def check_calibration(path: Path, good: dict[str, Any]) -> str:
     """The same for a calibration; its layout, that of openhsi, has no checksums: values may differ."""
     try:
@@ -319,7 +346,7 @@ def _read_mutants(
     connection: Any, originals: Sequence[Original], numbers: Sequence[int], check: Callable[..., str]
 ) -> None:
     limit_memory()
-    readings = {check_cube: everything_in, check_calibration: everything_of}
+    readings = {check_cube: everything_in, check_foreign: structure_of, check_calibration: everything_of}
     good = [readings[check](original.path) for original in originals]
     for count, number in enumerate(numbers, 1):
         original = originals[number % len(originals)]

@@ -1,0 +1,92 @@
+"""Times of lines as numbers: UTC nanoseconds since 1970, and what stands for an unknown time."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from openhsi_shared.errors import ArgumentError
+
+__all__ = ["TIME_UNITS", "UNKNOWN_TIME_NS", "begin_of", "decode_times", "known_times", "was_never_set"]
+
+TIME_UNITS = "nanoseconds since 1970-01-01T00:00:00Z"
+UNKNOWN_TIME_NS = int(np.iinfo(np.int64).min)
+"""Stands for the time of a line that is not known: numpy's NaT."""
+NEVER_SET_NS = 10**6
+"""openhsi begins with times of 0, 1, 2, ... ns; a number below this is no time of a line."""
+
+
+def known_times(times_ns: ArrayLike) -> NDArray[Any]:
+    """Those of the times that are known."""
+    times = np.asarray(times_ns)
+    return np.asarray(times[times != UNKNOWN_TIME_NS])
+
+
+def begin_of(times_ns: ArrayLike) -> int | None:
+    """The first time that is known; None if there is none."""
+    known = known_times(times_ns)
+    return int(known[0]) if len(known) else None
+
+
+def was_never_set(times_ns: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which times are those with which openhsi begins: the first nanoseconds of 1970."""
+    return (times_ns >= 0) & (times_ns < NEVER_SET_NS)
+
+
+_UNITS_NS = {"n": 1, "u": 10**3, "m": 10**6, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
+_UNITS_NS |= {"d": 86400 * 10**9, "nanosecond": 1, "microsecond": 10**3, "millisecond": 10**6, "second": 10**9}
+_UNITS_NS |= {"minute": 60 * 10**9, "hour": 3600 * 10**9, "day": 86400 * 10**9, "ns": 1, "us": 10**3}
+_UNITS_NS |= {"sec": 10**9, "hr": 3600 * 10**9}
+_OFFSET = r"Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?"
+_UNITS_OF_TIME = re.compile(rf"\s*(\w+)\s+since\s+(\d+-\d+-\d+)(?:[T\s]+(\d[\d:.]*))?\s*({_OFFSET})?\s*", re.IGNORECASE)
+CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
+
+
+def decode_times(values: NDArray[Any], units: str, calendar: str = "standard") -> NDArray[np.int64]:
+    """UTC nanoseconds since 1970 of times as netCDF stores them; whole numbers stay exact.
+
+    NaN and the smallest int64, which is xarray's NaT, become UNKNOWN_TIME_NS. ArgumentError for what are no times, or
+    times of another calendar.
+
+    >>> decode_times(np.array([0, 5]), "milliseconds since 1970-01-01 00:00:01").tolist()
+    [1000000000, 1005000000]
+    >>> decode_times(np.array([0]), "seconds since 1970-01-01 10:00:00 +10:00").tolist()
+    [0]
+    """
+    if calendar.lower() not in CALENDARS:
+        raise ArgumentError(f"calendar {calendar!r} is not that of clocks, expected one of {CALENDARS}")
+    step, start = _step_and_start(units)
+    if values.dtype.kind == "f":
+        is_known = np.isfinite(values)
+        values, step = np.round(np.where(is_known, values, 0).astype(np.float64) * step), 1
+    else:
+        is_known = values != UNKNOWN_TIME_NS if values.dtype.kind == "i" else np.ones(values.shape, bool)
+        values = np.where(is_known, values, 0)
+    known, limits = values[is_known], np.iinfo(np.int64)
+    ends = [int(one) * step + start for one in (known.min(), known.max())] if known.size else []
+    if any(not limits.min < end <= limits.max for end in ends):
+        raise ArgumentError(f"times of {known.min()} to {known.max()} {units} are outside of the years 1678 to 2262")
+    with np.errstate(over="ignore"):  # of unknown ones
+        return np.where(is_known, values.astype(np.int64) * step + start, UNKNOWN_TIME_NS)
+
+
+def _step_and_start(units: str) -> tuple[int, int]:
+    """Length of a unit of time, and the time from which it counts, both in ns."""
+    match = _UNITS_OF_TIME.fullmatch(units)
+    step = _UNITS_NS.get(match[1].lower(), _UNITS_NS.get(match[1].lower().removesuffix("s"))) if match else None
+    if match is None or step is None:
+        raise ArgumentError(f"units {units!r} are not units of time, expected for example {TIME_UNITS!r}")
+    clock, _, fraction = (match[3] or "0").partition(".")
+    try:
+        year, month, day = map(int, match[2].split("-"))
+        hours, minutes, seconds = (*map(int, clock.rstrip(":").split(":")), 0, 0)[:3]
+        midnight = datetime(year, month, day, tzinfo=UTC)
+        fraction_ns = int(f"{fraction:0<9}"[:9])
+    except (ValueError, TypeError) as error:
+        raise ArgumentError(f"units {units!r} do not contain a time: {error}") from error
+    offset = re.fullmatch(r"([+-])(\d{1,2}):?(\d{2})?", match[4] or "")
+    east = (int(f"{offset[1]}1") * (60 * int(offset[2]) + int(offset[3] or 0))) if offset else 0
+    start = midnight + timedelta(hours=hours, minutes=minutes - east, seconds=seconds)
+    return step, (start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000 + fraction_ns
