@@ -8,7 +8,6 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.encoding import decompress, unshuffled
 from openhsi_shared.files.image import ZSTD_FILTER
 from openhsi_shared.files.packing import Packing
+from openhsi_shared.files.threads import in_threads
 from openhsi_shared.save_options import Compression
 
 __all__ = ["CheckedLines", "DecodedLines", "FileLines", "PlainLines", "SelectedLines"]
@@ -191,9 +191,7 @@ class CheckedLines(FileLines):
             for number in range(len(indices)):
                 fill(number)
         else:
-            with ThreadPoolExecutor(READ_THREADS) as pool:
-                for _ in pool.map(fill, range(len(indices))):
-                    pass
+            in_threads(READ_THREADS, fill, range(len(indices)))
         return lines
 
     def crc32_in_file(self, index: int) -> int:

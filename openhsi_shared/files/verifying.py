@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from openhsi_shared.files.lines import CheckedLines
 from openhsi_shared.files.opening import open_unchecked
 from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.files.rewritten import rewritten_labels
+from openhsi_shared.files.threads import in_threads
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
 from openhsi_shared.line_times import TIME_UNITS, decode_times
 from openhsi_shared.paths import given_path
@@ -177,7 +177,6 @@ def _problems_of_lines(cube: OpenCube, lines: CheckedLines) -> tuple[tuple[int, 
             "" if same else f"{cube.path}: line {index} is damaged: checksum {found:#010x}, not {written[index]:#010x}"
         )
 
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(check, range(len(lines))))
+    found = in_threads(4, check, range(len(lines)))
     damaged = tuple(index for index, problem in enumerate(found) if problem)
     return damaged, [found[index] for index in damaged]

@@ -171,7 +171,8 @@ def _dump(slots: SlotOwner, kind: CubeKind, slot: int, avoid: Collection[str], r
         if path is not None:
             logger.warning("%s", rescued.where(name))
             return
-    except Exception as error:  # noqa: BLE001 - the next way must be tried
+    except Exception as error:  # noqa: BLE001 - not swallowed: the cube must be dumped, wherever else it may be
+        logger.warning("%s: whether it is in a file already cannot be seen: %s", name, error)
         first = error
     for directories in rescue_directories(label, kind, avoid):
         try:

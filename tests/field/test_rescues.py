@@ -125,7 +125,7 @@ def test_the_summary_of_a_recording_names_the_files_of_rescued_cubes(tmp_path):
 
 # ---- the directory of the last resort ----
 
-KIND = CubeKind(level=-1, clock_anchor=None)  # type: ignore[arg-type]
+KIND = CubeKind(level=-1)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_directory_that_others_may_write_is_closed_to_them(places):
 
 def test_it_comes_after_the_directory_of_the_cube_and_fallback_directories(places, tmp_path):
     state, temporary = places
-    kind = CubeKind(level=-1, clock_anchor=None, options=SaveOptions(fallback_dirs=[tmp_path / "b"]))  # type: ignore[arg-type]
+    kind = CubeKind(level=-1, options=SaveOptions(fallback_dirs=[tmp_path / "b"]))
     names = [str(tmp_path / "a"), str(tmp_path / "b")]
     assert next(rescue_directories(Label(directory=names[0]), kind)) == names
     assert directory_for_unsaved(kind) == names[1]
