@@ -8,7 +8,7 @@ from openhsi_shared.errors import ArgumentError
 __all__ = ["given_path", "given_text"]
 
 
-def given_path(path: str | os.PathLike[str], what: str = "path", kind: str = "that of a file or directory") -> Path:
+def given_path(path: str | os.PathLike[str], what: str = "path", kind: str = "the path of a file or directory") -> Path:
     """The path that a user gave for `what`, which is `kind`, with `~` and `~user` expanded as by a shell.
 
     ArgumentError for what is no path, is empty, contains a null character, or needs a home directory that is unknown.
@@ -19,7 +19,7 @@ def given_path(path: str | os.PathLike[str], what: str = "path", kind: str = "th
     return Path(given_text(path, what, kind))
 
 
-def given_text(path: str | os.PathLike[str], what: str = "path", kind: str = "that of a file or directory") -> str:
+def given_text(path: str | os.PathLike[str], what: str = "path", kind: str = "the path of a file or directory") -> str:
     """`given_path` as a text, for where time counts."""
     try:
         text = os.fspath(path)

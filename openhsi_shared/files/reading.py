@@ -47,7 +47,7 @@ def open_cube(path: str | os.PathLike[str], check: bool = True) -> "OpenCube":
     Raises FileError (an OSError) for a file that is not a cube, IncompleteFileError for one that its writer has not
     finished. With `check`, lines that are read are compared with their checksums, if the file has any: ChecksumError.
     """
-    return OpenCube(given_path(path, kind="that of a file"), check)
+    return OpenCube(given_path(path, kind="the path of a file"), check)
 
 
 class OpenCube:

@@ -56,7 +56,7 @@ def verify(path: str | os.PathLike[str]) -> Report:
     What another program added is not compared: it is reported in `added`. A file of openhsi has no checksums: that is
     also reported as a problem.
     """
-    path = given_path(path, kind="that of a file")
+    path = given_path(path, kind="the path of a file")
     try:
         n_bytes = path.stat().st_size
         with open_cube(path) as cube:

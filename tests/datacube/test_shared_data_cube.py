@@ -171,7 +171,7 @@ def test_metadata_that_cannot_be_used_are_refused_and_no_line_is_lost(cube, tmp_
     with pytest.raises(ArgumentError, match="save_dir must be a directory, got 7"):
         cube.save(7)
     for metadata in (7, {"title": "a coast"}):
-        with pytest.raises(SettingsError, match=r"preconfig_meta_path .* cannot be read"):
+        with pytest.raises(ArgumentError, match="preconfig_meta_path must be the path of a file"):
             cube.save(tmp_path, metadata)
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(SettingsError, match=r"preconfig_meta_path .*list.json holds a list"):

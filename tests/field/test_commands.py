@@ -149,7 +149,7 @@ def _make_circle(path: Path) -> None:
         (_make_file, "flight/sub", "a part of the path is a file"),
         (_make_circle, "flight", "a link that leads nowhere, or in a circle"),
         (None, "/proc", "a file system of the kernel"),
-        (None, "", "must be that of a file or directory, got ''"),
+        (None, "", "must be the path of a file or directory, got ''"),
     ],
 )
 def test_a_directory_that_is_none_is_refused_before_the_first_line(run, tmp_path, make, out, words):

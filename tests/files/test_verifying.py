@@ -82,7 +82,7 @@ def test_bad_files_never_raise(tmp_path):
 @pytest.mark.parametrize("function", [verify, open_cube])
 @pytest.mark.parametrize("path", [5, None])
 def test_what_is_no_path_is_refused(function, path):
-    with pytest.raises(ArgumentError, match="path must be that of a file, got"):
+    with pytest.raises(ArgumentError, match="path must be the path of a file, got"):
         function(path)
 
 
