@@ -13,11 +13,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from openhsi_shared.errors import SaveError
 from openhsi_shared.locking import is_open_in, lock, share_lock
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.renaming import function_of_libc, rename_to_new, unlink_or_warn
 from openhsi_shared.standard_streams import fill_standard_descriptors
 
 __all__ = ["PAGE", "PART", "Durability", "PartFile", "make_folder", "save_error", "sync_published"]
@@ -35,8 +36,6 @@ MAX_NAMES = 1000
 MAX_WRITE_BYTES = 64 << 20
 MAX_SYNCS = 3
 """Maximum number of times that a directory is synced until that succeeds."""
-AT_FDCWD = -100
-RENAME_NOREPLACE = 1
 
 Durability = Literal["fsync", "rename"]
 """"fsync": on the disk when published. "rename": complete for every reader, but a power cut may still lose it."""
@@ -192,7 +191,7 @@ class PartFile:
             count += 1
             target = directory / f"{stem}{f'-{count}' if count else ''}{ending}"
             try:
-                _rename_to_new(self.path, target)
+                rename_to_new(self.path, target)
             except FileExistsError:
                 if is_same is None or not is_same(target):
                     continue
@@ -233,7 +232,7 @@ class PartFile:
                 os.ftruncate(self._fd, 0)  # first, else a process that has the file open would keep its space allocated
         except OSError as error:
             logger.warning("%s could not be emptied: %s", self.path, error)
-        _unlink_or_warn(self.path)
+        unlink_or_warn(self.path)
 
     def _close_direct(self) -> None:
         fd, self._direct_fd = self._direct_fd, None
@@ -333,13 +332,9 @@ def _address(data: memoryview) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(data))
 
 
-def _libc(name: str) -> Any:
-    return getattr(ctypes.CDLL(None, use_errno=True), name, None) if sys.platform == "linux" else None
-
-
 def _allocate(fd: int, n_bytes: int) -> None:
     """Allocate blocks. Not by `posix_fallocate`, which writes them one by one on file systems without support."""
-    function = _libc("fallocate64") or _libc("fallocate")
+    function = function_of_libc("fallocate64") or function_of_libc("fallocate")
     if function is None:
         return
     function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -349,55 +344,6 @@ def _allocate(fd: int, n_bytes: int) -> None:
             return
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number))
-
-
-def _rename_to_new(source: Path, target: Path) -> None:
-    """Rename, or raise FileExistsError; of several concurrent calls one succeeds."""
-    function = _libc("renameat2")
-    if function is not None:
-        if function(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), RENAME_NOREPLACE) == 0:
-            return
-        number = ctypes.get_errno()
-        if number not in (errno.EINVAL, errno.ENOSYS):
-            raise OSError(number, os.strerror(number), str(target))
-    _link_to_new(source, target)
-
-
-def _link_to_new(source: Path, target: Path) -> None:
-    """Rename without renameat2: by a hard link, or else by reserving the name first."""
-    if sys.platform == "win32":
-        source.rename(target)  # refuses an existing name by itself
-        return
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
-            raise
-        _rename_reserved(source, target)
-    else:
-        _unlink_or_warn(source)  # already published: raising here would truncate the published file
-
-
-def _rename_reserved(source: Path, target: Path) -> None:
-    """Rename without renameat2 and hard links: cooperating writers serialise on a reservation file.
-
-    Not by creating the name itself first: a writer that died then would leave an empty file under it.
-    """
-    reservation = target.with_name(f".{target.name}.0.part")  # reported by `recover` if it is left behind
-    os.close(os.open(reservation, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    try:
-        if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-        source.rename(target)
-    finally:
-        _unlink_or_warn(reservation)
-
-
-def _unlink_or_warn(path: Path) -> None:
-    try:
-        path.unlink()
-    except OSError as error:
-        logger.warning("%s could not be removed: %s", path, error)
 
 
 def sync_published(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openhsi_shared import durable
+from openhsi_shared import durable, renaming
 from openhsi_shared.durable import PAGE, PartFile, make_folder
 from openhsi_shared.errors import SaveError
 from openhsi_shared.files.blocks import BlockWriter
@@ -86,7 +86,8 @@ def test_the_same_cube_published_before_is_found_again(tmp_path):
 @pytest.mark.parametrize("way", ["renameat2", "link", "exclusive"])
 def test_of_several_that_want_one_name_each_gets_its_own(tmp_path, monkeypatch, way):
     if way != "renameat2":
-        monkeypatch.setattr(durable, "_libc", lambda name: None)
+        for module in (durable, renaming):
+            monkeypatch.setattr(module, "function_of_libc", lambda name: None)
     if way == "exclusive":
 
         def no_links(source, target):
