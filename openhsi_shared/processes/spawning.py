@@ -145,14 +145,18 @@ def pack(thing: Any) -> bytes:
 def become_service(niceness: int = 0, in_background: bool = False) -> None:
     """Outlive the terminal and the notebook: own session, SIGINT and SIGHUP ignored. Called first in a child.
 
-    `in_background`: when it wakes up, it does not preempt the process that woke it (SCHED_BATCH, Linux).
+    `niceness` is absolute: what the process that started it has is not inherited. `in_background`: it is always lower
+    by that much than the process that started it, which may have the camera, and when it wakes up, it does not preempt
+    the process that woke it (SCHED_BATCH, Linux). What the system refuses is left as it is.
     """
     if hasattr(os, "setsid"):
         os.setsid()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         if niceness:
+            inherited = os.getpriority(os.PRIO_PROCESS, 0)
+            wanted = max(niceness, inherited + niceness) if in_background else niceness
             with suppress(OSError):
-                os.nice(niceness)
+                os.setpriority(os.PRIO_PROCESS, 0, min(wanted, 19))
         if in_background and hasattr(os, "SCHED_BATCH"):
             with suppress(OSError):
                 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -10,7 +10,16 @@ import pytest
 
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.processes.spawning import SPAWN, pack, spawn, unpack
-from tests.support.helpers import child, in_child, put_all, receive, run_python, run_service, signal_state
+from tests.support.helpers import (
+    child,
+    in_child,
+    niceness_in_background,
+    put_all,
+    receive,
+    run_python,
+    run_service,
+    signal_state,
+)
 
 PROGRAM = """
 import sys
@@ -97,15 +106,27 @@ def test_main_and_signals_are_as_before_also_after_a_start_that_failed():
 # ---- Ctrl-C ----
 
 
+def absolute(niceness):
+    """The niceness that a child can set: without privileges none above that of this process."""
+    return niceness if os.geteuid() == 0 else max(niceness, os.nice(0))
+
+
 def test_service_lives_in_a_session_of_its_own_and_ignores_the_terminal():
     assert in_child(signal_state) == {
         "blocked at start": True,
         "still blocked": False,
         "ignores": [True, True],
         "own session": True,
-        "niceness": min(os.nice(0) + 3, 19),
+        "niceness": absolute(3),
         "main": "",
     }
+
+
+@pytest.mark.parametrize("camera", [-10, 0, 10, 19])
+def test_service_in_the_background_has_a_lower_priority_than_the_camera(camera):
+    if os.geteuid() != 0 and camera < os.nice(0):
+        pytest.skip("only root may raise a priority")
+    assert in_child(niceness_in_background, camera) == min(19, max(5, camera + 5))
 
 
 def test_service_outlives_ctrl_c_and_hang_up_and_ends_with_its_parent():

@@ -163,6 +163,13 @@ def signal_state() -> dict[str, Any]:
     }
 
 
+def niceness_in_background(camera: int) -> int:
+    """Niceness of a background service that a process with the niceness `camera` has started."""
+    os.setpriority(os.PRIO_PROCESS, 0, camera)
+    spawning.become_service(niceness=5, in_background=True)
+    return os.nice(0)
+
+
 def watch_parent(connection: Any, parent_id: int, note: str) -> None:
     """Write received messages into the file `note`, then "gone"; exit with 0 if sending to the parent fails."""
     spawning.become_service()
