@@ -34,6 +34,10 @@ class LineTurn:
         """What the thread that has the turn does: "line", "swap", ...; empty: nothing."""
         self.taken_by: int | None = None
         """The thread that takes frames from the camera, line by line, if any."""
+        self.is_void = False
+        """Whether the line in progress must not be committed: the cube was closed, or began to be, within it."""
+        self._is_stuck = False
+        """Whether the line in progress has not ended in time for who waited for it."""
         self._by = NOBODY
         self._only: int | None = None
         """The only thread that may have the turn, while it closes the cube; NOBODY once it is closed."""
@@ -55,6 +59,7 @@ class LineTurn:
                 self._refuse_line()
             try:
                 self._by = get_ident()
+                self.is_void = False
                 self.doing = "line"
                 return fill(*arguments)
             except Exception as error:
@@ -62,14 +67,19 @@ class LineTurn:
                 raise
             finally:
                 self.doing = ""
-                if self._deferred:
+                self._is_stuck = False
+                if self._deferred and not self._is_left_to_other():
                     self.run_deferred()
 
     def between_lines(self, doing: str, work: Callable[..., T], *arguments: Any) -> T:
         """Do `work` while no other thread fills a line, before its next one. ClosedError.
 
-        A thread that has the turn does it at once, within its line: `is_mine` tells.
+        A thread that has the turn does it at once, within its line: `is_mine` tells. So does one that closes the cube
+        beside a line that does not end.
         """
+        self.check_open()
+        if self._is_stuck and self._only == get_ident():
+            return work(*arguments)
         if self._lock._is_owned():  # type: ignore[attr-defined] # noqa: SLF001 - as threading.Condition does
             return self._do(doing, work, arguments)
         with self._gate:
@@ -91,7 +101,7 @@ class LineTurn:
                 return work(*arguments)
             finally:
                 self.doing = before
-                if self._deferred and not before:
+                if self._deferred and not before and not self._is_left_to_other():
                     self.run_deferred()
 
     def is_mine(self) -> bool:
@@ -128,6 +138,10 @@ class LineTurn:
         """Whether work is waiting for the end of the turn."""
         return bool(self._deferred)
 
+    def _is_left_to_other(self) -> bool:
+        """Whether another thread closes the cube, and waits to do what was deferred: this one may not any more."""
+        return self._only not in (None, NOBODY, get_ident()) and not self._is_stuck
+
     def run_deferred(self) -> None:
         """Do what was deferred."""
         while self._deferred:
@@ -136,27 +150,34 @@ class LineTurn:
     # ---- closing ----
 
     def refuse_others(self) -> None:
-        """Refuse the turn to all other threads from now on."""
+        """Refuse the turn to all other threads from now on. A line of this thread, if any, is not committed."""
         if self._only != NOBODY:
             self._only = get_ident()
+        if self.is_mine():
+            self.is_void = True
 
     @property
     def is_closed(self) -> bool:
         """Whether no thread gets it any more."""
         return self._only == NOBODY
 
-    def wait_for_line(self, patience_s: float) -> None:
-        """Wait until the line that another thread fills has ended.
+    def wait_for_line(self, patience_s: float) -> bool:
+        """Wait until the line that another thread fills has ended. False if that takes longer than `patience_s`.
 
-        If that takes longer than `patience_s`, its thread gets ClosedError when it goes on.
+        Then its thread gets ClosedError when it goes on, if the cube is being closed.
         """
-        if self._lock.acquire(timeout=patience_s):
+        if self._lock.acquire(timeout=0 if self._is_stuck else patience_s):
             try:
                 self.run_deferred()  # if a handler raised before it was done
             finally:
                 self._lock.release()
-        else:
+            return True
+        if not self._is_stuck:
             logger.warning("a line has not ended for %.0f s: closing without it", patience_s)
+        self._is_stuck = True
+        if self._only is not None:
+            self.is_void = True
+        return False
 
     def end_lines(self) -> None:
         """Refuse lines also of this thread, which closes the cube."""
@@ -169,6 +190,7 @@ class LineTurn:
     def close(self) -> None:
         """Refuse the turn to all threads from now on."""
         self._only = NOBODY
+        self.run_deferred()  # what is left of it is refused, so that nobody waits for it
 
     def check_open(self) -> None:
         """Raise ClosedError once it is closed, and in other threads while it is being closed."""

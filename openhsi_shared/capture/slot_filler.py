@@ -16,7 +16,7 @@ from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.buffers.times import EARLIEST_NS
 from openhsi_shared.capture.cube_clock import CubeClock
 from openhsi_shared.capture.line_turn import LineTurn
-from openhsi_shared.errors import NoFreeSlot, OpenHSIError
+from openhsi_shared.errors import ClosedError, NoFreeSlot, OpenHSIError
 from openhsi_shared.frames.losses import FrameLedger, ranges_in_words
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.save_options import WhenFull
@@ -108,8 +108,10 @@ class SlotFiller:
         if not ledger.offer(frame_id):
             return False
         slot = self.slot
-        if slot is None:
+        if slot is None or self.turn.is_void:
             self.turn.check_open()
+            if self.turn.is_void:  # its memory may belong to a cube that is saved or gone
+                raise ClosedError("close() was called within this line, and has failed: its frame is lost")
             raise OpenHSIError("commit without next_line")
         if ledger.n_committed == 0:
             self.slots.expect(slot, ledger.expected)  # the first id of a camera is known with its first frame

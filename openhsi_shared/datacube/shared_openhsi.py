@@ -212,6 +212,8 @@ def _once(method: Callable[..., Any], streaming: bool) -> Callable[..., Any]:
             return None
         if engine is None or engine.is_closed:  # in a constructor, or at the end
             return switch(self, args, keywords)
+        if not (streaming or engine.turn.is_mine() or engine.turn.wait_for_line(self._patience_s)):
+            return switch(self, args, keywords)  # beside a line that does not end
         return engine.turn.between_lines("start" if streaming else "stop", switch, self, args, keywords)
 
     def switch(self: SharedOpenHSI, args: Any, keywords: Any) -> Any:
