@@ -147,8 +147,9 @@ class SlotFiller:
                 self._last_ns = EARLIEST_NS
             self.slots.set_times(slot, self.clock.times)
         elif (step := self.clock.start_turn()) is not None:
-            self._last_ns += step.total_ns
-            self.slots.set_times(slot, self.clock.times, move_ns=step.total_ns)
+            set_ns = step.total_ns - step.suspended_ns  # what was recorded before a suspend stays before it
+            self._last_ns += set_ns
+            self.slots.set_times(slot, self.clock.times, move_ns=set_ns)
 
     def lose(self, frame_id: int) -> None:
         """Count a frame that arrived and cannot be stored."""

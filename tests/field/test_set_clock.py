@@ -213,3 +213,30 @@ def test_lines_before_1970_are_processed_shown_and_replayed(clock, tmp_path):
         cam.collect()
         replayed = cam.save(tmp_path / "replayed").result(60).path
     assert read(replayed).numbers == read(path).numbers
+
+
+WRAPS = CAMERA + SETTING + """
+import json
+from openhsi_shared import SharedDataCube
+from tests.support.flow import SMALL, frame
+true_ns = []
+with SharedDataCube(n_lines=8, **SMALL) as cube:
+    def put(n):
+        for _ in range(n):
+            cube.put(frame(len(true_ns)))
+            true_ns.append(time.time_ns())
+    put(8)
+    suspend(900.0)
+    put(4)
+    print(json.dumps([true_ns, str(cube.save("out").result().path)]))
+"""
+
+
+def test_a_cube_that_wraps_around_keeps_the_times_of_the_lines_before_a_suspend(clock, tmp_path):
+    """They were taken before it, and the new anchor says so."""
+    code, output, errors = run(WRAPS, tmp_path, **clock.environment)
+    assert code == 0, errors
+    true_ns, path = json.loads(output.splitlines()[-1])
+    cube = read(tmp_path / path)
+    assert cube.numbers == list(range(4, 12))
+    assert [found / 1e9 for found in cube.times_ns] == pytest.approx([true / 1e9 for true in true_ns[4:]], abs=5)
