@@ -79,6 +79,8 @@ class _RecordingLoop:
         self.cubes: list[SaveHandle] = []
         self.disks = DiskWatch()
         self.begun = time.monotonic()
+        self.ends_at = float("inf")
+        """By the monotonic clock."""
         self.orphaned_by = ""
         self.is_listening = False
         self.watch = CameraWatch(self.stop, self._is_left, self._waits_for_slot, self._end_hung)
@@ -123,6 +125,8 @@ class _RecordingLoop:
         with self.watch.calling("start_cam", CALL_TIMEOUT_S):
             camera.start_streaming()  # last: from here on frames wait in the camera's queue
         self.begun = time.monotonic()
+        if self.plan.seconds is not None:
+            self.ends_at = self.begun + self.plan.seconds
         self.parent.tell(Started(type(camera).__name__, camera.dc_shape))
         try:
             for _ in itertools.count() if self.plan.n_cubes is None else range(self.plan.n_cubes):
@@ -233,7 +237,9 @@ class _RecordingLoop:
     # ---- the thread that watches the camera ----
 
     def _is_left(self) -> bool:
-        """Whether the parent has hung up while the camera is being opened."""
+        """Whether its time is over, or the parent has hung up while the camera is being opened."""
+        if time.monotonic() >= self.ends_at:
+            return True
         return not self.is_listening and self.parent.has_message()
 
     def _waits_for_slot(self) -> bool:

@@ -89,6 +89,13 @@ def test_a_get_img_that_never_returns_is_ended_after_a_timeout_and_its_lines_are
     assert not list((tmp_path / "run").rglob("*.sock"))
 
 
+def test_a_recording_of_some_seconds_ends_though_get_img_never_returns(tmp_path):
+    with record(_hanging("get_img", False), tmp_path / "out", **KEYWORDS, seconds=0.5) as run:
+        with pytest.raises(CameraLost, match="get_img has not returned within 3 s"):
+            run.wait(30)
+    assert _numbers(tmp_path / "out") == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_package_that_hangs_and_holds_the_lock_of_python_is_killed_and_its_lines_are_saved(tmp_path, monkeypatch):
     monkeypatch.setattr("openhsi_shared.recording.run.UNRESPONSIVE_S", 2.0)
     with record(_hanging("get_img", holds_lock=True), tmp_path / "out", **KEYWORDS) as run:
