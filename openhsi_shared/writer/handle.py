@@ -89,7 +89,7 @@ class SaveHandle:
 
         Without effect if the cube is being saved by itself meanwhile, because a writer could be started again.
         """
-        if self._has_resumed and self._error is None:
+        if self.is_resumed:
             return self
         self._supervisor_of_failed("retry").retry(self, directory)
         return self
@@ -128,6 +128,11 @@ class SaveHandle:
     def unhandled_failure(self) -> OpenHSIError | None:
         """The error, if the save failed and no caller has handled it yet."""
         return None if self._is_handled or self._discarded else self._error
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether it is being saved, or was saved, by itself after a failure."""
+        return self._has_resumed and self._error is None
 
     def begin_again(self, *, by_itself: bool = False) -> None:
         """The save is pending again."""

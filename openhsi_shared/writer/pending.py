@@ -31,6 +31,8 @@ class Pending:
     """Its lines are stored in a dump: discarding it loses nothing."""
     awaits_writer: bool = False
     """Held only because no writer could be started: it is sent to the next one that starts."""
+    avoid: tuple[str, ...] = ()
+    """Directories that did not respond when it was sent last: the writer has not looked there."""
     is_repeated: bool = False
     """It was sent to a writer before."""
     only_look: bool = False

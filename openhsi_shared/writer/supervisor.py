@@ -22,6 +22,7 @@ from openhsi_shared.writer.final_rescue import Rescued, rescue
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.messages import CubeKind, Dumped, Failed, Label, PreviewDone, Ready, Save, Saved
 from openhsi_shared.writer.pending import KEPT, Pending, save_error
+from openhsi_shared.writer.rescue_directory import directories_of
 from openhsi_shared.writer.unsaved_cubes import UnsavedCubes
 from openhsi_shared.writer.writer_group import WriterGroup
 from openhsi_shared.writer.writer_process import WriterProcess
@@ -136,7 +137,7 @@ class WriterSupervisor:
     def _resend(self, pending: Pending) -> None:
         pending.awaits_writer = False
         directories = [pending.label.directory, *self._kind.fallback_dirs]
-        avoid = self._writers.avoided.among(directories)
+        pending.avoid = avoid = self._writers.avoided.among(directories)
         if avoid and not set(directories) - set(avoid) and not pending.only_look:
             message = f"it does not respond: {pending.handle.name} was not saved; {KEPT}"
             self._cubes.failed(pending.cube, SaveError(errno.ETIMEDOUT, message, pending.label.directory))
@@ -155,7 +156,9 @@ class WriterSupervisor:
     def retry(self, handle: SaveHandle, directory: str | Path) -> None:
         """Send a held cube to the writer again, to be saved in `directory`."""
         with self.changed:
-            self.raise_failure()
+            self._check_not_ended(handle)
+            if handle.is_resumed:  # while this thread waited for the lock
+                return
             pending = self._cubes.held_by(handle)
             if not isinstance(directory, str | Path) or not str(directory):
                 raise ArgumentError(f"retry needs a directory, got {directory!r}")
@@ -173,16 +176,26 @@ class WriterSupervisor:
         WriterFailed if no writer can look: then it is still held.
         """
         with self.changed:
-            self.raise_failure()
+            self._check_not_ended(handle)
             pending = self._cubes.held_by(handle)
             self._look_for(pending)
             if pending.path is not None:
                 logger.warning("%s was discarded: its %d lines are in %s", handle.name, handle.n_lines, pending.path)
                 return
+            unseen = set(pending.avoid).intersection(directories_of(pending.label, self._kind))
+            if unseen and not pending.is_safe:
+                where = f"{', '.join(sorted(unseen))} does not respond, and it may be there"
+                raise WriterFailed(f"{handle.name} is not discarded: {where}; {KEPT}")
             n_lost = self._cubes.discard(pending)
             self.changed.notify_all()
         where = "lost" if n_lost else "in its dump"
         logger.warning("%s was discarded: its %d lines are %s", handle.name, handle.n_lines, where)
+
+    def _check_not_ended(self, handle: SaveHandle) -> None:
+        """Raise what a request about a held cube would wait for in vain."""
+        self.raise_failure()
+        if self._state == "stopped":
+            raise ClosedError(f"the writer has ended: {handle.name} was rescued, or lost, as the log says")
 
     def _look_for(self, pending: Pending) -> None:
         """Let the writer look for a held cube, and wait: it is saved then, or held as before."""

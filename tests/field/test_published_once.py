@@ -5,6 +5,8 @@ Each case: the writer published the cube, or left something of it, and its answe
 
 import multiprocessing
 import os
+import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -241,3 +243,63 @@ def test_a_held_cube_declares_what_it_had_to_after_many_more_were_discarded(tmp_
         ([1], [0]),
         ([42], list(range(2, 42))),
     ]
+
+
+def test_a_cube_that_may_be_in_a_directory_that_does_not_respond_is_not_discarded(fault, tmp_path):
+    """Its writer hung after it had published the cube; nobody can look there, and the other directory takes nothing."""
+    (tmp_path / "file").touch()
+    fault("published:stop:1")
+    with _camera(writer_patience_s=1.5, fallback_dirs=[tmp_path / "file" / "inside"]) as cam:
+        cam.collect()
+        handle = cam.save(tmp_path / "out")
+        handle.join(60)
+        with pytest.raises(SaveError):
+            handle.result()
+        with pytest.raises(WriterFailed, match="does not respond, and it may be there"):
+            handle.discard()
+        assert cam.status().lines_lost == 0
+        cam._engine.writer._writers.avoided.release(str(tmp_path / "out"))
+        handle.discard()
+        assert handle.result().path.is_relative_to(tmp_path / "out")
+    assert account(tmp_path / "out") == (list(range(8)), [])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="/bin/false is a program of Unix")
+def test_a_retry_that_waits_while_the_cube_resumes_by_itself_has_no_effect(tmp_path, monkeypatch):
+    with _camera() as cam:
+        cam.collect()
+        with _no_writer_starts():
+            os.kill(cam._engine.writer._writers.all[0].child.pid, 9)
+            handle = cam.save(tmp_path / "out")
+            handle.join(60)
+            assert handle.exitcode == 1
+        changed, retried = cam._engine.writer.changed, threading.Event()
+        with changed:
+            thread = threading.Thread(target=lambda: (handle.retry(tmp_path / "other"), retried.set()))
+            thread.start()
+            time.sleep(0.2)  # it has seen the failure, and waits for the lock
+            cam._engine.writer._writers.starts.__init__()
+            cam._engine.writer._resume()
+        thread.join()
+        assert retried.is_set()
+        assert handle.result(60).path.is_relative_to(tmp_path)
+    assert account(tmp_path) == (list(range(8)), [])
+
+
+def test_a_retry_after_the_rescue_at_the_end_of_the_program_does_not_wait_for_ever(tmp_path):
+    (tmp_path / "file").touch()
+    code = f"""
+import atexit
+def retry():
+    try: handle.retry("out").result()
+    except Exception as error: print(type(error).__name__, error)
+atexit.register(retry)
+{CAMERA}
+cam = camera()
+cam.collect()
+handle = cam.save("file/inside")
+handle.join()
+"""
+    _, output, _ = run(code, tmp_path)
+    assert "ClosedError the writer has ended: cube 1 was rescued" in output
+    assert account(tmp_path) == (list(range(8)), [])
