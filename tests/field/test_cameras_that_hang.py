@@ -90,9 +90,11 @@ def test_a_get_img_that_never_returns_is_ended_after_a_timeout_and_its_lines_are
 
 
 def test_a_recording_of_some_seconds_ends_though_get_img_never_returns(tmp_path):
-    with record(_hanging("get_img", False), tmp_path / "out", **KEYWORDS, seconds=0.5) as run:
-        with pytest.raises(CameraLost, match="get_img has not returned within 3 s"):
-            run.wait(30)
+    with (
+        record(_hanging("get_img", False), tmp_path / "out", **KEYWORDS, seconds=0.5) as run,
+        pytest.raises(CameraLost, match="get_img has not returned within 3 s"),
+    ):
+        run.wait(30)
     assert _numbers(tmp_path / "out") == [1, 2, 3, 4, 5, 6]
 
 

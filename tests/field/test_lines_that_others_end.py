@@ -28,8 +28,11 @@ class Camera(SharedOpenHSI):
 
 @pytest.mark.parametrize("saves", [True, False])
 def test_a_close_that_fails_within_a_line_makes_no_line_of_what_a_slot_held_before(tmp_path, saves):
-    code = f"from tests.field.{__name__.rpartition('.')[2]} import close_within_a_line as f; f({str(tmp_path)!r}, {saves})"
-    found, _, errors = run(code, tmp_path)  # the error that is raised refers to the slots: not beside the watch of leaks
+    code = (
+        f"from tests.field.{__name__.rpartition('.')[2]} import close_within_a_line as f; f({str(tmp_path)!r}, {saves})"
+    )
+    # not in this process: the error that is raised refers to the slots, which would look like a leak
+    found, _, errors = run(code, tmp_path)
     assert found == 0, errors
 
 

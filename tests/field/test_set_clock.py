@@ -215,7 +215,10 @@ def test_lines_before_1970_are_processed_shown_and_replayed(clock, tmp_path):
     assert read(replayed).numbers == read(path).numbers
 
 
-WRAPS = CAMERA + SETTING + """
+WRAPS = (
+    CAMERA
+    + SETTING
+    + """
 import json
 from openhsi_shared import SharedDataCube
 from tests.support.flow import SMALL, frame
@@ -230,6 +233,7 @@ with SharedDataCube(n_lines=8, **SMALL) as cube:
     put(4)
     print(json.dumps([true_ns, str(cube.save("out").result().path)]))
 """
+)
 
 
 def test_a_cube_that_wraps_around_keeps_the_times_of_the_lines_before_a_suspend(clock, tmp_path):
