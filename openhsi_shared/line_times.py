@@ -35,7 +35,7 @@ def was_never_set(times_ns: NDArray[Any]) -> NDArray[np.bool_]:
     return (times_ns >= 0) & (times_ns < NEVER_SET_NS)
 
 
-_UNITS_NS = {"n": 1, "u": 10**3, "m": 10**6, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
+_UNITS_NS = {"ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
 _UNITS_NS |= {"d": 86400 * 10**9, "nanosecond": 1, "microsecond": 10**3, "millisecond": 10**6, "second": 10**9}
 _UNITS_NS |= {"minute": 60 * 10**9, "hour": 3600 * 10**9, "day": 86400 * 10**9, "ns": 1, "us": 10**3}
 _UNITS_NS |= {"sec": 10**9, "hr": 3600 * 10**9}
@@ -57,22 +57,28 @@ def decode_times(values: NDArray[Any], units: str, calendar: str = "standard") -
     """
     if calendar.lower() not in CALENDARS:
         raise ArgumentError(f"calendar {calendar!r} is not that of clocks, expected one of {CALENDARS}")
-    step, start = _step_and_start(units)
+    step, start = _step_and_start(units, calendar)
+    limits = np.iinfo(np.int64)
     if values.dtype.kind == "f":
         is_known = np.isfinite(values)
-        values, step = np.round(np.where(is_known, values, 0).astype(np.float64) * step), 1
+        values = np.where(is_known, values, 0).astype(np.float64)
+        if start < limits.min:  # counted from a time that has no int64, such as the year 1: whole units, then the rest
+            whole = np.floor(values[is_known].min()) if is_known.any() else 0.0
+            values, start = values - whole, start + int(whole) * step
+        values, step = np.round(values * step), 1
     else:
         is_known = values != UNKNOWN_TIME_NS if values.dtype.kind == "i" else np.ones(values.shape, bool)
         values = np.where(is_known, values, 0)
-    known, limits = values[is_known], np.iinfo(np.int64)
+    known = values[is_known]
     ends = [int(one) * step + start for one in (known.min(), known.max())] if known.size else []
     if any(not limits.min < end <= limits.max for end in ends):
         raise ArgumentError(f"times of {known.min()} to {known.max()} {units} are outside of the years 1678 to 2262")
-    with np.errstate(over="ignore"):  # of unknown ones
-        return np.where(is_known, values.astype(np.int64) * step + start, UNKNOWN_TIME_NS)
+    wrapped = (start - limits.min) % 2**64 + limits.min  # int64 wraps around twice where the start is not one
+    with np.errstate(over="ignore", invalid="ignore"):  # of unknown ones
+        return np.where(is_known, values.astype(np.int64) * step + wrapped, UNKNOWN_TIME_NS)
 
 
-def _step_and_start(units: str) -> tuple[int, int]:
+def _step_and_start(units: str, calendar: str) -> tuple[int, int]:
     """Length of a unit of time, and the time from which it counts, both in ns."""
     match = _UNITS_OF_TIME.fullmatch(units)
     step = _UNITS_NS.get(match[1].lower(), _UNITS_NS.get(match[1].lower().removesuffix("s"))) if match else None
@@ -83,10 +89,22 @@ def _step_and_start(units: str) -> tuple[int, int]:
         year, month, day = map(int, match[2].split("-"))
         hours, minutes, seconds = (*map(int, clock.rstrip(":").split(":")), 0, 0)[:3]
         midnight = datetime(year, month, day, tzinfo=UTC)
+        is_julian = not calendar.lower().startswith("proleptic") and (year, month, day) < (1582, 10, 15)
         fraction_ns = int(f"{fraction:0<9}"[:9])
     except (ValueError, TypeError) as error:
         raise ArgumentError(f"units {units!r} do not contain a time: {error}") from error
     offset = re.fullmatch(r"([+-])(\d{1,2}):?(\d{2})?", match[4] or "")
     east = (int(f"{offset[1]}1") * (60 * int(offset[2]) + int(offset[3] or 0))) if offset else 0
     start = midnight + timedelta(hours=hours, minutes=minutes - east, seconds=seconds)
-    return step, (start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000 + fraction_ns
+    lag_ns = _julian_lag(year, month) * _UNITS_NS["d"] if is_julian else 0
+    return step, (start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000 + fraction_ns + lag_ns
+
+
+def _julian_lag(year: int, month: int) -> int:
+    """Days by which a date of the Julian calendar is later than the same date of the Gregorian one.
+
+    >>> _julian_lag(1582, 10), _julian_lag(1, 1)
+    (10, -2)
+    """
+    years = year - (month < 3)
+    return years // 100 - years // 400 - 2

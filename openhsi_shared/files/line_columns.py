@@ -96,7 +96,7 @@ def _check_axes(contents: Contents, name: str, n_lines: int) -> None:
 
 def _is_of_openhsi(contents: Contents, name: str, n_lines: int) -> bool:
     """Whether openhsi gave a column its own axis, and `y` is still 0, 1, 2, ..., so the lines are still those."""
-    return name in OWN_AXES and contents.has("y") and np.array_equal(contents.values("y"), np.arange(n_lines))
+    return name in OWN_AXES and contents.has("y") and np.array_equal(contents.numbers("y"), np.arange(n_lines))
 
 
 def axes_of_lines(contents: Contents, n_lines: int) -> list[str]:

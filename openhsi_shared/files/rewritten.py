@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from openhsi_shared.files.contents import display_name
 from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.reading import OpenCube
+from openhsi_shared.line_times import UNKNOWN_TIME_NS
 
 __all__ = ["rewritten_labels"]
 
@@ -24,8 +25,11 @@ def rewritten_labels(cube: OpenCube, covers: list[str]) -> Iterator[str]:
 
 def _packing(cube: OpenCube, covers: list[str]) -> Iterator[str]:
     for name in covers:
-        if "/" not in name and name != "time" and cube.contents.packing(name) is not None:
-            found = sorted(PACKING_ATTRIBUTES.intersection(cube.contents.attributes(name)))
+        if "/" not in name and cube.contents.packing(name) is not None:
+            attributes = cube.contents.attributes(name)
+            found = sorted(PACKING_ATTRIBUTES.intersection(attributes))
+            if name == "time" and found == ["_FillValue"] and attributes["_FillValue"] == UNKNOWN_TIME_NS:
+                continue  # as this library writes it where times are unknown
             yield f"{cube.path}: {display_name(name)} got {', '.join(found)} later, so other numbers are read from it"
 
 
