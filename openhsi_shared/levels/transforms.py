@@ -210,7 +210,17 @@ class StepwiseLevel:
     def _run(self, frame: NDArray[Any]) -> NDArray[Any]:
         for step in self._steps:
             frame = step(frame)
-        return frame
+        return self._filled(frame) if isinstance(frame, np.ma.MaskedArray) else frame
+
+    def _filled(self, line: Any) -> NDArray[Any]:
+        """A masked line with NaN where it is masked. FrameError if its type has no NaN."""
+        if line.dtype.kind != "f" and np.ma.is_masked(line):
+            raise FrameError(
+                f"{self._names} returned masked pixels of {line.dtype}, which has no NaN for them: expected floats, or "
+                f"no masked pixels, such as of .filled(0)"
+            )
+        filled: NDArray[Any] = line.filled(np.nan) if line.dtype.kind == "f" else line.data
+        return filled
 
     def _run_each(self, frame: NDArray[Any]) -> Iterator[NDArray[Any]]:
         for step in self._steps:

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from openhsi_shared import ProcessDatacube, SharedDataCube, SharedReplayCamera, open_cube, verify
+from openhsi_shared import ProcessDatacube, SharedDataCube, SharedReplayCamera, SharedSimulatedCamera, open_cube, verify
 from openhsi_shared.errors import ArgumentError, FrameError, LevelError
 from openhsi_shared.files.preview import read_picture
 from openhsi_shared.files.writing import CubeWriter
@@ -112,3 +112,25 @@ def test_a_function_whose_lines_change_type_is_refused_rather_than_rounded():
 
     with with_function(careless) as cube, pytest.raises(FrameError, match=r"careless.*float64 .* uint16"):
         cube.put(np.ones(SHAPE, np.uint16))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16])
+def test_pixels_that_custom_tfms_mask_are_missing_or_refused(tmp_path, dtype):
+    def without_bright(frame):
+        return np.ma.masked_greater(frame.astype(dtype), 3)
+
+    def record():
+        with SharedSimulatedCamera(
+            n_lines=4, exposure_ms=1, resolution=(8, 16), mode="counting", custom_tfms=[without_bright]
+        ) as camera:
+            camera.collect()
+            return camera.save(tmp_path, savefig=False).result().path
+
+    if dtype is np.uint16:
+        with pytest.raises(FrameError, match="masked pixels of uint16"):
+            record()
+        return
+    with open_cube(record()) as cube:
+        lines = cube.lines[:]
+    assert np.isnan(lines).any()
+    assert np.nanmax(lines) <= 3
