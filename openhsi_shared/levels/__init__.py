@@ -16,7 +16,7 @@ packages; `fused` and its `kernels` compute lines in one pass, `transforms` step
 
 from openhsi_shared.levels.copying import copy_pixels
 from openhsi_shared.levels.plan import LevelPlan, check_functions, check_level
-from openhsi_shared.levels.recognising import quantity_of, recognise_level
+from openhsi_shared.levels.recognising import is_our_radiance, quantity_of, recognise_level
 from openhsi_shared.levels.transforms import Transforms
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "check_functions",
     "check_level",
     "copy_pixels",
+    "is_our_radiance",
     "quantity_of",
     "recognise_level",
 ]

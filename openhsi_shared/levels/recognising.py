@@ -11,7 +11,7 @@ from openhsi_shared.errors import CalibrationError, LevelError
 from openhsi_shared.levels.transforms import Transforms
 from openhsi_shared.processing_levels import LEVELS, Quantity
 
-__all__ = ["quantity_of", "recognise_level"]
+__all__ = ["is_our_radiance", "quantity_of", "recognise_level"]
 
 
 def quantity_of(labels: Mapping[str, Any]) -> Quantity:
@@ -24,6 +24,24 @@ def quantity_of(labels: Mapping[str, Any]) -> Quantity:
     if "reflectance" in words or "percent" in words:
         return "reflectance"
     return "radiance" if "radiance" in words or re.search(r"\bsr\b", words) else "counts"
+
+
+def is_our_radiance(units: str) -> bool:
+    """Whether units of radiance are those of the levels, uW/cm^2/sr/nm in any spelling; also if there are none.
+
+    >>> [is_our_radiance(text) for text in ("µW cm-2 sr-1 nm-1", "uW/(cm**2 sr nm)", "W/m^2/sr/um", "")]
+    [True, True, False, True]
+    """
+    plain = units.strip().lower().translate(str.maketrans("µμ²⁻¹", "uu2-1"))
+    plain = plain.replace("(", "").replace(")", "").replace("·", " ").replace(".", " ")
+    factors = re.findall(r"(/?)\s*([a-z]+)\s*(?:\^|\*\*)?\s*(-?\d*)", plain)
+    powers: dict[str, int] = {}
+    is_below = False
+    for mark, name, power in factors:
+        is_below = is_below or mark == "/"
+        number = int(power) if power not in ("", "-") else 1
+        powers[name] = powers.get(name, 0) + (-number if is_below else number)
+    return not plain or powers == {"uw": 1, "cm": -2, "sr": -1, "nm": -1}
 
 
 def recognise_level(

@@ -10,11 +10,14 @@ from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.drivers import Driver
 from openhsi_shared.errors import LevelError
 from openhsi_shared.files.reading import open_cube
-from openhsi_shared.levels import LevelPlan, Transforms, check_functions
+from openhsi_shared.levels import LevelPlan, Transforms, check_functions, is_our_radiance
 from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.reprocess.raw import ProcessRawDatacube, path_of
 
 __all__ = ["ProcessDatacube"]
+
+MAX_SHIFT_NM = 1.0
+"""Largest difference of the bands of a file from those of the calibration."""
 
 
 class ProcessDatacube(ProcessRawDatacube):
@@ -83,6 +86,7 @@ class ProcessDatacube(ProcessRawDatacube):
             if "dn2rad" in steps:
                 self._require_exposure(f"processing_lvl={self.processing_lvl}")
             functions = [getattr(self._sensor_transforms, name) for name in steps]
+        self._check_radiance(functions)
         try:
             self._plan = LevelPlan(
                 level=self.processing_lvl,
@@ -104,6 +108,29 @@ class ProcessDatacube(ProcessRawDatacube):
                 f"settings and calibration for level {self.processing_lvl} ({error.__cause__}): give those of the "
                 f"recording, or give the functions with custom_tfms or load_next_tfms"
             ) from error.__cause__
+
+    def _check_radiance(self, functions: Functions) -> None:
+        """LevelError if the first function needs radiance in the units and the bands of the calibration, and it is not.
+
+        The radiance of a white target has no labels: it is applied band by band, in the calibration's order.
+        """
+        if not functions or getattr(next(iter(functions)), "__name__", "") != "rad2ref_6SV":
+            return
+        way = "convert it by a function before rad2ref_6SV in load_next_tfms, or start from the raw cube"
+        if not is_our_radiance(self._source_units):
+            raise LevelError(
+                f"{self.source_path} holds radiance in {self._source_units!r}, expected uW/cm^2/sr/nm: {way}"
+            )
+        found, expected = self._source_wavelengths, self._sensor_transforms.band_wavelengths_nm
+        if found is None or expected is None:
+            return
+        n, n_expected = len(found), len(expected)
+        if n != n_expected or np.abs(found - expected).max() > MAX_SHIFT_NM:
+            bands = f"{n} bands from {found[0]:.1f} to {found[-1]:.1f} nm"
+            raise LevelError(
+                f"{self.source_path} holds {bands}, which are not those of the calibration, {n_expected} from "
+                f"{expected[0]:.1f} to {expected[-1]:.1f} nm: {way}"
+            )
 
     def _steps(self) -> tuple[str, ...]:
         """Processing steps of lines without `custom_tfms`."""

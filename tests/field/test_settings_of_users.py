@@ -99,3 +99,31 @@ def test_openhsis_way_from_radiance_to_reflectance_has_right_numbers_and_labels(
         assert (found.level, found.attributes["level_arithmetic"]) == (6, "openhsi_shared")
         assert np.allclose(found.wavelengths_nm, BANDS, atol=0.06)
     assert read_calibration(calibration).levels_served == (-1, 0, 1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("bands", "units", "words"),
+    [
+        (BANDS[::-1], "uW/cm^2/sr/nm", "which are not those of the calibration, 150 from"),
+        (BANDS + 5, "uW/cm^2/sr/nm", "which are not those of the calibration"),
+        (BANDS[:80], "uW/cm^2/sr/nm", "holds 80 bands"),
+        (BANDS, "mW/cm^2/sr/nm", "in 'mW/cm.*, expected uW/cm"),
+        (BANDS, "W m-2 sr-1 um-1", "expected uW/cm"),
+    ],
+)
+def test_radiance_of_other_bands_or_units_is_refused_where_reflectance_is_computed_band_by_band(
+    tmp_path, calibration, bands, units, words
+):
+    """Bands reversed, cropped or shifted by another program, and units of another one: the result would be wrong."""
+    pixels = np.full((20, 9, len(bands)), 3, "f4")
+    cube = xr.Dataset(
+        {"datacube": (("x", "y", "wavelength"), pixels, {"units": units})},
+        coords={"wavelength": ("wavelength", bands, {"units": "nm"})},
+    )
+    cube.to_netcdf(tmp_path / "radiance.nc")
+    settings = {"resolution": (20, 300), "row_slice": (0, 20), "fwhm_nm": 4, "cal_path": calibration}
+    with (
+        ProcessDatacube(tmp_path / "radiance.nc", processing_lvl=6, **settings) as process,
+        pytest.raises(LevelError, match=words),
+    ):
+        process.load_next_tfms([process.rad2ref_6SV])
