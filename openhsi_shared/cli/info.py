@@ -1,7 +1,6 @@
 """`openhsi-shared info`: show the contents of a cube."""
 
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from openhsi_shared.cli.output import NO_CUBES, echo
 from openhsi_shared.dataset import utc_of
 from openhsi_shared.errors import FileError, OpenHSIError
 from openhsi_shared.line_times import known_times
+from openhsi_shared.loggers import safe_logger
 
 if TYPE_CHECKING:
     from openhsi_shared.files.open_group import OpenGroup
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["info"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 SHOWN_SEPARATELY = {
     "lines_lost",

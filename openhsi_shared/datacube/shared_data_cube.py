@@ -222,8 +222,9 @@ class SharedDataCube(Looking):
         after = before[0] | keywords, {key: value for key, value in changed.items() if key not in keywords}
         read_keywords(after[0], self._source_keywords(), type(self).__name__, after[1])
         with self._life_lock:
-            self._engine.settle()
-            self._close_all(keep=False)
+            with self._engine.closing(self._patience_s):  # else this would never end while others continue to save
+                self._engine.settle()
+                self._close_all(keep=False)
             self._keywords, self._changed_settings = after
             try:
                 self._configure()

@@ -1,6 +1,5 @@
 """Replay of a saved cube for processing: each line with its recorded time, temperature and camera's clock."""
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,11 @@ from openhsi_shared.drivers.replay import ReplayDriver
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["RecordedDriver", "require_times", "times_given_for"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 
 class RecordedDriver(ReplayDriver):

@@ -9,7 +9,6 @@ published last, so a dump with a sidecar is complete::
 
 import base64
 import json
-import logging
 import math
 import os
 import zlib
@@ -27,11 +26,12 @@ from openhsi_shared.dataset import Cube, Group, Variable
 from openhsi_shared.durable import Durability, PartFile, make_folder, save_error
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, SaveError
 from openhsi_shared.line_times import begin_of
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
 
 __all__ = ["SIDECAR", "Dump", "read_dump", "remove_dump", "write_dump"]
 
-logger = logging.getLogger(__name__)
+logger = safe_logger(__name__)
 
 SIDECAR = ".raw.json"
 FORMAT = "openhsi_shared dump 1"

@@ -11,7 +11,6 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from openhsi_shared.dataset import Variable
-from openhsi_shared.files.line_columns import log_once
 from openhsi_shared.files.lines import FileLines
 from openhsi_shared.processes.logs import safe_logger
 
@@ -68,21 +67,34 @@ def dataset_of(
 def decoded(variables: Mapping[str, Variable], attributes: Mapping[str, Any]) -> xr.Dataset:
     """Build an xarray dataset of variables, decoded by xarray; times that it cannot decode stay numbers."""
     arrays = {name: xr.Variable(dims, data, dict(labels)) for name, (dims, data, labels) in variables.items()}
-    dataset = xr.Dataset(arrays, attrs=dict(attributes))
-    try:
-        return xr.decode_cf(dataset)
-    except (ValueError, OverflowError, TypeError) as error:
-        logger.warning("times stay numbers: %s", error)
-        return xr.decode_cf(dataset, decode_times=False)
+    return _decoded(xr.Dataset(arrays, attrs=dict(attributes)))
 
 
 def foreign_dataset(path: Path, **how: Any) -> xr.Dataset:
     """Open a file by xarray, with its options; times that it cannot decode stay numbers."""
     try:
         return xr.open_dataset(path, **how)
+    except (ValueError, OverflowError, TypeError):
+        return _decoded(xr.open_dataset(path, decode_cf=False, **how))
+
+
+def _decoded(dataset: xr.Dataset) -> xr.Dataset:
+    try:
+        return xr.decode_cf(dataset)
     except (ValueError, OverflowError, TypeError) as error:
-        log_once(path, f"times stay numbers in its dataset: {error}")
-        return xr.open_dataset(path, decode_times=False, **how)
+        stay = [str(name) for name, variable in dataset.variables.items() if not _can_be_decoded(str(name), variable)]
+        logger.warning("%s: not decoded by xarray, the numbers stay as they are: %s", ", ".join(stay), error)
+        numbers = xr.decode_cf(dataset[stay], decode_times=False)
+        others = xr.decode_cf(dataset.drop_vars(stay))
+        return others.assign({name: numbers.variables[name] for name in stay})
+
+
+def _can_be_decoded(name: str, variable: xr.Variable) -> bool:
+    try:
+        xr.conventions.decode_cf_variable(name, variable)
+    except (ValueError, OverflowError, TypeError):
+        return False
+    return True
 
 
 def with_lines(dataset: xr.Dataset, lines: FileLines, dims: tuple[str, ...]) -> xr.Dataset:

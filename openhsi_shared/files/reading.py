@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.dataset import Variable
 from openhsi_shared.errors import ArgumentError, FileError, IncompleteFileError
-from openhsi_shared.files.contents import Contents, display_name
+from openhsi_shared.files.contents import Contents
 from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.line_columns import axes_of_lines, filled_lines, numbers_of_lines, times_of_lines
 from openhsi_shared.files.lines import CheckedLines, DecodedLines, FileLines, PlainLines, SelectedLines
@@ -242,23 +242,12 @@ class OpenCube:
         for name in self.contents.members("")[0]:
             if name != "datacube":
                 try:
-                    found[name] = self._variable(name)
+                    found[name] = self.contents.variable(name)
                 except FileError as error:
                     if self.contents.is_written(name):
                         raise
                     logger.warning("an added variable cannot be read and is left out: %s", error)
         return found
-
-    def _variable(self, name: str) -> Variable:
-        variable = self.contents.variable(name)
-        if not self.contents.is_written(name):
-            from openhsi_shared.files.lazy import decoded
-
-            try:
-                decoded({name: variable}, {})
-            except (ValueError, TypeError, OverflowError) as error:
-                raise FileError(f"{self.path}: xarray cannot decode {display_name(name)}: {error}") from error
-        return variable
 
     def show(self, **options: Any) -> Any:
         """Show the cube in colours; options as those of `SharedDataCube.show`."""

@@ -123,7 +123,7 @@ def test_what_was_collected_is_saved_when_the_block_ends_with_an_exception(tmp_p
 
 
 def test_what_was_collected_before_the_first_save_is_kept_as_well(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with pytest.raises(ZeroDivisionError), _camera() as cam:
         cam.collect(lambda n, _: 1 // (5 - n))
     (saved,) = cubes_in(tmp_path)

@@ -285,7 +285,9 @@ STRANGE = {
 def test_what_is_no_file_of_hdf5_is_named_and_told(tmp_path, name):
     """I3: even if its name ends with .nc."""
     (tmp_path / "odd.nc").write_bytes(STRANGE[name])
-    with pytest.raises(FileError, match=r"odd\.nc is not a NetCDF-4 file, or a damaged one"):
+    with pytest.raises(
+        FileError, match=r"odd\.nc is (not a NetCDF-4 file, or a damaged one|empty|a NetCDF-3 file|a PNG|a zip)"
+    ):
         open_cube(tmp_path / "odd.nc")
     assert len(verify(tmp_path / "odd.nc").problems) == 1
 
@@ -366,8 +368,8 @@ def test_a_file_that_is_being_written_opens_only_when_it_is_whole(tmp_path, comp
     (tmp_path / "out").mkdir()
     with CubeWriter(9, (30, 40), "u2", SaveOptions(compression=compression)) as writer:
         writer.write(cube, [tmp_path / "out"], passed=look)
-    assert "not a NetCDF-4 file" in seen["created"]
-    assert "not a NetCDF-4 file" in seen["half"]
+    assert "is empty" in seen["created"]
+    assert any(words in seen["half"] for words in ("not a NetCDF-4 file", "is empty", "begins with zeros"))
     assert seen["written"] is True
     assert seen["fsynced"] is True
 

@@ -116,7 +116,7 @@ CASES: dict[str, tuple[Callable[[Path], None], set[str], set[str]]] = {
     "arrays of variable length": (_vlen, {"lat"}, {"lat"}),
     "a type of the user": (_types, {"lat"}, {"lat"}),
     "texts": (_texts, {"lat"}, {"lat"}),
-    "times that cannot be decoded": (_undecodable_times, {"lat"}, set()),
+    "times that cannot be decoded": (_undecodable_times, {"lat"}, {"lat"}),
     "a scale of another size": (_scale_of_another_size, {"lat", "track"}, {"lat", "track"}),
     "a second scale of the lines": (_second_scale, {"zz"}, {"zz"}),
     "names in Latin-1": (_latin_1, {r"l\xe4t", r"n\xf6te"}, set()),

@@ -95,6 +95,7 @@ def settled(handles):
 
 
 def test_save_at_every_bytecode_of_a_put_takes_effect_between_two_lines(tmp_path):
+    """C9: as from the handler of a signal."""
     handles = []
     with SharedDataCube(n_lines=4, n_buffers=4, resolution=SHAPE) as cube:
         cube.put(frame(0))
@@ -256,6 +257,7 @@ def test_a_signal_that_looks_while_a_frame_is_taken_is_refused_in_words_and_the_
 
 
 def test_a_thread_that_looks_gets_whole_frames_and_takes_none_from_the_thread_that_collects(tmp_path):
+    """C10: get_img beside collect."""
     looked, stop = [], threading.Event()
 
     def look():
@@ -312,6 +314,7 @@ def test_who_looks_after_the_other_thread_has_ended_reads_frames_of_its_own():
 
 @pytest.mark.parametrize("how", ["close", "reinitialise"])
 def test_a_thread_that_collects_while_another_one_closes_is_told_so(tmp_path, how):
+    """C11: it gets ClosedError."""
     errors = []
     cam = SharedSimulatedCamera(**COUNTING, n_lines=100_000, rate=500)
 

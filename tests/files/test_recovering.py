@@ -175,7 +175,7 @@ def test_a_leftover_is_kept_if_the_published_file_cannot_be_synced(tmp_path, mon
 
     monkeypatch.setattr(os, "fsync", fail)
     found = recover(tmp_path)
-    assert (found.removed, list(found.damaged)) == ((), [left])
+    assert (found.removed, list(found.failed)) == ((), [left])
     assert left.exists()
 
 
