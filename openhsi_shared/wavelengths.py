@@ -31,6 +31,8 @@ LONGEST_NM = 1e9
 """More is no wavelength of light, but a fill value."""
 MIN_WHOLE_NM = 200
 """Whole numbers of an integer type that begin below are openhsi's numbers of bands, which it labels as nm."""
+MIN_NM = 100
+"""So are other numbers that are all below, which another program has averaged: no imaging spectrometer goes there."""
 
 
 def in_nanometres(values: ArrayLike, units: Any) -> NDArray[np.float64]:
@@ -65,15 +67,20 @@ def in_nanometres(values: ArrayLike, units: Any) -> NDArray[np.float64]:
 def are_band_numbers(values: ArrayLike, units: Any) -> bool:
     """Whether the values number the bands, as ours without a unit, or as openhsi's without a calibration ("nm").
 
-    >>> are_band_numbers(np.arange(5, 9), "nanometers"), are_band_numbers([400, 401], "nm")
-    (True, False)
+    >>> [are_band_numbers(values, "nm") for values in (np.arange(5, 9), [0.5, 2.5, 4.5], [400, 401])]
+    [True, True, False]
     """
     array = np.asarray(values)
     if str(units).strip() == "1":
         return True
     if array.dtype.kind not in "iuf" or _plain(str(units)) not in LENGTHS or array.size == 0:
         return False
-    return bool(array.dtype.kind in "iu" and array.min() < MIN_WHOLE_NM) or np.array_equal(array, np.arange(array.size))
+    if LENGTHS[_plain(str(units))] != 1:
+        return False
+    is_whole = array.dtype.kind in "iu"
+    return bool(array.min() < MIN_WHOLE_NM if is_whole else array.max() < MIN_NM) or np.array_equal(
+        array, np.arange(array.size)
+    )
 
 
 def units_in(labels: Mapping[str, Any]) -> Any:

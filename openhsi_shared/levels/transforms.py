@@ -184,8 +184,8 @@ class StepwiseLevel:
         except Exception as error:
             raise LevelError(f"{names} failed on a frame of zeros, {frame_shape}: {error!r}") from error
         if not isinstance(line, np.ndarray) or line.ndim != 2 or 0 in line.shape or line.dtype.kind not in "biufc":
-            shape = getattr(line, "shape", None)
-            raise LevelError(f"{names} returned {type(line).__name__} of shape {shape}, expected a line: a 2-D array")
+            what = f"of shape {getattr(line, 'shape', None)} and type {getattr(line, 'dtype', None)}"
+            raise LevelError(f"{names} returned {type(line).__name__} {what}, expected a line: a 2-D array of numbers")
         self._shapes = made
         self.line_shape: tuple[int, int] = line.shape
         self.found_dtype: np.dtype[Any] = line.dtype.newbyteorder("=")

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from openhsi_shared import ProcessDatacube, ProcessRawDatacube, SharedReplayCamera, open_cube
-from openhsi_shared.cli import main
+from openhsi_shared.cli.info import info
 from openhsi_shared.errors import ArgumentError, FileError, LevelError
 from openhsi_shared.files.preview import read_picture
 from openhsi_shared.viewer.cube_viewer import cube_viewer
@@ -311,7 +311,7 @@ def test_odd_labels_stop_only_what_needs_them(tmp_path, label, capsys):
         assert "damaged" not in cube._repr_html_()
     assert read_picture(path).n_lines == 12
     with pytest.raises(SystemExit) as ended:
-        main(["info", str(path)])
+        info([str(path)])
     assert ended.value.code == 0
     with SharedReplayCamera(path=path, rate=None, n_lines=12) as camera:
         camera.collect()

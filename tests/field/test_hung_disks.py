@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 
-from openhsi_shared import SharedSimulatedCamera, record
+from openhsi_shared import SharedSimulatedCamera, record, recover
 from openhsi_shared.control.control_socket import request
 from openhsi_shared.control.messages import AskGlance, AskStatus
 from openhsi_shared.datacube.control_server import socket_of
@@ -104,7 +104,7 @@ def test_a_recording_answers_and_stops_although_its_disk_hangs(tmp_path):
 RECORDING = (
     CAMERA
     + """
-from openhsi_shared import SharedSimulatedCamera, record
+from openhsi_shared import SharedSimulatedCamera, record, recover
 run = record(SharedSimulatedCamera, "disk/out", fallback_dirs=["spare"], **{keywords!r})
 print(run.process_id, flush=True)
 run.wait()
@@ -164,6 +164,7 @@ def test_close_does_not_wait_for_a_frozen_writer_whose_answers_are_not_heard(tmp
         wait_for(lambda: cam._engine.writer.has_failed)
         with pytest.raises(Exception, match="the thread that receives the writer"):
             cam.close()
+    recover(tmp_path)  # on a busy machine, the new writer may make no progress for a second, too: then there is a dump
     assert account(tmp_path) == (list(range(16)), [])
 
 

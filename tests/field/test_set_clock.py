@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from openhsi_shared import SharedReplayCamera, SharedSimulatedCamera, open_cube, record, verify
-from openhsi_shared.cli import main
+from openhsi_shared.cli.info import info
 from openhsi_shared.dataset import cube_stem, day_folder
 from openhsi_shared.reprocess import ProcessRawDatacube
 from tests.support.clock_shim import SETTING, SteppedClock
@@ -207,7 +207,7 @@ def test_lines_before_1970_are_processed_shown_and_replayed(clock, tmp_path):
     assert read(made).attributes["time_overlap_ns"] == 0
     with open_cube(path) as cube:
         assert "1969-12-31" in cube._repr_html_()
-    told = CliRunner().invoke(main, ["info", str(path)])
+    told = CliRunner().invoke(info, [str(path)])
     assert "1969-12-31" in told.output
     with SharedReplayCamera(path=path, n_lines=8, rate=None) as cam:
         cam.collect()

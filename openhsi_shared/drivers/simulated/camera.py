@@ -46,6 +46,7 @@ FAULTS = {
 }
 """Faults of a frame, for the option `script`."""
 
+MIN_RATE = 0.001
 MAX_RATE = 1e6
 """Lines/s: a line of 1 us is shorter than what one is read in."""
 _CLOCK_OFFSET_NS = 1_000_000_000
@@ -90,6 +91,8 @@ class SimulatedDriver:
         self._mode = _known_mode(mode)
         if rate is not None and not (isinstance(rate, int | float) and 0 < rate < math.inf):
             raise ArgumentError(f"rate must be > 0 lines/s, or None for unlimited, got {rate!r}")
+        if rate is not None and rate < MIN_RATE:
+            raise ArgumentError(f"rate must be at least {MIN_RATE} lines/s, or None for unlimited, got {rate!r}")
         if rate is not None and rate > MAX_RATE:
             raise ArgumentError(f"rate must be at most {MAX_RATE:,.0f} lines/s, or None for unlimited, got {rate!r}")
         if not isinstance(queue, int) or queue < 1:
