@@ -108,9 +108,25 @@ class OpenCube:
         if self.is_ours:
             checksums = self.contents.values("line_crc32")
             return CheckedLines(self.path, datacube, self.dims, checksums, self._check)
+        self._check_extent(datacube)
         lines = PlainLines(self.path, datacube, self.dims)
         self._selected = filled_lines(self.contents, lines)
         return lines if self._selected is None else SelectedLines(lines, self._selected)
+
+    def _check_extent(self, datacube: Any) -> None:
+        """FileError if an unlimited axis is longer than the cube: netCDF would make up the pixels that are missing."""
+        for name, n_written, most in zip(self.dims, datacube.shape, datacube.maxshape, strict=True):
+            sizes = (
+                self._file[variable].shape[axes.index(name)]
+                for variable, axes in self.contents.root_axes.items()
+                if most is None and name in axes
+            )
+            n = max(sizes, default=0)
+            if n > n_written:
+                raise FileError(
+                    f"{self.path}: datacube has {n_written} of {n} along {name}: another variable was extended beyond "
+                    f"it; cut that one, or write the rest of the cube"
+                )
 
     @cached_property
     def attributes(self) -> dict[str, Any]:

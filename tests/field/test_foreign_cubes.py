@@ -315,3 +315,16 @@ def test_odd_labels_stop_only_what_needs_them(tmp_path, label, capsys):
     assert ended.value.code == 0
     with SharedReplayCamera(path=path, rate=None, n_lines=12) as camera:
         camera.collect()
+
+
+@pytest.mark.parametrize("longer", ["y", "x", "wavelength"])
+def test_a_cube_that_is_shorter_than_an_axis_is_refused(tmp_path, longer):
+    """A logger appended times to an unlimited axis, and the lines were not written: xarray shows made-up pixels."""
+    sizes = {"x": 4, "y": 5, "wavelength": 6}
+    with netCDF4.Dataset(tmp_path / "a.nc", "w") as file:
+        for name, size in sizes.items():
+            file.createDimension(name, None if name == longer else size)
+        file.createVariable("datacube", "u2", tuple(sizes))[:] = np.ones(tuple(sizes.values()), "u2")
+        file.createVariable("along", "f8", (longer,))[:] = np.arange(sizes[longer] + 3)
+    with pytest.raises(FileError, match=f"datacube has {sizes[longer]} of {sizes[longer] + 3} along {longer}"):
+        open_cube(tmp_path / "a.nc")
