@@ -253,7 +253,7 @@ def test_the_traceback_comes_with_v(run: Run) -> None:
 
 
 def test_a_flight_goes_to_the_fallback_when_its_directory_vanishes(start: Run, tmp_path: Path) -> None:
-    with start("record", *ENDLESS, "--cubes", 12, "--fallback", "spare") as process:
+    with start("record", *ENDLESS, "--rate", 100, "--cubes", 12, "--fallback", "spare") as process:
         wait_for(lambda: list((tmp_path / "flight").rglob("*.png")))
         (tmp_path / "flight").rename(tmp_path / "gone")
         out, err = process.communicate(timeout=60)
