@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, Self
 
+import numpy as np
+
 from openhsi_shared.errors import SaveError
 from openhsi_shared.locking import is_open_in, lock, share_lock
 from openhsi_shared.loggers import safe_logger
@@ -326,10 +328,9 @@ def _written(n: int) -> int:
 
 
 def _address(data: memoryview) -> int:
-    """Address of `data` in memory; 1, which is never aligned, where it cannot be determined (read-only)."""
-    if data.readonly or not data:
-        return 1
-    return ctypes.addressof(ctypes.c_char.from_buffer(data))
+    """Address of `data` in memory, also where it is read-only; 1, which is never aligned, if it is empty."""
+    address: int = np.frombuffer(data, np.uint8).ctypes.data if data else 1
+    return address
 
 
 def _allocate(fd: int, n_bytes: int) -> None:

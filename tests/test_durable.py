@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import mmap
 import os
 import subprocess
 import sys
@@ -409,3 +410,17 @@ def test_readers_may_look_as_soon_as_the_name_is_there_but_the_writer_still_show
         part.write_at(0, memoryview(b"ours"))
         assert part.publish("cube", ".nc", is_same=is_same).name == "cube-1.nc"
     assert len(looks) == 1
+
+
+def test_memory_that_may_only_be_read_bypasses_the_page_cache_too(tmp_path, monkeypatch):
+    """The writer has read-only views of the slots."""
+    pages = memoryview(mmap.mmap(-1, 4 * PAGE)).toreadonly()
+    usual, descriptors = durable._pwrite, []
+    monkeypatch.setattr(
+        durable, "_pwrite", lambda fd, data, at: descriptors.append((fd, len(data))) or usual(fd, data, at)
+    )
+    with PartFile(tmp_path, "a.nc") as part:
+        if not part.is_direct:
+            pytest.skip("this file system has no direct writes")
+        part.write_at(PAGE, pages)
+        assert descriptors == [(part._direct_fd, 4 * PAGE)]

@@ -291,7 +291,7 @@ def _pieces(cube: Cube, offsets: NDArray[np.int64]) -> Iterator[tuple[int, memor
 
 def _is_aligned(data: memoryview, offset: int) -> bool:
     address: int = np.frombuffer(data, np.uint8).ctypes.data
-    return not data.readonly and (address - offset) % PAGE == 0
+    return (address - offset) % PAGE == 0
 
 
 def no_progress(point: str) -> None:
