@@ -359,7 +359,11 @@ def sync_published(path: Path) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Sync a directory; after a failure again: the file that has its name there is complete."""
+    """Sync a directory; after a failure again: the file that has its name there is complete.
+
+    Linux reports an error of writing once; the next sync of the same changes succeeds, whatever has reached the disk.
+    So the directory is changed before it is synced again: a journal that takes a later change has the earlier ones.
+    """
     if sys.platform == "win32":
         return  # not available: the journal of the file system keeps names
     for attempt in range(1, MAX_SYNCS + 1):
@@ -371,6 +375,7 @@ def _sync_directory(directory: Path) -> None:
             if attempt == MAX_SYNCS:
                 raise
             logger.warning("%s could not be synced, and is synced again: %s", directory, error)
+            os.utime(directory)
         else:
             return
 

@@ -59,6 +59,6 @@ class _LinesPut:
     def check(self) -> None:
         if not any(self._slots.has_cube(self._slot, cube) for cube in self._cubes):
             raise OverrunError(
-                f"this array is of cube {self._cubes[-1]}, whose memory is used again: get the camera's `dc` anew, or "
+                f"this array is of cube {self._cubes[-1]}, whose memory is reused: read the camera's `dc` again, or "
                 f"open the saved file"
             )

@@ -20,7 +20,7 @@ __all__ = ["LineTurn"]
 logger = safe_logger(__name__)
 
 T = TypeVar("T")
-NOBODY = 0
+NO_THREAD = 0
 """No thread has this id."""
 LET_PASS_S = 0.05
 """How long a line waits for work that waits for its turn. Limited, because that may wait for this thread."""
@@ -38,9 +38,9 @@ class LineTurn:
         """Whether the line in progress must not be committed: the cube was closed, or began to be, within it."""
         self._is_stuck = False
         """Whether the line in progress has not ended in time for who waited for it."""
-        self._by = NOBODY
+        self._by = NO_THREAD
         self._only: int | None = None
-        """The only thread that may have the turn, while it closes the cube; NOBODY once it is closed."""
+        """The only thread that may have the turn, while it closes the cube; NO_THREAD once it is closed."""
         self._has_lines_ended = False
         self._lock = threading.RLock()
         self._gate = threading.RLock()
@@ -140,7 +140,7 @@ class LineTurn:
 
     def _is_left_to_other(self) -> bool:
         """Whether another thread closes the cube, and waits to do what was deferred: this one may not any more."""
-        return self._only not in (None, NOBODY, get_ident()) and not self._is_stuck
+        return self._only not in (None, NO_THREAD, get_ident()) and not self._is_stuck
 
     def run_deferred(self) -> None:
         """Do what was deferred."""
@@ -151,7 +151,7 @@ class LineTurn:
 
     def refuse_others(self) -> None:
         """Refuse the turn to all other threads from now on. A line of this thread, if any, is not committed."""
-        if self._only != NOBODY:
+        if self._only != NO_THREAD:
             self._only = get_ident()
         if self.is_mine():
             self.is_void = True
@@ -159,7 +159,7 @@ class LineTurn:
     @property
     def is_closed(self) -> bool:
         """Whether no thread gets it any more."""
-        return self._only == NOBODY
+        return self._only == NO_THREAD
 
     def wait_for_line(self, patience_s: float) -> bool:
         """Wait until the line that another thread fills has ended. False if that takes longer than `patience_s`.
@@ -189,7 +189,7 @@ class LineTurn:
 
     def close(self) -> None:
         """Refuse the turn to all threads from now on."""
-        self._only = NOBODY
+        self._only = NO_THREAD
         self.run_deferred()  # what is left of it is refused, so that nobody waits for it
 
     def check_open(self) -> None:

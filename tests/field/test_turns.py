@@ -407,7 +407,7 @@ def test_an_array_that_is_kept_cannot_change_a_file_that_is_being_written(tmp_pa
         for number in range(2, 4):
             cube.put(frame(number))
             cube.save(tmp_path).join()
-        with pytest.raises(OverrunError, match="of cube 1, whose memory is used again"):
+        with pytest.raises(OverrunError, match="of cube 1, whose memory is reused"):
             kept.data  # noqa: B018
     assert [cube.numbers for cube in cubes_in(tmp_path)] == [[1], [2], [3]]
 
