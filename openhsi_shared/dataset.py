@@ -42,6 +42,7 @@ __all__ = [
     "time_variable",
     "user_attributes",
     "utc_of",
+    "written_labels",
 ]
 
 FORMAT = "openhsi_shared"
@@ -59,6 +60,13 @@ CUSTOM = "custom_tfms"
 TIME_ATTRIBUTES = {"standard_name": "time", "units": TIME_UNITS, "calendar": "standard"}
 TIME_ATTRIBUTES |= {"units_metadata": "leap_seconds: none"}  # computer clocks do not count them
 
+LABELS_OF_AXIS: dict[str, dict[str, str]] = {
+    "x": {"long_name": "cross-track", "units": "1", "description": "cross-track pixel"},
+    "y": {"long_name": "along-track", "units": "1", "description": "along-track line, in the order of time"},
+    "band": {"long_name": "band", "units": "1", "description": "number of the band: its wavelength is not known"},
+    "wavelength": {"long_name": "wavelength_nm", "standard_name": "radiation_wavelength", "units": "nm"}
+    | {"description": "middle of the band"},
+}
 LABELS_OF_COLUMN: dict[str, dict[str, str]] = {  # besides name and unit, which are defined by the column
     "time": {"long_name": "time of the line (UTC)"} | TIME_ATTRIBUTES,
     "camera_time_ns": {"comment": "-1: unknown"},
@@ -223,24 +231,41 @@ def time_variable(times_ns: ArrayLike, dim: str = "y") -> Variable:
 def coordinates(cube: Cube) -> dict[str, Variable]:
     """All variables of the file besides the datacube and its checksums."""
     x, bands = cube.line_shape
-    labels: dict[str, str] = {"long_name": "cross-track", "units": "1", "description": "cross-track pixel"}
-    variables = {"x": Variable(("x",), np.arange(x), labels)}
-    labels = {"long_name": "along-track", "units": "1", "description": "along-track line, in the order of time"}
-    variables["y"] = Variable(("y",), np.arange(cube.n_lines), labels)
+    variables = {"x": Variable(("x",), np.arange(x), LABELS_OF_AXIS["x"])}
+    variables["y"] = Variable(("y",), np.arange(cube.n_lines), LABELS_OF_AXIS["y"])
     if cube.wavelengths_nm is None:
-        labels = {"long_name": "band", "units": "1", "description": "number of the band: its wavelength is not known"}
-        variables["wavelength"] = Variable(("wavelength",), np.arange(bands), labels)
+        variables["wavelength"] = Variable(("wavelength",), np.arange(bands), LABELS_OF_AXIS["band"])
     else:
-        labels = {"long_name": "wavelength_nm", "standard_name": "radiation_wavelength", "units": "nm"}
-        labels |= {"description": "middle of the band"}
-        variables["wavelength"] = Variable(("wavelength",), np.asarray(cube.wavelengths_nm), labels)
+        wavelengths = np.asarray(cube.wavelengths_nm)
+        variables["wavelength"] = Variable(("wavelength",), wavelengths, LABELS_OF_AXIS["wavelength"])
     variables["time"] = time_variable(cube.columns["time_ns"])
-    described = {item.name: {"long_name": item.long_name, "units": item.unit} for item in cube.column_descriptions}
+    described = {item.name: _labels_of(item) for item in cube.column_descriptions}
     for name, column in cube.columns.items():
         if name != "time_ns":
-            labels = described.get(name, {"long_name": name}) | LABELS_OF_COLUMN.get(name, {})
+            labels = described.get(name) or {"long_name": name} | LABELS_OF_COLUMN.get(name, {})
             variables[name] = Variable(("y",), np.asarray(column), labels)
     return variables
+
+
+def _labels_of(column: Column) -> dict[str, str]:
+    return {"long_name": column.long_name, "units": column.unit} | LABELS_OF_COLUMN.get(column.name, {})
+
+
+def written_labels(name: str, long_name: object) -> Mapping[str, str]:
+    """The labels that this library writes for a variable that has this long name now; empty for one of the user's.
+
+    >>> written_labels("wavelength", "wavelength_nm")["units"]
+    'nm'
+    """
+    if name == "wavelength":  # with another long name, its units show which it is
+        return next((LABELS_OF_AXIS[one] for one in ("band", "wavelength") if _has(LABELS_OF_AXIS[one], long_name)), {})
+    if name in OTHER_VARIABLES:
+        return LABELS_OF_AXIS.get(name) or LABELS_OF_COLUMN.get(name, {})
+    return next((labels for labels in map(_labels_of, COLUMNS) if _has(labels, long_name)), {})
+
+
+def _has(labels: Mapping[str, str], long_name: object) -> bool:
+    return labels["long_name"] == long_name
 
 
 def checksums(lines_crc32: NDArray[np.uint32]) -> Variable:

@@ -298,7 +298,8 @@ def save_error(error: OSError, path: Path) -> SaveError:
     """Convert `error` into a SaveError with a path and an errno."""
     if isinstance(error, SaveError):
         return error
-    number = error.errno or errno.EIO
+    cause = error.__cause__  # of a FileError without a number of its own
+    number = error.errno or (cause.errno if isinstance(cause, OSError) else None) or errno.EIO
     converted = SaveError(number, error.strerror or str(error) or os.strerror(number), str(path))
     converted.__cause__ = error
     return converted

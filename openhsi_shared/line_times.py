@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.errors import ArgumentError
 
-__all__ = ["TIME_UNITS", "UNKNOWN_TIME_NS", "begin_of", "decode_times", "known_times", "was_never_set"]
+__all__ = ["CALENDARS", "TIME_UNITS", "UNKNOWN_TIME_NS", "begin_of", "decode_times", "known_times", "was_never_set"]
 
 TIME_UNITS = "nanoseconds since 1970-01-01T00:00:00Z"
 UNKNOWN_TIME_NS = int(np.iinfo(np.int64).min)

@@ -11,7 +11,8 @@ __all__ = ["given_path", "given_text"]
 def given_path(path: str | os.PathLike[str], what: str = "path", kind: str = "the path of a file or directory") -> Path:
     """The path that a user gave for `what`, which is `kind`, with `~` and `~user` expanded as by a shell.
 
-    ArgumentError for what is no path, is empty, contains a null character, or needs a home directory that is unknown.
+    ArgumentError for what is no path, is empty, contains a null character, or needs a home directory that is unknown,
+    or a user who is.
 
     >>> given_path("./~").as_posix()
     '~'
@@ -32,6 +33,11 @@ def given_text(path: str | os.PathLike[str], what: str = "path", kind: str = "th
     if text[0] != "~":
         return text
     expanded = os.path.expanduser(text)  # noqa: PTH111 - leaves the name of an unknown user as it is
-    if expanded[0] == "~" and text[1:2] in ("", "/", os.sep):
-        raise ArgumentError(f"{what} {text!r} begins with the home directory, which is unknown: give the whole path")
+    if expanded[0] == "~":
+        name = Path(text).parts[0][1:]
+        problem = f" of a user {name!r} who is unknown here" if name else ", which is unknown"
+        raise ArgumentError(
+            f"{what} {text!r} begins with the home directory{problem}: give the whole path, or './{text}' for a name "
+            "that begins with ~"
+        )
     return expanded

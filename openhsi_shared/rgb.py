@@ -48,6 +48,10 @@ NOISE = 1e-6
 MAX_EXCESS, MIN_ROBUST = 2.0, 300
 """A picture is robust by default if the range of all pixels is this many times as wide as that of typical ones, and it
 has so many values."""
+HUGE = 1e24
+"""Larger numbers are no light: infinity, fill values, a stuck band. They are ignored where a pixel has others."""
+MAX_GAP = 3.0
+"""A colour is left out of the range of a picture if it differs from the others by this many times their range."""
 MEDIAN_PIXELS, PERCENTILE_PIXELS = 256, 1 << 20
 """Pixels of a row of which the median is taken, and of a picture of which percentiles are."""
 READ_BYTES = 64 << 20
@@ -140,8 +144,8 @@ def decimation(n_pixels: int) -> int:
 def mean_of_bands(lines: Lines, bands: Sequence[Band], step: int = 1) -> NDArray[np.float32]:
     """Average the bands of every colour in every `step`th line: (n_lines, cross_track, len(bands)).
 
-    NaN and infinity are ignored; a pixel without finite values is NaN. Works in blocks, mostly without the GIL, in the
-    calling thread only. Raises ArgumentError unless `lines` has three axes.
+    NaN, infinity and numbers above 1e24 are ignored where a pixel has others; without finite ones it is NaN. Works in
+    blocks, mostly without the GIL, in the calling thread only. Raises ArgumentError unless `lines` has three axes.
     """
     if len(lines.shape) != 3:
         raise ArgumentError(f"lines have shape {tuple(lines.shape)}, expected (along_track, cross_track, wavelength)")
@@ -176,18 +180,20 @@ def _mean_of_block(
             np.einsum("nxl->nx", part, out=means[..., colour])
             means[..., colour] /= part.shape[-1]
             if block.dtype.kind == "f":
-                _recompute_non_finite(part, means[..., colour])
+                _recompute_huge(block[..., band], means[..., colour])
 
 
-def _recompute_non_finite(part: NDArray[np.float32], mean: NDArray[np.float32]) -> None:
-    """Recompute pixels with a non-finite mean from their finite bands."""
-    bad = ~np.isfinite(mean)
+def _recompute_huge(part: NDArray[Any], mean: NDArray[np.float32]) -> None:
+    """Recompute pixels with a huge or non-finite mean from the bands that are neither, or else from finite ones."""
+    bad = ~(np.abs(mean) < HUGE)
     if bad.any():
         values = part[bad].astype(np.float64)
-        finite = np.isfinite(values)
-        count = finite.sum(-1)
-        total = np.where(finite, values, 0).sum(-1)
-        mean[bad] = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+        ordinary = np.abs(values) < HUGE
+        used = np.where(ordinary.any(-1, keepdims=True), ordinary, np.isfinite(values))
+        count = used.sum(-1)
+        found = np.where(used, values / np.maximum(count, 1)[..., None], 0).sum(-1)  # divided first: no overflow
+        limit = float(np.finfo(np.float32).max)
+        mean[bad] = np.where(count > 0, np.clip(found, -limit, limit), np.nan)
 
 
 def stretch(image: NDArray[Any], robust: bool | float = False, hist_eq: bool = False) -> NDArray[np.uint8]:
@@ -246,10 +252,10 @@ def _equalised(values: NDArray[np.float64], low: float, high: float) -> NDArray[
 
 
 def _typical(image: NDArray[Any]) -> NDArray[Any]:
-    """`image` (n_lines, cross_track, channels) without its brightest and darkest rows and lines.
+    """`image` (n_lines, cross_track, channels) without its brightest and darkest rows and lines, and stuck channels.
 
-    A stuck row of the sensor, or a line with a flash, may be more than the percentiles leave out. 2 % of the rows, at
-    least one, are left out at either end, and of the lines alike; none of fewer than four.
+    A stuck row or band of the sensor, or a line with a flash, may be more than the percentiles leave out. 2 % of the
+    rows, at least one, are left out at either end, and of the lines alike; none of fewer than four.
     """
     for axis in (0, 1):
         n = image.shape[axis]
@@ -263,7 +269,23 @@ def _typical(image: NDArray[Any]) -> NDArray[Any]:
         n_out, n_known = max(1, n // 50), int(np.isfinite(medians).sum())  # rows without numbers are sorted last
         image = np.take(image, np.sort(np.argsort(medians)[n_out : n_known - n_out]), axis=axis)
     step = math.ceil(math.sqrt(image.size / PERCENTILE_PIXELS)) if image.size else 1
-    return image[::step, ::step]
+    return _without_stuck_channels(image[::step, ::step])
+
+
+def _without_stuck_channels(image: NDArray[Any]) -> NDArray[Any]:
+    """Leave out channels of one value, if others have more, and one that is far from all the others: a stuck band."""
+    known = [channel[np.isfinite(channel)].astype(np.float64) for channel in np.moveaxis(image, -1, 0)]
+    ranges = {number: np.percentile(values, [2, 98]).tolist() for number, values in enumerate(known) if values.size}
+    varying = {n: (low, high) for n, (low, high) in ranges.items() if high - low > NOISE * max(abs(low), abs(high))}
+    for number in sorted(varying, key=lambda n: max(map(abs, varying[n])), reverse=True):
+        others = [varying[n] for n in varying if n != number]
+        if not others:
+            break
+        (low, high), (begin, end) = varying[number], (min(map(min, others)), max(map(max, others)))
+        if max(low - end, begin - high) > MAX_GAP * (end - begin):
+            del varying[number]
+            break
+    return image[..., sorted(varying)] if varying else image
 
 
 def picture(
@@ -274,8 +296,9 @@ def picture(
     Its shape is (cross_track, n_lines, 3), or (cross_track, n_lines) for one channel: one pixel per cross-track pixel
     (down) and line (to the right). A side above 4096 is decimated: every second, third ... pixel is shown. `robust` and
     `hist_eq` are those of `stretch`, but the range of a robust picture also ignores single rows and lines that are
-    brighter or darker than the others, as a stuck row of the sensor. robust=None is robust only where the range of all
-    pixels is more than twice as wide, such as by a glint; else from minimum to maximum.
+    brighter or darker than the others, as a stuck row of the sensor, and a colour with a stuck band. robust=None is
+    robust only where the range of all pixels is more than twice as wide, such as by a glint; else from minimum to
+    maximum.
     """
     is_default = robust is None and not hist_eq and lines_mean.size >= MIN_ROBUST
     tail = tail_of(is_default if robust is None else robust, hist_eq)

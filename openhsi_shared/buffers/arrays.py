@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from openhsi_shared.buffers.memory import shared_array
 from openhsi_shared.errors import ArgumentError, FrameError
+from openhsi_shared.masked import unmasked
 
 __all__ = ["CircArrayBuffer", "SharedCircArrayBuffer", "copy_without_wrapping", "read_only"]
 
@@ -34,7 +35,9 @@ def copy_without_wrapping(out: NDArray[Any], values: ArrayLike) -> None:
     openhsi_shared.errors.FrameError: a line with values from 255 to 256 does not fit into uint8 (0 to 255)
     """
     try:
-        array = np.asarray(values)
+        array = unmasked(values, "a line has")
+    except FrameError:
+        raise
     except ValueError as error:
         raise FrameError(f"a line must be an array or a number: {error}") from error
     if array.dtype != out.dtype and array.size and not np.can_cast(array.dtype, out.dtype, "safe"):

@@ -8,6 +8,7 @@ reserved before they are accessed: other processes may have allocated the memory
 """
 
 import ctypes
+import errno
 import os
 import sys
 from multiprocessing.heap import Arena, BufferWrapper
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.buffers.huge_pages import make_huge_pages, map_at_huge_pages
 from openhsi_shared.errors import ArgumentError, MemoryShortage
+from openhsi_shared.processes.descriptors import explained
 from openhsi_shared.standard_streams import fill_standard_descriptors
 
 __all__ = ["PAGE", "aligned_bytes", "arena_of", "free_memory", "require_memory", "shared_array"]
@@ -39,12 +41,13 @@ def shared_array(c_type: Any, n_items: int, what: str) -> Any:
         raise ArgumentError(f"{what}: the number of items must be a whole number > 0, got {n_items!r}")
     item = _C_TYPES[c_type] if isinstance(c_type, str) else c_type
     size = ctypes.sizeof(item) * int(n_items)
-    require_memory(size, what)
-    fill_standard_descriptors()
     try:
+        require_memory(size, what)
+        fill_standard_descriptors()
         wrapper = BufferWrapper(size)
     except OSError as error:
-        raise MemoryShortage(f"{what}: no shared memory in {SHM}: {error}; is it mounted and writeable?") from error
+        hint = "" if error.errno == errno.EMFILE else "; is it mounted and writeable?"
+        raise MemoryShortage(f"{what}: no shared memory in {SHM}: {explained(error)}{hint}") from error
     array = rebuild_ctype(item * int(n_items), wrapper, None)  # as Array() does, but without accessing its pages
     _reserve_pages(array, size, what)
     arena, start = arena_of(array)

@@ -16,6 +16,7 @@ from openhsi_shared import __version__
 from openhsi_shared.cli.output import PrintableFormatter, make_streams_tolerant
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.printable import printable
+from openhsi_shared.processes.descriptors import explained
 
 __all__ = ["main"]
 
@@ -63,7 +64,7 @@ def in_one_line(error: BaseException) -> str:
     """
     notes = [note for note in getattr(error, "__notes__", []) if "Traceback" not in note]
     kind = "" if isinstance(error, OpenHSIError) else f"{type(error).__name__}: "
-    return printable(kind + " ".join("; ".join([str(error), *notes]).split()))
+    return printable(kind + " ".join("; ".join([explained(error), *notes]).split()))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,7 +9,7 @@ import click
 
 from openhsi_shared.cli import in_one_line
 from openhsi_shared.cli.arguments import GivenPath, cubes_in
-from openhsi_shared.cli.output import NO_CUBES, echo
+from openhsi_shared.cli.output import NO_CUBES, echo, echo_saved_more_than_once
 from openhsi_shared.dataset import utc_of
 from openhsi_shared.errors import FileError, OpenHSIError
 from openhsi_shared.line_times import known_times
@@ -44,6 +44,7 @@ def info(context: click.Context, /, paths: tuple[Path, ...]) -> None:
 
     Of a directory, all cubes in it and below. The lines are not read; use `verify` for that.
     A file that cannot be read is reported, and does not stop the others; the exit code is then 1.
+    Several files of one cube are named on standard error.
     """
     files, empty = cubes_in(paths)
     for directory in empty:
@@ -60,6 +61,7 @@ def info(context: click.Context, /, paths: tuple[Path, ...]) -> None:
         echo(file)
         for name, text in rows:
             echo(f"{name:27} {text}")
+    echo_saved_more_than_once(files, err=True)
     if n_failed:
         context.exit(1)
 
@@ -78,6 +80,8 @@ def _about_lines(cube: "OpenCube") -> Iterator[tuple[str, str]]:
     lines: Any = cube.lines
     n_lines, n_pixels, n_bands = lines.shape
     n_bytes = n_lines * n_pixels * n_bands * lines.dtype.itemsize
+    if 0 in lines.shape:
+        yield "empty", "no pixels"
     yield "along-track", f"{n_lines} lines"
     yield "cross-track", f"{n_pixels} pixels"
     wavelengths_nm = cube.wavelengths_nm
@@ -86,7 +90,7 @@ def _about_lines(cube: "OpenCube") -> Iterator[tuple[str, str]]:
         f"{n_bands} bands"
         + (
             ", wavelengths unknown"
-            if wavelengths_nm is None
+            if wavelengths_nm is None or not n_bands
             else f", {min(wavelengths_nm):.1f} to {max(wavelengths_nm):.1f} nm"
         ),
     )
@@ -129,13 +133,15 @@ def _about_settings(attributes: Any) -> Iterator[tuple[str, str]]:
 
 def _about_groups(groups: "Mapping[str, OpenGroup]") -> Iterator[tuple[str, str]]:
     """Rows for each group, its variables and its attributes. A damaged one is reported in its place."""
+    from openhsi_shared.files.axes import NOT_A_COORDINATE
+
     for group in groups.values():
         try:
             counts = [f"{len(names)} {what}" for names, what in _parts_of(group) if names]
             yield f"group {group.path}", ", ".join(counts) or "empty"
             yield from ((f"{group.path}:{key}", _short(value)) for key, value in group.attributes.items())
             for name in group.variables:
-                yield f"{group.path}/{name}", _about_variable(group, name)
+                yield f"{group.path}/{name.removeprefix(NOT_A_COORDINATE)}", _about_variable(group, name)
             yield from _about_groups(group.groups)
         except FileError as error:
             yield f"group {group.path}", str(error)

@@ -2,13 +2,15 @@
 
 import logging
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from openhsi_shared.printable import printable
 
-__all__ = ["NO_CUBES", "PrintableFormatter", "echo", "make_streams_tolerant"]
+__all__ = ["NO_CUBES", "PrintableFormatter", "echo", "echo_saved_more_than_once", "make_streams_tolerant"]
 
 NO_CUBES = "no cube (*.nc) in this directory"
 
@@ -16,6 +18,14 @@ NO_CUBES = "no cube (*.nc) in this directory"
 def echo(line: object, *, err: bool = False) -> None:
     """Print one line to standard output, or to standard error."""
     click.echo(printable(str(line)), err=err)
+
+
+def echo_saved_more_than_once(cubes: Iterable[Path], *, err: bool = False) -> None:
+    """Print a line for each cube that several files contain: a copy, or a save whose first directory hung."""
+    from openhsi_shared.files.published import saved_more_than_once
+
+    for uuid, paths in saved_more_than_once(cubes).items():
+        echo(f"the same cube (uuid {uuid}) is in {len(paths)} files: {', '.join(map(str, paths))}", err=err)
 
 
 class PrintableFormatter(logging.Formatter):

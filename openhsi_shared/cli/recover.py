@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from openhsi_shared.cli.arguments import GivenPath
-from openhsi_shared.cli.output import echo
+from openhsi_shared.cli.arguments import GivenPath, cubes_in
+from openhsi_shared.cli.output import echo, echo_saved_more_than_once
 
 __all__ = ["recover"]
 
@@ -26,6 +26,7 @@ def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
     A cube that is saved in any of these directories is not published again. Safe while recordings run: files of a
     running writer are skipped. Damaged files are not deleted, nor those that the system does not let be read or
     published ("failed": no permission, no space); the exit code is 1 if there are any.
+    Several files of one cube, as after a save whose first directory did not respond, are named, and stay.
     """
     from tqdm import tqdm
 
@@ -49,5 +50,6 @@ def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
             echo(f"failed         {path}: {reason}")
         echo(f"{directory}: {found}")
         n_damaged += len(found.damaged) + len(found.failed)
+    echo_saved_more_than_once(cubes_in(directories)[0])
     if n_damaged:
         context.exit(1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from openhsi_shared.cli.arguments import GivenPath, cubes_in
-from openhsi_shared.cli.output import NO_CUBES, echo
+from openhsi_shared.cli.output import NO_CUBES, echo, echo_saved_more_than_once
 from openhsi_shared.printable import printable
 
 __all__ = ["verify"]
@@ -18,7 +18,7 @@ def verify(context: click.Context, /, paths: tuple[Path, ...]) -> None:
     """Read every byte of the cubes and compare it with its checksum; of a directory, all cubes in it and below.
 
     Problems go to standard output, one per line; the exit code is 1 if there are any. Data that another program added
-    to a cube has no checksums: it is listed, and is not a problem.
+    to a cube has no checksums: it is listed, and is not a problem. Nor are several files of one cube, which are listed.
     """
     from tqdm import tqdm
 
@@ -37,6 +37,7 @@ def verify(context: click.Context, /, paths: tuple[Path, ...]) -> None:
         if report.added:
             added = ", ".join(report.added)
             tqdm.write(printable(f"{cube}: added by another program, without checksums: {added}"))
+    echo_saved_more_than_once(cubes)
     echo(f"{len(cubes) - n_bad} of {len(cubes)} cubes are intact")
     if n_bad or n_problems:
         context.exit(1)

@@ -21,6 +21,7 @@ from openhsi_shared.datacube.looking import Looking
 from openhsi_shared.datacube.saving_later import save_kept
 from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.errors import ArgumentError, OpenHSIError, SettingsError
+from openhsi_shared.masked import unmasked
 from openhsi_shared.processes.interpreter import require_processes
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.save_options import SaveOptions
@@ -156,10 +157,10 @@ class SharedDataCube(Looking):
     def put(self, x: ArrayLike) -> None:
         """Make the frame `x`, (cross-track, wavelength), the next line; beyond `n_lines` it overwrites the oldest.
 
-        FrameError if its shape is wrong or its values do not fit, ReentryError from a signal handler of a thread that
-        is filling a line. If no slot is free: see `when_full`.
+        FrameError if its shape is wrong, its values do not fit, or integers are masked; masked floats are NaN.
+        ReentryError from a signal handler of a thread that is filling a line. If no slot is free: see `when_full`.
         """
-        frame = np.asarray(x)
+        frame = unmasked(x)
         self._plan.check(frame)
         engine = self._engine
         engine.start()

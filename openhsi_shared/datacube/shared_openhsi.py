@@ -23,6 +23,7 @@ from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.drivers import FrameSource, FrameStamp
 from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, FrameError, SourceEnded
 from openhsi_shared.levels import LevelPlan, copy_pixels
+from openhsi_shared.masked import unmasked
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.processes.logs import safe_logger
 
@@ -296,7 +297,7 @@ class _Methods:
             self.temperature = self._temperature_or_nan()
         answer = self._camera.get_img()
         try:
-            self._check(frame := np.asarray(answer))
+            self._check(frame := unmasked(answer))
         except ValueError as error:  # a FrameError, or no array at all
             raise FrameError(f"{type(self._camera).__name__}.get_img returned {_what(answer)}: {error}") from error
         copy_pixels(frame, out)

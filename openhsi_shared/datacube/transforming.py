@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.errors import LevelError, SettingsError
 from openhsi_shared.levels import LevelPlan, Transforms
+from openhsi_shared.masked import unmasked
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.settings import SettingsMapping
@@ -109,7 +110,7 @@ class Transforming:
 
     def pipeline(self, x: ArrayLike) -> NDArray[Any]:
         """Compute the line that `put` would save of a frame. FrameError if the frame does not fit this camera."""
-        frame = np.asarray(x)
+        frame = unmasked(x)
         self._plan.check(frame)
         line = np.empty(self._plan.line_shape, self._plan.line_dtype)
         self._plan.apply(frame, line)

@@ -43,6 +43,8 @@ class SavedCube:
     temperatures: NDArray[Any] | None
     groups: tuple[str, ...] = ()
     """Names of groups of variables that are stored beside the cube."""
+    uuid: str | None = None
+    """Equal in two files that contain the same lines. None if another program wrote the file."""
 
 
 class SavedLine(NamedTuple):
@@ -67,6 +69,7 @@ def inspect_cubes(path: Path) -> list[SavedCube]:
         if not files:
             raise FileError(f"folder {path} contains no cube: no file in it ends in .nc")
         cubes = sorted(map(_inspect_one, files), key=_begin)
+        _warn_of_copies(cubes)
     else:
         cubes = [_inspect_one(path)]
     first = cubes[0]
@@ -81,6 +84,7 @@ def inspect_cubes(path: Path) -> list[SavedCube]:
 
 def _inspect_one(path: Path) -> SavedCube:
     with open_cube(path) as cube:
+        cube.check_not_empty()
         n_lines, n_rows, n_columns = cube.lines.shape
         exposure = cube.attributes.get("exposure_ms")
         return SavedCube(
@@ -94,7 +98,16 @@ def _inspect_one(path: Path) -> SavedCube:
             frame_ids=cube.frame_ids,
             temperatures=cube.temperatures,
             groups=_groups_of(cube),
+            uuid=cube.attributes.get("uuid") if cube.is_ours else None,
         )
+
+
+def _warn_of_copies(cubes: list[SavedCube]) -> None:
+    """Log further files of a cube: its lines are replayed again, under new ids."""
+    first: dict[str, SavedCube] = {}
+    for cube in cubes:
+        if cube.uuid is not None and first.setdefault(cube.uuid, cube) is not cube:
+            logger.warning("%s contains the same cube as %s: it is replayed again", cube.path, first[cube.uuid].path)
 
 
 def _groups_of(cube: OpenCube) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 
 from openhsi_shared.files.attributes import LIBRARY_ATTRIBUTES, OWN_ATTRIBUTES, creation_order
-from openhsi_shared.files.axes import is_dimension_only, names_not_utf8, walk
+from openhsi_shared.files.axes import NOT_A_COORDINATE, is_dimension_only, names_not_utf8, walk
 from openhsi_shared.files.contents import Contents, checksums_of
 
 __all__ = ["additions"]
@@ -25,6 +25,7 @@ def additions(contents: Contents) -> Iterator[str]:
     yield from names_not_utf8(contents.file)
     for path, item in walk(contents.file):
         shown = f"/{path}" if "/" in path else path
+        shown = shown.replace(NOT_A_COORDINATE, "")
         is_group = isinstance(item, h5py.Group)
         if path == "datacube":
             names = _created_after("DIMENSION_LIST", item)

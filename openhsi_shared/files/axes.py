@@ -5,10 +5,20 @@ from typing import Any
 
 import h5py
 
-__all__ = ["axes_of", "is_dimension_only", "members_of", "n_dangling_references", "names_not_utf8", "walk"]
+__all__ = [
+    "NOT_A_COORDINATE",
+    "axes_of",
+    "is_dimension_only",
+    "members_of",
+    "n_dangling_references",
+    "names_not_utf8",
+    "walk",
+]
 
 DIMENSION_ID = "_Netcdf4Dimid"
 """Attribute of netCDF's dimensions."""
+NOT_A_COORDINATE = "_nc4_non_coord_"
+"""Before the stored name of a variable that has the name of a dimension, and is not its coordinate."""
 DIMENSION_ONLY = b"This is a netCDF dimension but not a netCDF variable"
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.errors import ArgumentError, FileError, PreviewError
+from openhsi_shared.errors import ArgumentError, PreviewError
 from openhsi_shared.line_times import begin_of
 from openhsi_shared.paths import given_path
 from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, decimation, mean_of_bands, picture, preview_bands
@@ -109,8 +109,7 @@ def read_picture(
 
     with open_cube(path) as cube:
         lines: Any = cube.lines
-        if 0 in lines.shape:
-            raise FileError(f"{path} is empty: its shape is {lines.shape} (along-track, cross-track, wavelength)")
+        cube.check_not_empty()
         bands = preview_bands(cube.wavelengths_nm, lines.shape[2], ranges)
         means = mean_of_bands(lines, bands, step=decimation(lines.shape[0]))
         times_ns = cube.times_ns

@@ -7,7 +7,7 @@ cube and every checksum is right.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,12 @@ from openhsi_shared.dataset import cube_stem, day_folder
 from openhsi_shared.durable import Durability, PartFile, sync_published
 from openhsi_shared.errors import FileError, SaveError
 from openhsi_shared.files.attribute_patch import patch_attribute
+from openhsi_shared.files.attributes import is_in_heap
 from openhsi_shared.files.dumping import SIDECAR, read_dump, remove_dump
 from openhsi_shared.files.opening import open_unchecked
 from openhsi_shared.loggers import safe_logger
 
-__all__ = ["CubeOnDisk", "is_whole", "uuid_of", "warn_not_synced"]
+__all__ = ["CubeOnDisk", "is_whole", "saved_more_than_once", "uuid_of", "warn_not_synced"]
 
 logger = safe_logger(__name__)
 
@@ -36,10 +37,23 @@ def uuid_of(path: Path) -> str | None:
     """The uuid of the cube in a file; None if it is not a file of this library."""
     try:
         with open_unchecked(path) as file:
-            value = file.attrs.get("uuid")
+            if "uuid" not in file.attrs or is_in_heap(file.attrs.get_id("uuid").get_type()):
+                return None  # as other libraries write it, and HDF5 may loop endlessly in a damaged heap
+            value = file.attrs["uuid"]
     except (OSError, RuntimeError, KeyError, ValueError, TypeError):
         return None  # not this cube in any case
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else None
+
+
+def saved_more_than_once(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """Cubes of which several of these files have the uuid, whole or not; links to one file are one."""
+    found: dict[str, dict[tuple[int, int], Path]] = {}
+    for path in paths:
+        if (uuid := uuid_of(path)) is not None:
+            with suppress(OSError):  # removed meanwhile
+                stat = path.stat()
+                found.setdefault(uuid, {}).setdefault((stat.st_dev, stat.st_ino), path)
+    return {uuid: list(files.values()) for uuid, files in found.items() if len(files) > 1}
 
 
 def is_whole(path: Path, uuid: str | None) -> bool:

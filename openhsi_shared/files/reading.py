@@ -265,8 +265,15 @@ class OpenCube:
                     logger.warning("an added variable cannot be read and is left out: %s", error)
         return found
 
+    def check_not_empty(self) -> None:
+        """FileError if it has no line, no pixel or no band."""
+        if 0 in self.lines.shape:
+            shape = f"{self.lines.shape} (along-track, cross-track, wavelength)"
+            raise FileError(f"{self.path} is empty: its shape is {shape}")
+
     def show(self, **options: Any) -> Any:
-        """Show the cube in colours; options as those of `SharedDataCube.show`."""
+        """Show the cube in colours; options as those of `SharedDataCube.show`. FileError if it is empty."""
+        self.check_not_empty()
         from openhsi_shared.show import show_lines
 
         return show_lines(self.lines, self.wavelengths_nm, **options)

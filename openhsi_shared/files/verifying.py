@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from openhsi_shared.errors import ArgumentError, FileError
+from openhsi_shared.errors import FileError
 from openhsi_shared.files.additions import additions
 from openhsi_shared.files.contents import Contents, display_name
 from openhsi_shared.files.damage import broken_file
@@ -17,7 +15,6 @@ from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.files.rewritten import rewritten_labels
 from openhsi_shared.files.threads import in_threads
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
-from openhsi_shared.line_times import TIME_UNITS, decode_times
 from openhsi_shared.paths import given_path
 
 __all__ = ["Report", "verify"]
@@ -128,7 +125,6 @@ def _of_contents(cube: OpenCube, covers: list[str]) -> Iterator[str]:
             yield f"{cube.path}: n_lines is {stated}, but the file has {len(cube.lines)} lines"
     except FileError as error:
         yield str(error)
-    yield from _of_time_units(cube, covers)
     try:
         yield from rewritten_labels(cube, covers)
     except FileError as error:  # reported with its variable, too, if this library wrote it
@@ -149,19 +145,6 @@ def _of_contents(cube: OpenCube, covers: list[str]) -> Iterator[str]:
             n_dangling = contents.n_dangling_references()
         if n_dangling:
             yield f"{cube.path} is damaged: {n_dangling} variables that its dimensions refer to are missing"
-
-
-def _of_time_units(cube: OpenCube, covers: list[str]) -> Iterator[str]:
-    """Other units give every line another time, while the stored numbers keep their checksum."""
-    try:
-        units = cube.contents.attributes("time", False).get("units", TIME_UNITS) if "time" in covers else TIME_UNITS
-        is_same = decode_times(np.arange(2), str(units)).tolist() == [0, 1]
-    except ArgumentError:
-        is_same = False
-    except FileError:
-        return  # reported with the variable
-    if not is_same:
-        yield f"{cube.path}: the units of time are {units!r}, but {TIME_UNITS!r} were written"
 
 
 def _problems_of_lines(cube: OpenCube, lines: CheckedLines) -> tuple[tuple[int, ...], list[str]]:

@@ -18,6 +18,7 @@ from openhsi_shared.groups import NUMBER_TYPES
 from openhsi_shared.levels.bands import Bands, equal_columns, equal_nanometres
 from openhsi_shared.levels.geometry import Geometry, geometry_of
 from openhsi_shared.levels.references import Reference, reference_at
+from openhsi_shared.masked import unmasked
 from openhsi_shared.processing_levels import LEVELS
 
 __all__ = ["StepwiseLevel", "Transforms", "stored_dtype"]
@@ -210,17 +211,7 @@ class StepwiseLevel:
     def _run(self, frame: NDArray[Any]) -> NDArray[Any]:
         for step in self._steps:
             frame = step(frame)
-        return self._filled(frame) if isinstance(frame, np.ma.MaskedArray) else frame
-
-    def _filled(self, line: Any) -> NDArray[Any]:
-        """A masked line with NaN where it is masked. FrameError if its type has no NaN."""
-        if line.dtype.kind != "f" and np.ma.is_masked(line):
-            raise FrameError(
-                f"{self._names} returned masked pixels of {line.dtype}, which has no NaN for them: expected floats, or "
-                f"no masked pixels, such as of .filled(0)"
-            )
-        filled: NDArray[Any] = line.filled(np.nan) if line.dtype.kind == "f" else line.data
-        return filled
+        return unmasked(frame, f"{self._names} returned") if isinstance(frame, np.ma.MaskedArray) else frame
 
     def _run_each(self, frame: NDArray[Any]) -> Iterator[NDArray[Any]]:
         for step in self._steps:

@@ -4,13 +4,31 @@ Other code of the program, such as a vendor's package that closes a descriptor t
 number is then reused by the next file that is opened: reading, writing or closing it would affect a file of others.
 """
 
+import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-__all__ = ["Owned", "Reserve"]
+if sys.platform != "win32":
+    import resource  # here: where no more files can be opened, it cannot be imported either
+
+__all__ = ["Owned", "Reserve", "explained"]
+
+N_FOR_A_CAMERA = 30
+"""Open files of a camera beside those of the program, about: its memory, its writer, and what replaces a writer."""
+
+
+def explained(error: BaseException) -> str:
+    """The text of an error; if no more files can be opened, also the limit, what is needed and how to raise it."""
+    if not isinstance(error, OSError) or error.errno != errno.EMFILE:
+        return str(error)
+    return (
+        f"{error}: this process may have {_limit()} open files (ulimit -n), and a camera needs about {N_FOR_A_CAMERA} "
+        "beside those of the program: raise the limit, by `ulimit -n 1024` or LimitNOFILE= of a service, or close files"
+    )
 
 
 class Owned:
@@ -82,9 +100,7 @@ class Reserve:
 
 
 def _limit() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return 1 << 10
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 20 if soft == resource.RLIM_INFINITY else soft

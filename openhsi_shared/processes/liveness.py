@@ -57,6 +57,10 @@ class Parent:
                 return
             time.sleep(POLL_INTERVAL_S)
 
+    def is_dead(self) -> bool:
+        """Whether it has died. From any thread; for certain only where the system gives orphans another parent."""
+        return os.name == "posix" and os.getppid() != self._parent_id
+
     def has_message(self) -> bool:
         """Whether `receive` would return a message or GONE at once."""
         return bool(wait(self._watched, 0))

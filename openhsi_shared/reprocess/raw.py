@@ -49,6 +49,7 @@ RECORDING_ATTRIBUTES = (
     "clock_step_ns",
     "clock_suspended_ns",
     "time_overlap_ns",
+    "unchecked_directories",
     "calibration_sha256",
     "recovered",
     "ended_by",
@@ -112,6 +113,7 @@ class ProcessRawDatacube(DriverCamera):
         del old_style
         path = path_of(fname)
         with open_cube(path) as cube:
+            cube.check_not_empty()
             self.source_path, self.source_level = path, cube.level
             self._groups_from = str(path.absolute())
             self._source_attributes: dict[str, Any] = dict(cube.attributes)

@@ -130,7 +130,7 @@ def _metadata_rows(cube: ShownCube) -> list[tuple[str, str]]:
     rows = []
     wavelengths, attributes = cube.wavelengths_nm, cube.attributes
     times_ns = known_times([] if cube.times_ns is None else cube.times_ns)
-    if wavelengths is not None:
+    if wavelengths is not None and len(wavelengths):
         rows.append(("from, to", f"{min(wavelengths):.1f} to {max(wavelengths):.1f} nm"))
     if len(times_ns):
         rows.append(("time", f"{_utc(times_ns[0])} to {_utc(times_ns[-1])} UTC"))

@@ -93,6 +93,7 @@ def cube_viewer(
         from openhsi_shared.files.reading import open_cube
 
         with open_cube(cube) as opened:
+            opened.check_not_empty()
             return cube_viewer(
                 opened,
                 megabytes=megabytes,

@@ -12,7 +12,7 @@ from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.writer.directories import DirectoriesInTurn, directory_in_use
 from openhsi_shared.writer.messages import CubeKind, Dumped, Failed, Label, Rescue, Saved, Stop
 from openhsi_shared.writer.rescue_directory import directories_of, rescue_directories
-from openhsi_shared.writer.slot_cubes import cube_in, cube_on_disk, slots_to_rescue
+from openhsi_shared.writer.slot_cubes import cube_in, cube_on_disk, slots_to_rescue, unchecked
 from openhsi_shared.writer.writer_process import START_TIMEOUT_S, WriterProcess
 
 __all__ = ["Rescued", "rescue"]
@@ -177,7 +177,7 @@ def _dump(slots: SlotOwner, kind: CubeKind, slot: int, avoid: Collection[str], r
     for directories in rescue_directories(label, kind, avoid):
         try:
             rescued.dumps[name] = write_dump(
-                cube_in(slots, kind, slot, label, recovered=True),
+                cube_in(slots, kind, slot, label, True, unchecked(slots, kind, slot, label, avoid)),
                 DirectoriesInTurn(directories, label, kind),
                 prefix=label.prefix,
                 suffix=label.suffix,

@@ -9,9 +9,10 @@ import errno
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service
-from openhsi_shared.writer.directories import PLACE, DirectoriesInTurn
+from openhsi_shared.writer.directories import PLACE, DirectoriesInTurn, directory_in_use
 from openhsi_shared.writer.fault_injection import fault_injector
 from openhsi_shared.writer.messages import (
     CubeKind,
@@ -41,7 +42,8 @@ from openhsi_shared.writer.messages import (
     Stop,
 )
 from openhsi_shared.writer.rescue_directory import directories_of, rescue_directories
-from openhsi_shared.writer.slot_cubes import cube_in, cube_on_disk, slots_to_rescue
+from openhsi_shared.writer.rescue_watch import RescueWatch
+from openhsi_shared.writer.slot_cubes import cube_in, cube_on_disk, slots_to_rescue, unchecked
 
 __all__ = ["run_writer"]
 
@@ -70,6 +72,13 @@ def run_writer(
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # system shutdown: the parent dies first, then this process finishes
     forward_logs(parent)
     loop = _WriterLoop(SlotView.of(memory), kind, parent, counter)
+
+    def end(is_saved: bool) -> None:
+        if is_saved:
+            _send_finished(alive)
+        os._exit(not is_saved)  # a thread hangs
+
+    RescueWatch(loop, parent, kind.timeout_s(memory.layout.slot_bytes), end)
     parent.tell(Ready())  # it may be dead already and have left cubes: continue
     prepared = False
     while True:
@@ -91,6 +100,10 @@ def run_writer(
             if (primary is None or not _exited_cleanly(primary)) and not loop.rescue():
                 sys.exit(1)
             break
+    _send_finished(alive)
+
+
+def _send_finished(alive: Connection) -> None:
     with suppress(OSError):  # there may be no reader left
         alive.send_bytes(FINISHED)
 
@@ -115,6 +128,7 @@ class _WriterLoop:
         self._inject_fault = fault_injector()
         self._done: dict[int, Saved] = {}
         self._old_style = True
+        self.is_busy, self._is_abandoned = False, False
         self.avoid: tuple[str, ...] = ()
         """Directories that did not respond when the last request was sent."""
         layout = slots.layout
@@ -122,6 +136,7 @@ class _WriterLoop:
 
     def _passed(self, point: str) -> None:
         """A save has reached `point`: increment the heartbeat."""
+        self._stop_if_abandoned()
         self._counter[0] += 1
         self._inject_fault(point)
 
@@ -132,6 +147,10 @@ class _WriterLoop:
 
     def save(self, request: Save) -> None:
         """Save one cube and send the result, also if it fails."""
+        with self._as_busy():
+            self._save(request)
+
+    def _save(self, request: Save) -> None:
         label = Label.from_bytes(self._slots.label(request.slot))
         self.avoid = request.avoid
         directories = [d for d in (label.directory, *self._kind.fallback_dirs) if d not in request.avoid]
@@ -160,8 +179,45 @@ class _WriterLoop:
 
     def rescue(self) -> bool:
         """Save every cube that is still in memory, and answer for each; False if the lines of one are in no file."""
-        results = [self._rescue(slot) for slot in slots_to_rescue(self._slots)]
+        with self._as_busy():
+            results = [self._rescue(slot) for slot in slots_to_rescue(self._slots)]
         return all(results)
+
+    # ---- for the rescue watch, which is in another thread ----
+
+    @property
+    def n_steps(self) -> int:
+        """The heartbeat."""
+        return int(self._counter[0])
+
+    def abandon(self) -> str:
+        """Stop at the next step. Returns the directory in use; "", and go on, if there is none, or it is avoided."""
+        directory = directory_in_use(self._counter, self._slots, self._kind)
+        if directory in self.avoid:
+            return ""
+        self._is_abandoned = bool(directory)
+        return directory
+
+    def elsewhere(self, directory: str) -> "_WriterLoop":
+        """A loop that saves what this one has not answered for, and avoids `directory`."""
+        other = _WriterLoop(self._slots, self._kind, self._parent, [0, 0, 0])
+        other.avoid, other._done = (*self.avoid, directory), dict(self._done)
+        return other
+
+    @contextmanager
+    def _as_busy(self) -> Iterator[None]:
+        self.is_busy = True
+        try:
+            yield
+        finally:
+            self._stop_if_abandoned()
+            self.is_busy = False
+
+    def _stop_if_abandoned(self) -> None:
+        if self._is_abandoned:  # another thread saves the cubes, and ends the process
+            threading.Event().wait()
+
+    # ---- one cube ----
 
     def _rescue(self, slot: int) -> bool:
         cube = self._slots.word(slot, Word.CUBE)
@@ -235,8 +291,9 @@ class _WriterLoop:
 
     def _write(self, request: Save, label: Label, directories: list[str], recovered: bool) -> Written:
         self._old_style = label.old_style
-        return self._files.write(
-            cube_in(self._slots, self._kind, request.slot, label, recovered),
+        unseen = unchecked(self._slots, self._kind, request.slot, label, request.avoid if request.is_repeated else ())
+        written = self._files.write(
+            cube_in(self._slots, self._kind, request.slot, label, recovered, unseen),
             DirectoriesInTurn(directories, label, self._kind, request.slot, self._counter),
             prefix=label.prefix,
             suffix=label.suffix,
@@ -244,13 +301,22 @@ class _WriterLoop:
             picture=label.savefig,
             passed=self._passed,
         )
+        if unseen:
+            logger.warning(
+                "%s: an earlier try may have saved this cube in %s, too, which does not respond: `openhsi-shared "
+                "verify` of both directories names cubes that are saved twice",
+                written.path,
+                ", ".join(unseen),
+            )
+        return written
 
     def _dump(self, request: Save, label: Label, directories: list[str], recovered: bool = False) -> Path:
         """Save only the raw bytes, with as little code as possible: previous writers crashed at this cube."""
         from openhsi_shared.files.dumping import write_dump
 
+        unseen = unchecked(self._slots, self._kind, request.slot, label, request.avoid if request.is_repeated else ())
         return write_dump(
-            cube_in(self._slots, self._kind, request.slot, label, recovered),
+            cube_in(self._slots, self._kind, request.slot, label, recovered, unseen),
             DirectoriesInTurn(directories, label, self._kind, request.slot, self._counter),
             prefix=label.prefix,
             suffix=label.suffix,

@@ -19,6 +19,10 @@ from openhsi_shared.save_options import SaveOptions
 __all__ = ["CubeKind", "Dumped", "Failed", "Label", "PreviewDone", "Ready", "Rescue", "Save", "Saved", "Stop"]
 
 
+MIN_DISK_SPEED = 4e6
+"""Of a disk that is slow and does not hang, in bytes per second."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CubeKind:
     """What all cubes of one camera have in common; passed to the writer when it is started."""
@@ -36,6 +40,11 @@ class CubeKind:
     def fallback_dirs(self) -> Sequence[str]:
         """Directories for cubes whose own directory fails, as absolute paths."""
         return cast(Sequence[str], self.options.fallback_dirs)
+
+    def timeout_s(self, slot_bytes: int) -> float:
+        """How long a writer may make no progress. Syncing a cube may be one call of the system, without a heartbeat."""
+        given = self.options.writer_patience_s
+        return 30.0 + slot_bytes / MIN_DISK_SPEED if given is None else given
 
     def uuid_of(self, cube: int) -> str:
         """The same for the same cube in every process: a second writer sees that the first one has saved it."""

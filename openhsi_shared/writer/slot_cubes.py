@@ -1,6 +1,6 @@
 """Cubes as they are stored in slots, with the provenance that their files contain."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,17 @@ from openhsi_shared.files.published import CubeOnDisk
 from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
 from openhsi_shared.line_times import begin_of
 from openhsi_shared.writer.messages import CubeKind, Label
+from openhsi_shared.writer.rescue_directory import directories_of
 
-__all__ = ["cube_in", "cube_on_disk", "slots_to_rescue"]
+__all__ = ["cube_in", "cube_on_disk", "slots_to_rescue", "unchecked"]
 
 
-def cube_in(slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered: bool) -> Cube:
-    """The cube in `slot`; its lines are a view. `recovered`: the process that collected it has died."""
+def cube_in(
+    slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered: bool, unchecked: Sequence[str] = ()
+) -> Cube:
+    """The cube in `slot`; its lines are a view. `recovered`: the process that collected it has died; `unchecked`:
+    directories in which it may be saved already, but that do not respond.
+    """
     first, n = slots.extent(slot)
     columns = {column.name: slots.column(slot, column.name) for column in slots.layout.columns}
     groups: Mapping[str, Group] = {}
@@ -44,6 +49,7 @@ def cube_in(slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered:
             **_provenance(slots, kind, slot, columns["frame_id"]),
             **_clock_attributes(slots.times(slot), begin_of(columns["time_ns"])),
             **({"source_groups_left_out": ", ".join(left_out)} if left_out else {}),
+            **({"unchecked_directories": list(unchecked)} if unchecked else {}),
             "recovered": int(recovered),
         },
         uuid=kind.uuid_of(slots.word(slot, Word.CUBE)),
@@ -86,6 +92,12 @@ def slots_to_rescue(slots: SlotView) -> list[int]:
     """Slots with unsaved lines, oldest cube first; for a process that saves all that are left."""
     states = (SlotState.FILLING, SlotState.FULL, SlotState.SAVING, SlotState.HELD)
     return [slot for slot in slots.slots_in(*states) if slots.extent(slot)[1] and not slots.is_discarded(slot)]
+
+
+def unchecked(slots: SlotView, kind: CubeKind, slot: int, label: Label, avoid: Collection[str]) -> list[str]:
+    """Directories to avoid in which an earlier try may have saved the cube in `slot`; none before its first try."""
+    was_tried = slots.state(slot) in (SlotState.SAVING, SlotState.HELD)
+    return [place for place in directories_of(label, kind) if place in avoid] if was_tried else []
 
 
 def cube_on_disk(slots: SlotView, kind: CubeKind, slot: int, label: Label, directories: Sequence[Path]) -> CubeOnDisk:

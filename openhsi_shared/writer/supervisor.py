@@ -15,6 +15,7 @@ from openhsi_shared.buffers.slot_memory import Word
 from openhsi_shared.buffers.slot_owner import Lease, SlotOwner
 from openhsi_shared.errors import ArgumentError, ClosedError, OpenHSIError, SaveError, WriterFailed
 from openhsi_shared.paths import given_path
+from openhsi_shared.processes.descriptors import explained
 from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import Listener
@@ -101,7 +102,7 @@ class WriterSupervisor:
         except (OSError, RuntimeError) as error:
             self._listener = None
             self._writers.kill()
-            raise WriterFailed(f"the listener thread of the writer cannot be started: {error}") from error
+            raise WriterFailed(f"the listener thread of the writer cannot be started: {explained(error)}") from error
 
     # ---- requests ----
 

@@ -19,8 +19,6 @@ __all__ = ["WriterGroup"]
 logger = safe_logger(__name__)
 
 END_TIMEOUT_S = 10.0
-MIN_DISK_SPEED = 4e6
-"""In bytes per second: syncing a cube may be one system call, during which there is no heartbeat."""
 
 
 class WriterGroup:
@@ -32,8 +30,7 @@ class WriterGroup:
         self.hung = HungWriters()
         self.starts = StartLimit()
         self._slots, self._kind = slots, kind
-        timeout_s = kind.options.writer_patience_s
-        self.timeout_s: float = 30.0 + slots.layout.slot_bytes / MIN_DISK_SPEED if timeout_s is None else timeout_s
+        self.timeout_s = kind.timeout_s(slots.layout.slot_bytes)
         """How long a writer may make no progress."""
         self.avoided = AvoidedDirectories(self.timeout_s, DiskWatch().responds)
         self.reserve = Reserve()

@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import WriterFailed
 from openhsi_shared.processes.child import Child
-from openhsi_shared.processes.descriptors import Owned
+from openhsi_shared.processes.descriptors import Owned, explained
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import SPAWN
 from openhsi_shared.processes.supervision import Heartbeat
@@ -46,7 +46,7 @@ class WriterProcess:
             except WriterFailed:
                 raise
             except Exception as error:  # no descriptor, process or memory; the caller goes on without a writer
-                raise WriterFailed(f"the writer could not be started: {error}") from error
+                raise WriterFailed(f"the writer could not be started: {explained(error)}") from error
             made.pop_all()
         self.name = f"writer {self.child.pid}"
         """Its name as a reader, to which slots are lent."""

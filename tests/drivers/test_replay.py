@@ -202,10 +202,11 @@ def test_ids_of_another_recording_go_on_where_those_of_the_last_ended(replayed, 
     assert ids_of(stamps) == [5, 6, 8, 9, 10, 11, 13, 14, 15, 16]
 
 
-def test_a_cube_that_lies_there_twice_is_replayed_twice_under_new_ids(replayed, tmp_path):
+def test_a_cube_that_lies_there_twice_is_replayed_twice_under_new_ids(replayed, tmp_path, caplog):
     path = save_cube(tmp_path, lines_from(0, 3))
     (tmp_path / "copy_of_it.nc").write_bytes(path.read_bytes())
     assert ids_of(read(replayed(tmp_path), 6)[1]) == list(range(6))
+    assert "contains the same cube as" in caplog.text
 
 
 def test_a_loop_has_no_end_and_its_ids_and_times_go_on(replayed, tmp_path):

@@ -25,7 +25,8 @@ from openhsi_shared.drivers.simulated.optics import (
     optics_of,
     planck,
 )
-from openhsi_shared.drivers.simulated.painters import Noise, dark_number, read_picture
+from openhsi_shared.drivers.simulated.painters import Noise, dark_number
+from openhsi_shared.drivers.simulated.scenes import read_picture
 from openhsi_shared.errors import (
     ArgumentError,
     CameraError,

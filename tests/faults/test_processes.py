@@ -374,7 +374,7 @@ def test_a_writer_that_the_system_kills_for_its_memory_is_replaced(tmp_path):
         group.rmdir()
 
 
-@pytest.mark.parametrize("times", [6, pytest.param(100, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("times", [6, pytest.param(100, marks=[pytest.mark.campaign, pytest.mark.timeout(600)])])
 def test_many_restarts_of_the_writer_cost_neither_descriptors_nor_threads_nor_memory(tmp_path, times):
     """P15: as many of each as after the second restart."""
     me = psutil.Process()

@@ -21,6 +21,7 @@ import openhsi_shared
 from openhsi_shared import SharedSimulatedCamera
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files import CubeWriter, open_cube
+from openhsi_shared.paths import given_path
 from openhsi_shared.save_options import SaveOptions
 from tests.support.cubes import make_cube
 from tests.support.faulty_calls import FaultyCalls
@@ -82,6 +83,17 @@ def test_a_tilde_in_python_is_the_home_directory(tmp_path, monkeypatch):
     with open_cube(f"~/{path.relative_to(tmp_path)}") as cube:
         assert cube.attributes["pilot"] == "Ada"
     assert not (tmp_path / "~").exists()
+
+
+def test_the_home_directory_of_an_unknown_user_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match="of a user 'nosuchuser' who is unknown here"):
+        given_path("~nosuchuser/flight")
+    done = run("record", *SMALL, "--out=~nosuchuser/flight")
+    assert done.returncode != 0
+    assert "'./~nosuchuser/flight' for a name that begins with ~" in done.stderr
+    assert given_path("./~backup.nc").name == "~backup.nc"
+    assert not list(tmp_path.iterdir())
 
 
 # ---- files that are no cubes ----

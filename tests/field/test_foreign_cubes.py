@@ -328,3 +328,21 @@ def test_a_cube_that_is_shorter_than_an_axis_is_refused(tmp_path, longer):
         file.createVariable("along", "f8", (longer,))[:] = np.arange(sizes[longer] + 3)
     with pytest.raises(FileError, match=f"datacube has {sizes[longer]} of {sizes[longer] + 3} along {longer}"):
         open_cube(tmp_path / "a.nc")
+
+
+@pytest.mark.parametrize("axis", ["y", "x", "wavelength"])
+def test_a_cube_without_lines_pixels_or_bands_is_described_and_otherwise_refused(tmp_path, axis, capsys):
+    path = put(openhsi_cube().isel({axis: slice(0)}), tmp_path / "empty.nc")
+    with open_cube(path) as cube:
+        assert "0 " in cube._repr_html_()
+        with pytest.raises(FileError, match="is empty: its shape is"):
+            cube.show()
+    info.main([str(path)], standalone_mode=False)
+    assert "no pixels" in capsys.readouterr().out
+    for use in (read_picture, ProcessRawDatacube, ProcessDatacube, cube_viewer, _replay):
+        with pytest.raises(FileError, match="is empty: its shape is"):
+            use(path)
+
+
+def _replay(path):
+    SharedReplayCamera(n_lines=1, path=path).start_cam()

@@ -129,6 +129,45 @@ def test_a_recording_ends_when_its_parent_dies_although_its_disk_hangs(tmp_path,
     assert (saved, lost) == (list(range(len(saved))), [])
 
 
+WAITING = (
+    CAMERA
+    + """
+cam = camera(n_lines=8, n_buffers=4, writer_patience_s=1.0, fallback_dirs=["hung", "spare"])
+cam.collect()
+cam.save("disk").result(60)
+cam.collect()
+cam.will_save_to("disk")
+print("ready", flush=True)
+input()
+if SAVES:
+    cam.save("disk")
+    cam.collect()
+print("done", flush=True)
+input()
+"""
+)
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_a_writer_that_hangs_although_its_program_is_dead_saves_elsewhere(tmp_path, saves):
+    """It hangs in a save, or first in the rescue; the first fallback directory hangs, too."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    code = WAITING.replace("SAVES", str(saves))
+    program = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment(), **pipes)
+    assert program.stdout.readline() == "ready\n"
+    with unanswered(tmp_path / "disk"), unanswered(tmp_path / "hung"):
+        program.stdin.write("\n")
+        program.stdin.flush()
+        assert program.stdout.readline() == "done\n"
+        program.kill()
+        program.communicate()
+        wait_for(lambda: not processes_in(tmp_path))
+    (tmp_path / "hung").rmdir()
+    n_lines = 24 if saves else 16
+    assert account(tmp_path) == (list(range(n_lines)), [])
+    assert len(cubes_in(tmp_path / "spare")) == n_lines // 8 - 1
+
+
 def test_a_camera_s_control_socket_answers_although_its_disk_hangs(tmp_path, runtime):
     disk = tmp_path / "disk"
     with camera(fallback_dirs=[tmp_path / "spare"], writer_patience_s=PATIENCE_S) as cam:

@@ -1,12 +1,16 @@
 """Pictures of scenes with a glint or a stuck row; scenes of more than 8 bits for the simulated camera."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from openhsi_shared import SharedSimulatedCamera, open_cube
-from openhsi_shared.drivers.simulated.painters import read_picture
-from openhsi_shared.rgb import picture
+from openhsi_shared.drivers.simulated.scenes import read_picture
+from openhsi_shared.errors import FileError
+from openhsi_shared.rgb import mean_of_bands, picture
 
 RNG = np.random.default_rng(3)
 RAMP = np.add.outer(np.linspace(0.05, 0.4, 60), np.linspace(0, 0.1, 12))[..., None].astype(np.float32)
@@ -50,6 +54,30 @@ def test_the_scene_can_be_seen_in_the_default_picture(case):
     assert np.ptp(ordinary.astype(int)) > 120
 
 
+BANDS = [slice(0, 3), slice(3, 6), slice(6, 9)]
+CUBE = (RAMP * np.linspace(1, 2, 9) * 1000).astype(np.float64)
+
+
+@pytest.mark.parametrize("bands", [BANDS, [slice(0, 9)], [slice(0, 1), slice(4, 5), slice(8, 9)]])
+@pytest.mark.parametrize("value", [1e300, -1e300, 3e38, 9.97e36, 65535, -9999, np.inf, np.nan])
+def test_a_stuck_band_leaves_the_scene_visible(value, bands):
+    cube = CUBE.copy()
+    cube[..., 4] = value
+    image = picture(mean_of_bands(cube, bands), robust=None)
+    scene = image if image.ndim == 2 else image[..., [0, 2]]
+    assert 60 < np.median(scene) < 200
+    assert np.ptp(scene.astype(int)) > 120
+
+
+def test_numbers_up_to_the_largest_are_bright_and_not_missing():
+    cube = CUBE.copy()
+    cube[30:33, 3:5] = 1e300
+    image = picture(mean_of_bands(cube, BANDS), robust=None)
+    assert (image[3:5, 30:33] == 255).all()
+    assert 60 < np.median(image) < 200
+    assert (picture(mean_of_bands(np.full((20, 10, 9), 1.7e308), BANDS), robust=None) == 255).all()
+
+
 @pytest.mark.parametrize(("value", "expected"), [(0, 0), (4095, 255), (np.nan, 0)])
 def test_a_cube_of_one_value_is_a_picture(value, expected):
     assert (picture(np.full((20, 10, 3), value, np.float32), robust=None) == expected).all()
@@ -84,6 +112,37 @@ def test_a_ramp_stays_a_ramp_whatever_its_type(tmp_path, case):
     means = scene.mean(axis=(0, 2))
     assert means[[0, 50, 100, 150, 199]] == pytest.approx([0, 64, 128, 191, 255], abs=6)
     assert bool(scaling) == (case not in ("8 bit", "palette"))
+
+
+COLOURS = np.stack([LEFT_TO_RIGHT, LEFT_TO_RIGHT / 2, 1 - LEFT_TO_RIGHT], axis=-1) * 4000
+"""Blue, green, red, as OpenCV stores them: of 12 bits, so Pillow's 8 bits of 16 would show 16 steps."""
+
+
+@pytest.mark.parametrize("n_channels", [3, 4])
+@pytest.mark.parametrize(("name", "compression"), [("a.png", None), ("a.tif", 1), ("a.tif", 5), ("a.tif", 8)])
+def test_colours_of_16_bits_keep_all_of_them(tmp_path, name, compression, n_channels):
+    cv2 = pytest.importorskip("cv2")
+    image = np.dstack([COLOURS, np.full((64, 200), 65535)])[..., :n_channels].astype("u2")
+    cv2.imwrite(str(tmp_path / name), image, [] if compression is None else [cv2.IMWRITE_TIFF_COMPRESSION, compression])
+    scene, scaling = read_picture(tmp_path / name, 64)
+    assert "values from 0 to 4000" in scaling
+    assert scene[5].tolist() == np.rint(COLOURS[5, :, ::-1].astype("u2") / 4000 * 255).tolist()
+
+
+@pytest.mark.parametrize("name", ["a.ppm", "a.png"])
+def test_colours_of_which_only_8_of_16_bits_can_be_read_are_refused(tmp_path, name):
+    cv2 = pytest.importorskip("cv2")
+    cv2.imwrite(str(tmp_path / name), COLOURS.astype("u2"))
+    if name == "a.png":  # grey with transparency, which OpenCV does not write
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in COLOURS[..., :2])
+        header, end = struct.pack(">IIBBBBB", 200, 64, 16, 4, 0, 0, 0), (b"IEND", b"")
+        chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), end]
+        (tmp_path / name).write_bytes(
+            b"\x89PNG\r\n\x1a\n"
+            + b"".join(struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks)
+        )
+    with pytest.raises(FileError, match="Pillow would read only 8 of its 16 bits"):
+        read_picture(tmp_path / name, 64)
 
 
 def test_a_scaled_scene_is_said_in_the_log_and_the_file(tmp_path, caplog):

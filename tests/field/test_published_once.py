@@ -3,6 +3,7 @@
 Each case: the writer published the cube, or left something of it, and its answer did not arrive.
 """
 
+import json
 import multiprocessing
 import os
 import threading
@@ -10,8 +11,10 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from click.testing import CliRunner
 
-from openhsi_shared import SharedSimulatedCamera, recover, verify
+from openhsi_shared import SharedSimulatedCamera, open_cube, recover, verify
+from openhsi_shared.cli import main
 from openhsi_shared.errors import SaveError, WriterFailed
 from tests.support.faulty_calls import FaultyCalls
 from tests.support.flow import CAMERA, COUNTING, account, cubes_in, parts_in, processes_in, run
@@ -133,6 +136,7 @@ def test_the_rescue_at_the_end_looks_first_and_in_the_fallback_directory_too(tmp
     (tmp_path / "spare").mkdir()
     (tmp_path / "file").touch()
     code = f"""{CAMERA}
+import json
 import multiprocessing
 cam = camera(n_buffers=4, fallback_dirs=["spare"])
 cam.collect()
@@ -303,3 +307,27 @@ handle.join()
     _, output, _ = run(code, tmp_path)
     assert "ClosedError the writer has ended: cube 1 was rescued" in output
     assert account(tmp_path) == (list(range(8)), [])
+
+
+def test_a_cube_that_may_be_in_a_directory_that_does_not_respond_says_so_and_both_files_are_named(
+    fault, tmp_path, caplog
+):
+    """The writer hangs after publishing; the cube is saved in the fallback directory as well."""
+    fault("published:stop:1")
+    first, second = tmp_path / "first", tmp_path / "second"
+    with _camera(writer_patience_s=1.0, fallback_dirs=[second]) as cam:
+        cam.collect()
+        path = cam.save(first).result(60).path
+        cam.collect()
+        later = cam.save(first).result(60).path
+    assert path.is_relative_to(second)
+    assert f"{path}: an earlier try may have saved this cube in {first}, too" in caplog.text
+    with open_cube(path) as cube, open_cube(later) as other:
+        assert json.loads(cube.attributes["unchecked_directories"]) == [str(first)]
+        assert "unchecked_directories" not in other.attributes
+    (second / "link.nc").symlink_to(later)
+    both = f"is in 2 files: {cubes_in(first)[0].path}, {path}\n"
+    for command in ("verify", "info", "recover"):
+        done = CliRunner().invoke(main, [command, str(first), str(second)])
+        assert (done.exit_code, done.output.count("the same cube")) == (0, 1)
+        assert both in done.output

@@ -23,6 +23,11 @@ def modify(where, name, value):
     return lambda file: (file[where] if where else file).attrs.modify(name, value)
 
 
+def replace(where, name, value):
+    """As `modify`, where the text is longer than the old one."""
+    return lambda file: (file[where] if where else file).attrs.__setitem__(name, value)
+
+
 def create(where, name, value):
     return lambda file: file[where].attrs.create(name, value)
 
@@ -34,7 +39,28 @@ def rename(before, after):
 REWRITTEN = {
     "level": modify("", "level", 4),
     "lines_lost": modify("", "lines_lost", 0),
+    "lines_lost as a float": replace("", "lines_lost", 0.0),
     "units of wavelength": modify("wavelength", "units", "um"),
+    "bands for wavelengths": modify("wavelength", "units", "1"),
+    "another quantity than wavelength": replace("wavelength", "standard_name", "radiation_frequency"),
+    "no units of wavelength": lambda file: file["wavelength"].attrs.__delitem__("units"),
+    "units of time": replace("time", "units", "microseconds since 1970-01-01"),
+    "no units of time": lambda file: file["time"].attrs.__delitem__("units"),
+    "the calendar of time": modify("time", "calendar", "noleap"),
+    "leap seconds": replace("time", "units_metadata", "leap_seconds: utc"),
+    "units of the pixels": replace("datacube", "units", "W m-2 sr-1 nm-1"),
+    "units of the temperature": modify("temperature", "units", "K"),
+    "units of the lines": modify("y", "units", "m"),
+    "units behind another long name": lambda file: (
+        replace("wavelength", "long_name", "lambda")(file),
+        replace("wavelength", "units", "um")(file),
+    ),
+    "a calendar behind another long name": lambda file: (
+        replace("time", "long_name", "start")(file),
+        replace("time", "calendar", "360_day")(file),
+    ),
+    "another time": lambda file: (file.move("time", "a"), file.copy("a", "time"), file.pop("a")),
+    "other wavelengths": lambda file: (file.pop("wavelength"), file.create_dataset("wavelength", data=np.arange(7.0))),
     "a scale": create("datacube", "scale_factor", 0.1),
     "a fill value": create("datacube", "_FillValue", np.uint16(1000)),
     "a scale of the temperature": create("temperature", "scale_factor", 0.1),
@@ -51,6 +77,16 @@ def test_a_rewritten_label_is_found(path, kind):
     report = verify(path)
     assert not report.ok
     assert str(path) in report.problems[0]
+
+
+@pytest.mark.parametrize(
+    "label",
+    [("wavelength", "long_name", "lambda"), ("wavelength", "units", "nanometers"), ("time", "calendar", "gregorian")],
+)
+def test_other_words_for_the_same_are_no_problem(path, label):
+    with h5py.File(path, "r+") as file:
+        replace(*label)(file)
+    assert verify(path).ok
 
 
 def test_labels_of_users_may_be_changed(path):

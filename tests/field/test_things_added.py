@@ -77,6 +77,12 @@ def _latin_1(path: Path) -> None:
         h5py.h5a.create(file.id, b"n\xf6te", h5py.h5t.NATIVE_INT32, h5py.h5s.create(h5py.h5s.SCALAR))
 
 
+def _name_of_an_axis(path):
+    with netCDF4.Dataset(path, "a") as file:
+        file.createDimension("t", 3)
+        file.createVariable("t", "f8", ("y", "t"))[:] = 1
+
+
 def _loop(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         group = file.create_group("gps")
@@ -120,6 +126,7 @@ CASES: dict[str, tuple[Callable[[Path], None], set[str], set[str]]] = {
     "a scale of another size": (_scale_of_another_size, {"lat", "track"}, {"lat", "track"}),
     "a second scale of the lines": (_second_scale, {"zz"}, {"zz"}),
     "names in Latin-1": (_latin_1, {r"l\xe4t", r"n\xf6te"}, set()),
+    "a variable with the name of an axis": (_name_of_an_axis, {"t"}, {"_nc4_non_coord_t"}),
     "a group in itself": (_loop, {"gps"}, set()),
     "ncatted": (_nco("ncatted", "-h", "-a", "note,time,c,c,from the log book"), {"time:note", "NCO"}, set()),
 }

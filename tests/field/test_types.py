@@ -1,10 +1,21 @@
 """Types of pixels of functions of users and of cubes of others: kept exactly, or refused by name. One row a case."""
 
+import ctypes
+
 import h5py
 import numpy as np
 import pytest
 
-from openhsi_shared import ProcessDatacube, SharedDataCube, SharedReplayCamera, SharedSimulatedCamera, open_cube, verify
+from openhsi_shared import (
+    ProcessDatacube,
+    SharedCircArrayBuffer,
+    SharedDataCube,
+    SharedOpenHSI,
+    SharedReplayCamera,
+    SharedSimulatedCamera,
+    open_cube,
+    verify,
+)
 from openhsi_shared.errors import ArgumentError, FrameError, LevelError
 from openhsi_shared.files.preview import read_picture
 from openhsi_shared.files.writing import CubeWriter
@@ -134,3 +145,32 @@ def test_pixels_that_custom_tfms_mask_are_missing_or_refused(tmp_path, dtype):
         lines = cube.lines[:]
     assert np.isnan(lines).any()
     assert np.nanmax(lines) <= 3
+
+
+class MaskingCamera(SharedOpenHSI):
+    """A user's camera whose frames have a mask, as those of a package that marks dead pixels."""
+
+    def start_cam(self):
+        pass
+
+    def stop_cam(self):
+        pass
+
+    def get_img(self):
+        return np.ma.masked_equal(np.arange(32, dtype=np.uint16).reshape(SHAPE), 7)
+
+
+def test_masked_pixels_do_not_become_numbers():
+    masked = np.ma.masked_equal(np.arange(32, dtype=np.uint16).reshape(SHAPE), 7)
+    words = "masked pixels of uint16, which has no NaN for them"
+    with SharedDataCube(n_lines=2, resolution=SHAPE) as cube:
+        for use in (cube.put, cube.pipeline):
+            with pytest.raises(FrameError, match=words):
+                use(masked)
+        cube.put(np.ma.masked_array(masked.data))  # no pixel is masked
+        assert cube.lines[0].tolist() == masked.data.tolist()
+    with MaskingCamera(n_lines=2, resolution=SHAPE) as camera, pytest.raises(FrameError, match=words):
+        camera.collect(progress=False)
+    floats = SharedCircArrayBuffer(size=SHAPE, c_dtype=ctypes.c_float)
+    floats.put(masked[0].astype(np.float32))
+    assert np.isnan(floats.data).sum() == 1

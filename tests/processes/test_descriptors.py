@@ -1,11 +1,14 @@
 """Descriptors that other code closes are recognised, and some are held in reserve; see `tests/field/test_listeners`."""
 
+import errno
 import os
+import subprocess
+import sys
 
 import psutil
 import pytest
 
-from openhsi_shared.processes.descriptors import Owned, Reserve
+from openhsi_shared.processes.descriptors import Owned, Reserve, explained
 from openhsi_shared.processes.spawning import SPAWN
 
 resource = pytest.importorskip("resource")
@@ -61,3 +64,16 @@ def test_a_reserve_leaves_most_descriptors_to_the_program():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert me.num_fds() <= before + 5
     reserve.close()
+
+
+def test_the_limit_what_is_needed_and_the_way_out_are_named():
+    """In a process of its own: with so few descriptors nothing else works."""
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20));"
+        "from openhsi_shared import SharedSimulatedCamera as Camera;"
+        "camera = Camera(n_lines=8, resolution=(16, 32), row_slice=(0, 16)); camera.collect(progress=False)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert "may have 20 open files (ulimit -n), and a camera needs about 30" in done.stderr
+    assert "`ulimit -n 1024`" in done.stderr
+    assert explained(OSError(errno.ENOSPC, "full")) == "[Errno 28] full"

@@ -17,7 +17,8 @@ from openhsi_shared.drivers.simulated.counting import CountingPainter
 from openhsi_shared.drivers.simulated.free_run import FreeRun
 from openhsi_shared.drivers.simulated.optics import NATIVE_SHAPE, lamp, optics_of, planck, response
 from openhsi_shared.drivers.simulated.packaged import SCENE_PATH
-from openhsi_shared.drivers.simulated.painters import Painter, ScenePainter, StillPainter, read_picture
+from openhsi_shared.drivers.simulated.painters import Painter, ScenePainter, StillPainter
+from openhsi_shared.drivers.simulated.scenes import read_picture
 from openhsi_shared.errors import (
     ArgumentError,
     CameraError,

@@ -6,17 +6,14 @@ digital number, so no value is clipped or wraps around.
 
 import itertools
 import math
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers.simulated.optics import Optics, colour_spectra
-from openhsi_shared.errors import FileError
-from openhsi_shared.paths import given_path
 
-__all__ = ["Noise", "Painter", "ScenePainter", "StillPainter", "dark_number", "read_picture"]
+__all__ = ["Noise", "Painter", "ScenePainter", "StillPainter", "dark_number"]
 
 _SHOT_NOISE = 0.006
 """Standard deviation at the largest signal, as a fraction of the largest digital number: 25 of 4095."""
@@ -116,39 +113,3 @@ def _blocks(optics: Optics, n_columns: int) -> list[tuple[slice, slice]]:
         for start, stop in itertools.pairwise(edges)
         for first in range(start, stop, n_max)
     ]
-
-
-def _as_rgb(image: Any) -> tuple[Any, str]:
-    """Convert to 8 bits in RGB; Pillow would clip larger numbers."""
-    from PIL import Image
-
-    if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
-        has_transparent_colour = image.mode == "P" and "transparency" in image.info
-        return (image.convert("RGBA") if has_transparent_colour else image).convert("RGB"), ""
-    values = np.asarray(image).astype(np.float64)
-    known = values[np.isfinite(values)]
-    if not known.size:
-        raise ValueError("it has no finite values")
-    low, high = float(known.min()), float(known.max())
-    scaled = (values - low) / (high - low) if high > low else np.full(values.shape, float(high > 0))
-    grey = np.rint(255 * np.clip(np.nan_to_num(scaled, nan=0.0), 0, 1)).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB"), f"values from {low:g} to {high:g} (mode {image.mode}) become 0 to 255"
-
-
-def read_picture(path: str | Path, n_rows: int) -> tuple[NDArray[np.uint8], str]:
-    """Read a picture that Pillow supports as (n_rows, along-track, RGB), keeping its aspect. FileError if invalid.
-
-    Numbers of more than 8 bits are scaled from their own range to 0 to 255; also return how, or an empty text.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(given_path(path, "img_path")) as image:
-            rgb, scaling = _as_rgb(image)
-            if rgb.height != n_rows:
-                rgb = rgb.resize((max(1, round(rgb.width * n_rows / rgb.height)), n_rows), Image.Resampling.LANCZOS)
-            return np.asarray(rgb, np.uint8), scaling
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise FileError(
-            f"img_path {str(path)!r} is not a readable picture: {error}; expected a PNG, JPEG or TIFF"
-        ) from error
