@@ -53,7 +53,7 @@ class UnknownKeyword(OpenHSIError, TypeError):
 
 
 class PackageMissing(OpenHSIError, ImportError):
-    """An optional package is not installed: the message names the extra that installs it."""
+    """An optional package, or one that a small installation omits, is missing: the message says how to install it."""
 
 
 class SettingsError(OpenHSIError, ValueError):

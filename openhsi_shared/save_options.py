@@ -32,6 +32,7 @@ class SaveOptions:
     compression: Compression | None = None
     """None, "deflate" (every netCDF-4 reader opens it) or "zstd" (the reader needs the filter, as netCDF4's wheels)."""
     compression_level: int | None = None
+    """Higher is smaller and slower; None: 1. The valid range is that of the compression."""
     durability: Durability = "fsync"
     """"fsync": a file that has its final name is on the disk; "rename": the system writes it later."""
     writers: int = 1

@@ -46,6 +46,7 @@ class CameraSettings(BaseModel):
     """Settings of a camera before it starts; every key of openhsi's settings files."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=False, allow_inf_nan=False, protected_namespaces=())
+    """Settings are frozen, and unknown keys are kept: notes of the user."""
 
     camera_id: str | int = "0"
     """Name of the camera, chosen by its owner."""
@@ -62,14 +63,19 @@ class CameraSettings(BaseModel):
     luminance: float | None = None
     """Luminance of the calibration to use, in cd/m^2. None: the largest one available."""
     longitude: float | None = Field(default=None, ge=-180, le=360)
+    """Of the scene, in degrees east."""
     latitude: float | None = Field(default=None, ge=-90, le=90)
+    """Of the scene, in degrees north."""
     datetime_str: str | None = None
     """UTC time of the scene for the atmospheric model, as "%Y-%m-%d %H:%M"."""
     altitude: float | None = None
     """Altitude of the scene, in km."""
     radiosonde_station_num: int | None = None
+    """Station of the radiosonde for openhsi's atmospheric model; a note here."""
     radiosonde_region: str | None = None
+    """Region of that station; a note here."""
     sixs_path: str | None = None
+    """Where openhsi finds the program of its atmospheric model, 6S; a note here."""
     binxy: tuple[PositiveInt, PositiveInt] = (1, 1)
     """Binning on the sensor: (x, y) = (wavelength, cross-track)."""
     win_offset: tuple[NonNegativeInt, NonNegativeInt] = (0, 0)
@@ -79,7 +85,9 @@ class CameraSettings(BaseModel):
     pixel_format: str | None = None
     """The vendor's name for the digits of a pixel, such as "Mono12". None: 16 bit."""
     mac_addr: str | None = None
+    """Address of the camera on the network; a note: drivers select a camera by `serial_num`."""
     serial_num: str | int | None = None
+    """Serial number of the camera. None: the first one that is found."""
     nodes: dict[str, bool | int | float | str] = Field(default_factory=dict)
     """More GenICam features of the camera by name, set in this order once it is open."""
 
@@ -154,6 +162,7 @@ class SettingsMapping(MutableMapping[str, Any]):
 
     def __init__(self, model: CameraSettings, when_set: Callable[[str, Any], None] | None = None) -> None:
         self.model = model
+        """The values as they are now, frozen."""
         self.not_known: frozenset[str] = frozenset()
         """Keys whose value is unknown, such as the exposure of a camera that does not report it: shown as None."""
         self._when_set, self._first = when_set, model

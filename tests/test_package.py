@@ -72,11 +72,14 @@ def test_a_cube_that_is_only_made_does_not_load_what_draws_and_reads():
 
 NOT_FROM_PIP = {"ximea", "PySpin", "arena_api", "MvCameraControl_class", "gi"}
 """What vendors, or Debian, bring."""
-COME_WITH_ANOTHER = {"IPython", "genicam", "pytest"}
-"""With ipykernel, with harvesters; and who tests a driver has pytest."""
+COME_WITH_ANOTHER = {"IPython", "genicam"}
+"""With ipykernel, with harvesters."""
 OTHER_NAMES = {"PIL": "pillow", "cv2": "opencv-python-headless"}
-FOR_NOTEBOOKS = {"ipykernel", "jupyter_bokeh"}
-"""Nothing imports them, but a notebook needs them."""
+FOR_OTHERS = {"ipykernel", "jupyter_bokeh", "h5netcdf"}
+"""Nothing imports them, but a notebook needs them, and xarray, to open files of other programs."""
+OMITTED = {"xarray", "h5netcdf", "scipy", "matplotlib", "holoviews", "bokeh", "tornado", "numba"}
+"""What a small installation omits; `.ci/wheel` uses one."""
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def _imported():
@@ -90,11 +93,16 @@ def _imported():
 
 
 def test_the_packages_that_are_imported_are_those_that_are_declared():
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    for_all = re.fullmatch(r"openhsi_shared\[(.*)\]", extras.pop("all")[0])[1].split(",")
-    assert set(for_all) == set(extras) - {"test", "docs", "dev"}
-    declared = [*project["dependencies"], *(one for name in for_all for one in extras[name])]
-    names = {re.match(r"[\w-]+", one)[0] for one in declared} - FOR_NOTEBOOKS
+    extras = PROJECT["optional-dependencies"]
+    for_all = re.fullmatch(r"openhsi_shared\[(.*)\]", extras["all"][0])[1].split(",")
+    assert set(for_all) == set(extras) - {"all", "test", "contract"}
+    declared = [*PROJECT["dependencies"], *(one for name in (*for_all, "contract") for one in extras[name])]
+    names = {re.match(r"[\w-]+", one)[0] for one in declared} - FOR_OTHERS
     found = set(_imported()) - set(sys.stdlib_module_names) - NOT_FROM_PIP - COME_WITH_ANOTHER - {"openhsi_shared"}
     assert {OTHER_NAMES.get(name, name) for name in found} == names
+
+
+def test_the_list_of_a_small_installation_has_all_requirements_but_those_that_it_may_omit():
+    text = (Path(__file__).parents[1] / "requirements-headless.txt").read_text(encoding="utf-8")
+    small = [line for line in text.splitlines() if not line.startswith("#")]
+    assert small == [one for one in PROJECT["dependencies"] if re.match(r"[\w-]+", one)[0] not in OMITTED]

@@ -85,7 +85,10 @@ class CircArrayBuffer:
         dtype: DTypeLike = np.uint8,
         show_func: Callable[[NDArray[Any]], Any] | None = None,
     ) -> None:
-        """Make a zeroed array of `size`; `axis` is the circular one; `show` calls `show_func(data)` if given."""
+        """Make a zeroed array of `size`; `axis` is the circular one; `show` calls `show_func(data)` if given.
+
+        ArgumentError for a `size` or `axis` that is not valid.
+        """
         self._describe(size, axis, show_func)
         self._attach(np.zeros(self._memory_shape(), dtype), np.zeros(2, np.int64))
 
@@ -234,14 +237,18 @@ class SharedCircArrayBuffer(CircArrayBuffer):
         c_dtype: Any = ctypes.c_uint8,
         show_func: Callable[[NDArray[Any]], Any] | None = None,
     ) -> None:
-        """Make a zeroed shared array; `c_dtype` is a ctypes type. Raises MemoryShortage if it does not fit.
+        """Make a zeroed shared array; `c_dtype` is a ctypes type.
+
+        Raises MemoryShortage if it does not fit, ArgumentError for arguments that are not valid.
 
         `shared_data` is this array, with `get_obj()` as of a `multiprocessing.Array`. Its lock does nothing.
         """
         self._describe(size, axis, show_func)
         self.c_dtype = _number_type(c_dtype)
+        """Type of an item, of ctypes."""
         raw = shared_array(self.c_dtype, math.prod(self.size), f"SharedCircArrayBuffer of size {self.size}")
         self.shared_data = synchronized(raw, cast(Any, _NoLock()))
+        """The memory, as a `multiprocessing.Array`."""
         self._shared_counts = shared_array("q", 2, "counters")
         self._attach_shared()
 

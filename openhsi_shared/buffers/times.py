@@ -133,9 +133,13 @@ class DateTimeBuffer:
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise ArgumentError(f"n must be a whole number > 0, got {n!r}")
         self.n = int(n)
+        """Number of entries."""
         self.data: NDArray[Any] = np.arange(self.n).astype("datetime64[ns]")
+        """UTC times, datetime64[ns] of shape (n,)."""
         self.write_pos = 0
+        """Entry that the next `update` sets."""
         self.count = 0
+        """Number of times stored, at most `n`."""
         self._clock = Clock()
 
     def update(self) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from openhsi_shared.calibration.references import REFERENCE_AXES, lacks_of_reference, pictures_of
 from openhsi_shared.calibration.wavelength_tables import contradiction_of, flaw_of_table, to_nanometres
 from openhsi_shared.errors import CalibrationError
+from openhsi_shared.packages import require
 from openhsi_shared.processing_levels import LEVELS
 
 __all__ = ["Calibration", "wavelengths_of_columns"]
@@ -36,7 +37,10 @@ class Calibration(Mapping[str, Any]):
         sha256: str = "",
         units: Mapping[str, str] | None = None,
     ) -> None:
-        """`units` of wavelengths that are not in nm, by key: they are converted."""
+        """`dims` are the names of the axes of an array, `coordinates` the values along an axis.
+
+        `units` of wavelengths that are not in nm, by key: they are converted.
+        """
         found, self._unknown = dict(values or {}), dict[str, str]()
         for key, unit in (units or {}).items():
             found[key], self._unknown[key] = to_nanometres(key, np.asarray(found[key]), unit)
@@ -48,6 +52,7 @@ class Calibration(Mapping[str, Any]):
         )
         """Coordinates of axes: `exposure` in ms, `luminance` in cd/m^2."""
         self.path = path
+        """The file it was read from, or None."""
         self.sha256 = sha256
         """Hash of the file, empty without one: identifies the calibration of a cube."""
 
@@ -74,7 +79,7 @@ class Calibration(Mapping[str, Any]):
 
     @property
     def wavelengths_nm(self) -> NDArray[np.float64] | None:
-        """Wavelengths of the columns after smile correction; None if they are missing, or unusable."""
+        """Wavelength of each column after smile correction; None if they are missing, or unusable."""
         wavelengths = self._values.get("wavelengths")
         return None if wavelengths is None or self._flaw_of("wavelengths") else np.asarray(wavelengths, np.float64)
 
@@ -191,10 +196,11 @@ class Calibration(Mapping[str, Any]):
         return x, y
 
     def curve(self, name: str, at_nm: ArrayLike) -> NDArray[np.float64]:
-        """Value of the curve `name` ("sfit" or "rad_fit") at wavelengths in nm: the cubic spline through its points.
+        """Values of the curve `name` ("sfit" or "rad_fit") in the shape of `at_nm`: the cubic spline of its points.
 
-        CalibrationError if it is missing or invalid, or does not cover these wavelengths.
+        CalibrationError if it is missing or invalid, or does not cover these wavelengths; PackageMissing without scipy.
         """
+        require(f"the curve {name} of a calibration", "scipy")
         from scipy.interpolate import make_interp_spline
 
         x, y = self._points(name)

@@ -12,6 +12,7 @@ import click
 from openhsi_shared.cli.arguments import GivenPath
 from openhsi_shared.cli.output import echo
 from openhsi_shared.errors import OpenHSIError
+from openhsi_shared.packages import require
 
 if TYPE_CHECKING:
     from openhsi_shared.recording.messages import RecordingSummary
@@ -103,6 +104,8 @@ def record(context: click.Context, /, **given: Any) -> None:
     Without options the simulated camera is recorded into ./flight.
     The exit code is 1 if lines were lost, unless --allow-loss, or on an error.
     """
+    if given["view"]:
+        require("--view", "bokeh", "tornado")  # before the first line
     run = _start(given)
     page = _view(run) if given["view"] else None
     error: OpenHSIError | None = None

@@ -43,6 +43,7 @@ class Status:
     writer_mb_per_s: float
     """Write speed of the last cubes; NaN before the first."""
     writer_restarts: int
+    """How many writers were replaced because they died or hung."""
     temperature: float
     """Of the sensor, in degrees Celsius; NaN if unknown."""
     errors: tuple[str, ...]

@@ -35,6 +35,7 @@ class DriverCamera(SharedOpenHSI):
     """A camera of a vendor: subclasses only set the name of their driver."""
 
     driver_name: ClassVar[str] = ""
+    """Name of the driver that it opens."""
     _driver: Driver | None = None
     _watch: TemperatureWatch | None = None
 
@@ -80,7 +81,7 @@ class DriverCamera(SharedOpenHSI):
 
     @property
     def driver(self) -> Driver:
-        """The driver, which calls the vendor's SDK."""
+        """The driver, which calls the vendor's SDK. ArgumentError once the camera is closed."""
         if self._driver is None:
             raise ArgumentError(f"{type(self).__name__} is closed: make a new one")
         return self._driver

@@ -25,7 +25,9 @@ class Looking(Transforming):
     """Looks at the cube being filled, or until its first line at the one before it, also after `close`."""
 
     n_lines: int
+    """Lines of a cube."""
     wavelengths_nm: NDArray[Any] | None
+    """Wavelength of each band in nm, or None without a calibration."""
     _engine: CubeEngine
 
     def put(self, x: ArrayLike) -> None:
@@ -155,7 +157,8 @@ class Looking(Transforming):
 
         It shows the collected lines, and never blocks the collection; it ends with this program, with `close` of the
         handle, and when the camera is closed and no browser shows the page. `port` 0 is any free port. Raises
-        ArgumentError for a port in use, RecordingError if the system has no control sockets.
+        ArgumentError for a port in use, RecordingError if the system has no control sockets, PackageMissing without
+        bokeh.
         """
         from openhsi_shared.viewer.live_page import LivePage
 

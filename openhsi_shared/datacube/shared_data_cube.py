@@ -196,7 +196,7 @@ class SharedDataCube(Looking):
         return self.save_with({}, SaveRequest(save_dir, preconfig_meta_path, prefix, suffix, old_style, savefig))
 
     def save_with(self, attributes: Mapping[str, Any], request: SaveRequest) -> SaveHandle:
-        """`save`, with more attributes for the file."""
+        """`save`, with more attributes for the file. Raises NothingToSave, ClosedError, SettingsError."""
         label = self._labeller.label(self.settings.model, attributes, request)
         engine = self._engine
         return save_kept(engine, self._plan, label) if engine.is_closed else engine.save(label)
@@ -214,8 +214,8 @@ class SharedDataCube(Looking):
 
         Settings that were changed since are kept, unless `keywords` contain them, or another `json_path`. A camera is
         stopped, and the counters of `status` restart; a thread that is collecting gets ClosedError. Lines that were
-        collected and not saved are discarded, unless the keywords are invalid. Raises an unhandled SaveError; then
-        nothing has changed.
+        collected and not saved are discarded. Raises an unhandled SaveError, and UnknownKeyword, ArgumentError or
+        SettingsError for invalid keywords; then nothing has changed.
         """
         changed = {key: value for key, value in self._changed_settings.items() if key in self.settings}
         before = self._keywords, changed | self.settings.changed()

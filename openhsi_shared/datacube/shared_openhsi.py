@@ -111,7 +111,8 @@ class SharedOpenHSI(SharedDataCube):
         """Take exactly `n_lines` frames, with a progress bar. Starts the camera if needed, and leaves it streaming.
 
         `callback(n, n_lines)` is called after each; it runs in the loop. If the source ends, the cube stays shorter.
-        Raises CameraError and its subclasses; the lines taken before are kept, and can be saved.
+        Raises CameraError and its subclasses; the lines taken before are kept, and can be saved. ClosedError if another
+        thread, or `callback`, calls `reinitialise` meanwhile.
         """
         with progress_bar(self.n_lines, "collecting", "line", progress) as bar:
             self.start_streaming()  # last: importing the bar, the first time, takes longer than a camera's queue lasts

@@ -32,10 +32,15 @@ class Transforming:
     """Transforms frames to lines, (cross-track, wavelength), by settings, calibration and processing level."""
 
     processing_lvl: int
+    """Level of the lines, -1 to 8."""
     compat: Literal["openhsi"] | None
+    """Whether levels are computed exactly as by openhsi."""
     custom_tfms: Functions | None
+    """Functions from frame to frame that are used instead of the level."""
     settings: SettingsMapping
+    """The settings, to be read and, where the camera allows it, to be changed."""
     calibration: Calibration
+    """The calibration; empty without a file."""
     _plan: LevelPlan
 
     def _make_plan(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any]) -> None:
@@ -117,7 +122,7 @@ class Transforming:
         return line
 
     def crop(self, x: ArrayLike) -> NDArray[Any]:
-        """Keep the rows of the slit image."""
+        """Keep the rows of the slit image of a frame."""
         return self._transforms.crop(np.asarray(x))
 
     def fast_smile(self, x: ArrayLike) -> NDArray[Any]:
@@ -125,15 +130,15 @@ class Transforming:
         return self._transforms.fast_smile(np.asarray(x))
 
     def fast_bin(self, x: ArrayLike) -> NDArray[Any]:
-        """Sum columns to bands with an equal number of columns."""
+        """Sum columns of a frame to bands with an equal number of columns."""
         return self._transforms.fast_bin(np.asarray(x))
 
     def slow_bin(self, x: ArrayLike) -> NDArray[Any]:
-        """Sum columns to bands of equal width in nm."""
+        """Sum columns of a frame to bands of equal width in nm."""
         return self._transforms.slow_bin(np.asarray(x))
 
     def dn2rad(self, x: ArrayLike) -> NDArray[Any]:
-        """Convert digital numbers to radiance; at levels 4 and 6 for binned pixels.
+        """Convert the digital numbers of a frame to radiance; at levels 4 and 6 for binned pixels.
 
         LevelError if the calibration is insufficient, or the exposure of the frames is unknown.
         """
@@ -141,5 +146,5 @@ class Transforming:
         return self._transforms.dn2rad(np.asarray(x))
 
     def rad2ref_6SV(self, x: ArrayLike) -> NDArray[Any]:  # noqa: N802 - openhsi's name
-        """Convert radiance to reflectance."""
+        """Convert the radiance of a frame to reflectance."""
         return self._transforms.rad2ref_6SV(np.asarray(x))

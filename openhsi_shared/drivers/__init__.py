@@ -52,6 +52,7 @@ class FrameStatus(IntEnum):
     """Status of a frame, reported by the camera."""
 
     GOOD = 0
+    """All of its data have arrived."""
     INCOMPLETE = 1
     """Some of its data are missing: the frame is counted as lost."""
 
@@ -69,6 +70,7 @@ class FrameStamp(NamedTuple):
     camera_ns: int | None = None
     """The camera's own clock."""
     status: FrameStatus = FrameStatus.GOOD
+    """Whether it is complete."""
 
 
 class FrameSource(Protocol):

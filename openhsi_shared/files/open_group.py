@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from openhsi_shared.dataset import Group, Variable
 from openhsi_shared.files.checksums import COLUMN_CHECKSUM
 from openhsi_shared.files.contents import Contents
+from openhsi_shared.packages import require
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -73,7 +74,11 @@ class OpenGroup:
 
     @cached_property
     def dataset(self) -> "xr.Dataset":
-        """All variables for xarray, decoded by xarray (times, fill values), without nested groups."""
+        """All variables for xarray, decoded by xarray (times, fill values), without nested groups.
+
+        PackageMissing without xarray.
+        """
+        require("OpenGroup.dataset", "xarray")
         from openhsi_shared.files.lazy import decoded
 
         return decoded(self.variables, self.attributes)

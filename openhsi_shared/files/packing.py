@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import FileError
+from openhsi_shared.packages import require
 
 __all__ = ["PACKING_ATTRIBUTES", "Packing", "packing_of"]
 
@@ -157,6 +158,7 @@ def _decoded_dtype(attributes: Mapping[str, Any], stored: np.dtype[Any]) -> np.d
     given = {name: number for name, number in attributes.items() if number is not None}
     if not given:
         return stored
+    require("a file of packed or masked numbers", "xarray")
     import xarray as xr
 
     variable = xr.Variable(("number",), np.empty(0, stored), given)

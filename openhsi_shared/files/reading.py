@@ -28,6 +28,7 @@ from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.versions import check_version
 from openhsi_shared.line_times import begin_of
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.packages import require
 from openhsi_shared.paths import given_path
 from openhsi_shared.wavelengths import are_band_numbers, in_nanometres, units_in
 
@@ -51,9 +52,10 @@ def open_cube(path: str | os.PathLike[str], check: bool = True) -> "OpenCube":
 
 
 class OpenCube:
-    """An open cube, see `open_cube`. What the file does not contain is None."""
+    """An open cube, see `open_cube` (FileError, IncompleteFileError). What the file does not contain is None."""
 
     path: Path
+    """The file."""
     lines: FileLines
     """(along-track, cross-track, wavelength), read on access. Of a packed or masked cube decoded: NaN where a pixel is
     missing. Without lines that openhsi never filled."""
@@ -197,11 +199,11 @@ class OpenCube:
             return None
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return the stored values of a small variable. FileError if there is none, ChecksumError if damaged."""
+        """The stored values of a small variable, in its shape. FileError if there is none, ChecksumError if damaged."""
         return self.contents.values(name)
 
     def of_lines(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Those of the values along `y` in the file that belong to `lines`: lines may be left out."""
+        """Those of the values of each line in the file that belong to `lines`: lines may be left out."""
         return values if self._selected is None else values[self._selected]
 
     def _numbers_of_lines(self, name: str) -> NDArray[Any] | None:
@@ -218,8 +220,10 @@ class OpenCube:
     def dataset(self) -> "xr.Dataset":
         """The file for xarray, without its groups, in the order of its own axes; lines are read on access.
 
-        With `check`, each line that is accessed is read completely and compared with its checksum.
+        With `check`, each line that is accessed is read completely and compared with its checksum. PackageMissing
+        without xarray.
         """
+        require("OpenCube.dataset", "xarray")
         from openhsi_shared.files.lazy import dataset_of, foreign_dataset
 
         if self.is_ours and self._check:

@@ -51,7 +51,8 @@ def save_shared_datacube(
 
     Writes `fname` + ".nc", and with `savefig` a picture with ".png"; an existing name gets a number. Returns the path
     of the cube. `coords_dict` as xarray accepts it: name to values, to (dims, values) or to (dims, values, attributes).
-    Blocks until the file is durable; raises SaveError with the true errno.
+    Blocks until the file is durable; raises SaveError with the true errno, PreviewError if only the picture failed,
+    ArgumentError if array, `shape` and coordinates do not fit each other.
     """
     lines = _lines(shared_array, c_dtype, shape)
     variables = {name: _variable(name, given) for name, given in coords_dict.items()}

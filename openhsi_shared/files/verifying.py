@@ -25,6 +25,7 @@ class Report:
     """Result of `verify`."""
 
     path: Path
+    """The file."""
     problems: tuple[str, ...]
     """One sentence each; empty if the file is good."""
     n_lines: int = 0

@@ -17,6 +17,7 @@ from openhsi_shared.levels.bands import Bands, equal_columns, equal_nanometres
 from openhsi_shared.levels.compiled import compiled
 from openhsi_shared.levels.geometry import Geometry, geometry_of
 from openhsi_shared.levels.references import reference_at
+from openhsi_shared.packages import require
 from openhsi_shared.processing_levels import LEVELS, ProcessingLevel
 
 __all__ = ["FusedLevel"]
@@ -33,7 +34,10 @@ _KERNELS = {
 
 
 class FusedLevel:
-    """One of the levels 1 to 8 for frames of uint8 or uint16. LevelError if the calibration does not support it."""
+    """One of the levels 1 to 8 for frames of uint8 or uint16.
+
+    LevelError if the calibration does not support it, PackageMissing without numba, or scipy for radiance.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,8 @@ class FusedLevel:
     ) -> None:
         if frame_dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
             raise LevelError(f"processing_lvl={level} needs frames of uint8 or uint16, got {frame_dtype}")
+        scipy = ("scipy",) if LEVELS[level].makes_radiance else ()
+        require(f"processing_lvl={level}", "numba", *scipy)
         self._frame_shape, self._frame_dtype = frame_shape, frame_dtype
         self._geometry = geometry_of(calibration, level, frame_shape, rows)
         facts, bands = LEVELS[level], None

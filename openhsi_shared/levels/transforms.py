@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.calibration import Calibration
-from openhsi_shared.errors import CalibrationError, FrameError, LevelError
+from openhsi_shared.errors import CalibrationError, FrameError, LevelError, PackageMissing
 from openhsi_shared.groups import NUMBER_TYPES
 from openhsi_shared.levels.bands import Bands, equal_columns, equal_nanometres
 from openhsi_shared.levels.geometry import Geometry, geometry_of
@@ -180,7 +180,7 @@ class StepwiseLevel:
         try:
             made = [np.shape(line) for line in self._run_each(np.zeros(frame_shape, frame_dtype))]
             line = self._run(np.zeros(frame_shape, frame_dtype))
-        except (LevelError, CalibrationError):
+        except (LevelError, CalibrationError, PackageMissing):
             raise
         except Exception as error:
             raise LevelError(f"{names} failed on a frame of zeros, {frame_shape}: {error!r}") from error

@@ -59,8 +59,8 @@ def record(
     after `n_cubes` or `seconds`, when `until()` is true, when `toggle.status` (property or method) is no longer true,
     or with `stop`, whichever comes first; `until` and `toggle` are polled in this process, 50 times a second.
     `niceness` and `cpus` are for the recording process, if the system allows it. The keywords of `save` are passed to
-    every save, the others to the camera. Raises what the camera's class raises, and SaveError if there is no space for
-    one cube.
+    every save, the others to the camera. Raises what the camera's class raises, ArgumentError for other arguments that
+    are not valid, and SaveError if there is no space for one cube.
     """
     plan = RecordingPlan.of(
         camera,
@@ -119,14 +119,19 @@ def _conditions(until: Callable[[], bool] | None, toggle: Any) -> list[Callable[
 class Recording:
     """A recording that runs in a separate process.
 
-    Use it in a `with` block: at its end the recording is stopped cleanly.
+    Use it in a `with` block: at its end the recording is stopped cleanly. Methods raise ClosedError in a forked child.
     """
 
     def __init__(
         self, plan: RecordingPlan, conditions: Sequence[Callable[[], bool]] = (), progress: bool = True
     ) -> None:
-        """Start it; blocks until the camera is running. It also ends when one of `conditions` is true."""
+        """Start it; blocks until the camera is running. It also ends when one of `conditions` is true.
+
+        Raises what the camera's class raises, RecordingError if its process dies, and OpenHSIError if `plan` cannot be
+        sent to it.
+        """
         self.save_dir = Path(plan.save_dir)
+        """Where the cubes go."""
         self._plan, self._progress, self._conditions = plan, progress, conditions
         self._changed = threading.Condition()
         self._ended: Ended | None = None
@@ -139,6 +144,7 @@ class Recording:
         args = (pack(plan), plan.niceness, plan.cpus)
         self._child = Child(run_recording, args, name="recording", logger=logger)
         self.process_id = self._child.pid
+        """Process id of the recording process."""
         try:
             self._await_start()
             self._start_threads()
@@ -172,7 +178,10 @@ class Recording:
     # ---- what users call ----
 
     def status(self) -> RecordingStatus:
-        """Current status; after the end, the last one. Raises RecordingError if the recording process died."""
+        """Current status; after the end, the last one. Blocks for milliseconds.
+
+        Raises RecordingError if the recording process died, or does not answer within 5 seconds.
+        """
         self._check_owner()
         with self._changed:
             if self._ended is None:
@@ -214,7 +223,7 @@ class Recording:
 
         It never blocks the recording; it ends with this program, with `close` of the handle, and when the recording has
         ended and no browser shows the page. `port` 0 is any free port. Raises ArgumentError for a port in use,
-        RecordingError if the recording has ended or has no control socket.
+        RecordingError if the recording has ended or has no control socket, PackageMissing without bokeh.
         """
         from openhsi_shared.viewer.live_page import LivePage
 

@@ -39,7 +39,7 @@ class ProcessDatacube(ProcessRawDatacube):
         A file of openhsi does not contain its level: it is inferred from units, type, shape and bands, if these are
         unambiguous. If the level stays unknown, give the functions with `load_next_tfms` or `custom_tfms`: without
         them, `collect` raises LevelError. Raises LevelError if the file's level is not an intermediate step to
-        `processing_lvl`: then give `custom_tfms`, or start from the raw cube.
+        `processing_lvl`: then give `custom_tfms`, or start from the raw cube; ArgumentError if `fname` is no path.
         """
         self._lack_of_steps: LevelError | None = None
         wanted, path = processing_lvl, path_of(fname)
@@ -51,7 +51,10 @@ class ProcessDatacube(ProcessRawDatacube):
         super().__init__(path, wanted, json_path, cal_path, old_style, times=times, **keywords)
 
     def load_next_tfms(self, next_tfms: Functions = ()) -> None:
-        """Apply these functions to each line, in this order; `collect` restarts at the first line."""
+        """Apply these functions to each line, in this order; `collect` restarts at the first line.
+
+        ArgumentError if one of them is not callable.
+        """
         check_functions(next_tfms, "next_tfms")
         self.reinitialise(custom_tfms=list(next_tfms))
 
@@ -151,7 +154,7 @@ class ProcessDatacube(ProcessRawDatacube):
         return super().take_line()
 
     def pipeline(self, x: ArrayLike) -> NDArray[Any]:
-        """As a camera. LevelError if the steps to `processing_lvl` are unknown."""
+        """As a camera, of a frame. LevelError if the steps to `processing_lvl` are unknown."""
         if self._lack_of_steps is not None:
             raise self._lack_of_steps
         return super().pipeline(x)

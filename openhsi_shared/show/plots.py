@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.errors import ArgumentError, UnknownKeyword
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.packages import require
 from openhsi_shared.rgb import SHOW_NM, Lines, Range, decimation, mean_of_bands, picture, preview_bands
 
 __all__ = ["PLOT_LIBRARIES", "show_array", "show_lines"]
@@ -50,7 +51,8 @@ def show_lines(
     wavelength in nm (the bands within 15 nm) or a range (first, last); `robust` and `hist_eq` are those of
     `rgb.stretch`. Returns a holoviews RGB (Image, if grey) to be drawn by `plot_lib`, `plot_kwargs` being options of
     holoviews; with `quick_imshow` a matplotlib Figure of 12 x 3 inches, `plot_kwargs` being those of `imshow`. Raises
-    ArgumentError if there are no lines or an argument is invalid, UnknownKeyword for an unknown `plot_kwargs`.
+    ArgumentError if there are no lines or an argument is invalid, UnknownKeyword for an unknown `plot_kwargs`,
+    PackageMissing without holoviews, or matplotlib.
     """
     _check_library(plot_lib)
     if 0 in lines.shape:
@@ -69,7 +71,8 @@ def show_lines(
 def show_array(array: NDArray[Any], plot_lib: str = "bokeh") -> Any:
     """Draw a circular array: a frame (2-D) unchanged, a cube (3-D) summed over its last axis.
 
-    Returns a holoviews Image in grey; for a 1-D array its text, which is also logged. ArgumentError for other arrays.
+    Returns a holoviews Image in grey; for a 1-D array its text, which is also logged. ArgumentError for other arrays,
+    PackageMissing without holoviews.
     """
     _check_library(plot_lib)
     array = np.asarray(array)
@@ -98,6 +101,7 @@ def _check_library(plot_lib: str) -> None:
 
 def _holoviews(plot_lib: str) -> Any:
     """Import holoviews with `plot_lib` as its backend; in a notebook, resources are inline, to work offline."""
+    require(f"show(plot_lib={plot_lib!r})", "holoviews", plot_lib)
     import holoviews as hv
 
     shell = _notebook()
@@ -144,6 +148,7 @@ def _frame_of(n_lines: int, n_cross: int) -> dict[str, int]:
 
 
 def _figure_of(image: NDArray[np.uint8], n_lines: int, n_cross: int, plot_kwargs: dict[str, Any]) -> Any:
+    require("show(quick_imshow=True)", "matplotlib")
     from matplotlib.figure import Figure  # not pyplot, which would need a display
 
     figure = Figure(figsize=FIGURE_INCHES, layout="constrained")

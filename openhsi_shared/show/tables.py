@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.dataset import utc_of
-from openhsi_shared.errors import OpenHSIError
+from openhsi_shared.errors import OpenHSIError, PackageMissing
 from openhsi_shared.line_times import known_times
 from openhsi_shared.rgb import Lines, mean_of_bands, picture, preview_bands
 
@@ -121,6 +121,8 @@ def table_of_cube(cube: ShownCube) -> str:
         if 0 not in lines.shape:
             image = thumbnail(lines, cube.wavelengths_nm)
         more = f"<details><summary>dataset</summary>{cube.dataset._repr_html_()}</details>"
+    except PackageMissing as error:
+        rows.append(("dataset", str(error)))
     except (OpenHSIError, OSError) as error:
         rows.append(("damaged", str(error)))
     return table(cube.path.name, rows, image, more)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.packages import require
 from openhsi_shared.paths import given_path
 from openhsi_shared.rgb import SHOW_NM, Lines, Range, mean_of_bands, picture, preview_bands
 
@@ -87,8 +88,9 @@ def cube_viewer(
     `cube` is an opened cube, a camera or a SharedDataCube (its lines so far), the path of a file, or an array
     (along-track, cross-track, wavelength) with its `wavelengths_nm`. The page contains a sample of at most about
     `megabytes`, described below the spectrum. Colours and stretch are those of `show`. Reads the cube, which takes as
-    long as its preview. ArgumentError if it is not a cube, or has no lines.
+    long as its preview. ArgumentError if it is not a cube, or has no lines, PackageMissing without bokeh.
     """
+    require("cube_viewer()", "bokeh")
     if isinstance(cube, str | Path):
         from openhsi_shared.files.reading import open_cube
 
@@ -138,7 +140,9 @@ class CubeViewer:
     """The page that `cube_viewer` returns: displayed in a notebook, or saved to a file."""
 
     def __init__(self, image: NDArray[np.uint8], shape: tuple[int, int], sample: Sample, has_wavelengths: bool) -> None:
+        """`image` is (cross-track, along-track, colour), `shape` (along-track, cross-track) of the cube."""
         self.sample = sample
+        """The spectra that the page contains."""
         self._image, self._shape, self._has_wavelengths = image, shape, has_wavelengths
         self._html = ""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from openhsi_shared.errors import OpenHSIError, ViewerError
+from openhsi_shared.packages import require
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
@@ -43,8 +44,9 @@ class LivePage:
         """Start it, and return at once: the page is up about a second later, and a browser waits for it.
 
         `path` is that of the control socket. `open_browser` has no effect without a screen or in a notebook. `port` 0
-        is any free port. ArgumentError if `port` is in use. Later failures are logged.
+        is any free port. ArgumentError if `port` is in use, PackageMissing without bokeh. Later failures are logged.
         """
+        require("the live page", "bokeh", "tornado")
         with PageSocket(port) as listening:
             self.url = listening.url
             """Address for a browser on this machine; it cannot be guessed."""

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, get_args
 
 from openhsi_shared.buffers.ring import SharedRing
 from openhsi_shared.errors import ArgumentError, OpenHSIError, ViewerError
+from openhsi_shared.packages import require
 from openhsi_shared.paths import given_path
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE, Parent
@@ -31,6 +32,7 @@ __all__ = ["Backend", "Viewer"]
 logger = safe_logger(__name__)
 
 Backend = Literal["browser", "matplotlib"]
+PACKAGES: dict[Backend, tuple[str, ...]] = {"browser": ("bokeh", "tornado"), "matplotlib": ("matplotlib",)}
 START_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
 NICENESS = 5
@@ -65,12 +67,14 @@ class Viewer:
         `shape` is (rows, columns) of a frame. `vmin` is black and `vmax` white; None: the range of the frames.
         "browser" is a page at `url`, opened if there is a screen and `open_browser`; `port` 0 is any free port.
         "matplotlib" is a window. Frames are saved in `save_dir`. ArgumentError for invalid arguments, ViewerError if
-        the creator of the ring has died.
+        the creator of the ring has died, PackageMissing without bokeh, or matplotlib.
         """
         about = _initialize(ring, shape, vmin, vmax, save_dir)
         if backend not in get_args(Backend):
             raise ArgumentError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
+        require(f"Viewer(backend={backend!r})", *PACKAGES[backend])
         self.state: Literal["starting", "open", "closed", "died"] = "starting"
+        """What it does; `wait` raises why it died."""
         self.shown: DataIndexes | None = None
         """The frame on the screen, at most a quarter of a second old."""
         self.saved: list[Path] = []

@@ -41,8 +41,11 @@ class SaveHandle:
 
     def __init__(self, name: str, n_lines: int, lines_lost: int, supervisor: _Supervisor | None = None) -> None:
         self.name = name
+        """As it is logged: which cube, and of what."""
         self.n_lines = n_lines
+        """Lines of the cube."""
         self.lines_lost = lines_lost
+        """Lines that were lost before and within the cube."""
         self._supervisor = supervisor
         self._done = threading.Event()
         self._error: OpenHSIError | None = None
@@ -88,6 +91,7 @@ class SaveHandle:
         """Save a failed cube again, into `directory`. Returns this handle, to wait on. Does not block.
 
         Without effect if the cube is being saved by itself meanwhile, because a writer could be started again.
+        ArgumentError if it has not failed, or was discarded.
         """
         if self.is_resumed:
             return self
@@ -98,7 +102,8 @@ class SaveHandle:
         """Discard a failed cube: its lines count as lost, and the next file declares them. Frees its slot.
 
         Blocks until the writer has looked on the disk: a cube that turns out to be in a file is saved, and nothing of
-        it is lost. Raises WriterFailed, and keeps the cube, if no writer can look.
+        it is lost. Raises WriterFailed, and keeps the cube, if no writer can look, ArgumentError if it has
+        not failed, or was discarded before.
         """
         self._supervisor_of_failed("discard").discard(self)
 

@@ -7,6 +7,7 @@ from typing import Any
 import netCDF4
 import numpy as np
 
+from openhsi_shared import SharedDataCube
 from openhsi_shared.files import CubeWriter
 from tests.support.cubes import make_cube, make_groups
 
@@ -46,6 +47,14 @@ def test_what_was_lost_is_told_with_its_ids(record: Run, run: Run, tmp_path: Pat
     record("--lines", 8, "--cubes", 1, "--option", 'script={"3": "gap"}', "--allow-loss")
     (cube,) = (tmp_path / "flight").rglob("*.nc")
     assert _rows(run("info", cube))["lost"] == "1 lines before or within (frame ids 3)"
+
+
+def test_lines_that_were_overwritten_are_told(run: Run, tmp_path: Path) -> None:
+    with SharedDataCube(2, resolution=(4, 8)) as cube:
+        for value in range(3):
+            cube.put(np.full((4, 8), value, np.uint16))
+        path = cube.save(tmp_path).result().path
+    assert _rows(run("info", path))["overwritten"] == "1 lines, by later ones"
 
 
 def test_groups_are_listed_with_what_is_in_them(run: Run, tmp_path: Path) -> None:

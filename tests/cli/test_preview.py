@@ -115,6 +115,13 @@ def test_a_foreign_file_is_not_replaced_by_a_sheet(run: Run, tmp_path: Path) -> 
     assert (tmp_path / "notes.png").read_text() == "of the flight"
 
 
+def test_a_directory_that_cannot_be_made_is_one_line(run: Run, tmp_path: Path) -> None:
+    save_flight(tmp_path, 1)
+    ended = run("preview", "01.nc", "--out", "01.nc/pictures")
+    assert ended.code == 1
+    assert ended.err == "Error: --out 01.nc/pictures cannot be created: Not a directory\n"
+
+
 def test_ctrl_c_ends_it_without_a_rest(start: Callable[..., Any], tmp_path: Path) -> None:
     save_flight(tmp_path, 60)
     with start("preview", ".", "--jobs", 2) as process:

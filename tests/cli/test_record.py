@@ -1,6 +1,7 @@
 """Recording from the command line: files, messages, and exit code."""
 
 import json
+import os
 import re
 import signal
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 from openhsi_shared import open_cube
 from openhsi_shared.drivers.simulated import check_frame, frame_number
+from tests.cli.conftest import SMALL
 from tests.support.helpers import wait_for
 
 Run = Callable[..., Any]
@@ -202,6 +204,19 @@ def test_an_error_is_one_line_and_exit_code_1(run: Run, arguments: tuple[str, ..
     assert words in line
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root, to give a directory to another user")
+def test_a_page_that_cannot_be_opened_is_a_warning_and_all_is_recorded(run: Run, tmp_path: Path) -> None:
+    runtime = tmp_path / "runtime"
+    (runtime / "openhsi_shared").mkdir(parents=True)
+    os.chown(runtime / "openhsi_shared", 12345, 12345)
+    ended = run("record", "--view", *SMALL, "--lines", 4, "--cubes", 3, XDG_RUNTIME_DIR=str(runtime))
+    assert ended.code == 0
+    assert "live view disabled" in ended.err
+    assert "belongs to another user" in ended.err.splitlines()[-1]
+    assert _numbers(tmp_path / "flight") == list(range(12))
+
+
 def test_a_broken_settings_file_is_named_with_its_fault(run: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text('{"exposure_ms": -1}')
     ended = run("record", "--cubes", 1, "--settings", "broken.json")
@@ -217,6 +232,7 @@ def test_a_broken_settings_file_is_named_with_its_fault(run: Run, tmp_path: Path
         (("--rate", "fast"), "'fast' is neither a number of lines/s, nor 'any', nor 'recorded'"),
         (("--option", "mode"), "'mode' is not KEY=VALUE"),
         (("--option", "n_lines=5"), "--option n_lines: use the dedicated option for this"),
+        (("--option", "queue=1", "--option", "queue=2"), "--option queue is given twice, as 1 and as 2"),
         (("--camera", "basler", "--rate", "5"), "camera 'basler' sets its own rate"),
         (("--compression", "zip"), "'zip' is not one of"),
         (("--what",), "No such option"),

@@ -140,6 +140,14 @@ def test_the_callback_is_called_after_each_line():
     assert calls == [(n, 8, n) for n in range(1, 9)]
 
 
+def test_a_camera_that_is_made_anew_while_it_collects_ends_that():
+    with _camera() as cam:
+        with pytest.raises(ClosedError, match=r"collect ended after 3 of 8 lines: reinitialise\(\) was called"):
+            cam.collect(lambda n, of: cam.reinitialise() if n == 3 else None)
+        cam.collect()
+        assert cam.n_collected == 8
+
+
 def test_frames_that_are_only_looked_at_between_cubes_are_not_lost(tmp_path):
     with _camera() as cam:
         mean = cam.avgNimgs(4)
