@@ -22,5 +22,6 @@ BENCHMARKS = (
     "preview",
     "live_page",
     "ring",
+    "stalls",
 )
 """Module names, in the order in which they run."""

@@ -18,7 +18,12 @@ def main() -> int:
     names = arguments.names or list(BENCHMARKS)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="openhsi_shared-benchmarks-") as directory:
-        plan = Plan(size=arguments.size, directory=Path(directory), openhsi_python=arguments.openhsi_python)
+        plan = Plan(
+            size=arguments.size,
+            directory=Path(directory),
+            openhsi_python=arguments.openhsi_python,
+            cases=tuple(arguments.case),
+        )
         about = machine(plan)
         print(" ".join(f"{key}={value}" for key, value in about.items()), flush=True)
         for name in names:
@@ -45,6 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="one JSON file for all; else one for each in benchmarks/results/")
     parser.add_argument("--directory", type=Path, help="folder for cubes, on the disk to be measured")
     parser.add_argument("--openhsi-python", type=Path, help="the Python of an environment that has openhsi")
+    parser.add_argument("--case", action="append", default=[], help="only this case of `stalls`; may be repeated")
     parser.set_defaults(size="full")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(BENCHMARKS)

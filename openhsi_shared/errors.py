@@ -26,6 +26,7 @@ __all__ = [
     "OverrunError",
     "PackageMissing",
     "PreviewError",
+    "RealTimeRefused",
     "RecordingError",
     "ReentryError",
     "RingExists",
@@ -122,6 +123,10 @@ class ReentryError(OpenHSIError, RuntimeError):
 
 class MemoryShortage(OpenHSIError, MemoryError):
     """The slots do not fit into memory."""
+
+
+class RealTimeRefused(OpenHSIError, OSError):
+    """The system does not allow this process to schedule a thread in real time."""
 
 
 class WriterFailed(OpenHSIError, RuntimeError):

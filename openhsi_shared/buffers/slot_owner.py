@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.buffers.discarded_cubes import Discarded
 from openhsi_shared.buffers.memory import arena_of
+from openhsi_shared.buffers.resident import make_resident
 from openhsi_shared.buffers.slot_memory import N_WORDS, SlotMemory, SlotState, Word, check_label
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import CubeTimes
@@ -95,6 +96,7 @@ class SlotOwner(SlotView):
 
     def __init__(self, memory: SlotMemory) -> None:
         views = memory.views(writeable=True)
+        make_resident(views)
         super().__init__(memory.layout, views)
         self.memory = memory
         """Passed to a child; without arrays after `release`."""

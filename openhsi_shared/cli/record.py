@@ -83,6 +83,9 @@ def _option(text: str) -> tuple[str, Any]:
     type=click.Choice(["block", "drop", "stop"]),
     help="If no slot is free: wait, count lost lines, or stop.  [default: block where the source can wait, else drop]",
 )
+@click.option(
+    "--realtime", is_flag=True, help="Schedule the capturing thread in real time, before all ordinary processes."
+)
 @click.option("--prefix", default="", help="Prefix of file names.")
 @click.option("--suffix", default="", help="Suffix of file names, before .nc.")
 @click.option("--meta", type=GivenPath(), help="JSON file of metadata for the attributes of the cubes.")
@@ -177,6 +180,7 @@ def _keywords(given: dict[str, Any]) -> dict[str, Any]:
         "n_buffers": given["buffers"],
         "when_full": given["when_full"] or ("block" if can_wait else "drop"),
         "fallback_dirs": [path.absolute() for path in given["fallback"]],
+        "realtime": given["realtime"],
         "preconfig_meta_path": given["meta"],
         "prefix": given["prefix"],
         "suffix": given["suffix"],

@@ -15,7 +15,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, NamedTuple
 
-from openhsi_shared.control.messages import ANSWERS, REQUESTS, A, Answer, Refused, Request, decode, encode
+from openhsi_shared.control.messages import (
+    ANSWERS,
+    REQUESTS,
+    A,
+    Answer,
+    Refused,
+    Request,
+    decode,
+    encode,
+    prepare_decoding,
+)
 from openhsi_shared.errors import OpenHSIError, RecordingError
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.own_directory import own_directory, user_name
@@ -70,6 +80,7 @@ class ControlSocket:
 
         OSError if the socket cannot be created, for instance because its path is too long.
         """
+        prepare_decoding(REQUESTS)
         self.path = socket_path(name)
         self._answer = answer
         self._answering = threading.Lock()

@@ -1,6 +1,6 @@
 """Requests and answers of the control socket, and their encoding as lines of JSON. Both ends use this module.
 
-A line is `{"version": 2, "type": "AskGlance", "fields": {}}`. A new request is a frozen dataclass in `REQUESTS`, its
+A line is `{"version": 3, "type": "AskGlance", "fields": {}}`. A new request is a frozen dataclass in `REQUESTS`, its
 answer one in `ANSWERS`. A change of any field increments `VERSION`. Its position in the line never changes, so that
 every version recognises another one.
 """
@@ -8,7 +8,7 @@ every version recognises another one.
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -37,9 +37,10 @@ __all__ = [
     "Stopping",
     "decode",
     "encode",
+    "prepare_decoding",
 ]
 
-VERSION = 2
+VERSION = 3
 """Version of the messages; must be the same at both ends."""
 
 Kind = Literal["recording", "camera"]
@@ -174,13 +175,15 @@ ANSWERS: Mapping[str, type[Answer]] = {kind.__name__: kind for kind in (StatusNo
 
 def encode(message: Any) -> bytes:
     """Encode one of `REQUESTS` or `ANSWERS` as a line, with its newline."""
-    envelope = {"version": VERSION, "type": type(message).__name__, "fields": asdict(message)}
+    envelope = {"version": VERSION, "type": type(message).__name__, "fields": vars(message)}
     return json.dumps(envelope, default=_plain).encode() + b"\n"
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
+    if is_dataclass(value):
+        return vars(value)  # not `asdict`: it would copy each of 10,000 gaps, while lines come
     raise TypeError(f"{value!r} cannot be sent through a control socket")
 
 
@@ -208,6 +211,12 @@ def decode(line: bytes, known: Mapping[str, type[M]]) -> M:
         field = ".".join(str(part) for part in first["loc"][1:])
         raise RecordingError(f"the control socket received an invalid {name}: {field}: {first['msg']}") from error
     return message
+
+
+def prepare_decoding(known: Mapping[str, Any]) -> None:
+    """Prepare the decoding of `known`. Otherwise the first message of each type does that, while lines may come."""
+    for kind in known.values():
+        _validator(kind)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any
 
 from openhsi_shared.frames.losses import IdRange, ranges_in_words
@@ -50,6 +51,17 @@ class Status:
     """Of failed saves whose cubes are still in memory; and whether the disk of a recording does not respond."""
     readers: tuple[str, ...] = ()
     """Leases of slots besides that of the active writer: reader, slot, cube and age."""
+    scheduling: str = ""
+    """Of the capturing thread, and of the writer: "capture real time (SCHED_FIFO 10), writer niceness 5"."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle `lost_ids` as plain numbers: 10,000 pairs would hold the interpreter's lock for 10 ms."""
+        return {**self.__dict__, "lost_ids": list(chain.from_iterable(self.lost_ids))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` returned."""
+        ends = iter(state["lost_ids"])
+        self.__dict__.update(state, lost_ids=tuple(map(IdRange, ends, ends)))
 
     def __str__(self) -> str:
         lost = f"{self.lines_lost} lost" + (f" ({ranges_in_words(self.lost_ids[:5])})" if self.lost_ids else "")
@@ -61,6 +73,7 @@ class Status:
             f"slots: {slots}",
             f"writer {self.writer_mb_per_s:.0f} MB/s" if self.cubes_saved else "",
             *self.readers,
+            f"scheduling: {self.scheduling}" if self.scheduling else "",
             *self.errors,
         ]
         return "; ".join(part for part in parts if part)
@@ -96,8 +109,8 @@ def _format(name: str, value: Any) -> str:
     match name, value:
         case "lost_ids", ids:
             return ranges_in_words(ids[:5]) + (" ..." if len(ids) > 5 else "")
-        case "errors" | "readers", texts:
-            return "; ".join(texts)
+        case "errors" | "readers" | "scheduling", texts:
+            return texts if isinstance(texts, str) else "; ".join(texts)
         case "slots", slots:
             return ", ".join(f"{n} {state}" for state, n in slots.items() if n)
         case "fill", share:

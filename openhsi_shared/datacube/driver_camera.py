@@ -45,7 +45,8 @@ class DriverCamera(SharedOpenHSI):
 
     def _source_keywords(self) -> set[str]:
         parameters = inspect.signature(self._driver_class()).parameters.values()
-        return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"calibration"}
+        names = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"calibration"}
+        return names | super()._source_keywords()
 
     def _open_source(self, options: Mapping[str, Any]) -> tuple[tuple[int, int], np.dtype[Any]]:
         make = self._driver_class()

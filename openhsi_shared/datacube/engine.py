@@ -23,6 +23,7 @@ from openhsi_shared.levels import LevelPlan
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
 from openhsi_shared.processes.handlers import handlers_deferred
 from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.processes.scheduling import scheduling_of
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.writer.final_rescue import Rescued
 from openhsi_shared.writer.handle import SaveHandle
@@ -184,14 +185,15 @@ class CubeEngine:
             return CubeInSlot(self.slots, slot)
         return self.last.visible() if self.last is not None else None
 
-    def status(self, temperature: float) -> Status:
-        """Snapshot; after `close` the last one. Does not block for long."""
+    def status(self, temperature: float, capture: str = "") -> Status:
+        """Snapshot; after `close` the last one. `capture` is the scheduling of its thread. Does not block for long."""
         if self._last_status is not None:
             return self._last_status
         filler, tally = self.filler, self.writer.tally
         states = [self.slots.state(slot) for slot in range(self.slots.layout.n_slots)]
         counts = {state.name: states.count(state) for state in SlotState}
         counts["SAVING"] += counts.pop("LENT")
+        writer = scheduling_of(self.writer.process_id)
         rates, gaps = list(tally.rates), filler.ledger.lost_ids()
         return Status(
             lines=filler.ledger.n_committed,
@@ -208,6 +210,7 @@ class CubeEngine:
             temperature=temperature,
             errors=tuple(str(handle.error) for handle in self.writer.held()),
             readers=tuple(str(lease) for lease in self.slots.leases() if not self.writer.is_saving_under(lease)),
+            scheduling=capture and f"capture {capture}" + (f", writer {writer}" if writer else ""),
         )
 
     # ---- shutdown ----

@@ -29,6 +29,8 @@ OF_THE_CUBE = {
     "compat",
     "custom_tfms",
 }
+OF_THE_THREAD = {"realtime"}
+"""Keywords of a camera that its source does not get."""
 FRAME_BYTES = 16
 """Minimum memory per pixel of a frame, for the frame and its processing."""
 FOR_BOTH = {"compat"}
@@ -65,12 +67,10 @@ def read_keywords(
     """
     of_the_cube = {name: value for name, value in keywords.items() if name in OF_THE_CUBE}
     options = SaveOptions(**{name: value for name, value in keywords.items() if name in OPTIONS})
-    source_options = {
-        name: value for name, value in keywords.items() if name in source_names - OPTIONS - (OF_THE_CUBE - FOR_BOTH)
-    }
-    of_settings = {
-        name: value for name, value in keywords.items() if name not in {*of_the_cube, *OPTIONS, *source_options}
-    }
+    of_the_source = source_names - OPTIONS - OF_THE_THREAD - (OF_THE_CUBE - FOR_BOTH)
+    source_options = {name: value for name, value in keywords.items() if name in of_the_source}
+    of_others = {*of_the_cube, *OPTIONS, *source_names}
+    of_settings = {name: value for name, value in keywords.items() if name not in of_others}
     known = {*CameraSettings.model_fields, *OF_THE_CUBE, *OPTIONS, *source_names}
     for name in of_settings:
         if name not in known:

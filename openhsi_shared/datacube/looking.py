@@ -1,5 +1,6 @@
 """What one sees of a cube while it is filled, and afterwards: arrays, times, pictures, pages."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from openhsi_shared.control.status import Status
 from openhsi_shared.datacube.control_server import ControlServer, ServedRecording, socket_of
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.datacube.transforming import Transforming
+from openhsi_shared.processes.scheduling import scheduling_of
 
 if TYPE_CHECKING:
     from openhsi_shared.viewer.live_page import LivePage
@@ -117,9 +119,13 @@ class Looking(Transforming):
 
     # ---- displays ----
 
+    def _scheduling_in_words(self) -> str:
+        """Scheduling of the thread that captures, for the status."""
+        return scheduling_of(os.getpid())
+
     def status(self) -> Status:
         """Current status, as a frozen snapshot."""
-        return self._engine.status(self._temperature())
+        return self._engine.status(self._temperature(), self._scheduling_in_words())
 
     def _temperature(self) -> float:
         return float("nan")

@@ -10,6 +10,7 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from threading import get_ident
 from typing import Any
 
@@ -26,6 +27,7 @@ from openhsi_shared.levels import LevelPlan, copy_pixels
 from openhsi_shared.masked import unmasked
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.processes.scheduling import CaptureScheduling
 
 __all__ = ["SharedOpenHSI"]
 
@@ -36,7 +38,11 @@ NEXT_FRAME_S = 0.2
 
 
 class SharedOpenHSI(SharedDataCube):
-    """A datacube in shared memory that collects from a camera, cube after cube, without stopping it between cubes."""
+    """A datacube in shared memory that collects from a camera, cube after cube, without stopping it between cubes.
+
+    With `realtime=True` the thread that collects is scheduled in real time meanwhile (SCHED_FIFO, Linux), for cameras
+    with a short queue on a busy machine. RealTimeRefused if the system refuses it: see docs/platforms.md.
+    """
 
     _is_streaming = False
     _is_setting_exposure = False
@@ -61,6 +67,9 @@ class SharedOpenHSI(SharedDataCube):
             cls.set_exposure = _noted(method)  # type: ignore[attr-defined]
 
     # ---- the camera ----
+
+    def _source_keywords(self) -> set[str]:
+        return {"realtime"}
 
     def _frame_source(self) -> FrameSource:
         """The source from which the loop takes frames."""
@@ -95,6 +104,13 @@ class SharedOpenHSI(SharedDataCube):
 
     # ---- collecting ----
 
+    def capturing(self) -> AbstractContextManager[None]:
+        """With `realtime=True`, schedule this thread in real time in the block: `collect` and `record` do so.
+
+        Needed only around loops of `take_line`. RealTimeRefused if the system refuses it by now.
+        """
+        return self._scheduling.capturing()
+
     def take_line(self) -> bool:
         """Wait for one frame and make it the next line; False if it was lost.
 
@@ -116,24 +132,28 @@ class SharedOpenHSI(SharedDataCube):
         """
         with progress_bar(self.n_lines, "collecting", "line", progress) as bar:
             self.start_streaming()  # last: importing the bar, the first time, takes longer than a camera's queue lasts
-            engine, n_lines = self._engine, self.n_lines
-            self._n_collecting += 1
-            try:
-                for n in range(1, n_lines + 1):
-                    try:
-                        self.take_line()
-                    except SourceEnded:
-                        if n == 1:
-                            raise
-                        logger.info("the source has ended after %d of %d lines", n - 1, n_lines)
-                        return
-                    bar.update(1)
-                    if callback is not None:
-                        callback(n, n_lines)
-                    if self._engine is not engine:
-                        raise ClosedError(f"collect ended after {n} of {n_lines} lines: reinitialise() was called")
-            finally:
-                self._n_collecting -= 1
+            with self.capturing():
+                self._collect(bar, callback)
+
+    def _collect(self, bar: Any, callback: Callable[[int, int], Any] | None) -> None:
+        engine, n_lines = self._engine, self.n_lines
+        self._n_collecting += 1
+        try:
+            for n in range(1, n_lines + 1):
+                try:
+                    self.take_line()
+                except SourceEnded:
+                    if n == 1:
+                        raise
+                    logger.info("the source has ended after %d of %d lines", n - 1, n_lines)
+                    return
+                bar.update(1)
+                if callback is not None:
+                    callback(n, n_lines)
+                if self._engine is not engine:
+                    raise ClosedError(f"collect ended after {n} of {n_lines} lines: reinitialise() was called")
+        finally:
+            self._n_collecting -= 1
 
     def avgNimgs(self, n: int) -> NDArray[np.float32]:  # noqa: N802 - openhsi's name
         """Mean of the next `n` unprocessed frames, float32 (cross-track, wavelength); nothing is saved.
@@ -168,7 +188,11 @@ class SharedOpenHSI(SharedDataCube):
 
     def _configure(self) -> None:
         self._loop = None
+        self._scheduling = CaptureScheduling(self._keywords.get("realtime", False))
         super()._configure()
+
+    def _scheduling_in_words(self) -> str:
+        return self._scheduling.in_words()
 
     def _apply_setting(self, key: str, value: Any) -> None:
         if key == "exposure_ms" and not self._is_setting_exposure and self._has_exposure():

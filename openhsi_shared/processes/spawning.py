@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -27,6 +28,8 @@ SPAWN = multiprocessing.get_context("spawn")
 """The only start method, whatever the user's default: a forked child would inherit held locks and open HDF5 files."""
 
 _main_lock = threading.Lock()
+AUTOGROUP = Path("/proc/self/autogroup")
+MAX_ATTEMPTS = 5
 
 
 # ---- in the parent -------------------------------------------------------------------
@@ -148,21 +151,49 @@ def become_service(niceness: int = 0, in_background: bool = False) -> None:
     `niceness` is absolute: what the process that started it has is not inherited. `in_background`: it is always lower
     by that much than the process that started it, which may have the camera, and when it wakes up, it does not preempt
     the process that woke it (SCHED_BATCH, Linux). What the system refuses is left as it is.
+
+    Where Linux compares the niceness of sessions, and that of processes only within one (sched(7), "The autogroup
+    feature"), that of the new session is set in the same way.
     """
     if hasattr(os, "setsid"):
+        inherited = os.getpriority(os.PRIO_PROCESS, 0), _niceness_of_session()
         os.setsid()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         if niceness:
-            inherited = os.getpriority(os.PRIO_PROCESS, 0)
-            wanted = max(niceness, inherited + niceness) if in_background else niceness
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, 0, min(wanted, 19))
+            for before, set_niceness in zip(inherited, (_set_niceness, _set_niceness_of_session), strict=True):
+                with suppress(OSError):
+                    set_niceness(min(19, max(niceness, before + niceness) if in_background else niceness))
         if in_background and hasattr(os, "SCHED_BATCH"):
             with suppress(OSError):
                 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _set_niceness(niceness: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, 0, niceness)
+
+
+def _niceness_of_session() -> int:
+    """Niceness of this session, 0 where the kernel has none: the last word of "/autogroup-12 nice 0"."""
+    try:
+        return int(AUTOGROUP.read_text().split()[-1])
+    except (OSError, IndexError):
+        return 0
+
+
+def _set_niceness_of_session(niceness: int) -> None:
+    """Set it. The kernel accepts one change in 0.1 s from all sessions together: then OSError after some attempts."""
+    for attempt in range(MAX_ATTEMPTS):
+        try:
+            AUTOGROUP.write_text(f"{niceness}\n")
+        except BlockingIOError:
+            if attempt + 1 == MAX_ATTEMPTS:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def unpack(payload: bytes) -> Any:

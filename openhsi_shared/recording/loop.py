@@ -129,12 +129,8 @@ class _RecordingLoop:
             self.ends_at = self.begun + self.plan.seconds
         self.parent.tell(Started(type(camera).__name__, camera.dc_shape))
         try:
-            for _ in itertools.count() if self.plan.n_cubes is None else range(self.plan.n_cubes):
-                with self.watch.calling("get_img", self._frame_timeout_s(camera)):
-                    is_full = self._fill_one(camera)
-                if not is_full:
-                    break
-                self._save(camera)
+            with camera.capturing():
+                self._fill_all(camera)
         except SourceEnded:
             logger.info("the source has ended")
         except NoFreeSlot as error:
@@ -150,6 +146,15 @@ class _RecordingLoop:
             except WriterFailed as error:  # the writer rescues the unfinished cube when the camera is closed
                 failure = failure or error
         return failure
+
+    def _fill_all(self, camera: SharedOpenHSI) -> None:
+        """Take and save one cube after the other, until the recording is to end."""
+        for _ in itertools.count() if self.plan.n_cubes is None else range(self.plan.n_cubes):
+            with self.watch.calling("get_img", self._frame_timeout_s(camera)):
+                is_full = self._fill_one(camera)
+            if not is_full:
+                return
+            self._save(camera)
 
     def _fill_one(self, camera: SharedOpenHSI) -> bool:
         """Take the frames of one cube; False if the recording is to end."""

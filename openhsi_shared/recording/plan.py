@@ -42,6 +42,8 @@ class RecordingPlan:
     """Of the recording process."""
     cpus: Sequence[int] = ()
     """Processors for the recording process; empty: all that this process may use."""
+    realtime: bool = False
+    """Real-time scheduling of the thread that captures."""
     camera_options: Mapping[str, Any] = field(default_factory=dict)
     """All other keywords of the camera."""
 
@@ -53,6 +55,8 @@ class RecordingPlan:
         niceness = self.niceness
         if isinstance(niceness, bool) or not isinstance(niceness, int) or not -20 <= niceness <= 19:
             raise ArgumentError(f"niceness must be a whole number from -20 (first) to 19 (last), got {niceness!r}")
+        if not isinstance(self.realtime, bool):
+            raise ArgumentError(f"realtime must be True or False, got {self.realtime!r}")
         object.__setattr__(self, "cpus", _checked_cpus(self.cpus))
         keywords = self.camera_keywords
         SaveOptions(**{name: value for name, value in keywords.items() if name in OPTIONS})
@@ -72,7 +76,9 @@ class RecordingPlan:
     @property
     def camera_keywords(self) -> dict[str, Any]:
         """Keywords with which the camera is made."""
-        own = {"n_lines": self.n_lines, "n_buffers": self.n_buffers, "when_full": self.when_full}
+        own: dict[str, Any] = {"n_lines": self.n_lines, "n_buffers": self.n_buffers, "when_full": self.when_full}
+        if self.realtime:
+            own["realtime"] = True
         return {**self.camera_options, **own}
 
     @property

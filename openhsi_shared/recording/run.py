@@ -51,6 +51,7 @@ def record(
     progress: bool = True,
     niceness: int = 0,
     cpus: Sequence[int] = (),
+    realtime: bool = False,
     **keywords: Any,
 ) -> "Recording":
     """Record cubes of `n_lines` nonstop in a separate process; returns the handle once the camera is running.
@@ -58,9 +59,11 @@ def record(
     `camera` is a class such as SharedSimulatedCamera, or your own, also one defined in a notebook. The recording ends
     after `n_cubes` or `seconds`, when `until()` is true, when `toggle.status` (property or method) is no longer true,
     or with `stop`, whichever comes first; `until` and `toggle` are polled in this process, 50 times a second.
-    `niceness` and `cpus` are for the recording process, if the system allows it. The keywords of `save` are passed to
-    every save, the others to the camera. Raises what the camera's class raises, ArgumentError for other arguments that
-    are not valid, and SaveError if there is no space for one cube.
+    `niceness` and `cpus` are for the recording process, if the system allows it. `realtime=True` schedules the thread
+    that captures in real time (SCHED_FIFO), before all ordinary processes, for cameras with a short queue on a busy
+    machine. The keywords of `save` are passed to every save, the others to the camera. Raises what the camera's class
+    raises, ArgumentError for other arguments that are not valid, SaveError if there is no space for one cube, and
+    RealTimeRefused if the system refuses `realtime`.
     """
     plan = RecordingPlan.of(
         camera,
@@ -72,6 +75,7 @@ def record(
         when_full=when_full,
         niceness=niceness,
         cpus=cpus,
+        realtime=realtime,
         **keywords,
     )
     return Recording(plan, _conditions(until, toggle), progress)

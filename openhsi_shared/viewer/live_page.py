@@ -27,7 +27,7 @@ FINAL_UPDATE_S = 0.6
 IDLE_TIMEOUT_S = 4.0
 """Allows for a reload of the page."""
 FIRST_BROWSER_TIMEOUT_S = 20.0
-NICENESS = 5
+NICENESS = 2
 
 
 # ---- in the owner's process ----------------------------------------------------------

@@ -35,7 +35,7 @@ Backend = Literal["browser", "matplotlib"]
 PACKAGES: dict[Backend, tuple[str, ...]] = {"browser": ("bokeh", "tornado"), "matplotlib": ("matplotlib",)}
 START_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
-NICENESS = 5
+NICENESS = 2
 POLL_INTERVAL_S = 0.2
 """Interval of checks whether the ring is live."""
 

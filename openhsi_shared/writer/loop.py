@@ -53,6 +53,8 @@ logger = safe_logger(__name__)
 
 FINISHED = b"finished"
 PRIMARY_TIMEOUT_S = 60.0
+NICENESS = 1
+"""Below the camera, and hardly below other programs: a writer that they hold up costs lines when all slots are full."""
 
 
 def run_writer(
@@ -68,7 +70,7 @@ def run_writer(
     `counter` is the shared heartbeat, incremented at each step of a save; `alive` is held open while this process
     lives; in a standby writer, `primary` is the other end of the primary writer's `alive`.
     """
-    become_service(niceness=5, in_background=True)
+    become_service(NICENESS, in_background=True)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # system shutdown: the parent dies first, then this process finishes
     forward_logs(parent)
     loop = _WriterLoop(SlotView.of(memory), kind, parent, counter)

@@ -1,4 +1,4 @@
-"""Sends requests to the writer, receives its answers, and replaces it when it dies or hangs.
+"""Sends requests to the writer and receives its answers; `replacing` replaces it when it dies or hangs.
 
 A separate thread receives the answers, so that slots are freed and handles are settled independently of what the
 user's program does. Only this process changes the states of slots.
@@ -7,7 +7,6 @@ user's program does. Only this process changes the states of slots.
 import dataclasses
 import errno
 import threading
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from openhsi_shared.writer.final_rescue import Rescued, rescue
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.messages import CubeKind, Dumped, Failed, Label, PreviewDone, Ready, Save, Saved
 from openhsi_shared.writer.pending import KEPT, Pending, save_error
+from openhsi_shared.writer.replacing import WriterReplacement
 from openhsi_shared.writer.rescue_directory import directories_of
 from openhsi_shared.writer.unsaved_cubes import UnsavedCubes
 from openhsi_shared.writer.writer_group import WriterGroup
@@ -32,12 +32,8 @@ __all__ = ["WriterSupervisor"]
 
 logger = safe_logger(__name__)
 
-MAX_CRASHES = 5
-"""Number of writers that may die while saving one cube; then it is dumped and held, and the next one is saved."""
 POLL_INTERVAL_S = 1.0
 """How often the listener thread checks that the writer makes progress; more often if its timeout is short."""
-EXIT_TIMEOUT_S = 2.0
-"""How long a writer that has closed its pipe may take to exit."""
 LISTENER_FAILED = "the thread that receives the writer's answers has failed"
 
 
@@ -51,6 +47,9 @@ class WriterSupervisor:
         self._writers = WriterGroup(slots, kind)
         self._cubes = UnsavedCubes(slots)
         self.tally = self._cubes.tally
+        self._replacing = WriterReplacement(
+            slots.changed, self._writers, self._cubes, self._send, self._resend, self._is_stopping
+        )
         self._listener: Listener | None = None
         self._starting = threading.RLock()
         """Held while the writer is started, and by `stop`: threads that need it wait for one start."""
@@ -124,16 +123,11 @@ class WriterSupervisor:
             try:
                 self._writers.start_one()
             except WriterFailed as error:
-                self._hold_without_writer(pending, str(error))
+                self._replacing.hold_without_writer(pending, str(error))
                 return
             if self._listener is not None:
                 self._listener.wake()
         self._resend(pending)
-
-    def _hold_without_writer(self, pending: Pending, reason: str) -> None:
-        pending.awaits_writer = True
-        message = f"{reason}: {pending.handle.name} was not saved; it is saved as soon as a writer starts; {KEPT}"
-        self._cubes.failed(pending.cube, SaveError(None, message, pending.label.directory))
 
     def _resend(self, pending: Pending) -> None:
         pending.awaits_writer = False
@@ -234,6 +228,11 @@ class WriterSupervisor:
         """Whether the active writer saves a cube under this lease."""
         return self._cubes.is_saving_under(lease)
 
+    @property
+    def process_id(self) -> int | None:
+        """Of the primary writer; None if there is none."""
+        return self._writers.all[0].child.pid if self._writers.all else None
+
     def n_pending(self) -> int:
         """Number of cubes that are being saved."""
         with self.changed:
@@ -291,10 +290,13 @@ class WriterSupervisor:
             while (answer := writer.child.receive(0)) not in (None, GONE):
                 self._handle_answer(writer, answer)
             if answer is GONE:
-                self._replace(writer)
-        self._reap_hung()
-        self._check_progress()
-        self._resume()
+                self._replacing.replace(writer)
+        self._replacing.reap_hung()
+        self._replacing.check_progress()
+        self._replacing.resume()
+
+    def _is_stopping(self) -> bool:
+        return self._listener is None or self._listener.is_stopping
 
     def _handle_answer(self, writer: WriterProcess, answer: Any) -> None:
         writer.heartbeat.expect()
@@ -337,98 +339,3 @@ class WriterSupervisor:
         error = WriterFailed(f"{LISTENER_FAILED}: {what}; {rescue_at_close}")
         error.__cause__ = self._cause
         return error
-
-    # ---- writers that die or hang ----
-
-    def _replace(self, writer: WriterProcess) -> None:
-        """A writer died, or cannot be heard any more: start a replacement, which saves its pending cubes."""
-        if not writer.child.join(EXIT_TIMEOUT_S):
-            logger.error("other code of this program has closed the pipe to the writer: replacing the writer")
-            if not writer.child.kill():
-                self._replace_hung(writer)
-                return
-        code = writer.child.exit_code
-        with self.changed:
-            was_primary = self._writers.remove(writer)
-            self._cubes.end_leases(writer.name)
-            if not writer.is_ready:
-                self._writers.starts.note(is_up=False)
-            if was_primary:  # a standby writer has no pending cubes
-                for cube in list(self._cubes.awaiting_preview):  # the file is written, only the preview is missing
-                    self._cubes.preview_done(cube, None, f"the writer died (exit code {code})")
-                if writer.is_ready:
-                    self._cubes.count_crash(code, MAX_CRASHES)
-            self.tally.n_restarts += 1
-            self.changed.notify_all()
-            writer.close()
-            if self._listener is None or self._listener.is_stopping:
-                return
-            took_ms = self._fail_over(was_primary)
-        if self._writers.all:
-            logger.warning("the writer died (exit code %s); another one took over in %.1f ms", code, took_ms)
-        else:
-            logger.error("the writer died (exit code %s), and no replacement starts", code)
-
-    def _fail_over(self, was_primary: bool) -> float:
-        """Start a new writer, and resend the pending cubes. Returns for how long the lock was held, in ms."""
-        begun = time.monotonic()  # under one lock: a save in between would be sent twice, to the standby writer
-        if not self._writers.start_another():
-            for pending in list(self._cubes.saving.values()):
-                self._hold_without_writer(pending, "no writer starts")
-        elif was_primary:
-            for pending in sorted(self._cubes.saving.values(), key=lambda p: p.cube):
-                self._resend(pending)
-        self.changed.notify_all()
-        return 1e3 * (time.monotonic() - begun)
-
-    def _resume(self) -> None:
-        """Send the cubes that are held because no writer could be started, as soon as one starts."""
-        with self.changed:
-            self._writers.reserve.fill()
-            waiting = self._cubes.awaiting_writer()
-            if not waiting or not self._writers.start_when_due():
-                return
-            for pending in waiting:
-                logger.warning("a writer could be started again: saving %s", pending.handle.name)
-                pending.handle.begin_again(by_itself=True)
-                self._send(pending)
-            self.changed.notify_all()
-
-    def _check_progress(self) -> None:
-        silent_s = self._writers.overdue_s() if self.n_pending() else None
-        if silent_s is None:
-            for directory in self._writers.avoided.refresh():
-                logger.warning("%s responds again: cubes are saved there", directory)
-            return
-        logger.error("writer made no progress for %.0f s: replacing it", silent_s)
-        writer = self._writers.all[0]
-        writer.has_hung = True
-        if writer.child.kill():
-            self._avoid_directory_of(writer, until_released=False)
-            self._replace(writer)
-        else:
-            self._replace_hung(writer)
-
-    def _avoid_directory_of(self, writer: WriterProcess, *, until_released: bool) -> str:
-        """Let cubes go elsewhere; returns the directory in which the writer hangs."""
-        with self.changed:
-            first = self._cubes.oldest_directory()
-            directory = self._writers.avoid_directory_of(writer, first, until_released=until_released)
-        logger.error("%s does not respond: cubes are saved to fallback_dirs, if there are any, or are held", directory)
-        return directory
-
-    def _replace_hung(self, writer: WriterProcess) -> None:
-        """The writer hangs in the kernel and cannot be killed: continue without it, in a fallback directory if any."""
-        directory = self._avoid_directory_of(writer, until_released=True)
-        with self.changed:
-            self._writers.remove(writer)
-            self._cubes.detach_leases(writer.name)
-            for cube in list(self._cubes.awaiting_preview):
-                self._cubes.preview_done(cube, None, f"{directory} does not respond")
-            self.tally.n_restarts += 1
-            self._fail_over(was_primary=True)
-
-    def _reap_hung(self) -> None:
-        with self.changed:
-            for reader in self._writers.reap_hung():
-                self._cubes.end_leases(reader)

@@ -122,13 +122,13 @@ def test_a_recording_of_another_version_is_refused_with_both_versions(run, quiet
     with closing(ControlSocket("recording-1", lambda asked: Reply(Stopping()))):
         ended = run("view", **quiet)
     assert ended.code == 1
-    assert "recording-1: the other program uses version 7 of the control socket, this one version 2" in ended.err
+    assert "recording-1: the other program uses version 7 of the control socket, this one version 3" in ended.err
 
 
 def test_record_view_tells_the_address_and_records_all_the_same(start, quiet, tmp_path):
-    with start(*ENDLESS, "--view", "--cubes", 8, **quiet) as process:
+    with start(*ENDLESS, "--view", "--cubes", 16, **quiet) as process:
         assert is_served(line_of(process.stderr, URL))
         out, _ = process.communicate(timeout=100)
     assert process.returncode == 0
-    assert "lines     400" in out
-    assert len(list((tmp_path / "flight").rglob("*.nc"))) == 8
+    assert "lines     800" in out
+    assert len(list((tmp_path / "flight").rglob("*.nc"))) == 16

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
     newer = encode(StatusNow(STATUS))
     monkeypatch.undo()
     expected = (
-        r"the other program uses version 99 of the control socket, this one version 2: use the same openhsi_shared"
+        r"the other program uses version 99 of the control socket, this one version 3: use the same openhsi_shared"
     )
     with pytest.raises(RecordingError, match=expected):
         decode(newer, ANSWERS)
@@ -91,11 +92,11 @@ def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
 
 def test_a_type_that_is_not_known_is_refused_with_those_that_are():
     with pytest.raises(RecordingError, match=r"unknown message 'Mark' .* one of AskStatus, AskGlance, AskSlots, "):
-        decode(b'{"version": 2, "type": "Mark", "fields": {"text": "here"}}', REQUESTS)
+        decode(b'{"version": 3, "type": "Mark", "fields": {"text": "here"}}', REQUESTS)
     with pytest.raises(RecordingError, match="unknown message 'StatusNow'"):
         decode(encode(StatusNow(STATUS)), REQUESTS)
     with pytest.raises(RecordingError, match=r"unknown message \[\]"):
-        decode(b'{"version": 2, "type": []}', REQUESTS)
+        decode(b'{"version": 3, "type": []}', REQUESTS)
 
 
 def changed(message, change):
@@ -132,7 +133,7 @@ def test_garbage_is_refused(line):
 
 @pytest.mark.parametrize("fields", [None, [], 7, "text"])
 def test_fields_that_are_none_are_refused(fields):
-    line = json.dumps({"version": 2, "type": "AskStatus", "fields": fields}).encode()
+    line = json.dumps({"version": 3, "type": "AskStatus", "fields": fields}).encode()
     with pytest.raises(RecordingError, match="invalid AskStatus"):
         decode(line, REQUESTS)
 
@@ -144,3 +145,12 @@ def test_a_request_with_fields_needs_no_more_than_its_type():
         answer_type = Stopping
 
     assert decode(encode(Mark("shore")), {"Mark": Mark}) == Mark("shore")
+
+
+def test_a_status_is_pickled_as_plain_numbers_and_is_the_same_afterwards():
+    status = replace(RECORDING_STATUS, lost_ids=(IdRange(3, 5), IdRange(9, 9)))
+    text = pickle.dumps(status)
+    assert b"IdRange" not in text, "each would be called while the interpreter's lock is held"
+    again = pickle.loads(text)
+    assert again == status
+    assert again.lost_ids[0].last == 5

@@ -197,7 +197,7 @@ def test_close_does_not_wait_for_a_frozen_writer_whose_answers_are_not_heard(tmp
     cam.collect()
     with frozen(newest_writer()):
         handle = cam.save(tmp_path)
-        monkeypatch.setattr(cam._engine.writer, "_check_progress", fail)
+        monkeypatch.setattr(cam._engine.writer._replacing, "check_progress", fail)
         cam._engine.writer._listener._receive = fail
         handle.join(20)
         wait_for(lambda: cam._engine.writer.has_failed)

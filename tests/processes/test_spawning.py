@@ -14,6 +14,7 @@ from tests.support.helpers import (
     child,
     in_child,
     niceness_in_background,
+    niceness_of_session_in_background,
     put_all,
     receive,
     run_python,
@@ -127,6 +128,14 @@ def test_service_in_the_background_has_a_lower_priority_than_the_camera(camera):
     if os.geteuid() != 0 and camera < os.nice(0):
         pytest.skip("only root may raise a priority")
     assert in_child(niceness_in_background, camera) == min(19, max(5, camera + 5))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/autogroup"), reason="this kernel does not group sessions")  # noqa: PTH110
+@pytest.mark.parametrize(("camera", "service"), [(0, 1), (4, 5), (-10, 1)])
+def test_session_of_a_service_has_its_niceness_too(camera, service):
+    if os.geteuid() != 0:
+        pytest.skip("only root may raise a priority, and change two sessions at once")
+    assert in_child(niceness_of_session_in_background, camera) == service
 
 
 def test_service_outlives_ctrl_c_and_hang_up_and_ends_with_its_parent():

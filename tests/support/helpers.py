@@ -170,6 +170,17 @@ def niceness_in_background(camera: int) -> int:
     return os.nice(0)
 
 
+def niceness_of_session_in_background(camera: int) -> int:
+    """Niceness of the session of a background service that a service with the niceness `camera` has started."""
+    spawning.become_service(niceness=camera)
+    return int(in_child(_niceness_of_own_session))
+
+
+def _niceness_of_own_session() -> int:
+    spawning.become_service(niceness=1, in_background=True)
+    return int(Path("/proc/self/autogroup").read_text().split()[-1])
+
+
 def watch_parent(connection: Any, parent_id: int, note: str) -> None:
     """Write received messages into the file `note`, then "gone"; exit with 0 if sending to the parent fails."""
     spawning.become_service()

@@ -11,6 +11,7 @@ from openhsi_shared import SharedSimulatedCamera, record
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import SaveError, WriterFailed
 from openhsi_shared.processes.child import Child
+from openhsi_shared.writer.replacing import WriterReplacement
 from openhsi_shared.writer.supervisor import WriterSupervisor
 from openhsi_shared.writer.unsaved_cubes import UnsavedCubes
 from openhsi_shared.writer.writer_group import WriterGroup
@@ -41,7 +42,7 @@ def inject(patch: pytest.MonkeyPatch, owner: type, name: str) -> Callable[[], No
 PLACES = [
     (WriterSupervisor, "_receive_all"),
     (WriterSupervisor, "_handle_answer"),
-    (WriterSupervisor, "_check_progress"),
+    (WriterReplacement, "check_progress"),
     (WriterGroup, "waitables"),
     (UnsavedCubes, "saved"),
     (UnsavedCubes, "_free"),
@@ -101,7 +102,8 @@ def test_a_pending_handle_says_what_is_known_of_its_cube(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("is_pending", [True, False])
 def test_a_failure_that_nobody_was_told_is_raised_when_the_camera_is_closed(monkeypatch, tmp_path, is_pending):
-    begin = inject(monkeypatch, WriterSupervisor, "_handle_answer" if is_pending else "_check_progress")
+    place = (WriterSupervisor, "_handle_answer") if is_pending else (WriterReplacement, "check_progress")
+    begin = inject(monkeypatch, *place)
     cam = camera()
     cam.collect()
     cam.save(tmp_path).result(20)
@@ -117,7 +119,7 @@ def test_a_failure_that_nobody_was_told_is_raised_when_the_camera_is_closed(monk
 
 
 def test_a_thread_that_waits_for_a_slot_gets_the_error(monkeypatch, tmp_path):
-    begin = inject(monkeypatch, WriterSupervisor, "_check_progress")
+    begin = inject(monkeypatch, WriterReplacement, "check_progress")
     caught = []
 
     def collect() -> None:
@@ -145,7 +147,7 @@ def test_a_thread_that_waits_for_a_slot_gets_the_error(monkeypatch, tmp_path):
 
 
 def test_a_save_that_comes_at_the_same_time_fails_by_its_handle(monkeypatch, tmp_path):
-    begin = inject(monkeypatch, WriterSupervisor, "_check_progress")
+    begin = inject(monkeypatch, WriterReplacement, "check_progress")
     cam = camera()
     cam.collect()
     begin()
@@ -172,7 +174,7 @@ def test_without_a_thread_to_hear_it_no_writer_is_kept(monkeypatch):
 
 
 def test_a_camera_can_be_made_usable_again(monkeypatch, tmp_path):
-    begin = inject(monkeypatch, WriterSupervisor, "_check_progress")
+    begin = inject(monkeypatch, WriterReplacement, "check_progress")
     with camera() as cam:
         cam.collect()
         begin()
@@ -215,13 +217,13 @@ def test_a_program_that_ends_so_leaves_no_process_and_loses_nothing(tmp_path, en
 IDLE = (
     CAMERA
     + """
-from openhsi_shared.writer.supervisor import WriterSupervisor
+from openhsi_shared.writer.replacing import WriterReplacement
 def fail(*_):
     raise ZeroDivisionError("injected")
 cam = camera()
 cam.collect()
 cam.save("out").result()
-WriterSupervisor._check_progress = fail
+WriterReplacement.check_progress = fail
 while not cam._engine.writer.has_failed:
     pass
 cam.collect()
