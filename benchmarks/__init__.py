@@ -13,6 +13,7 @@ BENCHMARKS = (
     "put",
     "swap",
     "saving",
+    "cost",
     "compression",
     "nonstop",
     "top_rate",

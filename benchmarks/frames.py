@@ -49,11 +49,12 @@ class CountedFrames:
 
 
 class SceneFrames:
-    """Frames of the camera that flies over its scene, from frame 0 on, in order."""
+    """Frames of the camera that flies over its scene, or has another mode, from frame 0 on, in order."""
 
-    def __init__(self, frame_shape: tuple[int, int]) -> None:
+    def __init__(self, frame_shape: tuple[int, int], mode: str | None = None) -> None:
         settings = read_settings(SETTINGS_PATH, {"resolution": frame_shape, "row_slice": (0, -1)})
-        self._driver = SimulatedDriver(settings, calibration=read_calibration(CALIBRATION_PATH))  # as the camera has it
+        calibration = read_calibration(CALIBRATION_PATH)  # as the camera has it
+        self._driver = SimulatedDriver(settings, calibration=calibration, mode=mode)
         self._driver.open()
         self._driver.start()
         self._frame = np.empty(frame_shape, np.uint16)
@@ -69,7 +70,10 @@ class SceneFrames:
 def frames_of_scene(frame_shape: tuple[int, int], n: int) -> NDArray[Any]:
     """The first `n` frames of the scene, (n, cross-track, wavelength)."""
     source = SceneFrames(frame_shape)
-    return np.stack([source.frame(number) for number in range(n)])
+    frames = np.empty((n, *frame_shape), np.uint16)
+    for number, frame in enumerate(frames):  # copied one by one: the source has a single buffer
+        np.copyto(frame, source.frame(number))
+    return frames
 
 
 @dataclass(frozen=True, kw_only=True)

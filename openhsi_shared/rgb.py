@@ -20,6 +20,7 @@ __all__ = [
     "PREVIEW_RANGES_NM",
     "SHOW_NM",
     "Band",
+    "BandMeans",
     "Lines",
     "Range",
     "decimation",
@@ -52,12 +53,12 @@ HUGE = 1e24
 """Larger numbers are no light: infinity, fill values, a stuck band. They are ignored where a pixel has others."""
 MAX_GAP = 3.0
 """A colour is left out of the range of a picture if it differs from the others by this many times their range."""
-MEDIAN_PIXELS, PERCENTILE_PIXELS = 256, 1 << 20
+MEDIAN_PIXELS, PERCENTILE_PIXELS = 256, 1 << 17
 """Pixels of a row of which the median is taken, and of a picture of which percentiles are."""
 READ_BYTES = 64 << 20
 """Bytes per read of lines in a file."""
-BLOCK_PIXELS = 1 << 20
-"""Pixels averaged at once: 4 MB as float32 fit into the caches, with little interpreter overhead."""
+BLOCK_PIXELS = 1 << 19
+"""Pixels averaged at once: 2 MB as float32 fit into the caches, with little interpreter overhead."""
 
 
 class Lines(Protocol):
@@ -151,36 +152,54 @@ def mean_of_bands(lines: Lines, bands: Sequence[Band], step: int = 1) -> NDArray
         raise ArgumentError(f"lines have shape {tuple(lines.shape)}, expected (along_track, cross_track, wavelength)")
     n_lines, n_cross, n_bands = lines.shape
     n_shown = len(range(0, n_lines, step))
+    averaging = BandMeans((n_cross, n_bands), bands)
     means = np.empty((n_shown, n_cross, len(bands)), np.float32)
-    line_pixels = max(1, n_cross * n_bands)
-    at_once = max(1, BLOCK_PIXELS // line_pixels)
-    n_read = max(1, READ_BYTES // (line_pixels * np.dtype(lines.dtype).itemsize) // at_once) * at_once
-    buffer = np.empty((min(at_once, n_shown), n_cross, n_bands), np.float32)
+    n_read = max(1, READ_BYTES // max(1, n_cross * n_bands * np.dtype(lines.dtype).itemsize))
     for first in range(0, n_shown, n_read):
         end = min(first + n_read, n_shown)
-        read = np.asarray(lines[first * step : end * step : step])
-        for begin in range(0, len(read), at_once):
-            block = read[begin : begin + at_once]
-            _mean_of_block(block, buffer[: len(block)], bands, means[first + begin : first + begin + len(block)])
+        averaging.average(np.asarray(lines[first * step : end * step : step]), means[first:end])
     return means
 
 
-def _mean_of_block(
-    block: NDArray[Any], buffer: NDArray[np.float32], bands: Sequence[Band], means: NDArray[np.float32]
-) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        if block.dtype == np.float32:
-            floats = block
-        else:
-            np.copyto(buffer, block)  # at once: casting slices of bands would take twice as long
-            floats = buffer
-        for colour, band in enumerate(bands):
-            part = floats[..., band]
-            # einsum: as fast as BLAS here, without threads that would compete with the writer
-            np.einsum("nxl->nx", part, out=means[..., colour])
-            means[..., colour] /= part.shape[-1]
-            if block.dtype.kind == "f":
-                _recompute_huge(block[..., band], means[..., colour])
+class BandMeans:
+    """Averages the bands of every colour as `mean_of_bands`, with memory of its own: for one thread.
+
+    `is_cached`: lines are in the processor's caches. Then only the bands from the first to the last one needed are
+    converted; from memory, that would take longer than to convert all.
+    """
+
+    def __init__(self, line_shape: tuple[int, int], bands: Sequence[Band], *, is_cached: bool = False) -> None:
+        n_cross, n_bands = line_shape
+        self._span, self._bands = slice(0, n_bands), list(bands)
+        if is_cached:
+            numbers = [np.arange(n_bands)[band] for band in bands]
+            self._span = slice(min(int(n.min()) for n in numbers), max(int(n.max()) for n in numbers) + 1)
+            self._bands = [_as_slice(number - self._span.start) for number in numbers]
+        n_bands = self._span.stop - self._span.start
+        self._at_once = max(1, BLOCK_PIXELS // max(1, n_cross * n_bands))
+        self._floats = np.empty((self._at_once, n_cross, n_bands), np.float32)
+        self._sums = np.empty((len(bands), self._at_once, n_cross), np.float32)
+
+    def average(self, lines: NDArray[Any], means: NDArray[np.float32]) -> None:
+        """Put the means of `lines` (n, cross-track, wavelength) into `means` (n, cross-track, colours)."""
+        for begin in range(0, len(lines), self._at_once):
+            place = slice(begin, begin + self._at_once)
+            self._average_block(lines[place, :, self._span], means[place])
+
+    def _average_block(self, block: NDArray[Any], means: NDArray[np.float32]) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if block.dtype == np.float32:
+                floats = block
+            else:
+                floats = self._floats[: len(block)]
+                np.copyto(floats, block, casting="unsafe")  # at once: casting slices of bands would take twice as long
+            for colour, band in enumerate(self._bands):
+                part, sums = floats[..., band], self._sums[colour, : len(block)]
+                # einsum: as fast as BLAS here, without threads that would compete with the writer
+                np.einsum("nxl->nx", part, out=sums)
+                np.divide(sums, part.shape[-1], out=means[..., colour])
+                if block.dtype.kind == "f":
+                    _recompute_huge(block[..., band], means[..., colour])
 
 
 def _recompute_huge(part: NDArray[Any], mean: NDArray[np.float32]) -> None:
@@ -261,8 +280,9 @@ def _typical(image: NDArray[Any]) -> NDArray[Any]:
         n = image.shape[axis]
         if n < 4:
             continue
-        pixels = np.moveaxis(image, axis, 0).reshape(n, -1)
-        pixels = pixels[:, :: max(1, pixels.shape[1] // MEDIAN_PIXELS)]
+        n_pixels, n_channels = image.shape[1 - axis] * image.shape[2], image.shape[2]
+        chosen = np.arange(0, n_pixels, max(1, n_pixels // MEDIAN_PIXELS))
+        pixels = np.moveaxis(image, axis, 0)[:, chosen // n_channels, chosen % n_channels]
         is_number = np.isfinite(pixels)
         middle = np.minimum(is_number.sum(axis=1) // 2, pixels.shape[1] - 1)
         medians = np.sort(np.where(is_number, pixels, np.inf), axis=1)[np.arange(n), middle]

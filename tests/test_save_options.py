@@ -8,12 +8,14 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from openhsi_shared import SharedDataCube
+import openhsi_shared
+from openhsi_shared import SharedDataCube, SharedSimulatedCamera
 from openhsi_shared.cli.record import record
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.files.encoding import decompress, encoder
+from openhsi_shared.files.encoding import decompress
 from openhsi_shared.files.image import Layout
 from openhsi_shared.save_options import COMPRESSION_LEVELS, Compression, SaveOptions, WhenFull
+from tests.support.cubes import chunk_of
 
 BAD = [
     ({"when_full": "overwrite"}, "when_full must be one of ('block', 'drop', 'stop'), got 'overwrite'"),
@@ -67,8 +69,18 @@ def test_every_level_of_compression_that_is_allowed_exists(compression):
     line = np.arange(60, dtype=np.uint16).reshape(5, 12)
     for level in COMPRESSION_LEVELS[compression]:
         SaveOptions(compression=compression, compression_level=level)
-        encode = encoder(Layout(1, (5, 12), line.dtype, True, compression, level))
-        assert len(decompress(bytes(encode(line)), compression, line.nbytes)) == line.nbytes
+        chunk = chunk_of(line, Layout(1, (5, 12), line.dtype, True, compression, level))
+        assert len(decompress(chunk, compression, line.nbytes)) == line.nbytes
+
+
+def test_a_level_that_does_not_exist_is_refused_before_the_camera_is_opened(tmp_path):
+    expected = "compression_level of 'deflate' must be from 0 to 3, got 9"
+    keywords = {"compression": "deflate", "compression_level": 9, "img_path": tmp_path / "missing.png"}
+    with pytest.raises(ArgumentError, match=expected):
+        SharedSimulatedCamera(4, **keywords)
+    with pytest.raises(ArgumentError, match=expected):
+        openhsi_shared.record(SharedSimulatedCamera, tmp_path / "new", n_lines=4, **keywords)
+    assert not list(tmp_path.glob("**/*.nc"))
 
 
 def test_the_command_line_offers_what_there_is():

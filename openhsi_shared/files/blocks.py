@@ -35,6 +35,26 @@ class BlockWriter:
             self._append(memoryview(bytes(gap)))
         self._append(data)
 
+    def put_pages(self, offset: int, memory: memoryview, begin: int, end: int) -> None:
+        """Write memory[begin:end] at `offset`, without a copy if both begin at a page; the page before is overwritten.
+
+        As `put`, for much data: only what follows the last whole page is gathered.
+        """
+        if offset % PAGE or begin % PAGE or end - begin < PAGE:
+            self.put(offset, memory[begin:end])
+            return
+        n_before = self._end - self._begin
+        if n_before and offset - PAGE == self._offset and n_before <= PAGE:  # the rest of the last call
+            memory[begin - PAGE : begin - PAGE + n_before] = self._block[self._begin : self._end]
+            memory[begin - PAGE + n_before : begin] = bytes(PAGE - n_before)
+            offset, begin = offset - PAGE, begin - PAGE
+        else:
+            self.flush()
+        end_of_pages = end - (end - begin) % PAGE
+        self._part.write_at(offset, memory[begin:end_of_pages])
+        self._begin, self._end, self._offset = 0, end - end_of_pages, offset + end_of_pages - begin
+        self._block[: self._end] = memory[end_of_pages:end]
+
     def _append(self, data: memoryview) -> None:
         while data:
             n = min(len(data), len(self._block) - self._end)

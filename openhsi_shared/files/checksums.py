@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMN_CHECKSUM", "LONG_ATTRIBUTE", "attribute_crc32", "attribute_length", "crc32_of", "object_crc32"]
+__all__ = [
+    "COLUMN_CHECKSUM",
+    "LONG_ATTRIBUTE",
+    "attribute_crc32",
+    "attribute_length",
+    "crc32_of",
+    "end_vector_code",
+    "object_crc32",
+]
 
 COLUMN_CHECKSUM = "values_crc32"
 """Attribute of every small variable: CRC-32 of its values. HDF5's fletcher32 does not detect zeros."""
@@ -28,7 +36,20 @@ def crc32_of(array: NDArray[Any]) -> int:
 
     little_endian = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     checksum: int = isal_zlib.crc32(little_endian.reshape(-1).view(np.uint8))
+    end_vector_code()
     return checksum
+
+
+_FLOATS = np.zeros(64, np.float32)
+
+
+def end_vector_code() -> None:
+    """Let SSE code run at its speed in this thread after functions of ISA-L.
+
+    On x86-64 they leave the upper halves of the vector registers in use. Code for SSE is then slow: numpy's casts take
+    up to three times as long. Additions of float32 in numpy are AVX code, at whose end these halves are cleared.
+    """
+    np.add(_FLOATS, _FLOATS, out=_FLOATS)
 
 
 def attribute_crc32(value: Any) -> int:

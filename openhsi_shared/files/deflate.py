@@ -6,12 +6,13 @@ pays, and every reader of netCDF-4 reads the stream (RFC 1950 and RFC 1951).
 """
 
 import struct
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PlaneDeflate", "take_plane"]
+from openhsi_shared.files.checksums import end_vector_code
+
+__all__ = ["PlaneDeflate", "max_stream_bytes", "take_plane"]
 
 HEADER = b"\x78\x01"
 """Of zlib: deflate, with a window of 32 KiB."""
@@ -19,10 +20,14 @@ LAST = b"\x01\x00\x00\xff\xff"
 """The end of a stream: an empty stored block with the bit of the last one."""
 MAX_STORED = 65535
 """Bytes of a stored block at most."""
+STORED_HEADER = 5
+"""Bytes before those of a stored block."""
 HAS_TO_SHRINK_TO = 0.95
 """A plane that compression does not make smaller than this is stored."""
-TRIAL_EVERY = 16
+TRIAL_EVERY = 8
 """Lines after which compression of a stored plane is tried again: scenes change."""
+TRIAL_BYTES = 1 << 15
+"""Bytes of a plane that are compressed for a trial, each time other ones. If they shrink, the whole plane is tried."""
 
 
 class PlaneDeflate:
@@ -33,63 +38,90 @@ class PlaneDeflate:
 
         self._zlib, self._level = isal_zlib, level
         self._unsigned = np.dtype(f"u{dtype.itemsize}")
-        self._n_pixels = n_pixels
-        self._scratch = np.empty(n_pixels, np.uint8)
-        self._is_stored = [False] * dtype.itemsize
+        self._planes = np.empty((dtype.itemsize, n_pixels), np.uint8)
+        self._is_stored = [True] * dtype.itemsize
         self._n_lines = 0
-        n_headers = 5 * -(-n_pixels // MAX_STORED)
-        self._max_bytes = len(HEADER) + dtype.itemsize * (n_pixels + n_headers) + len(LAST) + 4
 
-    def compress(self, line: NDArray[np.generic]) -> memoryview:
-        """Return the stream of one line, which is contiguous and little-endian."""
+    def compress(self, line: NDArray[np.generic], out: NDArray[np.uint8]) -> int:
+        """Put the stream of one line into `out`, and return its length.
+
+        The line is contiguous and little-endian, and `out` has at least `max_stream_bytes`.
+        """
         pixels = line.reshape(-1).view(self._unsigned)
-        out = np.empty(self._max_bytes, np.uint8)
-        end = _put(out, 0, HEADER)
-        adler = 1
-        is_trial = self._n_lines % TRIAL_EVERY == 0
-        self._n_lines += 1
-        for number, is_stored in enumerate(self._is_stored):
-            if is_stored and not is_trial:
-                for begin, piece in _stored_blocks(out, end, self._n_pixels):
-                    take_plane(pixels[begin : begin + len(piece)], number, piece)
-                    adler = self._zlib.adler32(piece, adler)
-                    end += 5 + len(piece)
-                continue
-            plane = self._scratch
+        for number, plane in enumerate(self._planes):
             take_plane(pixels, number, plane)
-            adler = self._zlib.adler32(plane, adler)
-            packer = self._zlib.compressobj(self._level, self._zlib.DEFLATED, -15)
-            packed = packer.compress(plane) + packer.flush(self._zlib.Z_SYNC_FLUSH)  # ends at a byte
-            self._is_stored[number] = len(packed) > HAS_TO_SHRINK_TO * self._n_pixels
-            if self._is_stored[number]:
-                for begin, piece in _stored_blocks(out, end, self._n_pixels):
-                    np.copyto(piece, plane[begin : begin + len(piece)])
-                    end += 5 + len(piece)
-            else:
-                end = _put(out, end, packed)
+        end = _put(out, 0, HEADER)
+        for number, plane in enumerate(self._planes):
+            packed = self._packed(number, plane)
+            end = _store(out, end, plane) if packed is None else _put(out, end, packed)
         end = _put(out, end, LAST)
-        end = _put(out, end, struct.pack(">I", adler))
-        return out[:end].data
+        end = _put(out, end, struct.pack(">I", self._zlib.adler32(self._planes)))
+        self._n_lines += 1
+        end_vector_code()
+        return end
+
+    def _packed(self, number: int, plane: NDArray[np.uint8]) -> bytes | None:
+        """The plane compressed, or None if it is to be stored."""
+        if self._is_stored[number]:
+            n_trials, is_no_trial = divmod(self._n_lines, TRIAL_EVERY)
+            if is_no_trial:
+                return None
+            begin = n_trials * TRIAL_BYTES % plane.size
+            if not self._shrinks(plane[begin : begin + TRIAL_BYTES]):
+                return None
+        packed = self._deflated(plane)
+        self._is_stored[number] = len(packed) > HAS_TO_SHRINK_TO * plane.size
+        return None if self._is_stored[number] else packed
+
+    def _shrinks(self, part: NDArray[np.uint8]) -> bool:
+        return len(self._deflated(part)) <= HAS_TO_SHRINK_TO * part.size
+
+    def _deflated(self, data: NDArray[np.uint8]) -> bytes:
+        """Deflate blocks without the bit of the last one, which end at a byte."""
+        packer = self._zlib.compressobj(self._level, self._zlib.DEFLATED, -15)
+        packed: bytes = packer.compress(data) + packer.flush(self._zlib.Z_SYNC_FLUSH)
+        return packed
+
+
+def max_stream_bytes(n_pixels: int, itemsize: int) -> int:
+    """Length of the longest stream of a line."""
+    n_blocks = -(-n_pixels // MAX_STORED)
+    return len(HEADER) + itemsize * (n_pixels + STORED_HEADER * n_blocks) + len(LAST) + 4
 
 
 def take_plane(pixels: NDArray[np.unsignedinteger], number: int, out: NDArray[np.uint8]) -> None:
-    """Copy byte `number` of each pixel, counted from the lowest."""
-    if number:
-        np.right_shift(pixels, 8 * number, out=out, casting="unsafe")  # four times as fast as a strided copy
-    else:
+    """Copy byte `number` of each pixel, counted from the lowest; `pixels` are contiguous and little-endian.
+
+    These are the lowest bytes of the pixels that begin `number` bytes later: a cast takes them, three times as fast as
+    a strided copy, and twice as fast as a shift.
+    """
+    if number == 0:
         np.copyto(out, pixels, casting="unsafe")
+    else:
+        size = pixels.dtype.itemsize
+        later = np.frombuffer(pixels.view(np.uint8).data[number : number - size], pixels.dtype)
+        np.copyto(out[:-1], later, casting="unsafe")
+        out[-1] = pixels.view(np.uint8)[number - size]
 
 
-def _stored_blocks(out: NDArray[np.uint8], at: int, n_bytes: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Lay out stored blocks of `n_bytes` from `at`: (offset in the plane, place for its bytes) of each."""
-    for begin in range(0, n_bytes, MAX_STORED):
-        n = min(MAX_STORED, n_bytes - begin)
-        at = _put(out, at, struct.pack("<BHH", 0, n, n ^ 0xFFFF))
-        yield begin, out[at : at + n]
-        at += n
+def _store(out: NDArray[np.uint8], at: int, plane: NDArray[np.uint8]) -> int:
+    """Put stored blocks of all bytes of `plane` at `at`; returns their end."""
+    n_full, n_rest = divmod(plane.size, MAX_STORED)
+    end = at + n_full * (STORED_HEADER + MAX_STORED)
+    blocks = out[at:end].reshape(n_full, STORED_HEADER + MAX_STORED)
+    blocks[:, :STORED_HEADER] = np.frombuffer(_stored_header(MAX_STORED), np.uint8)
+    blocks[:, STORED_HEADER:] = plane[: n_full * MAX_STORED].reshape(n_full, MAX_STORED)
+    if not n_rest:
+        return end
+    end = _put(out, end, _stored_header(n_rest))
+    return _put(out, end, plane[-n_rest:].data)
 
 
-def _put(out: NDArray[np.uint8], at: int, data: bytes) -> int:
+def _stored_header(n_bytes: int) -> bytes:
+    return struct.pack("<BHH", 0, n_bytes, n_bytes ^ 0xFFFF)
+
+
+def _put(out: NDArray[np.uint8], at: int, data: bytes | memoryview) -> int:
     """Copy `data` to `at`; returns its end. Releases the interpreter's lock while it copies much."""
     end = at + len(data)
     np.copyto(out[at:end], np.frombuffer(data, np.uint8))

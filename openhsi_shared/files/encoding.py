@@ -4,6 +4,7 @@ In the file a line is stored as in memory, (x, wavelength), or transposed, (wave
 are shuffled as by HDF5: the first bytes of all pixels, then the second ones, ..., in one deflate or zstd stream.
 """
 
+import mmap
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.files.deflate import PlaneDeflate, take_plane
-from openhsi_shared.files.image import Layout
+from openhsi_shared.durable import PAGE
+from openhsi_shared.files.deflate import PlaneDeflate, max_stream_bytes, take_plane
+from openhsi_shared.files.image import LARGE_LINE, Layout
 from openhsi_shared.save_options import Compression
 
-__all__ = ["decompress", "encoder", "little_endian", "shuffled", "unshuffled"]
+__all__ = ["Encoded", "Encoder", "decompress", "little_endian", "shuffled", "unshuffled"]
 
 
 def little_endian(line: NDArray[Any]) -> NDArray[Any]:
@@ -37,35 +39,94 @@ def unshuffled(data: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(planes.T).reshape(-1).view(dtype)
 
 
-def encoder(layout: Layout) -> Callable[[NDArray[Any]], memoryview]:
-    """Return the function that turns a line into the bytes of its chunk; thread-safe."""
-    compressors = threading.local()  # none may be used by two threads
+class Encoder:
+    """Encodes lines as the bytes of their chunks, in the order and the alignment that they have in the file.
 
-    def encode(line: NDArray[Any]) -> memoryview:
-        pixels = little_endian(line if layout.old_style else line.T)
-        if layout.compression is None:
-            return pixels.reshape(-1).view(np.uint8).data
-        if not hasattr(compressors, "own"):
-            compressors.own = _compressor(layout)
-        packed: memoryview = compressors.own(pixels)
-        return packed
+    Thread-safe: each thread has a compressor of its own, and fills its own block of memory.
+    """
 
-    return encode
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._own = threading.local()
+        self._max_bytes = _max_bytes(layout)
+        self._alignment = PAGE if self._max_bytes >= LARGE_LINE else 1
+        self._free: list[Encoded] = []
+
+    def block(self, n_lines: int) -> "Encoded":
+        """Return memory for the chunks of so many lines, to be given back by `release`."""
+        n_bytes = n_lines * -(-self._max_bytes // self._alignment) * self._alignment
+        try:
+            encoded = self._free.pop()  # not asked for before: another thread may take it meanwhile
+        except IndexError:
+            encoded = Encoded(n_bytes)
+        if len(encoded.memory) < PAGE + n_bytes:
+            encoded = Encoded(n_bytes)
+        encoded.spans.clear()
+        return encoded
+
+    def encode(self, line: NDArray[Any], encoded: "Encoded") -> None:
+        """Put the chunk of the next line (x, wavelength) into `encoded`."""
+        if not hasattr(self._own, "compress"):
+            self._own.compress = _compressor(self._layout)
+        begin = -(-encoded.end // self._alignment) * self._alignment
+        encoded.memory[encoded.end : begin] = 0
+        pixels = little_endian(line if self._layout.old_style else line.T)
+        encoded.spans.append((begin, begin + self._own.compress(pixels, encoded.memory[begin:])))
+
+    def release(self, encoded: "Encoded") -> None:
+        """Give a block back that is not used any more."""
+        self._free.append(encoded)
 
 
-def _compressor(layout: Layout) -> Callable[[NDArray[Any]], memoryview]:
+class Encoded:
+    """Chunks of consecutive lines in one block of memory, which begins with a page that is free."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self.memory = np.frombuffer(mmap.mmap(-1, PAGE + n_bytes), np.uint8)  # page-aligned
+        self.spans: list[tuple[int, int]] = []
+        """Where each chunk begins and ends. If chunks are large, each begins at a page, as in the file."""
+
+    @property
+    def end(self) -> int:
+        """End of the last chunk."""
+        return self.spans[-1][1] if self.spans else PAGE
+
+
+Compressor = Callable[[NDArray[Any], NDArray[np.uint8]], int]
+"""Put the chunk of a line, contiguous and little-endian, into an array of bytes; returns its length."""
+
+
+def _compressor(layout: Layout) -> Compressor:
+    """Return a compressor for one thread."""
     if layout.compression == "deflate":
         return PlaneDeflate(layout.dtype, layout.line_bytes // layout.dtype.itemsize, layout.compression_level).compress
+    if layout.compression is None:
+        return _copy
     import zstandard
 
     zstd = zstandard.ZstdCompressor(level=layout.compression_level)
     planes = np.empty(layout.line_bytes, np.uint8)
 
-    def compress(pixels: NDArray[Any]) -> memoryview:
+    def compress(pixels: NDArray[Any], out: NDArray[np.uint8]) -> int:
         shuffled(pixels, planes)
-        return memoryview(zstd.compress(planes.data))
+        return _copy(np.frombuffer(zstd.compress(planes.data), np.uint8), out)
 
     return compress
+
+
+def _max_bytes(layout: Layout) -> int:
+    """Maximum length of a chunk."""
+    if layout.compression == "deflate":
+        return max_stream_bytes(layout.line_bytes // layout.dtype.itemsize, layout.dtype.itemsize)
+    if layout.compression is None:
+        return layout.line_bytes
+    return layout.line_bytes + layout.line_bytes // 128 + 512  # more than ZSTD_COMPRESSBOUND
+
+
+def _copy(data: NDArray[Any], out: NDArray[np.uint8]) -> int:
+    """Copy all bytes of `data`; releases the interpreter's lock meanwhile."""
+    np.copyto(out[: data.nbytes], data.reshape(-1).view(np.uint8))
+    return data.nbytes
 
 
 def decompress(data: bytes, compression: Compression, n_bytes: int) -> bytes:

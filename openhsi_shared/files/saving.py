@@ -25,10 +25,10 @@ from openhsi_shared.dataset import Cube, Variable
 from openhsi_shared.durable import PAGE, Durability, PartFile
 from openhsi_shared.files.blocks import BlockWriter
 from openhsi_shared.files.checksums import crc32_of
-from openhsi_shared.files.encoding import encoder
+from openhsi_shared.files.encoding import Encoded, Encoder
 from openhsi_shared.files.image import LARGE_LINE, Image, Layout
 from openhsi_shared.files.published import is_whole, uuid_of, warn_not_synced
-from openhsi_shared.rgb import Band, decimation, mean_of_bands
+from openhsi_shared.rgb import Band, BandMeans, decimation
 from openhsi_shared.rgb import picture as picture_of
 
 __all__ = ["ProgressCallback", "Saving", "Written", "no_progress", "uuid_of"]
@@ -98,8 +98,8 @@ class _BlockResult(NamedTuple):
 
     crcs: list[int]
     means: NDArray[np.float32] | None
-    chunks: list[memoryview]
-    """The encoded lines; empty if they are written unchanged."""
+    encoded: Encoded | None = None
+    """The chunks of the lines, if they are not written unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,18 +203,18 @@ class Saving:
         """Write, line by line, what threads have compressed, transposed, or made contiguous."""
         self._describe(image)
         gathered = BlockWriter(part)
-        encode = encoder(image.layout)
+        encoder = Encoder(image.layout)
         results: list[_BlockResult] = []
         n_written = 0
         blocks = _blocks(self.cube, ENCODE_BYTES)
         with closing(
-            _map_in_order(self.pool, lambda block: self._process(block, encode), blocks, self.threads)
-        ) as encoded:
-            for block, result in encoded:
-                for index, chunk in enumerate(result.chunks, block.first):
-                    offset = int(image.offsets[index]) if image.offsets.size else image.place_line(index, chunk)
-                    gathered.put(offset, chunk)
-                results.append(result._replace(chunks=[]))
+            _map_in_order(self.pool, lambda block: self._process(block, encoder), blocks, self.threads)
+        ) as processed:
+            for block, result in processed:
+                if result.encoded is not None:
+                    _put_chunks(image, gathered, block.first, result.encoded)
+                    encoder.release(result.encoded)
+                results.append(result._replace(encoded=None))
                 self._pass_lines(n_written, block.n_lines)
                 n_written += block.n_lines
         gathered.flush()
@@ -225,16 +225,23 @@ class Saving:
         if n_before < self.cube.n_lines / 2 <= n_before + n_more:
             self.passed("half")
 
-    def _process(self, block: Block, encode: Callable[[NDArray[Any]], memoryview] | None = None) -> _BlockResult:
+    def _process(self, block: Block, encoder: Encoder | None = None) -> _BlockResult:
         """Compute checksums, means, and encoding of the lines of a block; runs in a thread."""
         lines = self.cube.memory[block.position : block.position + block.n_lines]
-        crcs = [crc32_of(line) for line in lines]
-        means = None
-        if self.bands is not None:
-            step = decimation(self.cube.n_lines)
-            shown = lines[-block.first % step :: step]
-            means = mean_of_bands(shown, self.bands) if len(shown) else None
-        return _BlockResult(crcs, means, [encode(line) for line in lines] if encode else [])
+        step = decimation(self.cube.n_lines)
+        shown = range(-block.first % step, block.n_lines, step) if self.bands is not None else range(0)
+        averaging = BandMeans(self.cube.line_shape, self.bands, is_cached=True) if self.bands is not None else None
+        means = np.empty((len(shown), self.cube.line_shape[0], len(self.bands or ())), np.float32)
+        encoded = encoder.block(block.n_lines) if encoder is not None else None
+        crcs = []
+        for number, line in enumerate(lines):  # all that is to be done with it while it is in the processor's caches
+            crcs.append(crc32_of(line))
+            if averaging is not None and number in shown:
+                at = shown.index(number)
+                averaging.average(lines[number : number + 1], means[at : at + 1])
+            if encoder is not None and encoded is not None:
+                encoder.encode(line, encoded)
+        return _BlockResult(crcs, means if len(shown) else None, encoded)
 
 
 def _blocks(cube: Cube, n_bytes: int) -> list[Block]:
@@ -287,6 +294,22 @@ def _pieces(cube: Cube, offsets: NDArray[np.int64]) -> Iterator[tuple[int, memor
                 gap = stride - line_bytes if end == end_of_run else 0  # other data may follow the last line
                 data = everything[(position + begin) * stride : (position + end) * stride - gap]
                 yield int(file_offsets[begin]), data, end - begin
+
+
+def _put_chunks(image: Image, gathered: BlockWriter, first: int, encoded: Encoded) -> None:
+    """Write the chunks of the lines from `first` on: together, where they lie in the file as in memory."""
+    memory = encoded.memory.data
+    at = begin = end = 0
+    for index, (begin_of_chunk, end_of_chunk) in enumerate(encoded.spans, first):
+        chunk = memory[begin_of_chunk:end_of_chunk]
+        offset = int(image.offsets[index]) if image.offsets.size else image.place_line(index, chunk)
+        if end > begin and offset - at != begin_of_chunk - begin:
+            gathered.put_pages(at, memory, begin, end)
+            begin = end
+        if begin == end:
+            at, begin = offset, begin_of_chunk
+        end = end_of_chunk
+    gathered.put_pages(at, memory, begin, end)
 
 
 def _is_aligned(data: memoryview, offset: int) -> bool:

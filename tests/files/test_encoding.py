@@ -4,8 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from openhsi_shared.files.encoding import decompress, encoder, shuffled, unshuffled
+from openhsi_shared.files.encoding import decompress, shuffled, unshuffled
 from openhsi_shared.files.image import Layout
+from tests.support.cubes import chunk_of
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "i4", "f4", "f8"])
@@ -24,7 +25,7 @@ def test_the_shuffle_is_hdf5s_and_is_undone(tmp_path, dtype):
 @pytest.mark.parametrize("compression", ["deflate", "zstd"])
 def test_a_stream_that_is_not_what_was_written_is_refused(compression):
     line = np.arange(60, dtype="u2").reshape(6, 10)
-    data = bytes(encoder(Layout(1, (6, 10), line.dtype, True, compression))(line))
+    data = chunk_of(line, Layout(1, (6, 10), line.dtype, True, compression))
     assert decompress(data, compression, 120) == encoder_bytes(line)
     for bad, n_bytes in ((b"no stream at all", 120), (data[:-9], 120), (data, 119), (data, 121), (b"", 120)):
         with pytest.raises(ValueError, match=r"stream|decompresses"):

@@ -119,6 +119,33 @@ def test_every_type_of_pixel_comes_back(cube_of, tmp_path, dtype, old_style, com
         assert saved.lines.dtype == np.dtype(dtype).newbyteorder("<")
 
 
+KINDS_OF_LINES = {
+    "dark": lambda random, shape: random.poisson(40, shape),
+    "flat": lambda random, shape: np.full(shape, 3000),
+    "12 bit in 16": lambda random, shape: random.poisson(2500, shape),
+    "noise": lambda random, shape: random.integers(0, 65536, shape),
+    "8 bit": lambda random, shape: random.integers(0, 256, shape),
+    "noise in the last rows": lambda random, shape: np.where(
+        np.arange(shape[0])[:, None] > 200, random.integers(0, 65536, shape), 7
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4"])
+@pytest.mark.parametrize(("old_style", "compression"), [(True, "deflate"), (False, "deflate"), (True, "zstd")])
+def test_data_may_change_their_kind_within_a_cube(cube_of, tmp_path, old_style, compression, dtype):
+    """Chunks are of very different lengths: large ones are written together, small ones lie anywhere between them."""
+    cube = cube_of(90, 300, 400, dtype, n_stored=97, first=50)
+    random = np.random.default_rng(8)
+    for n, line in enumerate(cube.lines()):  # first in long runs, then in short ones
+        kind = list(KINDS_OF_LINES)[n // 12 if n < 60 else n % 6]
+        line[:] = KINDS_OF_LINES[kind](random, line.shape).astype(dtype)
+    path = save(cube, tmp_path, old_style, compression=compression).path
+    lines, *_ = read_by_netcdf4(path)
+    assert np.array_equal(lines, lines_of(cube))
+    assert verify(path).ok
+
+
 @pytest.mark.parametrize("old_style", [True, False])
 @pytest.mark.parametrize("x", [4, 300])
 def test_any_memory_can_be_saved(cube_of, tmp_path, x, old_style):

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from openhsi_shared.dataset import Cube, Group, Variable, time_variable
+from openhsi_shared.files.encoding import Encoder
+from openhsi_shared.files.image import Layout
 
 TIME_NS = 1_700_000_000_123_456_789
 
@@ -81,3 +83,13 @@ def make_groups(n_lines: int = 6, x: int = 5, bands: int = 7, n_samples: int = 1
         {"of_user": Group({"weight": Variable(("mark",), np.array([1, -1, 127], np.int8))}, {"who": "me"})},
     )
     return {"imu": imu, "references": Group(groups={"white": white}), "marks": marks}
+
+
+def chunk_of(line: np.ndarray, layout: Layout) -> bytes:
+    """The bytes of a line in a file."""
+    encoder = Encoder(layout)
+    encoded = encoder.block(1)
+    encoder.encode(line, encoded)
+    [(begin, end)] = encoded.spans
+    chunk: bytes = encoded.memory[begin:end].tobytes()
+    return chunk
