@@ -24,6 +24,8 @@ GROUPS = {
     "assets": ("tests/test_assets",),
     "leaks": ("tests/test_leaks",),
     "plots": ("tests/show/test_plots",),
+    "epics": ("tests/channels/test_epics",),
+    "pva": ("tests/channels/test_pva",),
 }
 """Tests that one worker runs, one after the other, by the beginnings of their paths.
 

@@ -23,6 +23,8 @@ BENCHMARKS = (
     "preview",
     "live_page",
     "ring",
+    "channel_rings",
+    "channels",
     "stalls",
 )
 """Module names, in the order in which they run."""

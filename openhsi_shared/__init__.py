@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SharedWebCamera,
         SharedXimeaCamera,
     )
+    from openhsi_shared.channels.matched_files import match_channels
     from openhsi_shared.control.status import Status
     from openhsi_shared.datacube.shared_data_cube import SharedDataCube
     from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
@@ -72,6 +73,7 @@ __all__ = [
     "Status",
     "Viewer",
     "cube_viewer",
+    "match_channels",
     "open_cube",
     "read_calibration",
     "record",
@@ -110,6 +112,7 @@ _MODULES = {
     "Status": "control.status",
     "Viewer": "viewer.ring_viewer",
     "cube_viewer": "viewer.cube_viewer",
+    "match_channels": "channels.matched_files",
     "open_cube": "files.reading",
     "read_calibration": "calibration",
     "record": "recording.run",

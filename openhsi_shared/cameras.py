@@ -3,10 +3,14 @@
 Importing this module imports no vendor's package; that happens when a camera is created.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
+
+import numpy as np
 
 from openhsi_shared.datacube.driver_camera import DriverCamera
 from openhsi_shared.drivers.simulated.packaged import CALIBRATION_PATH, SETTINGS_PATH
+from openhsi_shared.paths import given_path
 
 __all__ = [
     "SharedBaslerCamera",
@@ -56,6 +60,11 @@ class SharedReplayCamera(DriverCamera):
     """Saved cubes (a file or a folder) as a camera: `path`, `rate` ("recorded", None = unlimited, lines/s), `loop`."""
 
     driver_name: ClassVar[str] = "replay"
+
+    def _open_source(self, options: Mapping[str, Any]) -> tuple[tuple[int, int], np.dtype[Any]]:
+        found = super()._open_source(options)
+        self._replayed_from = str(given_path(options["path"]).absolute())
+        return found
 
 
 class SharedBaslerCamera(DriverCamera):

@@ -1,16 +1,20 @@
 """Columns: values that are stored for each line beside its pixels, with name, type and unit."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.groups import check_name, numbers
+from openhsi_shared.groups import check_attributes, check_name, numbers
 
 __all__ = ["COLUMNS", "OTHER_VARIABLES", "Column"]
 
 OTHER_VARIABLES = ("datacube", "x", "y", "wavelength", "time", "line_crc32")
 """Variables of every file besides columns; a column cannot have one of these names."""
+FLAGS = {"flag_values", "flag_masks"}
+"""Attributes of the type of the variable."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +25,10 @@ class Column:
     dtype: str
     """A numpy type string, such as "int64"."""
     unit: str
-    """In CF notation; "1" if there is none."""
+    """In CF notation; "1" if there is none, "" if it is unknown."""
     long_name: str
+    attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Further attributes of the variable, such as `standard_name`, or CF's `flag_values`."""
 
     def __post_init__(self) -> None:
         check_name("column", self.name)
@@ -33,6 +39,14 @@ class Column:
         except TypeError as error:
             raise ArgumentError(f"column {self.name!r} has an invalid numpy type: {error}") from error
         numbers(f"column {self.name!r}", np.zeros(0, dtype))
+        check_attributes(f"column {self.name!r}", self.attributes)
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """All attributes of its variable; flags in the type of the column, as CF requires."""
+        typed = {name: np.asarray(self.attributes[name], self.dtype) for name in FLAGS & self.attributes.keys()}
+        unit = {"units": self.unit} if self.unit else {}
+        return {"long_name": self.long_name, **unit, **self.attributes, **typed}
 
 
 COLUMNS = (

@@ -106,7 +106,8 @@ class Cube:
     standard are `frame_id` (int64), `temperature` (float32, celsius or NaN), `camera_time_ns` (int64, -1 = unknown);
     others are written too."""
     column_descriptions: tuple[Column, ...] = COLUMNS
-    """Unit and long name of columns. A column without a description has its name as long name, and no unit."""
+    """Unit, long name and further attributes of columns. A column without a description has its name as long name, and
+    no unit."""
     groups: Mapping[str, Group] = field(default_factory=dict)
     """Groups that are stored beside the cube. Their variables can use the axes `y` (lines), `x` and `wavelength`."""
     wavelengths_nm: ArrayLike | None = None
@@ -247,8 +248,8 @@ def coordinates(cube: Cube) -> dict[str, Variable]:
     return variables
 
 
-def _labels_of(column: Column) -> dict[str, str]:
-    return {"long_name": column.long_name, "units": column.unit} | LABELS_OF_COLUMN.get(column.name, {})
+def _labels_of(column: Column) -> dict[str, Any]:
+    return column.labels | LABELS_OF_COLUMN.get(column.name, {})
 
 
 def written_labels(name: str, long_name: object) -> Mapping[str, str]:

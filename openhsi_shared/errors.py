@@ -10,6 +10,7 @@ __all__ = [
     "CameraError",
     "CameraLost",
     "CameraNotFound",
+    "ChannelError",
     "ChecksumError",
     "ClosedError",
     "DriverMissing",
@@ -95,6 +96,10 @@ class CameraLost(CameraError):
 
 class FrameTimeout(CameraError, TimeoutError):
     """No frame arrived within the timeout."""
+
+
+class ChannelError(OpenHSIError, RuntimeError):
+    """A channel cannot be opened, or delivers nothing."""
 
 
 class SourceEnded(CameraError, EOFError):

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.errors import ArgumentError
 
-__all__ = ["RESERVED_ATTRIBUTES", "Group", "Variable", "check_groups", "check_name", "numbers"]
+__all__ = ["RESERVED_ATTRIBUTES", "Group", "Variable", "check_attributes", "check_groups", "check_name", "numbers"]
 
 NAME = re.compile(r"[A-Za-z0-9\x80-\ud7ff\ue000-\U0010ffff][^\x00-\x1f\x7f/\ud800-\udfff]*(?<! )")
 MAX_NAME_BYTES = 200
@@ -50,7 +50,7 @@ class Group:
     def __post_init__(self) -> None:
         variables = {name: _checked(name, variable) for name, variable in self.variables.items()}
         object.__setattr__(self, "variables", variables)
-        _check_attributes("a group", self.attributes)
+        check_attributes("a group", self.attributes)
         check_groups({"group": self}, {}, ())
 
     def walk(self, path: str = "") -> Iterator[tuple[str, "Group"]]:
@@ -143,7 +143,7 @@ def _checked(name: str, variable: Variable) -> Variable:
     kept = dict(attributes)
     if FILL_VALUE in kept:
         kept[FILL_VALUE] = _fill_value(name, data, kept[FILL_VALUE])
-    _check_attributes(f"variable {name!r}", kept.keys() - {FILL_VALUE})
+    check_attributes(f"variable {name!r}", kept.keys() - {FILL_VALUE})
     return Variable(dims, data, kept)
 
 
@@ -172,7 +172,8 @@ def _texts(name: str, given: ArrayLike) -> NDArray[np.str_]:
     return texts.astype(np.str_)
 
 
-def _check_attributes(what: str, attributes: Iterable[str]) -> None:
+def check_attributes(what: str, attributes: Iterable[str]) -> None:
+    """ArgumentError for names that attributes cannot have."""
     for name in attributes:
         check_name(f"attribute of {what},", name)
         if name in RESERVED_ATTRIBUTES or name in CHECKSUM_ATTRIBUTES:

@@ -1,11 +1,13 @@
-"""Whether the packages are installed that a small installation omits (docs/platforms.md)."""
+"""Packages that are missing: those that a small installation omits (docs/platforms.md), and those of extras."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from openhsi_shared.errors import PackageMissing
 
-__all__ = ["require"]
+__all__ = ["needed_by", "require"]
 
 
 def require(what: str, *packages: str) -> None:
@@ -25,3 +27,12 @@ def _is_installed(name: str) -> bool:
         return find_spec(name) is not None
     except (ImportError, ValueError):  # an import hook that refuses it; a module without a specification
         return False
+
+
+@contextmanager
+def needed_by(what: str, extra: str) -> Iterator[None]:
+    """Around the import of a package: PackageMissing names `what`, the package, and its extra."""
+    try:
+        yield
+    except ImportError as error:
+        raise PackageMissing(f"{what} needs the package {error.name}: pip install 'openhsi_shared[{extra}]'") from error

@@ -1,11 +1,16 @@
-"""Paths as users give them: `~` is the home directory, also where no shell has expanded it."""
+"""Paths as users give them: `~` is the home directory, also where no shell has expanded it; and cubes below one."""
 
 import os
+import re
 from pathlib import Path
 
 from openhsi_shared.errors import ArgumentError
 
-__all__ = ["given_path", "given_text"]
+__all__ = ["MATCHED", "cubes_below", "given_path", "given_text"]
+
+MATCHED = ".channels"
+"""Ends the name, without `.nc`, of a file beside a cube that contains channels matched to its lines."""
+_MATCHED_FILE = re.compile(rf".*{re.escape(MATCHED)}(-\d+)?\.nc")
 
 
 def given_path(path: str | os.PathLike[str], what: str = "path", kind: str = "the path of a file or directory") -> Path:
@@ -41,3 +46,9 @@ def given_text(path: str | os.PathLike[str], what: str = "path", kind: str = "th
             "that begins with ~"
         )
     return expanded
+
+
+def cubes_below(directory: Path) -> list[Path]:
+    """All cubes (`*.nc`) in a directory and below, sorted by their paths."""
+    found = sorted(directory.rglob("*.nc"))
+    return [path for path in found if not path.name.startswith(".") and not _MATCHED_FILE.fullmatch(path.name)]

@@ -17,7 +17,7 @@ REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 WAITING = {"acquire", "join", "receive", "recv", "result", "select", "sleep", "wait", "wait_for"}
 """Methods that wait."""
 BLOCKS = re.compile(r"[Bb]locks|[Ww]ait|at once|timeout|seconds")
-SHAPE = re.compile(r"\([\w .:/*'-]+(, ?[\w .:/*'-]+)+,?\)|shape|\d-D|axes|axis|frame|each (line|band|column)")
+SHAPE = re.compile(r"\(\w+,\)|\([\w .:/*'-]+(, ?[\w .:/*'-]+)+,?\)|shape|\d-D|axes|axis|frame|each (line|band|column)")
 UNIT = re.compile(r"_(bytes|celsius|deg|hz|ms|nm|ns|s)$")
 
 

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 OPTIONAL = (
     *("pypylon", "harvesters", "genicam", "cv2", "pyfive", "compliance_checker", "gi", "hatchling", "pip"),
     *("ipywidgets", "ipykernel", "IPython", "jupyter_client", "playwright", "tkinter", "_tkinter"),
-    *("xdist", "pytest_timeout", "zarr", "serial", "epics", "p4p", "spectral", "distributed"),
+    *("xdist", "pytest_timeout", "zarr", "serial", "epics", "p4p", "spectral", "distributed", "pynmea2"),
+    *("softioc", "caproto"),
 )
 BLOCKER = f"""
 import sys

@@ -72,11 +72,11 @@ def test_a_cube_that_is_only_made_does_not_load_what_draws_and_reads():
 
 NOT_FROM_PIP = {"ximea", "PySpin", "arena_api", "MvCameraControl_class", "gi"}
 """What vendors, or Debian, bring."""
-COME_WITH_ANOTHER = {"IPython", "genicam"}
-"""With ipykernel, with harvesters."""
-OTHER_NAMES = {"PIL": "pillow", "cv2": "opencv-python-headless"}
-FOR_OTHERS = {"ipykernel", "jupyter_bokeh", "h5netcdf"}
-"""Nothing imports them, but a notebook needs them, and xarray, to open files of other programs."""
+COME_WITH_ANOTHER = {"IPython", "genicam", "pandas"}
+"""With ipykernel, with harvesters, with xarray."""
+OTHER_NAMES = {"PIL": "pillow", "cv2": "opencv-python-headless", "serial": "pyserial", "epics": "pyepics"}
+FOR_OTHERS = {"ipykernel", "jupyter_bokeh"}
+"""Nothing imports them, but a notebook needs them."""
 OMITTED = {"xarray", "h5netcdf", "scipy", "matplotlib", "holoviews", "bokeh", "tornado", "numba"}
 """What a small installation omits; `.ci/wheel` uses one."""
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -90,6 +90,8 @@ def _imported():
                 yield from (alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 yield node.module.split(".")[0]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "needed":
+                yield ast.literal_eval(node.args[0]).split(".")[0]
 
 
 def test_the_packages_that_are_imported_are_those_that_are_declared():

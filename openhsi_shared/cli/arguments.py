@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.paths import given_path
+from openhsi_shared.paths import cubes_below, given_path
 
 __all__ = ["GivenPath", "cubes_in"]
 
@@ -33,7 +33,7 @@ def cubes_in(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     for path in paths:
         found = [path]
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*.nc") if not file.name.startswith("."))
+            found = cubes_below(path)
             empty += [] if found else [path]
         cubes += found
     return list(dict.fromkeys(cubes)), empty

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openhsi_shared.cli.arguments import GivenPath
+from openhsi_shared.cli.channels import given_channels
 from openhsi_shared.cli.output import echo
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.packages import require
@@ -90,6 +91,14 @@ def _option(text: str) -> tuple[str, Any]:
 @click.option("--suffix", default="", help="Suffix of file names, before .nc.")
 @click.option("--meta", type=GivenPath(), help="JSON file of metadata for the attributes of the cubes.")
 @click.option("--fallback", multiple=True, type=GivenPath(), help="Directory to use if --out fails.")
+@click.option(
+    "--channel",
+    "channel_texts",
+    multiple=True,
+    metavar="NAME=SOURCE",
+    help="A channel, such as temp=ca:HSI:temp or gps=gps:/dev/ttyUSB0@115200; may be repeated.",
+)
+@click.option("--channels", "channel_file", type=GivenPath(), help="TOML file with tables [channels.NAME].")
 @click.option("--view", is_flag=True, help="Open the live page in a browser; its address is printed.")
 @click.option("--allow-loss", is_flag=True, help="Exit code 0 even if lines were lost.")
 @click.option(
@@ -187,6 +196,9 @@ def _keywords(given: dict[str, Any]) -> dict[str, Any]:
     }
     if has_rate:
         keywords["rate"] = rate
+    found = given_channels(given["channel_texts"], given["channel_file"])
+    if found:
+        keywords["channels"] = found
     return keywords | _options(given["options"], keywords)
 
 

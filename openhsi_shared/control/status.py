@@ -1,13 +1,13 @@
 """Status of a camera or of a recording: a frozen snapshot."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from typing import Any
 
 from openhsi_shared.frames.losses import IdRange, ranges_in_words
 
-__all__ = ["RecordingStatus", "Status"]
+__all__ = ["ChannelStatus", "RecordingStatus", "Status"]
 
 ONLY_IF_ANY = ("lines_overwritten", "readers", "writer_restarts")
 """Omitted from tables while zero or empty."""
@@ -17,6 +17,48 @@ UNITS = {
     "temperature": "temperature, celsius",
     "disk_minutes_left": "minutes of disk left",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelStatus:
+    """The newest sample of a channel, and the state of its source."""
+
+    source: str
+    """The source as text, such as "gps:/dev/ttyUSB0"."""
+    fields: tuple[str, ...]
+    unit: str
+    """Of the first field; empty if unknown."""
+    values: tuple[float, ...]
+    """One for each field; NaN before the first sample."""
+    age_s: float
+    """Time since the newest sample has arrived; NaN before the first."""
+    rate: float
+    """Recent samples per second."""
+    lag_s: float
+    """Arrival minus stamp of the newest sample; NaN without stamps."""
+    offset_s: float
+    """Stamp minus arrival, the largest of the newest samples: how far the source's clock is ahead, less its latency."""
+    state: str
+    """State of the source, such as "good", "unchanged", "stalled" or "no fix"."""
+    why: str
+    """Reason for the state, if there is one."""
+    delivered: int
+    """Samples since the camera or recording was created."""
+    refused: int
+    """Samples that were not usable."""
+    squashed: int
+    """Samples that are missing by the ids of the source."""
+
+    @property
+    def value(self) -> Any:
+        """The number, or for several fields a mapping from field to number."""
+        return self.values[0] if len(self.fields) == 1 else dict(zip(self.fields, self.values, strict=True))
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{value:.10g}" for value in self.values)
+        age = f", {self.age_s:.1f} s old" if self.age_s >= 1 else ""
+        why = f" ({self.why})" if self.why else ""
+        return f"{values}{f' {self.unit}' if self.unit else ''}{age}, {self.state}{why}, {self.rate:.4g}/s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +93,8 @@ class Status:
     """Of failed saves whose cubes are still in memory; and whether the disk of a recording does not respond."""
     readers: tuple[str, ...] = ()
     """Leases of slots besides that of the active writer: reader, slot, cube and age."""
+    channels: Mapping[str, ChannelStatus] = field(default_factory=dict)
+    """The channels by name."""
     scheduling: str = ""
     """Of the capturing thread, and of the writer: "capture real time (SCHED_FIFO 10), writer niceness 5"."""
 
@@ -72,6 +116,7 @@ class Status:
             f"{self.cubes_saved} cubes saved, {self.cubes_pending} pending",
             f"slots: {slots}",
             f"writer {self.writer_mb_per_s:.0f} MB/s" if self.cubes_saved else "",
+            *(f"{name}: {channel}" for name, channel in self.channels.items()),
             *self.readers,
             f"scheduling: {self.scheduling}" if self.scheduling else "",
             *self.errors,
@@ -85,9 +130,10 @@ class Status:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return names and values for a table; empty values are omitted."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "channels"}
         found = [(name, _format(name, value)) for name, value in values.items() if value or name not in ONLY_IF_ANY]
-        return [(UNITS.get(name, name.replace("_", " ")), text) for name, text in found if text]
+        rows = [(UNITS.get(name, name.replace("_", " ")), text) for name, text in found if text]
+        return rows + [(f"channel {name}", str(channel)) for name, channel in self.channels.items()]
 
 
 @dataclass(frozen=True, kw_only=True)

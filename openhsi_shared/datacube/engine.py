@@ -14,6 +14,7 @@ from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.capture.cube_clock import CubeClock
 from openhsi_shared.capture.slot_filler import SlotFiller
+from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S, AttachedChannels
 from openhsi_shared.control.status import Status
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.visible_cube import CubeInMemory, CubeInSlot, LinesSoFar, SavedCube, VisibleCube
@@ -52,6 +53,9 @@ class CubeEngine:
         groups_from: str = "",
         clock: CubeClock | None = None,
         again: CubeKind | None = None,
+        channels: AttachedChannels | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        replayed_from: str = "",
     ) -> None:
         """Allocate the slots. `again`: for a cube of a camera that is closed."""
         layout = SlotLayout(
@@ -64,7 +68,11 @@ class CubeEngine:
             camera=camera,
             options=options,
             groups_from=groups_from,
+            replayed_from=replayed_from,
+            channels=None if channels is None else channels.attached(),
         )
+        self.channels = channels
+        self._connect_timeout_s, self._awaits_channels = connect_timeout_s, channels is not None
         self.slots = SlotOwner(SlotMemory.make(layout))
         self.writer = WriterSupervisor(self.slots, self.kind)
         self.filler = SlotFiller(self.slots, self.writer, options.when_full, clock)
@@ -91,14 +99,22 @@ class CubeEngine:
     # ---- while it runs ----
 
     def start(self) -> None:
-        """Start the writer before the first line. Blocks for about half a second, the first time."""
+        """Start writer and channels before the first line. Blocks for about half a second, the first time.
+
+        ChannelError if a required channel delivers no sample.
+        """
         self.check_usable()
-        if self.writer.is_started:
+        if self.writer.is_started and not self._awaits_channels:
             if self.writer.has_failed and self.filler.n_lines() >= self.slots.layout.n_lines:
                 self.writer.raise_failure()  # else lines that cannot be saved now would be overwritten
             return
+        if self.channels is not None:
+            self.channels.start()  # its process starts beside the writer
         self.writer.start()
         finish_at_exit(self)
+        if self.channels is not None:
+            self.channels.wait_until_ready(self._connect_timeout_s)
+        self._awaits_channels = False
 
     def check_usable(self) -> None:
         """Raise ClosedError after `close`, in other threads while it runs, and in a forked process."""
@@ -209,6 +225,7 @@ class CubeEngine:
             writer_restarts=tally.n_restarts,
             temperature=temperature,
             errors=tuple(str(handle.error) for handle in self.writer.held()),
+            channels={} if self.channels is None else self.channels.statuses(),
             readers=tuple(str(lease) for lease in self.slots.leases() if not self.writer.is_saving_under(lease)),
             scheduling=capture and f"capture {capture}" + (f", writer {writer}" if writer else ""),
         )
@@ -333,7 +350,12 @@ class CubeEngine:
 
     def _abandon(self) -> list[OpenHSIError]:
         self.rescued = self.writer.abandon()
+        self._close_channels()
         return self.rescued.failures
+
+    def _close_channels(self) -> None:
+        if self.channels is not None:
+            self.channels.close()
 
     def drop(self, name: str) -> None:
         """Close what was dropped without `close`, with a ResourceWarning if saves may be pending."""
@@ -348,6 +370,7 @@ class CubeEngine:
         self.turn.close()
         self.filler.slot = None
         self.at_close.close()
+        self._close_channels()
         self.writer.stop()
         self.slots.release()
         forget(self)

@@ -1,8 +1,9 @@
 """The keywords of a camera, sorted and validated before anything is opened or closed."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -10,13 +11,16 @@ from typing import Any, Literal
 from openhsi_shared.buffers.memory import require_memory
 from openhsi_shared.buffers.slot_memory import SlotLayout
 from openhsi_shared.calibration import Calibration, read_calibration
+from openhsi_shared.channels.addresses import channels_from
+from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S, AttachedChannels
+from openhsi_shared.channels.channel import Channel
 from openhsi_shared.datacube.transforming import Functions, crops
 from openhsi_shared.errors import ArgumentError, UnknownKeyword
 from openhsi_shared.levels import check_functions, check_level
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.settings import CameraSettings, nearest_name, read_settings
 
-__all__ = ["CameraKeywords", "check_size", "read_keywords"]
+__all__ = ["CameraKeywords", "check_connect_timeout", "check_size", "hosted", "read_keywords", "seconds_of"]
 
 OPTIONS = {field.name for field in dataclasses.fields(SaveOptions)}
 OF_THE_CUBE = {
@@ -28,6 +32,8 @@ OF_THE_CUBE = {
     "print_settings",
     "compat",
     "custom_tfms",
+    "channels",
+    "connect_timeout_s",
 }
 OF_THE_THREAD = {"realtime"}
 """Keywords of a camera that its source does not get."""
@@ -53,6 +59,9 @@ class CameraKeywords:
     compat: Literal["openhsi"] | None = None
     custom_tfms: Functions | None = None
     calibration: Calibration
+    channels: "dict[str, Channel] | AttachedChannels" = field(default_factory=dict)
+    """By name; of a recording, their memory."""
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
     calibration_sha256: str
     """Of the file at the time of reading: it may change or vanish while the camera runs."""
 
@@ -84,6 +93,9 @@ def read_keywords(
     check_level(of_the_cube["processing_lvl"])
     if of_the_cube.get("custom_tfms") is not None:
         check_functions(of_the_cube["custom_tfms"])
+    channels = of_the_cube.pop("channels", None)
+    of_the_cube["channels"] = channels if isinstance(channels, AttachedChannels) else channels_from(channels)
+    check_connect_timeout(of_the_cube.get("connect_timeout_s", CONNECT_TIMEOUT_S))
     calibration = read_calibration(cal_path)
     is_cropped = crops(of_the_cube["processing_lvl"], of_the_cube.get("custom_tfms"))
     settings = read_settings(of_the_cube["json_path"], {**of_settings, **changed}, crops=is_cropped)
@@ -96,6 +108,32 @@ def read_keywords(
         calibration=calibration,
         calibration_sha256=calibration.sha256 or "",
     )
+
+
+def hosted(keywords: CameraKeywords) -> AttachedChannels | None:
+    """The channels of a camera, with memory for the samples of all its slots and 10 s more; None without any."""
+    channels = keywords.channels
+    if isinstance(channels, AttachedChannels):
+        return channels
+    if not channels:
+        return None
+    from openhsi_shared.channels.supervisor import ChannelsSupervisor
+
+    return ChannelsSupervisor(
+        channels, seconds_of(keywords.n_lines, keywords.options.n_buffers, keywords.settings.exposure_ms)
+    )
+
+
+def seconds_of(n_lines: int, n_buffers: int, exposure_ms: float) -> float:
+    """How long samples are kept: at this exposure, or at 100 lines/s, until all slots are full, and 10 s more."""
+    return n_lines * n_buffers * max(10.0, exposure_ms) / 1000 + 10
+
+
+def check_connect_timeout(connect_timeout_s: Any) -> None:
+    """ArgumentError unless it is a number of seconds."""
+    is_number = isinstance(connect_timeout_s, int | float) and not isinstance(connect_timeout_s, bool)
+    if not is_number or not 0 <= connect_timeout_s < math.inf:
+        raise ArgumentError(f"connect_timeout_s must be a number of seconds >= 0, got {connect_timeout_s!r}")
 
 
 def check_size(n_lines: int, n_buffers: int) -> None:

@@ -15,16 +15,15 @@ from openhsi_shared.calibration import Calibration
 from openhsi_shared.capture.cube_clock import CubeClock
 from openhsi_shared.capture.slot_filler import SlotFiller
 from openhsi_shared.datacube.engine import PATIENCE_S, CubeEngine
-from openhsi_shared.datacube.keywords import read_keywords
+from openhsi_shared.datacube.keywords import CameraKeywords, hosted, read_keywords
 from openhsi_shared.datacube.labelling import Labeller
 from openhsi_shared.datacube.looking import Looking
 from openhsi_shared.datacube.saving_later import save_kept
 from openhsi_shared.datacube.transforming import Functions
-from openhsi_shared.errors import ArgumentError, OpenHSIError, SettingsError
+from openhsi_shared.errors import ArgumentError, ChannelError, OpenHSIError, SettingsError
 from openhsi_shared.masked import unmasked
 from openhsi_shared.processes.interpreter import require_processes
 from openhsi_shared.processes.logs import safe_logger
-from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.settings import SettingsMapping
 from openhsi_shared.writer.final_rescue import Rescued
 from openhsi_shared.writer.handle import SaveHandle
@@ -44,6 +43,8 @@ class SharedDataCube(Looking):
 
     _groups_from = ""
     """The saved cube that the lines come from, if any: its groups are copied."""
+    _replayed_from = ""
+    """The saved cube, or folder of cubes, that is replayed, if any: its channels are matched to the lines."""
 
     def __init__(
         self,
@@ -60,8 +61,10 @@ class SharedDataCube(Looking):
         and `cal_path` (or `pkl_path`) are the files of settings and calibration. `compat="openhsi"` computes levels as
         openhsi does, `custom_tfms` are functions from frame to frame that are run instead. Further keywords: those of
         `SaveOptions` (n_buffers, when_full, compression, compression_level, durability, writers, fallback_dirs) and
-        every key of a settings file, which overrides the file. Raises SettingsError, CalibrationError, LevelError,
-        ArgumentError, UnknownKeyword or MemoryShortage.
+        every key of a settings file, which overrides the file. `channels` are matched to the lines: a mapping of names
+        to Channels or texts, or a TOML file; before the first line, each required one has `connect_timeout_s` (5) to
+        deliver a sample. Raises SettingsError, CalibrationError, LevelError, ArgumentError, UnknownKeyword or
+        MemoryShortage.
         """
         self._keywords = {
             "n_lines": n_lines,
@@ -91,7 +94,7 @@ class SharedDataCube(Looking):
         self._calibration_sha256 = keywords.calibration_sha256
         frame_shape, frame_dtype = self._open_source(keywords.source_options)
         try:
-            self._make_slots(frame_shape, frame_dtype, keywords.options)
+            self._make_slots(frame_shape, frame_dtype, keywords)
         except BaseException:
             self._close_source()
             raise
@@ -99,17 +102,25 @@ class SharedDataCube(Looking):
         if keywords.print_settings:
             logger.info("settings: %s", self.settings)
 
-    def _make_slots(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any], options: SaveOptions) -> None:
+    def _make_slots(self, frame_shape: tuple[int, int], frame_dtype: np.dtype[Any], keywords: CameraKeywords) -> None:
+        if keywords.channels and self._groups_from:
+            raise ArgumentError(
+                f"{type(self).__name__} has no channels=: the lines were recorded before, and keep the channels of "
+                f"{self._groups_from}; match_channels matches them to other series"
+            )
         self._make_plan(frame_shape, frame_dtype)
         self.wavelengths_nm: NDArray[Any] | None = self._wavelengths()
         self._engine = CubeEngine(
             self.n_lines,
             self._plan,
-            options,
+            keywords.options,
             self.wavelengths_nm,
             type(self).__name__,
             self._groups_from,
             self._cube_clock,
+            channels=hosted(keywords),
+            connect_timeout_s=keywords.connect_timeout_s,
+            replayed_from=self._replayed_from,
         )
         about = {"n_lines": self.n_lines, "processing_lvl": self.processing_lvl, "level_arithmetic": self._arithmetic}
         if self._plan.is_mask:
@@ -271,7 +282,11 @@ class SharedDataCube(Looking):
         return self._engine.rescued
 
     def __enter__(self) -> Self:
-        self._engine.start()
+        try:
+            self._engine.start()
+        except ChannelError:  # `__exit__` is not called
+            self.close()
+            raise
         return self
 
     def __exit__(

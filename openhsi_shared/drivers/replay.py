@@ -5,7 +5,7 @@ Notes:
 - Lines are kept for a slow reader. The average rate is maintained: a late reader gets all due lines at once.
 - A damaged line of a file becomes an incomplete frame: counted as lost, with its id.
 - The exposure is that of the recording: `set_exposure` does not change it.
-- Groups of variables in a cube's file are skipped, with a warning.
+- Groups of variables in a cube's file are skipped, with a warning; channels are matched to the lines by the writer.
 """
 
 import math
@@ -67,8 +67,9 @@ class ReplayDriver:
         for cube in cubes:
             if self._rate == "recorded" and cube.times_ns is None:
                 raise FileError(f"{cube.path} has no times of lines: pass a rate in lines/s, or None")
-            if cube.groups and not self.carries_groups:
-                logger.warning("replay skips the groups %s of %s", ", ".join(cube.groups), cube.path)
+            groups = [name for name in cube.groups if name != "channels"]  # those are matched to the lines
+            if groups and not self.carries_groups:
+                logger.warning("replay skips the groups %s of %s", ", ".join(groups), cube.path)
         self.frame_shape, self.frame_dtype = cubes[0].line_shape, cubes[0].dtype
         self._exposure_ms = cubes[0].exposure_ms or self._exposure_ms
         self.exposure_is_known = bool(cubes[0].exposure_ms) or self._is_exposure_set

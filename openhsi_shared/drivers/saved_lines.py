@@ -16,6 +16,7 @@ from openhsi_shared.errors import ChecksumError, FileError
 from openhsi_shared.files import OpenCube, open_cube
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, begin_of, known_times
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.paths import cubes_below
 
 __all__ = ["MAX_PAUSE_NS", "SavedCube", "SavedLine", "inspect_cubes", "lines_of"]
 
@@ -65,7 +66,7 @@ def inspect_cubes(path: Path) -> list[SavedCube]:
     FileError if it is missing, not a cube, or empty, and for cubes with different frames.
     """
     if path.is_dir():
-        files = [file for file in sorted(path.rglob("*.nc")) if not file.name.startswith(".")]
+        files = cubes_below(path)
         if not files:
             raise FileError(f"folder {path} contains no cube: no file in it ends in .nc")
         cubes = sorted(map(_inspect_one, files), key=_begin)

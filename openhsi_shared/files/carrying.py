@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES, Column
 from openhsi_shared.dataset import Group
 from openhsi_shared.errors import OpenHSIError
+from openhsi_shared.files.checksums import COLUMN_CHECKSUM
+from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.groups import check_groups
 from openhsi_shared.loggers import safe_logger
@@ -15,6 +17,9 @@ from openhsi_shared.loggers import safe_logger
 __all__ = ["Carried", "carried_from"]
 
 logger = safe_logger(__name__)
+
+NOT_CARRIED = {"units", "long_name", COLUMN_CHECKSUM} | PACKING_ATTRIBUTES
+"""Attributes of a column that it has anyway, or that are valid for the stored numbers only."""
 
 
 class Carried(NamedTuple):
@@ -60,9 +65,10 @@ def _from(cube: OpenCube, n_lines: int, line_shape: tuple[int, int]) -> Carried:
                 dims, values, labels = cube.contents.variable(name)
                 if dims != ("y",):
                     raise OpenHSIError(f"its dimensions are {dims}, and only columns along y are carried over")
-                unit, long_name = str(labels.get("units", "1")), str(labels.get("long_name", name))
+                unit, long_name = str(labels.get("units", "")), str(labels.get("long_name", name))
                 numbers = cube.of_lines(values if cube.contents.packing(name) is None else cube.contents.numbers(name))
-                descriptions.append(Column(name, numbers.dtype.str, unit, long_name))
+                more = {key: value for key, value in labels.items() if key not in NOT_CARRIED}
+                descriptions.append(Column(name, numbers.dtype.str, unit, long_name, more))
                 columns[name] = numbers
         except (OpenHSIError, OSError) as error:
             logger.warning("%s of %s is left out: %s", name, cube.path, error)

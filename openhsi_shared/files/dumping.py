@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared import dataset
 from openhsi_shared.columns import Column
-from openhsi_shared.dataset import Cube, Group, Variable
+from openhsi_shared.dataset import Cube, Group, Variable, attribute_value
 from openhsi_shared.durable import Durability, PartFile, make_folder, save_error
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, SaveError
 from openhsi_shared.line_times import begin_of
@@ -138,7 +138,10 @@ def _write_both(
 
 
 def _sidecar_fields(cube: Cube, raw: Path, crcs: list[int], how: dict[str, Any]) -> dict[str, Any]:
-    described = {item.name: {"unit": item.unit, "long_name": item.long_name} for item in cube.column_descriptions}
+    described = {
+        item.name: {"unit": item.unit, "long_name": item.long_name, "attributes": dict(item.attributes)}
+        for item in cube.column_descriptions
+    }
     groups = {"groups": {name: _group_to_json(group) for name, group in cube.groups.items()}} if cube.groups else {}
     return {
         "format": FORMAT_WITH_GROUPS if groups else FORMAT,
@@ -244,7 +247,13 @@ def _dump(path: Path, fields: dict[str, Any]) -> Dump:
         n_lines=shape[0],
         columns=columns,
         column_descriptions=tuple(
-            Column(name, columns[name].dtype.str, str(column["unit"]), str(column["long_name"]))
+            Column(
+                name,
+                columns[name].dtype.str,
+                str(column["unit"]),
+                str(column["long_name"]),
+                {key: attribute_value(value) for key, value in column.get("attributes", {}).items()},
+            )
             for name, column in fields["columns"].items()
             if column.keys() >= {"unit", "long_name"}
         ),

@@ -141,6 +141,11 @@ class OpenCube:
         return groups_in(self.contents)
 
     @cached_property
+    def channels(self) -> Mapping[str, OpenGroup]:
+        """The raw series of the channels that were recorded with the cube, by name; see `docs/file_format.md`."""
+        return self.groups["channels"].groups if "channels" in self.groups else {}
+
+    @cached_property
     def level(self) -> int | None:
         """Processing level; also None for a file of another program, which may have copied an outdated attribute."""
         level = self.attributes.get("level") if self.is_ours else None

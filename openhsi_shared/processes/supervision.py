@@ -153,13 +153,15 @@ class StartLimit:
     FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
 
     def __init__(self, max_failed: int = 3) -> None:
-        self._max_failed, self._n_failed = max_failed, 0
+        self._max_failed = max_failed
+        self.n_failed = 0
+        """Failed starts in a row."""
         self._due = 0.0
 
     @property
     def is_reached(self) -> bool:
         """Whether no further start is to be tried at once."""
-        return self._n_failed >= self._max_failed
+        return self.n_failed >= self._max_failed
 
     @property
     def is_due(self) -> bool:
@@ -168,12 +170,12 @@ class StartLimit:
 
     def note(self, is_up: bool) -> None:
         """A child is ready, or has died before it was."""
-        self._n_failed = 0 if is_up else self._n_failed + 1
+        self.n_failed = 0 if is_up else self.n_failed + 1
         if self.is_reached:  # it costs the time of a start, half a second of a processor: less and less often
-            pause_s = self.FIRST_PAUSE_S * 2 ** min(self._n_failed - self._max_failed, 5)
+            pause_s = self.FIRST_PAUSE_S * 2 ** min(self.n_failed - self._max_failed, 5)
             self._due = time.monotonic() + min(self.MAX_PAUSE_S, pause_s)
 
     def note_impossible(self) -> None:
         """The system cannot start any child."""
-        self._n_failed = max(self._n_failed, self._max_failed)
+        self.n_failed = max(self.n_failed, self._max_failed)
         self._due = time.monotonic() + self.FIRST_PAUSE_S

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from openhsi_shared.channels.attached import AttachedChannels
 from openhsi_shared.control.control_socket import ControlSocket
 from openhsi_shared.control.status import RecordingStatus
 from openhsi_shared.datacube.control_server import ControlServer
@@ -49,15 +50,18 @@ CALL_TIMEOUT_S = 10.0
 """For opening, starting and stopping a camera, once the recording is to end."""
 
 
-def run_recording(parent: Parent, payload: bytes, niceness: int, cpus: Sequence[int]) -> None:
+def run_recording(
+    parent: Parent, payload: bytes, niceness: int, cpus: Sequence[int], channels: AttachedChannels | None = None
+) -> None:
     """Main function of the child: record until the plan is done, the source ends, a stop request, or the parent dies.
 
     `payload` is the pickled plan; niceness and processors are set before it is unpickled, which imports the camera.
+    The sources of `channels` belong to the parent.
     """
     become_service(niceness)
     if cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cpus)
-    loop = _RecordingLoop(parent)
+    loop = _RecordingLoop(parent, channels)
     forward_logs(parent)
     on_sigterm(loop.stop.set)
     try:
@@ -71,8 +75,8 @@ class _RecordingLoop:
 
     plan: RecordingPlan
 
-    def __init__(self, parent: Parent) -> None:
-        self.parent = parent
+    def __init__(self, parent: Parent, channels: AttachedChannels | None) -> None:
+        self.parent, self.channels = parent, channels
         self.stop = threading.Event()
         self.camera: SharedOpenHSI | None = None
         self.control: ControlServer | None = None
@@ -94,7 +98,8 @@ class _RecordingLoop:
         self.plan = plan = unpack(payload)
         self.watch.start()
         with self.watch.calling("__init__", CALL_TIMEOUT_S):
-            camera: SharedOpenHSI = plan.camera(**plan.camera_keywords)
+            attached = {} if self.channels is None else {"channels": self.channels}
+            camera: SharedOpenHSI = plan.camera(**plan.camera_keywords, **attached)
         if not isinstance(camera, SharedOpenHSI):
             raise RecordingError(f"record() needs a camera class such as SharedSimulatedCamera, got {plan.camera!r}")
         self.camera = camera
@@ -120,6 +125,8 @@ class _RecordingLoop:
     def _run(self, camera: SharedOpenHSI) -> BaseException | None:
         """The hot loop. Returns the error that ended it early, if any, after saving the unfinished cube."""
         failure: BaseException | None = None
+        if self.channels is not None:
+            self.channels.wait_for_first_samples(self.plan.connect_timeout_s, self.stop.is_set)
         gc.collect()
         gc.freeze()  # existing objects are not scanned again: they do not lengthen collector pauses in the loop
         with self.watch.calling("start_cam", CALL_TIMEOUT_S):

@@ -4,15 +4,22 @@ import dataclasses
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from openhsi_shared.datacube.keywords import check_size
+from openhsi_shared.channels.addresses import channels_from
+from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S
+from openhsi_shared.channels.channel import Channel
+from openhsi_shared.datacube.keywords import check_connect_timeout, check_size, seconds_of
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.save_options import SaveOptions, WhenFull
+from openhsi_shared.settings import read_settings
 from openhsi_shared.writer.save_request import SaveRequest
+
+if TYPE_CHECKING:
+    from openhsi_shared.channels.supervisor import ChannelsSupervisor
 
 __all__ = ["RecordingPlan"]
 
@@ -44,6 +51,10 @@ class RecordingPlan:
     """Processors for the recording process; empty: all that this process may use."""
     realtime: bool = False
     """Real-time scheduling of the thread that captures."""
+    channels: Mapping[str, Channel] = field(default_factory=dict)
+    """By name; given as a mapping of names to Channels or texts, or as the path of a TOML file."""
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
+    """How long a required channel may take to deliver its first sample."""
     camera_options: Mapping[str, Any] = field(default_factory=dict)
     """All other keywords of the camera."""
 
@@ -58,6 +69,8 @@ class RecordingPlan:
         if not isinstance(self.realtime, bool):
             raise ArgumentError(f"realtime must be True or False, got {self.realtime!r}")
         object.__setattr__(self, "cpus", _checked_cpus(self.cpus))
+        object.__setattr__(self, "channels", channels_from(self.channels))
+        check_connect_timeout(self.connect_timeout_s)
         keywords = self.camera_keywords
         SaveOptions(**{name: value for name, value in keywords.items() if name in OPTIONS})
         check_size(self.n_lines, self.n_buffers)
@@ -80,6 +93,24 @@ class RecordingPlan:
         if self.realtime:
             own["realtime"] = True
         return {**self.camera_options, **own}
+
+    def without_channels(self) -> "RecordingPlan":
+        """For the recording process, which gets only the memory of the channels."""
+        return replace(self, channels={})
+
+    def hosted_channels(self) -> "ChannelsSupervisor | None":
+        """The channels, with memory for the samples of all slots and 10 s more; None without any.
+
+        Raises what the camera would for settings that cannot be read.
+        """
+        if not self.channels:
+            return None
+        from openhsi_shared.channels.supervisor import ChannelsSupervisor
+
+        options = self.camera_options
+        of_settings = {key: options[key] for key in ("exposure_ms",) if key in options}
+        settings = read_settings(options.get("json_path"), of_settings)
+        return ChannelsSupervisor(self.channels, seconds_of(self.n_lines, self.n_buffers, settings.exposure_ms))
 
     @property
     def save_dir(self) -> str:

@@ -3,15 +3,16 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S
 from openhsi_shared.control.control_socket import request, socket_path
 from openhsi_shared.control.messages import AskSlots
-from openhsi_shared.control.status import RecordingStatus
+from openhsi_shared.control.status import ChannelStatus, RecordingStatus
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.errors import ArgumentError, ClosedError, RecordingError
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
@@ -52,6 +53,8 @@ def record(
     niceness: int = 0,
     cpus: Sequence[int] = (),
     realtime: bool = False,
+    channels: Mapping[str, Any] | str | Path | None = None,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
     **keywords: Any,
 ) -> "Recording":
     """Record cubes of `n_lines` nonstop in a separate process; returns the handle once the camera is running.
@@ -61,9 +64,12 @@ def record(
     or with `stop`, whichever comes first; `until` and `toggle` are polled in this process, 50 times a second.
     `niceness` and `cpus` are for the recording process, if the system allows it. `realtime=True` schedules the thread
     that captures in real time (SCHED_FIFO), before all ordinary processes, for cameras with a short queue on a busy
-    machine. The keywords of `save` are passed to every save, the others to the camera. Raises what the camera's class
-    raises, ArgumentError for other arguments that are not valid, SaveError if there is no space for one cube, and
-    RealTimeRefused if the system refuses `realtime`.
+    machine. `channels` are matched to the lines: a mapping of names to Channels or texts such as "ca:HSI:temp", or the
+    path of a TOML file; the first line is taken when each required one has delivered a sample. The keywords of `save`
+    are passed to every save, the others to the camera. Raises what the camera's class raises, ArgumentError for other
+    arguments that are not valid, SaveError if there is no space for one cube, RealTimeRefused if the system refuses
+    `realtime`, and ChannelError for a required channel that cannot be opened, or delivers nothing within
+    `connect_timeout_s`.
     """
     plan = RecordingPlan.of(
         camera,
@@ -76,6 +82,8 @@ def record(
         niceness=niceness,
         cpus=cpus,
         realtime=realtime,
+        channels={} if channels is None else channels,
+        connect_timeout_s=connect_timeout_s,
         **keywords,
     )
     return Recording(plan, _conditions(until, toggle), progress)
@@ -145,19 +153,38 @@ class Recording:
         self._is_end_reported = False
         self._owner = os.getpid()
         self._condition_error: BaseException | None = None
-        args = (pack(plan), plan.niceness, plan.cpus)
-        self._child = Child(run_recording, args, name="recording", logger=logger)
-        self.process_id = self._child.pid
-        """Process id of the recording process."""
+        self._channels = plan.hosted_channels()
         try:
-            self._await_start()
-            self._start_threads()
-        except BaseException:  # after Ctrl-C no handle is left to stop it: a closed pipe ends it
-            self._child.hang_up()
+            self._child = self._start_child(plan)
+            self.process_id = self._child.pid
+            """Process id of the recording process."""
+            try:
+                self._await_start()
+                self._start_threads()
+            except BaseException:  # after Ctrl-C no handle is left to stop it: a closed pipe ends it
+                self._child.hang_up()
+                raise
+        except BaseException:
+            self._close_channels()
             raise
         finish_at_exit(self)
 
+    def _start_child(self, plan: RecordingPlan) -> Child:
+        """Start the recording, beside the process of its channels."""
+        attached = None
+        if self._channels is not None:
+            attached = self._channels.attached()
+            self._channels.start()
+        args = (pack(plan.without_channels()), plan.niceness, plan.cpus, attached)
+        return Child(run_recording, args, name="recording", logger=logger)
+
+    def _close_channels(self) -> None:
+        if self._channels is not None:
+            self._channels.close()
+
     def _await_start(self) -> None:
+        if self._channels is not None:
+            self._channels.wait_until_opened()
         answer = self._child.first_message(RecordingError)
         if not isinstance(answer, Started):
             self._child.join()
@@ -210,6 +237,11 @@ class Recording:
         except (OSError, RecordingError) as error:
             raise self._cannot_be_looked_at(f" ({error})") from error
         return live_cell(self, slots, descriptors, lambda run: not run.is_running).show()
+
+    @property
+    def channels(self) -> "Mapping[str, ChannelStatus]":
+        """Newest sample and state of each channel now: `run.channels["gps"].value`. Does not block."""
+        return {} if self._channels is None else self._channels.statuses()
 
     @property
     def is_running(self) -> bool:
@@ -346,13 +378,14 @@ class Recording:
                 if self._was_killed:
                     died = f"{self.camera} did not return within {UNRESPONSIVE_S:.0f} s: its process was killed"
                 self._note_end(f"{died}; its writer saves the collected lines")
-                return
+                break
             self._heard_at = time.monotonic()
             with self._changed:
                 if isinstance(answer, Ended):
                     self._ended = answer
                 self._latest = answer.status if isinstance(answer, Ended) else answer
                 self._changed.notify_all()
+        self._close_channels()
 
     def _note_end(self, message: str, cause: BaseException | None = None) -> None:
         error = RecordingError(message)
@@ -366,6 +399,7 @@ class Recording:
         self._child.hang_up()  # else it would block while sending its last message
         failed = "the thread that receives the recording's answers has failed"
         self._note_end(f"{failed}; the recording was stopped and saves the collected lines", error)
+        self._close_channels()
 
     def _watch_conditions(self) -> None:
         while self._ended is None and not any(condition() for condition in self._conditions):

@@ -50,6 +50,8 @@ RECORDING_ATTRIBUTES = (
     "clock_suspended_ns",
     "time_overlap_ns",
     "unchecked_directories",
+    "host_clock",
+    "host_clock_max_error_s",
     "calibration_sha256",
     "recovered",
     "ended_by",

@@ -9,6 +9,7 @@ from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import OpenHSIError, SaveError
 from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.writer.cube_channels import CubeChannels
 from openhsi_shared.writer.directories import DirectoriesInTurn, directory_in_use
 from openhsi_shared.writer.messages import CubeKind, Dumped, Failed, Label, Rescue, Saved, Stop
 from openhsi_shared.writer.rescue_directory import directories_of, rescue_directories
@@ -177,7 +178,15 @@ def _dump(slots: SlotOwner, kind: CubeKind, slot: int, avoid: Collection[str], r
     for directories in rescue_directories(label, kind, avoid):
         try:
             rescued.dumps[name] = write_dump(
-                cube_in(slots, kind, slot, label, True, unchecked(slots, kind, slot, label, avoid)),
+                cube_in(
+                    slots,
+                    kind,
+                    slot,
+                    label,
+                    recovered=True,
+                    unchecked=unchecked(slots, kind, slot, label, avoid),
+                    channels=CubeChannels.of(kind.channels),
+                ),
                 DirectoriesInTurn(directories, label, kind),
                 prefix=label.prefix,
                 suffix=label.suffix,

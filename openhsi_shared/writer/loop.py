@@ -13,11 +13,12 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
-from openhsi_shared.buffers.slot_memory import SlotMemory, Word
+from openhsi_shared.buffers.slot_memory import SlotMemory, SlotState, Word
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.errors import SaveError
 from openhsi_shared.files.preview import preview_of, write_preview
@@ -27,6 +28,7 @@ from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service
+from openhsi_shared.writer.cube_channels import CubeChannels
 from openhsi_shared.writer.directories import PLACE, DirectoriesInTurn, directory_in_use
 from openhsi_shared.writer.fault_injection import fault_injector
 from openhsi_shared.writer.messages import (
@@ -127,6 +129,7 @@ class _WriterLoop:
 
     def __init__(self, slots: SlotView, kind: CubeKind, parent: Parent, counter: Any) -> None:
         self._slots, self._kind, self._parent, self._counter = slots, kind, parent, counter
+        self._channels = CubeChannels.of(kind.channels)
         self._inject_fault = fault_injector()
         self._done: dict[int, Saved] = {}
         self._old_style = True
@@ -174,6 +177,7 @@ class _WriterLoop:
         self._passed("before_answer")
         answer = Saved(request.cube, written.path, written.n_bytes, written.seconds, label.savefig)
         self._done[request.cube] = answer
+        self._note_samples(request.cube, written)
         self._parent.tell(answer)
         if label.savefig:  # stretched and written after the slot is free
             self._parent.tell(self._write_preview(request.cube, written))
@@ -237,6 +241,7 @@ class _WriterLoop:
         for directories in self._directories(label):
             written = written or self._try(failures, self._write, request, label, directories, recovered=True)
         if written is not None:
+            self._note_samples(cube, written)
             self._try(failures, self._on_disk(request, label).remove_dumps)
             if label.savefig:
                 self._write_preview(cube, written)
@@ -291,11 +296,30 @@ class _WriterLoop:
             return Failed(request.cube, None, "it is in no file", None, "")
         return Dumped(request.cube, path or self._dump(request, label, directories, recovered=False))
 
+    def _note_samples(self, cube: int, written: Written) -> None:
+        if self._channels is not None:
+            self._channels.note_saved(cube, written.path)
+
+    def _wait_for_samples(self, slot: int) -> None:
+        """Wait for samples that are late, while that costs nothing: the next cube has much room."""
+        slots = self._slots
+
+        def may_wait() -> bool:
+            filling = slots.slots_in(SlotState.FILLING)
+            has_room = all(2 * slots.word(one, Word.N_PUT) < slots.layout.n_lines for one in filling)
+            return has_room and bool(slots.slots_in(SlotState.FREE))
+
+        if self._channels is not None:
+            times = slots.column(slot, "time_ns")
+            self._channels.wait_for_late(times, slots.times(slot).anchor, may_wait, partial(self._passed, "waiting"))
+
     def _write(self, request: Save, label: Label, directories: list[str], recovered: bool) -> Written:
         self._old_style = label.old_style
+        if not recovered:
+            self._wait_for_samples(request.slot)
         unseen = unchecked(self._slots, self._kind, request.slot, label, request.avoid if request.is_repeated else ())
         written = self._files.write(
-            cube_in(self._slots, self._kind, request.slot, label, recovered, unseen),
+            cube_in(self._slots, self._kind, request.slot, label, recovered, unseen, self._channels),
             DirectoriesInTurn(directories, label, self._kind, request.slot, self._counter),
             prefix=label.prefix,
             suffix=label.suffix,
@@ -318,7 +342,7 @@ class _WriterLoop:
 
         unseen = unchecked(self._slots, self._kind, request.slot, label, request.avoid if request.is_repeated else ())
         return write_dump(
-            cube_in(self._slots, self._kind, request.slot, label, recovered, unseen),
+            cube_in(self._slots, self._kind, request.slot, label, recovered, unseen, self._channels),
             DirectoriesInTurn(directories, label, self._kind, request.slot, self._counter),
             prefix=label.prefix,
             suffix=label.suffix,

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from openhsi_shared.channels.attached import AttachedChannels
 from openhsi_shared.save_options import SaveOptions
 
 __all__ = ["CubeKind", "Dumped", "Failed", "Label", "PreviewDone", "Ready", "Rescue", "Save", "Saved", "Stop"]
@@ -35,6 +36,10 @@ class CubeKind:
     options: SaveOptions = field(default_factory=SaveOptions)
     groups_from: str = ""
     """The saved cube that these cubes are made of: its groups and extra columns are copied."""
+    replayed_from: str = ""
+    """The saved cube, or the folder of cubes, whose lines are replayed: their channels are matched to them."""
+    channels: AttachedChannels | None = None
+    """Channels whose samples are matched to the lines."""
 
     @property
     def fallback_dirs(self) -> Sequence[str]:

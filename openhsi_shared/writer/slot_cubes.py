@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from openhsi_shared.buffers.slot_memory import SlotState, Word
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import CubeTimes, read_anchor
+from openhsi_shared.channels.host_clock import host_clock
 from openhsi_shared.columns import Column
 from openhsi_shared.dataset import Cube, Group
 from openhsi_shared.files.published import CubeOnDisk
@@ -17,23 +18,50 @@ from openhsi_shared.line_times import begin_of
 from openhsi_shared.writer.messages import CubeKind, Label
 from openhsi_shared.writer.rescue_directory import directories_of
 
+if TYPE_CHECKING:
+    from openhsi_shared.writer.cube_channels import CubeChannels
+
 __all__ = ["cube_in", "cube_on_disk", "slots_to_rescue", "unchecked"]
 
 
 def cube_in(
-    slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered: bool, unchecked: Sequence[str] = ()
+    slots: SlotView,
+    kind: CubeKind,
+    slot: int,
+    label: Label,
+    recovered: bool,
+    unchecked: Sequence[str] = (),
+    channels: "CubeChannels | None" = None,
 ) -> Cube:
     """The cube in `slot`; its lines are a view. `recovered`: the process that collected it has died; `unchecked`:
-    directories in which it may be saved already, but that do not respond.
+    directories in which it may be saved already, but that do not respond; `channels` are matched to its lines.
     """
     first, n = slots.extent(slot)
     columns = {column.name: slots.column(slot, column.name) for column in slots.layout.columns}
+    times = slots.times(slot)
     groups: Mapping[str, Group] = {}
-    more, described, left_out = dict[str, Any](), tuple[Column, ...](), tuple[str, ...]()
+    more, left_out = dict[str, Any](), tuple[str, ...]()
+    described: Sequence[Column] = ()
+    about: Mapping[str, Any] = {}
     if kind.groups_from:
         from openhsi_shared.files.carrying import carried_from
 
         groups, more, described, left_out = carried_from(Path(kind.groups_from), n, slots.layout.line_shape)
+    if channels is not None:
+        exposure_ms = label.attributes.get("exposure_ms")
+        number = slots.word(slot, Word.CUBE)
+        more, described, groups, about = channels.of_cube(
+            number, columns["time_ns"], times.anchor, exposure_ms, taken=tuple(columns)
+        )
+    if kind.replayed_from:
+        from openhsi_shared.writer.replayed_channels import ReplayedChannels
+
+        replayed = ReplayedChannels.at(kind.replayed_from)
+        again = replayed.of_cube(columns["time_ns"], columns["camera_time_ns"], taken=(*columns, *more))
+        more, described, about = more | again.columns, (*described, *again.descriptions), {**about, **again.attributes}
+        inner = {name: one for part in (again.groups, groups) for name, one in part.items()}
+        both = [part["channels"].groups for part in (again.groups, groups) if "channels" in part]
+        groups = inner | ({"channels": Group(groups={**both[0], **both[1]})} if len(both) == 2 else {})
     return Cube(
         memory=slots.lines(slot),
         first=first,
@@ -47,7 +75,9 @@ def cube_in(
         attributes={
             **label.attributes,
             **_provenance(slots, kind, slot, columns["frame_id"]),
-            **_clock_attributes(slots.times(slot), begin_of(columns["time_ns"])),
+            **_clock_attributes(times, begin_of(columns["time_ns"])),
+            **host_clock().attributes,
+            **about,
             **({"source_groups_left_out": ", ".join(left_out)} if left_out else {}),
             **({"unchecked_directories": list(unchecked)} if unchecked else {}),
             "recovered": int(recovered),

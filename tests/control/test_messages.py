@@ -86,8 +86,8 @@ def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
     )
     with pytest.raises(RecordingError, match=expected):
         decode(newer, ANSWERS)
-    with pytest.raises(RecordingError, match="version '2'"):
-        decode(b'{"version": "2", "whatever": "comes then"}', ANSWERS)
+    with pytest.raises(RecordingError, match="version '3'"):
+        decode(b'{"version": "3", "whatever": "comes then"}', ANSWERS)
 
 
 def test_a_type_that_is_not_known_is_refused_with_those_that_are():

@@ -17,7 +17,8 @@ from openhsi_shared.errors import CalibrationError, ChecksumError, FileError, In
 from openhsi_shared.files import CubeWriter
 from openhsi_shared.save_options import SaveOptions
 from tests.support import file_corruption
-from tests.support.cubes import make_cube, make_groups
+from tests.support.channels import parts_of_a_cube
+from tests.support.cubes import TIME_NS, make_cube, make_groups
 from tests.support.file_corruption import Original, check_calibration, check_cube, everything_in, mutant, read_all
 from tests.support.helpers import in_child
 from tests.support.level_oracle import CALIBRATION
@@ -28,12 +29,12 @@ LONG_STORY = "".join(f"{number}-{number + 3} " for number in range(0, 6000, 7))
 # ---- I3: cubes that are damaged or foreign ----
 
 
-def save(directory, name, shape=(5, 30, 40), dtype="u2", old_style=True, metadata=None, groups=None, **how):
+def save(directory, name, shape=(5, 30, 40), dtype="u2", old_style=True, metadata=None, parts=None, groups=None, **how):
     """A cube of (lines, cross-track, bands), with everything that a file can hold, saved under this name."""
     n_lines, x, bands = shape
     about = {"wavelengths_nm": np.linspace(400, 700, bands), "level": 4, "attributes": {"lost_frame_ids": LONG_STORY}}
     about["metadata"] = {"owner": "me"} if metadata is None else metadata
-    cube = make_cube(n_lines, x, bands, dtype, groups=groups or {}, **about)
+    cube = make_cube(n_lines, x, bands, dtype, **(parts or {"groups": groups or {}}), **about)
     with CubeWriter(n_lines, (x, bands), dtype, SaveOptions(**how), threads=1) as writer:
         written = writer.write(cube, [directory], old_style=old_style, picture=False)
     return written.path.rename(directory / f"{name}.nc")
@@ -67,6 +68,7 @@ def with_groups(tmp_path_factory):
         save(directory, "groups, bands first", (6, 5, 7), old_style=False, compression="deflate", groups=make_groups()),
         save(directory, "many groups", (6, 5, 7), groups=many),
         save(directory, "large groups", (6, 20, 30), groups=make_groups(6, 20, 30, n_samples=9000)),
+        save(directory, "channels", (6, 5, 7), parts=parts_of_a_cube(TIME_NS + np.arange(6) * 50_000_000)),
     ]
     return [Original.of_cube(path) for path in paths]
 

@@ -17,8 +17,12 @@ from tests.support.cubes import make_cube, make_groups
 def path(tmp_path):
     cube = make_cube(
         groups=make_groups(),
-        columns={"altitude": np.arange(6.0)},
-        column_descriptions=(*COLUMNS, Column("altitude", "float64", "m", "height above the ground")),
+        columns={"altitude": np.arange(6.0), "altitude_state": np.zeros(6, np.int8)},
+        column_descriptions=(
+            *COLUMNS,
+            Column("altitude", "float64", "m", "height above the ground"),
+            Column("altitude_state", "int8", "1", "state of altitude", {"flag_values": (0, 1)}),
+        ),
     )
     with CubeWriter(cube.n_lines, cube.line_shape, cube.memory.dtype) as writer:
         path = writer.write(cube, [tmp_path], picture=False).path
@@ -30,7 +34,9 @@ def test_all_groups_go_along_into_a_cube_of_the_same_shape(path):
     carried = carried_from(path, 6, (5, 7))
     assert list(carried.groups) == ["imu", "references", "marks", "gps"]
     assert carried.columns["altitude"].tolist() == list(range(6))
-    assert carried.descriptions == (Column("altitude", "<f8", "m", "height above the ground"),)
+    altitude, state = carried.descriptions
+    assert altitude == Column("altitude", "<f8", "m", "height above the ground")
+    assert (state.dtype, state.labels["flag_values"].tolist()) == ("|i1", [0, 1])
     assert carried.left_out == ()
 
 
@@ -45,7 +51,7 @@ def test_what_lies_on_an_axis_that_has_changed_is_left_out(path, caplog):
 def test_nothing_goes_along_with_other_lines(path, caplog):
     carried = carried_from(path, 5, (5, 7))
     assert (carried.groups, carried.columns) == ({}, {})
-    assert carried.left_out == ("altitude", "imu", "references", "marks", "gps")
+    assert carried.left_out == ("altitude", "altitude_state", "imu", "references", "marks", "gps")
     assert "it belongs to 6 lines, but 5 are saved" in caplog.text
 
 
@@ -85,7 +91,7 @@ def test_a_part_of_a_cube_says_that_its_groups_are_left_out(path, tmp_path):
         saved = camera.save(tmp_path / "processed").result().path
     with open_cube(saved) as result:
         assert dict(result.groups) == {}
-        assert result.attributes["source_groups_left_out"] == "altitude, imu, references, marks, gps"
+        assert result.attributes["source_groups_left_out"] == "altitude, altitude_state, imu, references, marks, gps"
         assert result.attributes["format_version"] == 1
 
 

@@ -30,8 +30,13 @@ def column(dtype, value, name="more"):
 
 @pytest.fixture
 def with_groups(tmp_path):
-    described = (*COLUMNS, Column("altitude", "float64", "m", "height above the ground"))
-    columns = {"altitude": np.arange(6.0)}
+    flags = {"flag_values": (0, 1), "flag_meanings": "good stale"}
+    described = (
+        *COLUMNS,
+        Column("altitude", "float64", "m", "height above the ground"),
+        Column("altitude_state", "int8", "1", "state of altitude", flags),
+    )
+    columns = {"altitude": np.arange(6.0), "altitude_state": np.zeros(6, np.int8)}
     return make_cube(groups=make_groups(), columns=columns, column_descriptions=described)
 
 
@@ -44,6 +49,8 @@ def test_a_dump_keeps_groups_and_what_is_known_of_columns(with_groups, tmp_path)
     assert "/marks/of_user/weight" in report.covers
     with open_cube(path) as saved:
         assert saved.dataset.altitude.attrs["units"] == "m"
+        assert saved.dataset.altitude_state.attrs["flag_values"].dtype == np.int8
+        assert saved.dataset.altitude_state.attrs["flag_meanings"] == "good stale"
         for name, group in with_groups.groups.items():
             again = saved.groups[name].read()
             assert {key: item.data.tolist() for key, item in again.variables.items()} == {

@@ -14,7 +14,8 @@ from openhsi_shared.columns import COLUMNS, Column
 from openhsi_shared.dataset import Group, Variable
 from openhsi_shared.files import CubeWriter, open_cube, verify
 from openhsi_shared.save_options import SaveOptions
-from tests.support.cubes import make_cube, make_groups
+from tests.support.channels import parts_of_a_cube
+from tests.support.cubes import TIME_NS, make_cube, make_groups
 
 PATHS = ["imu", "marks", "marks/of_user", "references", "references/white"]
 TYPES = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8", ">i4", ">f8"]
@@ -119,6 +120,25 @@ def test_every_reader_finds_the_groups_that_were_written(tmp_path, old_style, co
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_every_reader_finds_channels_and_cf_is_obeyed(tmp_path):
+    parts = parts_of_a_cube(TIME_NS + np.arange(6) * 50_000_000)
+    path = save(make_cube(**parts, wavelengths_nm=np.linspace(400, 700, 7), level=4), tmp_path)
+    for reader, read in READERS.items():
+        for name in ("channels/gps", "channels/shutter"):
+            assert_read(read(path, name), at(parts["groups"], name).variables, f"{reader}, {name}")
+    with h5py.File(path) as file, xr.open_dataset(path) as dataset:
+        scales = [file[name] for name in ("x", "y", "wavelength", "channels/gps/sample", "channels/shutter/sample")]
+        assert len({int(scale.attrs["_Netcdf4Dimid"]) for scale in scales}) == len(scales)
+        for name, values in parts["columns"].items():
+            if name != "time_ns":
+                assert np.array_equal(dataset[name], values, equal_nan=True), name
+        assert dataset.gps_latitude.attrs["standard_name"] == "latitude"
+        assert dataset.shutter.attrs["flag_meanings"] == "closed open"
+    assert verify(path).problems == ()
+    _check_cf(path)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_every_type_of_netcdf_comes_back_from_a_group(tmp_path):
     values = np.arange(7) * 11 % 100
     variables = {f"type {kind}": Variable(("n",), values.astype(kind)) for kind in TYPES}
@@ -213,25 +233,36 @@ def test_large_tables_lie_in_chunks_of_some_rows(tmp_path):
 
 
 def test_unit_and_name_of_a_column_come_with_it(tmp_path):
-    described = (*COLUMNS, Column("altitude", "float64", "m", "height above the ground"))
-    columns = {"altitude": np.arange(6.0), "other": np.arange(6)}
+    named, flags = {"standard_name": "altitude"}, {"flag_values": (0, 1), "flag_meanings": "good stale"}
+    described = (
+        *COLUMNS,
+        Column("altitude", "float64", "m", "height above the ground", named),
+        Column("altitude_state", "int8", "1", "state of altitude", flags),
+    )
+    columns = {"altitude": np.arange(6.0), "altitude_state": np.arange(6, dtype=np.int8) % 2, "other": np.arange(6)}
     path = save(make_cube(columns=columns, column_descriptions=described), tmp_path)
     with xr.open_dataset(path) as file:
         assert file.altitude.attrs["units"] == "m"
         assert file.altitude.attrs["long_name"] == "height above the ground"
         assert file.other.attrs["long_name"] == "other"
+        assert file.altitude.attrs["standard_name"] == "altitude"
+        assert file.altitude_state.attrs["flag_values"].dtype == np.int8
+        assert file.altitude_state.attrs["flag_values"].tolist() == [0, 1]
         assert "units" not in file.other.attrs
         assert file.attrs["format_version"] == 1
-    assert verify(path).covers[-3:] == ("altitude", "other", "line_crc32")
+    assert verify(path).covers[-4:] == ("altitude", "altitude_state", "other", "line_crc32")
+
+
+def _check_cf(path):
+    checker = Path(sys.executable).with_name("compliance-checker")
+    if not checker.exists():
+        pytest.skip("compliance-checker is not installed beside this Python")
+    done = subprocess.run([str(checker), "--test=cf:1.11", str(path)], capture_output=True, text=True, check=False)
+    assert "Errors" not in done.stdout, done.stdout
+    assert "All tests passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("old_style", [True, False])
 def test_the_compliance_checker_finds_no_fault_in_a_file_with_groups(tmp_path, old_style):
-    checker = Path(sys.executable).with_name("compliance-checker")
-    if not checker.exists():
-        pytest.skip("compliance-checker is not installed beside this Python")
-    path = save(make_cube(groups=make_groups(), wavelengths_nm=np.linspace(400, 700, 7), level=4), tmp_path, old_style)
-    command = [str(checker), "--test=cf:1.11", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "Errors" not in done.stdout, done.stdout
-    assert "All tests passed" in done.stdout, done.stdout + done.stderr
+    groups, bands = make_groups(), np.linspace(400, 700, 7)
+    _check_cf(save(make_cube(groups=groups, wavelengths_nm=bands, level=4), tmp_path, old_style))

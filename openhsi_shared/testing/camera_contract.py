@@ -8,8 +8,7 @@ Complete test file of a driver::
             return MyDriver(CameraSettings(resolution=(32, 64)))
 
 The fixture returns a driver that is not open; the tests open and close it. It must deliver about 30 frames per run, for
-a few runs. With `pytest.register_assert_rewrite("openhsi_shared.testing")` in your conftest.py, failures show their
-values.
+a few runs.
 """
 
 import gc
@@ -24,13 +23,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import Driver, FrameStamp, FrameStatus, HasTemperature
 from openhsi_shared.errors import CameraError, FrameError, FrameTimeout
 from openhsi_shared.frames.ids import FrameIds
+from openhsi_shared.testing.leftovers import belongings
 
 __all__ = ["CameraContract"]
 
@@ -303,13 +302,6 @@ def streaming(driver: Driver) -> Iterator[None]:
         driver.open()
         driver.start()
         yield
-
-
-def belongings() -> tuple[int, int, int, int]:
-    """Count the resources of this process: threads of Python, threads, children, file descriptors."""
-    process = psutil.Process()
-    n_open = process.num_fds() if psutil.POSIX else process.num_handles()
-    return threading.active_count(), process.num_threads(), len(process.children()), n_open
 
 
 def noise(random: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -1,0 +1,87 @@
+"""Channels: everything else that was true at the time of a line, from any source.
+
+A *channel* is a named source of samples: one value, or several with one time stamp::
+
+    a source  ──▶  delivering  ──▶  buffers/samples  ──▶  the writer matches them to lines
+    (a module      stamps and       a ring in shared
+    for each)      counts           memory
+
+`properties` are checked when a channel is made, `channel` is the base class of the sources, `addresses` makes them of
+texts and TOML files. `hosting` opens and watches sources, in `process`, a process of their own, which `supervisor`
+starts and replaces. `status` is read from the memory. Import names from here: the package that a source needs is
+imported when that source is opened.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openhsi_shared.channels.addresses import channel_from_text, channels_from
+    from openhsi_shared.channels.callback import CallbackChannel
+    from openhsi_shared.channels.channel import Channel
+    from openhsi_shared.channels.delivering import Deliver
+    from openhsi_shared.channels.epics import EpicsChannel
+    from openhsi_shared.channels.gps import GpsChannel
+    from openhsi_shared.channels.gpsd import GpsdChannel
+    from openhsi_shared.channels.log import LogChannel
+    from openhsi_shared.channels.polled import PolledChannel
+    from openhsi_shared.channels.properties import Field
+    from openhsi_shared.channels.pva import PvaChannel
+    from openhsi_shared.channels.recorder import Recorder
+    from openhsi_shared.channels.row_files import read_rows
+    from openhsi_shared.channels.simulated import SimulatedChannel
+    from openhsi_shared.channels.system import SystemChannel
+    from openhsi_shared.matching.states import State
+
+__all__ = [
+    "CallbackChannel",
+    "Channel",
+    "Deliver",
+    "EpicsChannel",
+    "Field",
+    "GpsChannel",
+    "GpsdChannel",
+    "LogChannel",
+    "PolledChannel",
+    "PvaChannel",
+    "Recorder",
+    "SimulatedChannel",
+    "State",
+    "SystemChannel",
+    "channel_from_text",
+    "channels_from",
+    "read_rows",
+]
+
+_MODULES = {
+    "CallbackChannel": "channels.callback",
+    "Channel": "channels.channel",
+    "Deliver": "channels.delivering",
+    "EpicsChannel": "channels.epics",
+    "Field": "channels.properties",
+    "GpsChannel": "channels.gps",
+    "GpsdChannel": "channels.gpsd",
+    "LogChannel": "channels.log",
+    "PolledChannel": "channels.polled",
+    "PvaChannel": "channels.pva",
+    "Recorder": "channels.recorder",
+    "SimulatedChannel": "channels.simulated",
+    "State": "matching.states",
+    "SystemChannel": "channels.system",
+    "channel_from_text": "channels.addresses",
+    "channels_from": "channels.addresses",
+    "read_rows": "channels.row_files",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name on first access (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"openhsi_shared.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,210 @@
+"""Clocks of sources: times of their samples by the clock of the lines, and the offset of a GPS to that clock.
+
+Times of arrival of all samples are by one clock, which does not step; `to_lines_ns` is what is added to them for the
+clock of some lines: each cube has its own anchor.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.buffers.samples import Samples
+from openhsi_shared.buffers.times import read_anchor
+from openhsi_shared.channels.matched_columns import SourceSeries
+from openhsi_shared.channels.properties import ChannelProperties
+from openhsi_shared.columns import Column
+from openhsi_shared.line_times import UNKNOWN_TIME_NS
+from openhsi_shared.matching import ClockFit
+from openhsi_shared.processes.logs import safe_logger
+
+__all__ = ["ClockOffset", "SourceClocks"]
+
+logger = safe_logger(__name__)
+
+Times = NDArray[np.int64]
+
+PULSE_AGE_NS = 10 * 10**9
+"""A pulse per second that was seen longer ago is not used."""
+PULSE_UNCERTAINTY_S = 1e-4
+SEVERITIES, INVALID = ("ca:", "pva:"), 3
+"""Sources whose quality is EPICS' severity of an alarm, and the one of values that mean nothing."""
+BIN_NS = 50_000_000
+"""Of the samples that arrive within this time, the fit of a clock gets only the one with the least lag."""
+
+
+class ClockOffset(NamedTuple):
+    """Offset of the clock of a channel to that of the lines."""
+
+    channel: str
+    offset_s: NDArray[np.float64]
+    """Of each line: time of the channel minus `time`; NaN if it is unknown."""
+    uncertainty_s: float
+    method: str
+    """"arrival", "gpsd" (arrival at gpsd), "pulse" (a pulse per second, seen by gpsd), or "given"."""
+
+    @property
+    def column(self) -> Column:
+        """The description of its column."""
+        more = {"channel": self.channel, "uncertainty": self.uncertainty_s, "method": self.method}
+        return Column("clock_offset", "float64", "s", f"time of {self.channel} minus time", more)
+
+
+class SourceClocks:
+    """The clocks of all channels of a camera, known the better the longer they are seen."""
+
+    def __init__(self, properties: Mapping[str, ChannelProperties]) -> None:
+        self._properties = properties
+        self._fits = {
+            name: ClockFit(is_host=one.stamp == "host") for name, one in properties.items() if one.stamp != "arrival"
+        }
+        self._next_index = dict.fromkeys(properties, 0)
+        self._seen: dict[str, tuple[int, int]] = {}
+        """First and last time of arrival in each fit that has samples."""
+        self._by_pulse: dict[str, int] = {}
+        """By how much, in ns, a pulse per second shows the offset of a fit to be too small."""
+        self._warned: set[str] = set()
+
+    def feed(self, name: str, samples: Samples) -> None:
+        """Use those of the samples that are new."""
+        new = slice(max(0, self._next_index[name] - samples.first_index), None)
+        self._next_index[name] = samples.first_index + len(samples)
+        if name not in self._fits:
+            return
+        properties, fit = self._properties[name], self._fits[name]
+        is_stamped = samples.time_ns[new] != UNKNOWN_TIME_NS
+        stamps = samples.time_ns[new][is_stamped] + _ns(properties.clock_offset_s)
+        arrivals = samples.arrival_ns[new][is_stamped] - _ns(properties.latency_s)
+        if len(stamps) == 0:
+            return
+        chosen = _least_lags(stamps, arrivals)
+        fit.add(stamps[chosen], arrivals[chosen])
+        self._seen[name] = self._seen.get(name, (int(arrivals[0]), 0))[0], int(arrivals[-1])
+        self._use_pulse(name, samples)
+        if properties.clock == "given" and properties.stamp == "source" and name not in self._warned:
+            self._warn(name, properties, fit)
+
+    def _use_pulse(self, name: str, samples: Samples) -> None:
+        """Use the offset that gpsd has seen at a pulse per second, without the latency that all samples have."""
+        self._by_pulse.pop(name, None)
+        offset_s, time_ns = (samples.description.get(f"pps_{what}") for what in ("offset_s", "time_ns"))
+        now = read_anchor()
+        if isinstance(offset_s, float) and isinstance(time_ns, int) and abs(now.wall_ns - time_ns) < PULSE_AGE_NS:
+            last_ns = self._seen[name][1]
+            offset_ns = _ns(offset_s) + now.since(samples.anchor).total_ns
+            self._by_pulse[name] = offset_ns - int(self._fits[name].offset_ns(last_ns))
+
+    def _warn(self, name: str, properties: ChannelProperties, fit: ClockFit) -> None:
+        wrong_s = fit.contradiction_s()
+        if wrong_s is not None:
+            self._warned.add(name)
+            logger.warning(
+                "channel %r: its stamps and the times of arrival differ by %.3f s: if its clock is wrong, give "
+                "clock_offset_s=%.3f or clock='fit'",
+                name,
+                -wrong_s,
+                properties.clock_offset_s + wrong_s,
+            )
+
+    def series(self, properties: ChannelProperties, samples: Samples, to_lines_ns: int) -> SourceSeries:
+        """The samples of a channel, with times by the clock of lines; unknown ones before its clock is known."""
+        arrivals = samples.arrival_ns + to_lines_ns
+        times = arrivals - _ns(properties.latency_s)
+        jumps: list[tuple[int, int]] = []
+        if properties.stamp != "arrival":
+            is_stamped = samples.time_ns != UNKNOWN_TIME_NS
+            stamps = samples.time_ns[is_stamped] + _ns(properties.clock_offset_s)
+            clock, given_ns = self._clock_of(properties)
+            if clock is None:
+                times[is_stamped] = stamps + given_ns
+            elif clock in self._seen:
+                fit = self._fits[clock]
+                times[is_stamped] = fit.line_times_ns(stamps, samples.arrival_ns[is_stamped]) + (
+                    to_lines_ns - self._by_pulse.get(clock, 0)
+                )
+            else:
+                times[is_stamped] = UNKNOWN_TIME_NS
+            fit = self._fits[clock or properties.name]
+            jumps = [(jump.from_ns + to_lines_ns, jump.until_ns + to_lines_ns) for jump in fit.jumps]
+        is_invalid = np.zeros(len(samples), bool)
+        if properties.source.startswith(SEVERITIES):
+            is_invalid = samples.quality >= INVALID
+        return SourceSeries(
+            properties=properties,
+            times_ns=times,
+            arrival_ns=arrivals,
+            values=samples.values,
+            is_invalid=is_invalid,
+            change_times_ns=np.array([time_ns + to_lines_ns for time_ns, _ in samples.states], np.int64),
+            states=np.array([state for _, state in samples.states], np.int8),
+            jumps_ns=np.array(jumps, np.int64).reshape(-1, 2),
+        )
+
+    def _clock_of(self, properties: ChannelProperties) -> tuple[str | None, int]:
+        """The channel with whose fit stamps become times of lines; or None, and what is added to them."""
+        if properties.stamp == "host" or properties.clock == "fit":
+            return properties.name, 0
+        if properties.clock == "given":
+            return None, 0
+        given_ns = _given_ns(self._properties[properties.clock])
+        return (properties.clock, 0) if given_ns is None else (None, given_ns)
+
+    def attributes(self, name: str, to_lines_ns: int) -> dict[str, Any]:
+        """Attributes of the raw series of a channel: the fit of its clock by arrivals, which may not be used."""
+        if name not in self._seen or not self._fits[name].is_known:
+            return {}
+        fit, (first_ns, last_ns) = self._fits[name], self._seen[name]
+        return {
+            "clock_fit_offset_s": (int(fit.offset_ns(last_ns)) - to_lines_ns) * 1e-9,
+            "clock_fit_drift": fit.drift,
+            "clock_fit_uncertainty_s": fit.uncertainty_ns * 1e-9,
+            "clock_fit_seconds": (last_ns - first_ns) * 1e-9,
+            **({"clock_jumps": [list(jump) for jump in fit.jumps]} if fit.jumps else {}),
+        }
+
+    def offset_at(self, at_ns: Times, to_lines_ns: int) -> ClockOffset | None:
+        """Offset, at these times of lines, of the channel that knows true UTC; None if it is not clear which one does.
+
+        That is the one which others name as their `clock`, or else the only one whose clock is "fit".
+        """
+        clocks = {one.clock for one in self._properties.values()} - {"given", "fit"}
+        names = clocks or {name for name, one in self._properties.items() if one.clock == "fit"}
+        if len(names) != 1:
+            return None
+        (name,) = names
+        properties = self._properties[name]
+        given_ns = _given_ns(properties)
+        if given_ns is not None:
+            return ClockOffset(name, np.full(len(at_ns), -given_ns * 1e-9), 0.0, "given")
+        by_pulse_ns = self._by_pulse.get(name)
+        method = "gpsd" if properties.source.startswith("gpsd:") else "arrival"
+        method = method if by_pulse_ns is None else "pulse"
+        if name not in self._seen:
+            return ClockOffset(name, np.full(len(at_ns), np.nan), np.inf, method)
+        fit = self._fits[name]
+        is_known = at_ns != UNKNOWN_TIME_NS
+        at = np.where(is_known, at_ns, 0) - to_lines_ns
+        offset_ns = fit.offset_ns(at) + (by_pulse_ns or 0) - to_lines_ns
+        uncertainty_s = float(fit.uncertainty_at_ns(at[is_known]).max(initial=0.0)) * 1e-9
+        uncertainty_s = uncertainty_s if by_pulse_ns is None else PULSE_UNCERTAINTY_S
+        return ClockOffset(name, np.where(is_known, offset_ns * 1e-9, np.nan), uncertainty_s, method)
+
+
+def _given_ns(reference: ChannelProperties) -> int | None:
+    """What the user says that is added to stamps of true UTC for times of lines; None if it is to be found."""
+    return _ns(reference.clock_offset_s) if reference.clock == "given" and reference.clock_offset_s else None
+
+
+def _least_lags(stamps: Times, arrivals: Times) -> NDArray[np.intp]:
+    """Index of the sample with the least lag of each `BIN_NS`."""
+    lags, bins = arrivals - stamps, arrivals // BIN_NS
+    begins = np.flatnonzero(np.append(True, bins[1:] != bins[:-1]))
+    least = np.repeat(np.minimum.reduceat(lags, begins), np.diff(np.append(begins, len(lags))))
+    chosen = np.flatnonzero(lags == least)
+    is_first = np.append(True, bins[chosen[1:]] != bins[chosen[:-1]])
+    return np.asarray(chosen[is_first])
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
