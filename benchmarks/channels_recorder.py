@@ -37,7 +37,7 @@ def _measure(plan: Plan, transport: str, words: str, most_cores: float) -> Row:
     server = shots_server(transport, "B", RATE, n_shots, (side, side))
     with running(server), Recorder(pvs, maxlen=2 * n_shots, matching_maxlen=500) as recorder:
         wait_for(lambda: set(recorder.states.values()) == {State.GOOD})
-        wait_for(lambda: not recorder.rate["B:a"])  # the values before the first shot are over
+        wait_for(lambda: all(recorder.updates[name] + recorder.refused[name] for name in pvs))  # those before the shots
         recorder.clear()
         begun, used = time.perf_counter(), time.process_time()
         _put(transport)("B:go", 1.0)

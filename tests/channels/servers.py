@@ -136,9 +136,9 @@ def shots_server(
 ) -> Server:
     """A server ("pva" or "ca") with a, b, c, img of one stamp a shot, which begin when `go` is put."""
     if transport == "pva":
-        environment_of_it = {"EPICS_PVAS_BROADCAST_PORT": P4P[0], "EPICS_PVAS_SERVER_PORT": P4P_TCP[0]}
+        ports = {"EPICS_PVAS_BROADCAST_PORT": P4P[0], "EPICS_PVAS_SERVER_PORT": P4P_TCP[0]}
     else:
-        environment_of_it = dict.fromkeys(("EPICS_CA_SERVER_PORT", "EPICS_CAS_SERVER_PORT"), IOCS[0])
-        environment_of_it |= dict.fromkeys(("EPICS_PVA_BROADCAST_PORT", "EPICS_PVAS_BROADCAST_PORT"), IOCS_PVA[0])
-    arguments = ("shots_server.py", transport, prefix, rate, n_shots, *shape)
-    return Server(*arguments, **{name: str(value) for name, value in environment_of_it.items()})
+        ports = {"EPICS_CA_SERVER_PORT": IOCS[0], "EPICS_CAS_SERVER_PORT": IOCS[0]}
+        ports |= {"EPICS_PVA_BROADCAST_PORT": IOCS_PVA[0], "EPICS_PVAS_BROADCAST_PORT": IOCS_PVA[0]}
+    of_environment = {name: str(port) for name, port in ports.items()}
+    return Server("shots_server.py", transport, prefix, rate, n_shots, *shape, **of_environment)
