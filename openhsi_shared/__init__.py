@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from openhsi_shared.files.recovering import Recovery, recover
     from openhsi_shared.files.upstream import save_shared_datacube
     from openhsi_shared.files.verifying import Report, verify
-    from openhsi_shared.recording.run import Recording, record, switched_camera
+    from openhsi_shared.recording.record import record, switched_camera
+    from openhsi_shared.recording.run import Recording
     from openhsi_shared.reprocess import ProcessDatacube, ProcessRawDatacube
     from openhsi_shared.viewer.cube_viewer import CubeViewer, cube_viewer
     from openhsi_shared.viewer.ring_viewer import Viewer
@@ -115,10 +116,10 @@ _MODULES = {
     "match_channels": "channels.matched_files",
     "open_cube": "files.reading",
     "read_calibration": "calibration",
-    "record": "recording.run",
+    "record": "recording.record",
     "recover": "files.recovering",
     "save_shared_datacube": "files.upstream",
-    "switched_camera": "recording.run",
+    "switched_camera": "recording.record",
     "verify": "files.verifying",
     "write_calibration": "calibration",
 }

@@ -12,7 +12,7 @@ from openhsi_shared.cli.record import record as command
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.processes.spawning import pack, unpack
 from openhsi_shared.recording.plan import RecordingPlan
-from openhsi_shared.recording.run import record
+from openhsi_shared.recording.record import record
 from openhsi_shared.writer.save_request import SaveRequest
 
 CPU = min(os.sched_getaffinity(0))

@@ -1,0 +1,103 @@
+"""Start a nonstop recording."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S
+from openhsi_shared.errors import ArgumentError
+from openhsi_shared.recording.messages import RecordingSummary
+from openhsi_shared.recording.plan import RecordingPlan
+from openhsi_shared.recording.run import Recording
+
+__all__ = ["record", "switched_camera"]
+
+
+def record(
+    camera: Callable[..., Any],
+    save_dir: str | Path,
+    *,
+    n_lines: int = 1024,
+    n_cubes: int | None = None,
+    seconds: float | None = None,
+    until: Callable[[], bool] | None = None,
+    toggle: Any = None,
+    n_buffers: int = 3,
+    when_full: str = "drop",
+    progress: bool = True,
+    niceness: int = 0,
+    cpus: Sequence[int] = (),
+    realtime: bool = False,
+    channels: Mapping[str, Any] | str | Path | None = None,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    **keywords: Any,
+) -> Recording:
+    """Record cubes of `n_lines` nonstop in a separate process; returns the handle once the camera is running.
+
+    `camera` is a class such as SharedSimulatedCamera, or your own, also one defined in a notebook. The recording ends
+    after `n_cubes` or `seconds`, when `until()` is true, when `toggle.status` (property or method) is no longer true,
+    or with `stop`, whichever comes first; `until` and `toggle` are polled in this process, 50 times a second.
+    `niceness` and `cpus` are for the recording process, if the system allows it. `realtime=True` schedules the thread
+    that captures in real time (SCHED_FIFO), before all ordinary processes, for cameras with a short queue on a busy
+    machine. `channels` are matched to the lines: a mapping of names to Channels or texts such as "ca:HSI:temp", or the
+    path of a TOML file; the first line is taken when each required one has delivered a sample. The keywords of `save`
+    are passed to every save, the others to the camera. Raises what the camera's class raises, ArgumentError for other
+    arguments that are not valid, SaveError if there is no space for one cube, RealTimeRefused if the system refuses
+    `realtime`, and ChannelError for a required channel that cannot be opened, or delivers nothing within
+    `connect_timeout_s`.
+    """
+    plan = RecordingPlan.of(
+        camera,
+        save_dir,
+        n_lines=n_lines,
+        n_cubes=n_cubes,
+        seconds=seconds,
+        n_buffers=n_buffers,
+        when_full=when_full,
+        niceness=niceness,
+        cpus=cpus,
+        realtime=realtime,
+        channels={} if channels is None else channels,
+        connect_timeout_s=connect_timeout_s,
+        **keywords,
+    )
+    return Recording(plan, _conditions(until, toggle), progress)
+
+
+def switched_camera(
+    cam_class: Callable[..., Any],
+    n_lines: int = 128,
+    processing_lvl: int = 0,
+    json_path: str | Path | None = None,
+    cal_path: str | Path | None = None,
+    preconfig_meta: str | Path | None = None,
+    ssd_dir: str | Path = "/media/pi/fastssd",
+    toggle_interface: Any = None,
+) -> RecordingSummary:
+    """Record while a switch is on, as openhsi's function of the same name. Blocks until it is off."""
+    with record(
+        cam_class,
+        ssd_dir,
+        n_lines=n_lines,
+        processing_lvl=processing_lvl,
+        json_path=json_path,
+        cal_path=cal_path,
+        preconfig_meta_path=preconfig_meta,
+        toggle=toggle_interface,
+    ) as run:
+        run.wait()
+    return run.wait()
+
+
+def _conditions(until: Callable[[], bool] | None, toggle: Any) -> list[Callable[[], bool]]:
+    """Functions; the recording ends when one of them returns true."""
+    found = []
+    if until is not None:
+        if not callable(until):
+            raise ArgumentError(f"until must be a callable that returns true to stop, got {until!r}")
+        found.append(until)
+    if toggle is not None:
+        if not hasattr(toggle, "status"):
+            raise ArgumentError(f"toggle must have a `status`, which is true while recording, got {toggle!r}")
+        found.append(lambda: not (toggle.status() if callable(toggle.status) else toggle.status))
+    return found
