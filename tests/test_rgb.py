@@ -9,7 +9,16 @@ import pytest
 
 from openhsi_shared import rgb
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.rgb import PREVIEW_RANGES_NM, SHOW_NM, decimation, mean_of_bands, picture, preview_bands, stretch
+from openhsi_shared.rgb import (
+    PREVIEW_RANGES_NM,
+    SHOW_NM,
+    decimation,
+    mean_of_bands,
+    picture,
+    preview_bands,
+    stretch,
+    thinned,
+)
 
 WAVELENGTHS_NM = np.linspace(400, 1000, 121)  # every 5 nm
 
@@ -86,17 +95,31 @@ def test_a_colour_that_is_no_range_is_refused_by_its_value(colour):
         preview_bands(WAVELENGTHS_NM, 121, (colour, 550, 470))
 
 
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 33, 80, 800])
+def test_a_preview_takes_at_most_16_bands_of_a_colour_around_its_middle(n):
+    indices = np.random.default_rng(n).permutation(1000)[:n]
+    for band in (slice(70, 70 + n), indices):
+        all_of_them = indices_of(band, 1000)
+        taken = indices_of(thinned([band, band, band])[1], 1000)
+        assert min(n, 8) <= len(taken) <= 16
+        places = [all_of_them.index(number) for number in taken]
+        assert len(set(np.diff(places))) <= 1
+        assert abs(sum(places) / len(places) - (n - 1) / 2) <= 0.5
+
+
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "f4", "f8", ">u2", ">f4"])
 @pytest.mark.parametrize("step", [1, 3])
-def test_the_mean_is_that_of_python(dtype, step):
+@pytest.mark.parametrize("all_bands", [slice(0, 121), slice(0, 121, 6)])
+def test_the_mean_is_that_of_python(dtype, step, all_bands):
     lines = np.random.default_rng(1).integers(0, 200, (10, 7, 121)).astype(dtype)
-    bands = [slice(40, 60), np.array([3, 1, 90]), slice(0, 121)]
+    bands = [slice(40, 60), np.array([3, 1, 90]), all_bands]  # few bands, and many, are added in different ways
     means = mean_of_bands(lines, bands, step=step)
     assert means.dtype == np.float32
     for line, at in enumerate(range(0, 10, step)):
         for pixel in range(7):
             values = lines[at, pixel].tolist()
-            expected = [sum(values[40:60]) / 20, (values[3] + values[1] + values[90]) / 3, sum(values) / 121]
+            expected = [sum(values[40:60]) / 20, (values[3] + values[1] + values[90]) / 3]
+            expected.append(sum(values[all_bands]) / len(values[all_bands]))
             assert means[line, pixel] == pytest.approx(expected, rel=1e-6)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from openhsi_shared.errors import ArgumentError, PreviewError
 from openhsi_shared.line_times import begin_of
 from openhsi_shared.paths import given_path
-from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, decimation, mean_of_bands, picture, preview_bands
+from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, decimation, mean_of_bands, picture, preview_bands, thinned
 
 __all__ = ["Picture", "preview_of", "preview_path", "read_picture", "write_preview"]
 
@@ -102,7 +102,8 @@ def read_picture(
 ) -> Picture:
     """Make the picture of the saved cube `path`, written by this library or by openhsi.
 
-    Reads in blocks of lines, of a cube with more than 4096 lines only those that are shown, and checks what it reads.
+    A colour is the mean of at most 16 evenly spaced bands of its range, grey that of at most 48. Reads in blocks of
+    lines, of a cube with more than 4096 lines only those that are shown, and checks what it reads.
     Raises FileError (ChecksumError for a damaged line) for a damaged or foreign file, ArgumentError.
     """
     from openhsi_shared.files import open_cube
@@ -110,7 +111,7 @@ def read_picture(
     with open_cube(path) as cube:
         lines: Any = cube.lines
         cube.check_not_empty()
-        bands = preview_bands(cube.wavelengths_nm, lines.shape[2], ranges)
+        bands = thinned(preview_bands(cube.wavelengths_nm, lines.shape[2], ranges))
         means = mean_of_bands(lines, bands, step=decimation(lines.shape[0]))
         times_ns = cube.times_ns
         begun_ns = None if times_ns is None else begin_of(times_ns)

@@ -113,7 +113,7 @@ class Saving:
     threads: int
     durability: Durability
     bands: list[Band] | None
-    """What the picture shows, or None for no picture."""
+    """What the picture shows, few (`thinned`), or None for no picture."""
     passed: ProgressCallback
 
     def run(self, image: Image, folder: Path, stem: str) -> Written:
@@ -230,7 +230,7 @@ class Saving:
         lines = self.cube.memory[block.position : block.position + block.n_lines]
         step = decimation(self.cube.n_lines)
         shown = range(-block.first % step, block.n_lines, step) if self.bands is not None else range(0)
-        averaging = BandMeans(self.cube.line_shape, self.bands, is_cached=True) if self.bands is not None else None
+        averaging = BandMeans(self.cube.line_shape, self.bands) if self.bands is not None else None
         means = np.empty((len(shown), self.cube.line_shape[0], len(self.bands or ())), np.float32)
         encoded = encoder.block(block.n_lines) if encoder is not None else None
         crcs = []

@@ -21,7 +21,7 @@ from openhsi_shared.files.saving import ProgressCallback, Saving, Written, no_pr
 from openhsi_shared.groups import numbers
 from openhsi_shared.line_times import begin_of
 from openhsi_shared.loggers import safe_logger
-from openhsi_shared.rgb import preview_bands
+from openhsi_shared.rgb import preview_bands, thinned
 from openhsi_shared.save_options import SaveOptions
 
 __all__ = ["CubeWriter", "Written"]
@@ -99,7 +99,7 @@ class CubeWriter:
             pool=self._pool,
             threads=self._threads,
             durability=self._durability,
-            bands=preview_bands(cube.wavelengths_nm, cube.line_shape[1]) if picture else None,
+            bands=thinned(preview_bands(cube.wavelengths_nm, cube.line_shape[1])) if picture else None,
             passed=passed or no_progress,
         )
         layout = self._layout._replace(n_lines=cube.n_lines, old_style=old_style)

@@ -17,6 +17,7 @@ from openhsi_shared.dataset import Cube
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, OpenHSIError, PreviewError
 from openhsi_shared.files import CubeWriter
 from openhsi_shared.files.preview import preview_of, preview_path, write_preview
+from openhsi_shared.rgb import preview_bands, thinned
 
 WAVELENGTHS_NM = np.linspace(400, 1000, 121)
 RANGES_NM = ((640, 670), (530, 590), (450, 510))
@@ -224,6 +225,25 @@ def test_a_cube_of_ours_gives_the_picture_that_its_writer_makes(tmp_path, old_st
     expected = np.roll(scene(), -4, axis=1)  # the oldest line comes first
     assert np.array_equal(written.picture, expected)
     assert np.array_equal(pixels_of(preview_of(written.path)), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("wavelengths", [np.linspace(400, 1000, 500), None])
+def test_of_many_bands_both_show_the_same_few(tmp_path, dtype, wavelengths):
+    pixels = (np.random.default_rng(0).random((12, 20, 500)) * 4095).astype(dtype)
+    cube = Cube(
+        memory=pixels,
+        n_lines=12,
+        columns={"time_ns": np.arange(12) + 10**18},
+        wavelengths_nm=wavelengths,
+        uuid="one",
+    )
+    with CubeWriter(12, (20, 500), dtype) as writer:
+        written = writer.write(cube, [tmp_path])
+    assert np.array_equal(pixels_of(preview_of(written.path)), written.picture)
+    bands = thinned(preview_bands(wavelengths, 500))
+    assert sum(len(range(500)[band]) for band in bands) <= 48
+    assert np.allclose(written.means, np.stack([pixels[..., band].mean(-1) for band in bands], -1), rtol=1e-6)
 
 
 def test_a_damaged_line_is_named_instead_of_shown(tmp_path):
