@@ -14,7 +14,7 @@ from openhsi_shared.errors import ArgumentError, ChannelError, OpenHSIError, Unk
 from openhsi_shared.paths import given_path
 from openhsi_shared.settings import nearest_name
 
-__all__ = ["SOURCES", "channel_from_text", "channels_from", "source_kinds"]
+__all__ = ["SOURCES", "channel_from_text", "channels_from", "keywords_of", "source_kinds", "tables_of"]
 
 SOURCES = {
     "ca": "openhsi_shared.channels.epics:EpicsChannel.from_address",
@@ -67,22 +67,32 @@ def channel_from_text(text: str, name: str, **keywords: Any) -> Channel:
     """
     if not isinstance(text, str):
         raise ArgumentError(f"channel {name!r}: a source is a text such as 'ca:HSI:temp', got {text!r}")
-    address, given = _split(text)
+    (address, given), (make, rest) = _split(text), _maker(text)
     for key in given.keys() & keywords.keys():
         raise ArgumentError(f"channel {name!r}: {key} is given twice, as {given[key]!r} and as {keywords[key]!r}")
-    kind, colon, rest = address.partition(":")
-    make = _factory(kind.strip() if colon else address, text)
     known = _known_keywords(make)
     for key in (given := given | keywords):
         if key not in known:
             raise UnknownKeyword(f"channel {name!r} ({address}) has no keyword {key!r}{nearest_name(key, known)}")
     try:
-        channel = make(rest.strip(), name, **given)
+        channel = make(rest, name, **given)
     except TypeError as error:
         raise ArgumentError(f"channel {name!r} ({text}): {error}") from error
     if not isinstance(channel, Channel):
         raise ChannelError(f"the source of {text!r} made {channel!r}, expected a Channel")
     return channel
+
+
+def keywords_of(text: str) -> set[str]:
+    """Keywords that the source of a text takes. ArgumentError, ChannelError as `channel_from_text`."""
+    return _known_keywords(_maker(text)[0])
+
+
+def _maker(text: str) -> tuple[Callable[..., Channel], str]:
+    """What makes the channel of a text, and its address without the kind."""
+    address, _ = _split(text)
+    kind, colon, rest = address.partition(":")
+    return _factory(kind.strip() if colon else address, text), rest.strip()
 
 
 def _split(text: str) -> tuple[str, dict[str, Any]]:
@@ -120,7 +130,7 @@ def channels_from(given: Mapping[str, Any] | str | Path | None) -> dict[str, Cha
         return {}
     if isinstance(given, str | Path):
         path = given_path(given)
-        return _all_of(_tables_of(path), f"{path}: ")
+        return _all_of(tables_of(path)[0], f"{path}: ")
     if not isinstance(given, Mapping):
         raise ArgumentError(
             f"channels must be a mapping of names to Channels or texts, or the path of a TOML file; got {given!r:.80}"
@@ -128,22 +138,26 @@ def channels_from(given: Mapping[str, Any] | str | Path | None) -> dict[str, Cha
     return _all_of(given, "")
 
 
-def _tables_of(path: Path) -> Mapping[str, Any]:
+def tables_of(path: Path, *others: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The tables `[channels.NAME]` of a TOML file, by NAME, and those of the keys `others` that it has.
+
+    ChannelError if it cannot be read, UnknownKeyword for another key, ArgumentError without channels.
+    """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ChannelError(f"the file of channels {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ChannelError(f"the file of channels {path} is no TOML: {error}") from error
-    for key in found:
-        if key != "channels":
-            raise UnknownKeyword(
-                f"{path}: unknown table [{key}]{nearest_name(key, ['channels'])}: expected [channels.NAME]"
-            )
-    tables = found.get("channels", {})
+    for key, value in found.items():
+        if key != "channels" and key not in others:
+            what = f"table [{key}]" if isinstance(value, dict) else f"key {key!r}"
+            expected = "expected [channels.NAME]" + (f", {', '.join(others)}" if others else "")
+            raise UnknownKeyword(f"{path}: unknown {what}{nearest_name(key, ['channels', *others])}: {expected}")
+    tables = found.pop("channels", {})
     if not isinstance(tables, dict) or not tables:
         raise ArgumentError(f'{path} has no channels: expected tables [channels.NAME] with source = "KIND:ADDRESS"')
-    return tables
+    return tables, found
 
 
 def _all_of(given: Mapping[str, Any], where: str) -> dict[str, Channel]:

@@ -263,6 +263,16 @@ class Recorder:
         return MappingProxyType({one.name: one.state for one in self._inputs})
 
     @property
+    def image_shapes(self) -> Mapping[str, tuple[int, int] | None]:
+        """Of each image, rows and columns of the newest whole one; None before the first."""
+        return MappingProxyType({one.name: one.image_shape for one in self._inputs if one.image is not None})
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What its thread has failed of; `stop` raises it once. None if it runs, or was stopped."""
+        return None if self._run is None else self._run.failure
+
+    @property
     def why(self) -> str:
         """Why no rows come, in words; empty if they do."""
         with self._lock:

@@ -16,7 +16,7 @@ from openhsi_shared.matching.states import State
 from openhsi_shared.roi import find_roi, find_roi_slice, profiles
 from openhsi_shared.settings import nearest_name
 
-__all__ = ["ImageOptions", "Region", "RowInput", "row_inputs"]
+__all__ = ["KEYWORDS", "ImageOptions", "Region", "RowInput", "row_inputs"]
 
 logger = safe_logger(__name__)
 
@@ -65,6 +65,8 @@ class RowInput:
         """Of the source."""
         self.description: dict[str, Any] = {}
         """What the source says of itself."""
+        self.image_shape = None if image is None else image.shape
+        """Rows and columns of the whole image, of the newest one; None before the first."""
         self.n_refused = self.n_squashed = 0
         self.n_put = self.n_taken = 0
         """Updates that were put into the queue, by the source's thread, and taken from it, by the recorder's."""
@@ -155,6 +157,7 @@ class RowInput:
             image = image.reshape(options.shape)
         elif image.ndim != 2:
             raise ValueError(f"an image of shape {image.shape}: give shape=[rows, columns]")
+        self.image_shape = (image.shape[0], image.shape[1])
         if self.is_compat:
             return self._compat_region(image, options)
         of_rows, of_columns = profiles(image)
@@ -218,14 +221,18 @@ def row_inputs(channels: Mapping[str, Any] | None, more: Mapping[str, Any], is_c
 
 
 def _input(name: str, given: Any, is_compat: bool, is_keyword: bool) -> RowInput:
-    from openhsi_shared.channels.addresses import channels_from
+    from openhsi_shared.channels.addresses import channels_from, keywords_of
     from openhsi_shared.channels.epics import EpicsChannel
 
     if isinstance(given, Mapping) and "source" not in given:
         return RowInput(EpicsChannel(name, kind="image"), _image_options(name, given), is_compat)
     if isinstance(given, Mapping):  # a table, as in a TOML file
         options = {key: given[key] for key in OPTIONS if key in given}
-        table = {key: value for key, value in given.items() if key not in OPTIONS}
+        of_channel = keywords_of(given["source"]) if isinstance(given["source"], str) else set(given)
+        for key in given.keys() - {"source", *OPTIONS, *of_channel}:
+            raise UnknownKeyword(f"channel {name!r} has no keyword {key!r}{nearest_name(key, [*OPTIONS, *of_channel])}")
+        # `shape` may be of both
+        table = {key: value for key, value in given.items() if key not in OPTIONS or key in of_channel}
         channel = channels_from({name: table | ({"kind": "image"} if options else {})})[name]
         is_image = channel.properties.kind == "image"
         return RowInput(channel, _image_options(name, options) if is_image else None, is_compat)

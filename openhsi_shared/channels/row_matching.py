@@ -18,6 +18,8 @@ __all__ = ["FoundRow", "RowMatching"]
 logger = safe_logger(__name__)
 
 N_PERIODS = 101
+LIVELY_S = 1.0
+"""Rows come if the last one is not older than this time, and than three periods of the reference."""
 WARN_S = 5.0
 """A warning is logged when nothing has matched for this time."""
 
@@ -61,6 +63,7 @@ class RowMatching:
         self._n_updates, self._n_rows = [0] * n, 0
         self._latest_ns, self._periods_ns = 0, deque[int](maxlen=N_PERIODS)
         self._waits_since: float | None = None
+        self._row_at = float("-inf")
         self._is_warned = False
 
     @property
@@ -146,7 +149,8 @@ class RowMatching:
 
     def why(self, states: Mapping[str, State]) -> str:
         """Why no rows come; empty if they do, or if there was no update yet to wait for."""
-        if self._waits_since is None:
+        period_s = float(np.median(self._periods_ns)) * 1e-9 if self._periods_ns else 0.0
+        if self._waits_since is None or time.monotonic() - self._row_at < max(LIVELY_S, 3 * period_s):
             return ""
         silent = [self._silence(place, states) for place in range(len(self._names))]
         reasons = [reason for reason in silent if reason] or [
@@ -179,6 +183,7 @@ class RowMatching:
         if rows:
             self._n_rows += len(rows)
             self._waits_since, self._is_warned = None, False
+            self._row_at = time.monotonic()
         return rows
 
 

@@ -20,7 +20,7 @@ from openhsi_shared.processes.descriptors import explained
 
 __all__ = ["main"]
 
-COMMANDS = ("record", "view", "cameras", "channels", "preview", "info", "match", "verify", "recover")
+COMMANDS = ("record", "view", "cameras", "channels", "recorder", "preview", "info", "match", "verify", "recover")
 
 
 class _Commands(click.Group):

@@ -8,8 +8,31 @@ The live page of a recording::
 `tap` reads lines from the slots of another process; `feed` holds the data that all browsers share, including the last
 lines in colour (`history`); `page` builds a document from `waterfall`, `spectrum`, `trends` and `tiles`, styled by
 `theme` and `page.css`; `server` serves it on the loopback address; `live_page` is the handle of its process.
-`notebook` shows the same in a cell of a notebook, `cube_viewer` is a page of one cube.
+`notebook` shows the same in a cell of a notebook, `cube_viewer` is a page of one cube. `served_page` is what the
+handles of pages have in common.
 
 `ring_viewer` shows the frames of a `SharedRing`, in a browser (`ring_page`) or a window (`matplotlib_window`).
 `ring_frames` selects the frame that is shown, `ring_messages` are the messages between both processes; `demo` shows it.
+
+The page of a recorder of rows asks the recorder's process for its state::
+
+    recorder  ──(when asked)──▶  recorder_state  ──▶  recorder_page  ──▶  browser
+              ◀────────────(start, stop, clear, save, shift)────────────
+
+`recorder_viewer` is its handle, `recorder_parts` are its pictures and boxes, `recorder_messages` what is sent.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openhsi_shared.viewer.recorder_viewer import view_recorder
+
+__all__ = ["view_recorder"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name on first access (PEP 562)."""
+    if name != "view_recorder":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.recorder_viewer").view_recorder

@@ -25,20 +25,28 @@ def nice_step(extent: float, n: int) -> float:
 
 
 def curve_picture(
-    x: NDArray[Any], y: NDArray[Any], label: str, size: tuple[int, int] = (420, 240), top: float | None = None
+    x: NDArray[Any],
+    y: NDArray[Any],
+    label: str,
+    size: tuple[int, int] = (420, 240),
+    top: float | None = None,
+    over_time: bool = False,
 ) -> NDArray[np.uint8]:
     """Draw `y` over `x` as (height, width, 3); the y axis extends from 0, or below, to `top`, or to the largest value.
 
-    Values that are not finite are omitted.
+    Values that are not finite are omitted. `over_time`: the axis extends from the least value, and they are gaps.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.new("RGB", size, PAPER)
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(FONT_SIZE)
     finite = np.isfinite(y) & np.isfinite(x)
+    pieces = np.cumsum(~finite)[finite] if over_time else np.zeros(finite.sum())
     x, y = np.asarray(x, float)[finite], np.asarray(y, float)[finite]
     low, high = min(0.0, float(y.min(initial=0))), float(top if top is not None else y.max(initial=0))
-    high = high if high > low else low + 1
+    if over_time and y.size:
+        low, high = float(y.min()), float(y.max())
+    high = high if high > low else low + max(1.0, abs(low) * 1e-6)
     first, last = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
     last = last if last > first else first + 1
     width, height = size[0] - LEFT - RIGHT, size[1] - TOP - BOTTOM
@@ -57,8 +65,10 @@ def curve_picture(
         draw.text((LEFT - 6, down(tick)), f"{tick:g}", INK, font, anchor="rm")
     draw.text((LEFT + width / 2, size[1] - 4), label, INK, font, anchor="md")
     draw.rectangle((LEFT, TOP, LEFT + width, TOP + height), outline=INK)
-    if x.size > 1:
-        draw.line(list(zip(across(x).tolist(), down(y).tolist(), strict=True)), LINE, 2)
+    for piece in np.unique(pieces):
+        points = list(zip(across(x[pieces == piece]).tolist(), down(y[pieces == piece]).tolist(), strict=True))
+        if len(points) > 1:
+            draw.line(points, LINE, 2)
     return np.asarray(image)
 
 

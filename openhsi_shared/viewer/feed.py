@@ -7,6 +7,7 @@ second, which may block. Neither can delay the other, or the recording.
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -20,6 +21,7 @@ from openhsi_shared.errors import RecordingError
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.rgb import preview_bands
+from openhsi_shared.viewer.channel_values import values_of
 from openhsi_shared.viewer.history import History, colours_of
 
 __all__ = ["Feed", "LineFacts", "TrendPoint"]
@@ -58,7 +60,9 @@ class TrendPoint(NamedTuple):
 
     monotonic_ns: int
     temperature: float
-    rate: float
+    """Of the camera, in degrees Celsius."""
+    channels: Mapping[str, float]
+    """Values of channels, by the names of `values_of`."""
 
 
 class Feed:
@@ -222,7 +226,8 @@ class Feed:
             self._trend_point_at = now
             temperature = self._tap.column(self.newest, "temperature")
             celsius = float("nan") if temperature is None else float(temperature)
-            self.trend_points.append(TrendPoint(time.monotonic_ns(), celsius, self.glance.status.rate))
+            values = values_of(self.glance.status.channels)
+            self.trend_points.append(TrendPoint(time.monotonic_ns(), celsius, values))
 
 
 def facts_of(line: NDArray[Any], full_scale: int | None) -> LineFacts:

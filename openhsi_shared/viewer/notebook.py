@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 
 from openhsi_shared.buffers.tap import LineName, Tap
 from openhsi_shared.control.messages import Slots
-from openhsi_shared.control.status import Status
+from openhsi_shared.control.status import ChannelStatus, Status
 from openhsi_shared.errors import ClosedError, OpenHSIError, PackageMissing
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.rgb import preview_bands
+from openhsi_shared.viewer.channel_values import label_of, values_of
 from openhsi_shared.viewer.curve import curve_picture
 from openhsi_shared.viewer.history import History, colours_of
 
@@ -35,6 +37,9 @@ WINDOW = 512
 """Lines in the picture."""
 JPEG_QUALITY = 85
 CLOSE_TIMEOUT_S = 5.0
+CURVE_INTERVAL_S = 1.0
+N_VALUES = 900
+"""Of a channel, in its curve: a quarter of an hour."""
 
 
 class Watched(Protocol):
@@ -91,6 +96,8 @@ class LiveCell:
         self._top: float | None = slots.about.full_scale
         self._history = History(WINDOW, n_cross, len(self._bands))
         self._read_status = read_status
+        self._values: deque[tuple[float, Mapping[str, float]]] = deque(maxlen=N_VALUES)
+        self._curve_at = float("-inf")
         self._newest: LineName | None = None
         self.n_updates = 0
         """Number of updates with new lines."""
@@ -113,8 +120,14 @@ class LiveCell:
         """Cross-track pixel of the spectrum."""
         self.fill = widgets.FloatProgress(value=0.0, min=0.0, max=1.0, description="cube")
         self.counters = widgets.HTML("waiting for the first line")
+        self.channel = widgets.Dropdown(options=[], description="channel", layout=widgets.Layout(display="none"))
+        """Which value of a channel `curve` shows; hidden without channels."""
+        self.curve = widgets.Image(value=b"", format="jpeg", layout=widgets.Layout(display="none"))
+        """Its last values over time; hidden without channels."""
         beside = widgets.VBox([self.spectrum, self.pixel, self.fill])
-        self.box = widgets.VBox([self.counters, widgets.HBox([self.image, beside])])
+        self.box = widgets.VBox(
+            [self.counters, widgets.HBox([self.image, beside]), widgets.VBox([self.channel, self.curve])]
+        )
         """The complete widget, for use in other layouts."""
 
     def show(self) -> Self:
@@ -175,6 +188,7 @@ class LiveCell:
             text, is_over = str(error), True
         else:
             text, self.fill.value = str(status), status.fill
+            self._update_channels(status.channels)
             colour = "#c00" if status.lines_lost else colour
         if self._read_lines():
             self._paint()
@@ -182,6 +196,23 @@ class LiveCell:
             f'<span style="color:{colour}">{_escape(text)}</span>'
         )
         return is_over
+
+    def _update_channels(self, channels: Mapping[str, ChannelStatus]) -> None:
+        """Note the newest values, and draw those of the selected one, once a second."""
+        now = time.monotonic()
+        if not channels or now - self._curve_at < CURVE_INTERVAL_S:
+            return
+        self._curve_at = now
+        values = values_of(channels)
+        if not self.channel.options:
+            self.channel.options = list(values)
+            self.channel.layout.display = self.curve.layout.display = None
+        self._values.append((now, values))
+        name = self.channel.value
+        times = np.array([at - now for at, _ in self._values])
+        curve = np.array([known.get(name, np.nan) for _, known in self._values])
+        label = f"{label_of(name, channels)}; seconds ago"
+        self.curve.value = _jpeg(curve_picture(times, curve, label, (840, 200), over_time=True))
 
     def _read_lines(self) -> bool:
         """Read new lines; True if there were any."""

@@ -13,7 +13,7 @@ from openhsi_shared.viewer.tiles import Numbers, head, losses, tiles
 from openhsi_shared.viewer.trends import Trends
 from openhsi_shared.viewer.waterfall import N_ROWS, Waterfall, line_label
 
-__all__ = ["Page"]
+__all__ = ["LOST_CONNECTION", "SHOWN", "Page"]
 
 TICK_MS = 100
 NUMBERS_INTERVAL_S = 0.25
@@ -64,7 +64,7 @@ class Page:
 
         feed = self._feed
         self._waterfall, self._spectrum = Waterfall(feed), Spectrum(feed)
-        self._histogram, self._trends = Histogram(), Trends()
+        self._histogram, self._trends = Histogram(), Trends(feed)
         style = InlineStyleSheet(css=css())
         self._head, self._tiles, self._losses = (
             Div(text="", stylesheets=[style], sizing_mode="stretch_width") for _ in range(3)
@@ -114,7 +114,8 @@ class Page:
             self._waterfall.figure, self._back, self._pixel_slider, sizing_mode="stretch_both", stylesheets=[style]
         )
         right = column(
-            *(self._spectrum.figure, self._histogram.figure, self._trends.figure),
+            *(self._spectrum.figure, self._histogram.figure),
+            *(self._trends.figure, self._trends.legend, self._trends.choice),
             sizing_mode="stretch_both",
             spacing=8,
             stylesheets=[style],

@@ -16,7 +16,7 @@ from openhsi_shared.viewer.ring_frames import Frame, FrameReader
 from openhsi_shared.viewer.server import PageSocket, serve
 from openhsi_shared.viewer.theme import INK, PAPER, plot_theme
 
-__all__ = ["RingPage", "serve_page"]
+__all__ = ["RingPage", "sent_type", "serve_page"]
 
 MAX_SIDE = 680
 MAX_PIXELS = 1024
@@ -79,7 +79,7 @@ class RingPage:
         self._reader, self._document = reader, document
         n_rows, n_columns = reader.shape
         self._step = -(-max(n_rows, n_columns) // MAX_PIXELS)
-        empty = np.zeros((-(-n_rows // self._step), -(-n_columns // self._step)), _sent_type(reader.ring.dtype))
+        empty = np.zeros((-(-n_rows // self._step), -(-n_columns // self._step)), sent_type(reader.ring.dtype))
         self._source = ColumnDataSource({"image": [empty], "number": [-1]}, name="frame")
         self._colours = LinearColorMapper(palette="Greys256", low=0, high=1)
         self._caption = Div(text=reader.caption(None), name="caption", styles={"font-size": "17px", "padding": "6px"})
@@ -140,7 +140,7 @@ class RingPage:
             low, high = self._reader.limits.of(frame.pixels)
             if (self._colours.low, self._colours.high) != (low, high):
                 self._colours.update(low=low, high=high)
-            image = np.ascontiguousarray(frame.pixels[:: self._step, :: self._step], _sent_type(frame.pixels.dtype))
+            image = np.ascontiguousarray(frame.pixels[:: self._step, :: self._step], sent_type(frame.pixels.dtype))
             self._sent = frame.number
             self._in_flight[frame.number] = frame
             self._source.data = {"image": [image], "number": [frame.number]}
@@ -169,7 +169,7 @@ class RingPage:
                 self._update_caption()
 
 
-def _sent_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def sent_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """A type that browsers support and that represents every value, at least approximately."""
     if dtype.kind == "b":
         return np.dtype("u1")

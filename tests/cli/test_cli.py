@@ -11,12 +11,12 @@ Run = Callable[..., Any]
 def test_the_help_names_every_command_and_what_it_does(run: Run) -> None:
     ended = run("--help")
     assert ended.code == 0
-    for name in ("record", "cameras", "preview", "info", "verify"):
+    for name in ("record", "recorder", "cameras", "preview", "info", "verify"):
         (line,) = [line for line in ended.out.splitlines() if line.startswith(f"  {name} ")]
         assert len(line.split()) > 4
 
 
-@pytest.mark.parametrize("command", ["record", "cameras", "preview", "info", "verify"])
+@pytest.mark.parametrize("command", ["record", "recorder", "cameras", "preview", "info", "verify"])
 def test_every_command_explains_itself(run: Run, command: str) -> None:
     ended = run(command, "--help")
     assert ended.code == 0

@@ -42,3 +42,12 @@ def test_what_is_no_number_is_left_out():
 def test_odd_curves_are_a_picture(values):
     picture = curve_picture(np.arange(len(values)), np.array(values), "band", SIZE)
     assert picture.shape == (240, 420, 3)
+
+
+def test_over_time_the_axis_begins_at_the_least_value_and_a_hole_is_a_gap():
+    values = np.array([100.0, 101, np.nan, np.nan, 101, 100])
+    pixels = line_pixels(curve_picture(np.arange(6.0), values, "", SIZE, over_time=True))
+    assert pixels[:, 0].max() == pytest.approx(TOP + HEIGHT, abs=1)
+    assert pixels[:, 0].min() == pytest.approx(TOP, abs=1)
+    share = (pixels[:, 1] - LEFT) / WIDTH
+    assert not ((share > 0.25) & (share < 0.75)).any()

@@ -328,7 +328,7 @@ def test_where_no_process_answers_the_page_ends_and_says_why(tmp_path, caplog):
 def test_if_the_thread_that_receives_its_messages_fails_it_is_logged_and_the_page_can_be_closed(
     tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr("openhsi_shared.viewer.live_page._receive", lambda _: 1 / 0)
+    monkeypatch.setattr("openhsi_shared.viewer.served_page._receive", lambda *_: 1 / 0)
     with SharedSimulatedCamera(**{**COUNTING, "n_lines": 8}) as cam:
         page = cam.view(open_browser=False)
         wait_for(lambda: "messages of the live page are no longer received: ZeroDivisionError" in caplog.text)

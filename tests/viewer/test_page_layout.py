@@ -18,7 +18,9 @@ FAULTS = """() => {
         for (const element of root.children) {
             const box = element.getBoundingClientRect();
             const name = `${element.className || element.tagName} ${element.textContent.slice(0, 30)}`;
-            if (element.matches(".bk-Figure, .bk-Button, .bk-Slider, .tile, .badge, .losses, details") && box.width)
+            if (element.matches(".bk-Figure, .bk-Button, .bk-Toggle, .bk-Slider, .bk-Select, .bk-MultiChoice, " +
+                ".bk-TextInput, .bk-NumericInput, .tile, .badge, .losses, .bars, .legend, .matching, details") &&
+                box.width)
                 boxes.push([name, box]);
             if (element.matches(".name, .value, .under, .badge, .where, button") &&
                 element.scrollWidth > element.clientWidth + 1 && element.clientWidth)
@@ -42,11 +44,13 @@ FAULTS = """() => {
 @pytest.mark.parametrize(("width", "height"), [(420, 900), (768, 1024), (1500, 900)])
 def test_no_box_lies_over_another_and_no_text_is_cut(tmp_path, look, width, height):
     keywords = {**COUNTING, "n_lines": 500, "rate": 100, "queue": 9999, "when_full": "block", "progress": False}
+    keywords |= {"channels": {"lamp": "sim:sine,unit=W", "stage": "sim:ramp"}}
     script = {20: "gap", 30: "gap"}
     with record(SharedSimulatedCamera, tmp_path / "out", script=script, **keywords) as run, run.view() as page:
         tab = look(page.url, width=width, height=height)
         tab.await_text(".tile.lost.bad .value", "2")
         tab.await_text(".tile.disk .value", "h")
+        tab.await_text(".legend", "stage")
         tab.picture(f"live_page_{width}")
         assert tab.page.evaluate(FAULTS) == []
         tab.page.mouse.wheel(0, 1200)
