@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ with sync_playwright() as driver:
     browser = driver.chromium.launch(executable_path=sys.argv[2], headless=True, args=sys.argv[3:])
     tab = browser.new_page(viewport={"width": 1366, "height": 768})
     tab.goto(sys.argv[1])
-    tab.locator(".tile.age .value", has_text="ms").wait_for(timeout=30_000)
+    tab.locator(".tile.age .value").wait_for(timeout=30_000)  # there may be no line yet
     print("up", flush=True)
     while True:
         tab.wait_for_timeout(1000)
@@ -72,7 +72,8 @@ def _program(text: str, *arguments: object) -> Iterator[None]:
             raise RuntimeError(f"a load has ended with {process.wait(START_TIMEOUT_S)}: {text.strip()[:60]}")
         yield
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # a browser has processes of its own
+        with suppress(ProcessLookupError):  # it may have failed
+            os.killpg(process.pid, signal.SIGKILL)  # a browser has processes of its own
         process.communicate()
 
 

@@ -97,3 +97,14 @@ def test_oracle_sees_an_id_that_is_missing(cube):
         ids = file["frame_id"][...]
         file["frame_id"][...] = np.where(ids == 5, 6, ids)
     assert ask(CHECK, cube)[1:3] == ["1", "False"]
+
+
+def test_a_load_that_fails_is_named() -> None:
+    program = """
+from benchmarks.loads import _program
+try:
+    _program("raise SystemExit(3)").__enter__()
+except RuntimeError as error:
+    print(error)
+"""
+    assert " ".join(ask(program)) == "a load has ended with 3: raise SystemExit(3)"

@@ -16,6 +16,12 @@ def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
     assert not missing
 
 
+def test_what_the_start_page_leads_to_is_on_the_site() -> None:
+    links = re.findall(r"\]\((\w+(?:\.md)?)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    pages = (ROOT / "docs" / "site_pages.py").read_text(encoding="utf-8")
+    assert [link for link in links if f'"{link}"' not in pages] == []
+
+
 def test_every_decision_stands_in_the_index() -> None:
     folder = ROOT / "docs" / "decisions"
     index = (folder / "README.md").read_text(encoding="utf-8")

@@ -208,6 +208,7 @@ class SharedOpenHSI(SharedDataCube):
 
     def reinitialise(self, **keywords: Any) -> None:
         """See `SharedDataCube`. If the exposure has changed, `set_exposure` of a user's camera is called."""
+        CaptureScheduling(keywords.get("realtime", False))  # if it is refused, nothing has changed
         before = self._known_exposure_ms
         super().reinitialise(**keywords)
         if self._known_exposure_ms != before:

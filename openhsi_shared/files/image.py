@@ -101,7 +101,8 @@ class Image:
             if layout.compression == "deflate":
                 options.set_deflate(layout.compression_level)
             else:  # optional: HDF5 does not compress here, so its filter need not be installed
-                options.set_filter(ZSTD_FILTER, h5z.FLAG_OPTIONAL, (layout.compression_level,))
+                level = layout.compression_level % 2**32  # the filter reads it as a signed number
+                options.set_filter(ZSTD_FILTER, h5z.FLAG_OPTIONAL, (level,))
         space = h5s.create_simple(layout.shape_of(layout.n_lines))
         return h5d.create(self._file.id, b"datacube", h5t.py_create(layout.dtype), space, options)
 

@@ -240,6 +240,7 @@ class OpenCube:
             if is_locked(self._file) and self._has_netcdf_types():
                 dataset = foreign_dataset(self.path, engine="netcdf4")
             else:  # netCDF's library opens no file that it cannot lock, and crashes on floats of 2 and 16 bytes
+                require("OpenCube.dataset of this file", "h5netcdf")
                 locking = {} if is_locked(self._file) else {"locking": False}
                 dataset = foreign_dataset(self.path, engine="h5netcdf", driver_kwds=locking)
             self._datasets.append(dataset)

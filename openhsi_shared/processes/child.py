@@ -13,7 +13,7 @@ from typing import Any
 from openhsi_shared.processes.descriptors import Owned
 from openhsi_shared.processes.interpreter import what_is_no_python
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import AnyLogger, Log
+from openhsi_shared.processes.logs import AnyLogger, Log, package_level, set_package_level
 from openhsi_shared.processes.spawning import SPAWN, spawn
 from openhsi_shared.standard_streams import fill_standard_descriptors
 
@@ -47,9 +47,9 @@ class Child:
     ) -> None:
         """Start it; returns before it is ready. In the child, `parent` is a `Parent`; `args` are pickled.
 
-        Its log records go to `logger`, prefixed with `name`. At exit the interpreter waits for a child unless it is a
-        `daemon`, which is terminated. OSError if the system cannot start it, WriterFailed where children are not
-        allowed.
+        Its warnings, and other log records if they are logged here now, go to `logger`, prefixed with `name`. At exit
+        the interpreter waits for a child unless it is a `daemon`, which is terminated. OSError if the system cannot
+        start it, WriterFailed where children are not allowed.
         """
         self.name = name
         self._logger = logger
@@ -60,7 +60,10 @@ class Child:
         self._connection, child_end = SPAWN.Pipe()
         try:
             self._process = SPAWN.Process(
-                target=_run, args=(child_end, os.getpid(), target, *args), name=f"openhsi_shared {name}", daemon=daemon
+                target=_run,
+                args=(child_end, os.getpid(), package_level(), target, *args),
+                name=f"openhsi_shared {name}",
+                daemon=daemon,
             )
             spawn(self._process)
         except BaseException:
@@ -224,5 +227,6 @@ def _is_reaped(pid: int | None) -> bool:
 # ---- in the child --------------------------------------------------------------------
 
 
-def _run(connection: Connection, parent_id: int, target: Callable[..., object], *args: Any) -> None:
+def _run(connection: Connection, parent_id: int, level: int, target: Callable[..., object], *args: Any) -> None:
+    set_package_level(level)
     target(Parent(connection, parent_id), *args)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from openhsi_shared.loggers import AnyLogger, safe_logger
 from openhsi_shared.processes.liveness import Parent
 
-__all__ = ["AnyLogger", "Log", "forward_logs", "safe_logger"]
+__all__ = ["AnyLogger", "Log", "forward_logs", "package_level", "safe_logger", "set_package_level"]
 
 MAX_CHARS = 4096
 
@@ -16,6 +16,16 @@ class Log(NamedTuple):
 
     level: int
     text: str
+
+
+def package_level() -> int:
+    """The level from which on children log: as this process, and at least warnings, which it may want later."""
+    return max(1, min(logging.getLogger("openhsi_shared").getEffectiveLevel(), logging.WARNING))
+
+
+def set_package_level(level: int) -> None:
+    """Log from this level on: only such records are forwarded."""
+    logging.getLogger("openhsi_shared").setLevel(level)
 
 
 def forward_logs(parent: Parent) -> None:
@@ -36,5 +46,5 @@ class _ToParent(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()[:MAX_CHARS]
         is_told = self._parent.is_writable() and self._parent.tell(Log(record.levelno, text))
-        if not is_told and logging.lastResort is not None:
+        if not is_told and logging.lastResort is not None and record.levelno >= logging.lastResort.level:
             logging.lastResort.handle(record)

@@ -56,7 +56,41 @@ class _ShortSwitches:
                     sys.setswitchinterval(self._before)
 
 
-_short_switches = _ShortSwitches()
+class _Limits:
+    """RLIMIT_RTTIME of this process while any of its threads is in real time."""
+
+    def __init__(self) -> None:
+        self._changing = threading.RLock()
+        self._n_users, self._before = 0, (0, 0)
+
+    @contextmanager
+    def for_a_while(self, has_handler: bool) -> Iterator[None]:
+        """Limit it in the block; several threads may be in one. `has_handler`: SIGXCPU does not end the process now."""
+        from resource import RLIMIT_RTTIME, getrlimit, setrlimit
+
+        with self._changing:
+            soft, hard = getrlimit(RLIMIT_RTTIME)
+            if self._n_users == 0:
+                self._before = soft, hard
+            self._n_users += 1
+            setrlimit(RLIMIT_RTTIME, (_lower(soft, RUNAWAY_S if has_handler else KILL_S), _lower(hard, KILL_S)))
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._n_users -= 1
+                soft, hard = self._before
+                try:
+                    if self._n_users == 0:
+                        setrlimit(RLIMIT_RTTIME, self._before)
+                    elif has_handler:  # for the others, which have none
+                        setrlimit(RLIMIT_RTTIME, (_lower(soft, KILL_S), _lower(hard, KILL_S)))
+                except ValueError:  # only root may raise the hard one again
+                    hard = getrlimit(RLIMIT_RTTIME)[1]
+                    setrlimit(RLIMIT_RTTIME, (_lower(soft, hard / 1e6), hard))
+
+
+_short_switches, _limits = _ShortSwitches(), _Limits()
 
 
 class CaptureScheduling:
@@ -90,7 +124,6 @@ class CaptureScheduling:
     @contextmanager
     def _limited(self, thread_id: int) -> Iterator[None]:
         """Set the limits. A thread other than the main one can have no handler: SIGXCPU would end the process."""
-        import resource
 
         def run_away(_number: int, _frame: object) -> None:
             self._has_run_away = True
@@ -102,20 +135,14 @@ class CaptureScheduling:
                 RUNAWAY_S,
             )
 
-        soft, hard = before = resource.getrlimit(resource.RLIMIT_RTTIME)
         is_main = threading.current_thread() is threading.main_thread()
         handles = is_main and signal.getsignal(signal.SIGXCPU) is signal.SIG_DFL
         if handles:
             signal.signal(signal.SIGXCPU, run_away)
-        highest = _lower(hard, KILL_S)
-        resource.setrlimit(resource.RLIMIT_RTTIME, (_lower(soft, RUNAWAY_S if handles else KILL_S), highest))
         try:
-            yield
+            with _limits.for_a_while(has_handler=handles):
+                yield
         finally:
-            try:
-                resource.setrlimit(resource.RLIMIT_RTTIME, before)
-            except ValueError:  # only root may raise the hard one again
-                resource.setrlimit(resource.RLIMIT_RTTIME, (_lower(soft, highest / 1e6), highest))
             if handles:
                 signal.signal(signal.SIGXCPU, signal.SIG_DFL)
 

@@ -23,13 +23,16 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from openhsi_shared.drivers import Driver, FrameStamp, FrameStatus, HasTemperature
 from openhsi_shared.errors import CameraError, FrameError, FrameTimeout
 from openhsi_shared.frames.ids import FrameIds
+from openhsi_shared.packages import needed_by
 from openhsi_shared.testing.leftovers import belongings
+
+with needed_by("openhsi_shared.testing", "contract"):
+    import pytest
 
 __all__ = ["CameraContract"]
 

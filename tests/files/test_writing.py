@@ -119,6 +119,18 @@ def test_every_type_of_pixel_comes_back(cube_of, tmp_path, dtype, old_style, com
         assert saved.lines.dtype == np.dtype(dtype).newbyteorder("<")
 
 
+@pytest.mark.parametrize(
+    ("compression", "level"), [("deflate", 0), ("deflate", 3), ("zstd", -7), ("zstd", 0), ("zstd", 22)]
+)
+def test_first_and_last_levels_are_read_by_others_and_named(cube_of, tmp_path, compression, level):
+    cube = cube_of(3, 65, 80)
+    path = save(cube, tmp_path, compression=compression, compression_level=level).path
+    with netCDF4.Dataset(path) as file:
+        assert file["datacube"].filters()["complevel"] == level
+        np.testing.assert_array_equal(turned(file["datacube"][:], file["datacube"].dimensions), lines_of(cube))
+    assert verify(path).ok
+
+
 KINDS_OF_LINES = {
     "dark": lambda random, shape: random.poisson(40, shape),
     "flat": lambda random, shape: np.full(shape, 3000),

@@ -46,6 +46,7 @@ def say_and_exit(parent, messages, code=0):
 def log_and_say(parent):
     forward_logs(parent)
     logging.getLogger("openhsi_shared.somewhere").warning("too %s", "warm")
+    logging.getLogger("openhsi_shared.somewhere").debug("a detail")
     parent.tell("said")
     parent.receive(TIMEOUT_S)
 
@@ -93,6 +94,17 @@ def test_what_it_logs_is_logged_here_and_is_no_message(start, caplog):
     child = start(log_and_say)
     assert child.receive(TIMEOUT_S) == "said"
     assert ("openhsi_shared.tests", logging.WARNING, "helper: too warm") in caplog.record_tuples
+    assert "a detail" not in caplog.text
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.ERROR])
+def test_it_logs_the_details_that_are_logged_here_and_always_warnings(start, caplog, level):
+    with caplog.at_level(level, "openhsi_shared"):
+        child = start(log_and_say)
+    with caplog.at_level(logging.DEBUG, "openhsi_shared"):
+        assert child.receive(TIMEOUT_S) == "said"
+    assert "helper: too warm" in caplog.text
+    assert ("helper: a detail" in caplog.text) == (level == logging.DEBUG)
 
 
 def test_a_killed_child_is_gone(start):

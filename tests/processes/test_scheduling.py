@@ -195,6 +195,14 @@ def test_other_values_and_a_cube_without_a_camera_are_refused(tmp_path):
         SharedDataCube(n_lines=8, resolution=(16, 32), realtime=True)
 
 
+def test_cube_that_is_being_filled_is_kept_if_a_change_of_it_is_refused():
+    with SharedSimulatedCamera(**KEYWORDS | {"realtime": False}) as cam:
+        cam.collect(progress=False)
+        with pytest.raises(ArgumentError, match="realtime must be True or False, got 10"):
+            cam.reinitialise(realtime=10)
+        assert cam.n_collected == cam.status().lines == 8
+
+
 # ---- runaways ----
 
 
@@ -212,6 +220,34 @@ def test_thread_that_does_not_wait_becomes_an_ordinary_one_and_stays_it(monkeypa
         assert os.sched_getscheduler(0) == os.SCHED_OTHER
     assert "real time ended: it ran for" in capture.in_words()
     assert signal.getsignal(signal.SIGXCPU) is signal.SIG_DFL
+
+
+@allowed
+def test_limits_hold_until_the_last_thread_has_left_real_time():
+    """In a process of its own: users who are not root cannot raise the limit again."""
+    program = """
+import resource, signal, threading
+from openhsi_shared.processes.scheduling import CaptureScheduling
+
+def capture_until_told():
+    with CaptureScheduling(True).capturing():
+        entered.set()
+        told.wait()
+
+resource.setrlimit(resource.RLIMIT_RTTIME, (4_000_000, resource.getrlimit(resource.RLIMIT_RTTIME)[1]))
+entered, told = threading.Event(), threading.Event()
+other = threading.Thread(target=capture_until_told)
+with CaptureScheduling(True).capturing():
+    other.start()
+    entered.wait()
+    print(*resource.getrlimit(resource.RLIMIT_RTTIME))
+print(*resource.getrlimit(resource.RLIMIT_RTTIME))
+told.set()
+other.join()
+print(resource.getrlimit(resource.RLIMIT_RTTIME)[0])
+"""
+    lines = run_python("-c", program).stdout.splitlines()
+    assert lines == ["2000000 5000000", "4000000 5000000", "4000000"]
 
 
 @allowed
