@@ -40,6 +40,7 @@ class CallbackChannel(Channel):
             own["kind"] = "image"
         super().__init__(name, **own | of_a_channel)
         self.shape = None if shape is None else (int(shape[0]), int(shape[1]))
+        """(rows, columns) of an image; None for a number."""
         self._deliver: Deliver | None = None
         self._owner = 0
         self._lock = threading.Lock()

@@ -37,6 +37,7 @@ class PolledChannel(Channel):
         own: dict[str, Any] = {"rate": 1 / period_s, "source": source}
         super().__init__(name, **own | of_a_channel)
         self.period_s = period_s
+        """From call to call."""
         self._function = function
         self._thread: _Polling | None = None
 

@@ -33,9 +33,11 @@ class Field:
     """One of the values of a channel. ArgumentError for what a file cannot store."""
 
     name: str
+    """Its variable is `<channel>_<name>`."""
     unit: str | None = None
     """In UDUNITS' spelling ("degC", "m s-1"); None if unknown. Common other spellings ("C", "°") are converted."""
     kind: Kind = "number"
+    """An angle is interpolated on its circle, flags are not interpolated."""
     how: How | None = None
     """How it is matched to lines: see `openhsi_shared.matching.match`. None: linear for angles, quaternions and
     positions, previous for all others."""
@@ -77,7 +79,9 @@ class ChannelProperties:
     name: str
     """Begins the names of its variables: `<name>` or `<name>_<field>`, `<name>_age`, `<name>_state`."""
     fields: tuple[Field, ...]
+    """Its values."""
     kind: Kind = "number"
+    """That of all its fields, or "quaternion" or "image"."""
     tolerance_s: float | None = None
     """A sample that is further away from a line is not used; None: no limit."""
     gap_s: float | None = None

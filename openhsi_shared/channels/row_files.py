@@ -45,6 +45,7 @@ class RowsHandle:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        """What is saved, with its path."""
         self._done = threading.Event()
         self._saved: RowsSaved | None = None
         self._error: OpenHSIError | None = None

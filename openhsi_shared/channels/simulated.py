@@ -71,6 +71,7 @@ class SimulatedChannel(Channel):
         super().__init__(name, **own | of_a_channel)
         self.signal, self.rate, self.shape = signal, float(rate), (int(shape[0]), int(shape[1]))
         self.script = _checked_script(name, script or {})
+        """Faults, by the time in s after `open`."""
         self._thread: _Playing | None = None
 
     @classmethod

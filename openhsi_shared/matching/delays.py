@@ -23,6 +23,7 @@ class Differences(NamedTuple):
     """Times of a channel's updates minus those of the reference's updates nearest to them."""
 
     n: int
+    """How many there are."""
     counts: NDArray[np.int64]
     """Histogram."""
     edges_s: NDArray[np.float64]
