@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from openhsi_shared.channels.properties import Field
     from openhsi_shared.channels.pva import PvaChannel
     from openhsi_shared.channels.recorder import Recorder
-    from openhsi_shared.channels.row_files import read_rows
+    from openhsi_shared.channels.recorder.files import read_rows
     from openhsi_shared.channels.simulated import SimulatedChannel
     from openhsi_shared.channels.system import SystemChannel
     from openhsi_shared.matching.states import State
@@ -70,7 +70,7 @@ _MODULES = {
     "SystemChannel": "channels.system",
     "channel_from_text": "channels.addresses",
     "channels_from": "channels.addresses",
-    "read_rows": "channels.row_files",
+    "read_rows": "channels.recorder.files",
 }
 
 

@@ -93,7 +93,7 @@ def _from_file(path: Path) -> "Recorder":
     """The recorder of a TOML file; an error names the file."""
     from openhsi_shared.channels.addresses import tables_of
     from openhsi_shared.channels.recorder import Recorder
-    from openhsi_shared.channels.row_inputs import KEYWORDS
+    from openhsi_shared.channels.recorder.inputs import KEYWORDS
 
     channels, keywords = tables_of(path, *KEYWORDS)
     try:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.channels.recorder import Recorder
-from openhsi_shared.channels.row_data import RowData
-from openhsi_shared.channels.row_files import RowsHandle
+from openhsi_shared.channels.recorder.data import RowData
+from openhsi_shared.channels.recorder.files import RowsHandle
 from openhsi_shared.errors import ArgumentError, OpenHSIError
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.supervision import GuardedThread

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.channels.row_data import CENTRE, START, RowData
-from openhsi_shared.channels.row_variables import FORMAT, OF_IMAGE, ROW, Part, attributes_of, parts_of
+from openhsi_shared.channels.recorder.data import CENTRE, START, RowData
+from openhsi_shared.channels.recorder.variables import FORMAT, OF_IMAGE, ROW, Part, attributes_of, parts_of
 from openhsi_shared.durable import PartFile, save_error
 from openhsi_shared.errors import FileError, OpenHSIError, SaveError
 from openhsi_shared.hdf5_guard import refuse_endless_heaps

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from psygnal import Signal, SignalInstance
 
 from openhsi_shared.buffers.times import Clock
-from openhsi_shared.channels.rates import Rates
-from openhsi_shared.channels.row_data import LiveRows, RowData, RowStore
-from openhsi_shared.channels.row_files import RowsHandle, RowsSaver
-from openhsi_shared.channels.row_inputs import row_inputs
-from openhsi_shared.channels.row_matching import FoundRow, RowMatching
-from openhsi_shared.channels.row_running import Run, RunCalls, Update
+from openhsi_shared.channels.recorder.data import LiveRows, RowData, RowStore
+from openhsi_shared.channels.recorder.files import RowsHandle, RowsSaver
+from openhsi_shared.channels.recorder.inputs import row_inputs
+from openhsi_shared.channels.recorder.matching import FoundRow, RowMatching
+from openhsi_shared.channels.recorder.rates import Rates
+from openhsi_shared.channels.recorder.running import Run, RunCalls, Update
 from openhsi_shared.errors import ArgumentError, ChannelError, NothingToSave
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching.delays import Differences, estimate_shift

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
-from openhsi_shared.channels.rates import Rates
-from openhsi_shared.channels.row_inputs import RowInput
+from openhsi_shared.channels.recorder.inputs import RowInput
+from openhsi_shared.channels.recorder.rates import Rates
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching.states import State
 from openhsi_shared.processes.supervision import GuardedThread

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.channels.row_variables import to_dataset
+from openhsi_shared.channels.recorder.variables import to_dataset
 from openhsi_shared.matching.delays import shifted_rows
 
 if TYPE_CHECKING:

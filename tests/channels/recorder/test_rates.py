@@ -2,7 +2,7 @@
 
 import pytest
 
-from openhsi_shared.channels.rates import Rates
+from openhsi_shared.channels.recorder.rates import Rates
 
 
 class Clock:
