@@ -78,6 +78,8 @@ class GpsdChannel(ReconnectingChannel):
             before, _, after = rest.rpartition(":")
             if after.isdigit() or not after:
                 host, port = before, after
+            elif before and ":" not in before:
+                raise ArgumentError(f"channel {name!r}: expected gpsd:HOST:PORT with a number as port, got gpsd:{rest}")
         host = host.removeprefix("[").removesuffix("]")
         return cls(name, host or "127.0.0.1", int(port) if port else PORT, **keywords)
 

@@ -109,6 +109,10 @@ def spot(t: float, shape: tuple[int, int]) -> NDArray[np.uint16]:
 def _checked_script(name: str, script: Mapping[Any, Fault]) -> tuple[tuple[float, Fault], ...]:
     """Sorted; keys of JSON and TOML are texts."""
     found: list[tuple[float, Fault]] = []
+    if not isinstance(script, Mapping):
+        raise ArgumentError(
+            f"channel {name!r}: script must map seconds to faults, such as {{5: 'lost'}}; got {script!r}"
+        )
     for when, fault in script.items():
         try:
             seconds = float(when)

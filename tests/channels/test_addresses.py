@@ -29,6 +29,8 @@ def test_a_text_becomes_a_channel_with_its_keywords():
         ("sim:clock,unit=3", "unit"),
         ("sys:load,function=3", "'function'"),
         ("sim:clock,source=me", "'source'"),
+        ("sim:clock,script=5", "script must map seconds to faults"),
+        ("gpsd:host:abc", "a number as port"),
         (5, "a source is a text"),
     ],
 )
