@@ -96,6 +96,10 @@ def _match_raw_series(cubes: list[CubeFile], path: Path, how: Mapping[str, Any])
 
 def _match_logs(cubes: list[CubeFile], logs: dict[str, LogChannel], how: Mapping[str, Any]) -> list[_Matched]:
     series = {name: RawSeries(log.properties, log.read()) for name, log in logs.items()}
+    for name, (_, samples) in series.items():
+        if n_refused := samples.counts.refused:
+            logger.warning("log %s: %d rows or sentences have no valid time or checksum: they are left out",
+                           logs[name].path, n_refused)  # fmt: skip
     run = RunOfCubes(series, how, {name for cube in cubes for name in cube.series})
     for name in logs:
         run.check_overlap(name, cubes)
@@ -108,7 +112,7 @@ def _logs(given: Any) -> dict[str, LogChannel]:
         given = LogChannel(_name_of(path), path)
     if isinstance(given, Channel):
         given = {given.name: given}
-    if not isinstance(given, Mapping):
+    if not isinstance(given, Mapping) or not given:
         raise ArgumentError(
             f"expected the path of a log, a LogChannel, or a mapping of names to them, got {given!r:.80}"
         )
@@ -157,7 +161,7 @@ class RunOfCubes:
             check_together(changed)
         self._clock_names = names
         self._properties = changed
-        self._clocks = SourceClocks(changed)
+        self._clocks = SourceClocks(changed, are_logs=self._of_log)
         for name, samples in self._samples.items():
             self._clocks.feed(name, samples)
         self._sorted: dict[tuple[str, int], SourceSeries] = {}

@@ -54,7 +54,8 @@ class ClockOffset(NamedTuple):
 class SourceClocks:
     """The clocks of all channels of a camera, known the better the longer they are seen."""
 
-    def __init__(self, properties: Mapping[str, ChannelProperties]) -> None:
+    def __init__(self, properties: Mapping[str, ChannelProperties], *, are_logs: bool = False) -> None:
+        """`are_logs`: times of arrival are no evidence of a wrong clock, as a log has none."""
         self._properties = properties
         self._fits = {
             name: ClockFit(is_host=one.stamp == "host") for name, one in properties.items() if one.stamp != "arrival"
@@ -64,7 +65,7 @@ class SourceClocks:
         """First and last time of arrival in each fit that has samples."""
         self._by_pulse: dict[str, int] = {}
         """By how much, in ns, a pulse per second shows the offset of a fit to be too small."""
-        self._warned: set[str] = set()
+        self._warned: set[str] = set(properties) if are_logs else set()
 
     def feed(self, name: str, samples: Samples) -> None:
         """Use those of the samples that are new."""

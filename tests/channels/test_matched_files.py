@@ -131,7 +131,7 @@ def test_properties_are_replaced_for_all_channels_or_for_one(flown):
     assert (match_channels(flown, pv={"max_age_s": 0.01}).pv_state == State.STALE).any()
 
 
-def test_a_log_gives_the_same_as_the_recording(flown, tmp_path):
+def test_a_log_gives_the_same_as_the_recording(flown, tmp_path, caplog):
     times = every(1000, BEGIN + 20 * S, BEGIN + 40 * S)
     rows = [f"{np.datetime64(int(time_ns), 'ns')}Z,{seconds_of(time_ns)}" for time_ns in times]
     log = tmp_path / "my log.csv"
@@ -141,6 +141,10 @@ def test_a_log_gives_the_same_as_the_recording(flown, tmp_path):
     assert dataset.my_log.attrs["units"] == "m"
     shifted = match_channels(flown, {"height": f"log:{log},clock_offset_s=0.5,how=linear"})
     assert np.abs(shifted.height - (seconds_of(ALL) - 0.5)).max() < 1e-6
+    assert caplog.text == "", "a log has no times of arrival that contradict its offset"
+    log.write_text(log.read_text() + "\n9 o'clock,3\n")
+    match_channels(flown, log)
+    assert "1 rows or sentences have no valid time" in caplog.text
     of_gps = match_channels(flown, LogChannel("height", log, clock="gps", how="linear"))
     assert np.abs(of_gps.height - (seconds_of(ALL) + 3.25)).max() < 1e-2, "lines in the time of the GPS"
     cube = sorted(flown.rglob("*.nc"))[7]
@@ -158,6 +162,7 @@ def test_a_log_gives_the_same_as_the_recording(flown, tmp_path):
         (({"a": "no/such/log.csv"},), {}, ArgumentError, "no/such"),
         (("no/such/log.csv",), {}, ChannelError, "there is no log"),
         ((17,), {}, ArgumentError, "expected the path of a log"),
+        (({},), {}, ArgumentError, "expected the path of a log"),
         ((SimulatedChannel("a"),), {}, ArgumentError, "only logs can be matched"),
     ],
 )
