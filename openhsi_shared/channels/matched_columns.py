@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.channels.properties import ChannelProperties, Field
 from openhsi_shared.channels.raw_series import labels_of
+from openhsi_shared.channels.units import circle_in
 from openhsi_shared.columns import Column
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, known_times
 from openhsi_shared.matching import Matched, State, in_order, match, overlay
@@ -180,7 +181,7 @@ def _match(series: SourceSeries, field: Field, values: NDArray[np.float64], kind
         gap_s=None if is_of_one else series.gap_s,
         max_age_s=properties.max_age_s if is_of_one else None,
         until_ns=until,
-        **({"period": 2 * np.pi} if kind == "angle" and field.unit in ("rad", "radian") else {}),
+        period=circle_in(field.unit) or 360.0,
     )
 
 

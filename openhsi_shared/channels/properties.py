@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from openhsi_shared.channels.units import known_unit
+from openhsi_shared.channels.units import circle_in, known_unit
 from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.groups import check_name
+from openhsi_shared.matching.lines import IMPOSSIBLE
 from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["QUATERNION", "SINGLE", "ChannelProperties", "Field", "How", "Kind", "Stamp", "check_together"]
@@ -24,6 +25,10 @@ SINGLE = "value"
 QUATERNION = ("w", "x", "y", "z")
 VARIABLES_OF_FILE = frozenset({*OTHER_VARIABLES, "channels", "clock_offset", *(column.name for column in COLUMNS)})
 VARIABLES_OF_GROUP = frozenset({"time", "arrival", "id", "quality", "sample"})
+DIMENSIONS = ("x", "y", "wavelength")
+"""Of the whole file: no variable of a group can have these names."""
+MAX_OFFSET_S = 3.2e9
+"""A hundred years: sums of it and of times are no longer than int64 of ns."""
 OF_EACH_CHANNEL = ("age", "state")
 POSITIONS = frozenset({"latitude", "longitude", "altitude", "height_above_reference_ellipsoid"})
 
@@ -56,11 +61,20 @@ class Field:
         if self.how is None:
             is_smooth = self.kind in ("angle", "quaternion") or self.standard_name in POSITIONS
             object.__setattr__(self, "how", "linear" if is_smooth else "previous")
+        check_how(f"field {self.name!r}", self.kind, self.how)
+        self._check_unit()
+
+    def _check_unit(self) -> None:
         if self.unit is None:
             return
         if not isinstance(self.unit, str):
             raise ArgumentError(f"unit of field {self.name!r} must be a text such as 'degC', got {self.unit!r}")
         unit = known_unit(self.unit)
+        if self.kind == "angle" and (unit is None or circle_in(unit) is None):
+            raise ArgumentError(
+                f"field {self.name!r}: an angle has a unit such as 'degree' or 'rad', got {self.unit!r}: other units "
+                "need kind='number'"
+            )
         if unit is None:
             logger.warning(
                 "field %r: unit %r is not known to UDUNITS: it is stored as unit_as_given", self.name, self.unit
@@ -114,6 +128,9 @@ class ChannelProperties:
         for name in ("tolerance_s", "gap_s", "max_age_s", "latency_s"):
             _check_number(f"{what}: {name}", getattr(self, name), is_optional=name != "latency_s", least=0.0)
         _check_number(f"{what}: clock_offset_s", self.clock_offset_s)
+        for name in ("clock_offset_s", "latency_s"):
+            if abs(getattr(self, name)) > MAX_OFFSET_S:
+                raise ArgumentError(f"{what}: {name} is in seconds, and at most 100 years; got {getattr(self, name)}")
         _check_number(f"{what}: rate", self.rate, is_optional=True, least=0.0)
         if self.rate == 0:
             raise ArgumentError(f"{what}: rate must be > 0 samples per second, or None if unknown; got 0")
@@ -136,6 +153,11 @@ class ChannelProperties:
             raise ArgumentError(f"{what}: needs at least one field")
         if self.kind == "quaternion" and len(names) != len(QUATERNION):
             raise ArgumentError(f"{what}: a quaternion has 4 fields, such as {QUATERNION}, got {names}")
+        if self.kind == "quaternion":
+            check_how(what, self.kind, self.fields[0].how)
+        for name in DIMENSIONS:
+            if name in names and f"{self.name}_{name}" in names:
+                raise ArgumentError(f"{what}: field {name!r} is stored as {self.name}_{name}, a field, too: rename one")
         taken = VARIABLES_OF_FILE.intersection(self.variables)
         if taken:
             raise ArgumentError(f"{what}: variable {min(taken)!r} exists in every file: choose another name")
@@ -172,6 +194,13 @@ def check_together(channels: Mapping[str, ChannelProperties]) -> None:
                 f"channel {name!r}: clock {properties.clock!r} is neither 'given' nor 'fit', and no channel has that "
                 f"name; there are {sorted(channels)}"
             )
+
+
+def check_how(what: str, kind: str, how: str | None) -> None:
+    """ArgumentError if values of this kind cannot be matched like that."""
+    if (kind, how) in IMPOSSIBLE:
+        also = "" if kind == "flags" else ", linear or mean"
+        raise ArgumentError(f"{what}: how={how!r} is impossible for kind={kind!r}: use previous, nearest{also}")
 
 
 def _check_one_of(what: str, value: Any, allowed: Sequence[Any]) -> None:

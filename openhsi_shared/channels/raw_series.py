@@ -14,8 +14,8 @@ import numpy as np
 
 from openhsi_shared.buffers.samples import Counts, Samples
 from openhsi_shared.buffers.times import Anchor
-from openhsi_shared.channels.properties import ChannelProperties, Field
-from openhsi_shared.channels.units import known_unit
+from openhsi_shared.channels.properties import DIMENSIONS, ChannelProperties, Field
+from openhsi_shared.channels.units import circle_in, known_unit
 from openhsi_shared.dataset import Group, Variable, time_variable
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.open_group import OpenGroup
@@ -29,8 +29,6 @@ SAMPLE = "sample"
 """The dimension of all variables of the group."""
 STORED = tuple(item.name for item in fields_of(ChannelProperties) if item.name not in ("name", "fields"))
 """Properties of the channel that are attributes of the group; those that are None are absent."""
-DIMENSIONS = ("x", "y", "wavelength")
-"""Of the whole file: no variable of a group can have these names."""
 LONG_NAMES = {
     "time": "time of the sample by the clock of its source (UTC)",
     "arrival": "time of arrival by the clock of the lines (UTC)",
@@ -57,6 +55,8 @@ def described(properties: ChannelProperties, description: Mapping[str, Any]) -> 
     for field in properties.fields:
         if isinstance(unit, str) and unit and field.unit is None and field.unit_as_given is None:
             known = known_unit(unit)
+            if field.kind == "angle" and circle_in(known or unit) is None:
+                known = None  # an angle is in degrees, whatever an IOC says
             field = replace(field, unit=known, unit_as_given=unit if known is None else None)  # noqa: PLW2901
         if isinstance(flags, list) and flags and not field.flags:
             how = field.how if field.how in ("previous", "nearest") else "previous"

@@ -48,6 +48,16 @@ def test_fields_have_their_own_way_of_matching_and_one_state():
     assert found.descriptions[1].labels["flag_values"].dtype == np.float64
 
 
+@pytest.mark.parametrize(
+    ("unit", "circle"), [("radians", 2 * np.pi), ("mrad", 2000 * np.pi), ("deg", 360), (None, 360)]
+)
+def test_an_angle_goes_round_the_circle_of_its_unit(unit, circle):
+    times = every(100, BEGIN, BEGIN + 13 * S)
+    values = (seconds_of(times) * circle / 7)[:, None] % circle
+    found = matched_columns(series(properties("a", [Field("value", unit, kind="angle")]), times, values), LINES)
+    assert np.abs(found.columns["a"] - seconds_of(LINES.middle_ns) * circle / 7 % circle).max() < 1e-9 * circle
+
+
 def test_a_quaternion_is_matched_as_one():
     times = every(50, BEGIN, BEGIN + 13 * S)
     angle = seconds_of(times) * 0.2

@@ -40,6 +40,14 @@ from openhsi_shared.errors import ArgumentError
         ({"rate": True}, "rate"),
         ({"required": 1}, "required"),
         ({"unit": 3}, "unit"),
+        ({"kind": "flags", "how": "linear"}, "impossible for kind='flags'"),
+        ({"kind": "quaternion", "how": "cubic"}, "impossible for kind='quaternion'"),
+        ({"kind": "quaternion", "fields": [Field(name, how="cubic") for name in "wabc"]}, "impossible"),
+        ({"kind": "angle", "unit": "furlong"}, "an angle has a unit such as"),
+        ({"kind": "angle", "unit": "mm"}, "an angle has a unit such as"),
+        ({"fields": ["x", "a_x"]}, "stored as a_x"),
+        ({"clock_offset_s": 4e9}, "100 years"),
+        ({"latency_s": 1e12}, "100 years"),
     ],
     ids=str,
 )
@@ -77,7 +85,11 @@ def test_channels_that_do_not_fit_together_are_refused():
     [
         *((text, "degC") for text in ("C", "deg C", "degC", "°C", "Celsius")),
         *((text, "degree") for text in ("°", "deg", "degrees", "degree")),
-        *((text, text) for text in ("m", "mm", "K", "1", "V", "mV", "hPa", "m s-1", "uW cm-2 sr-1 nm-1", "count", "S")),
+        *((text, "rad") for text in ("rad", "radian", "Radians")),
+        *(
+            (text, text)
+            for text in ("kN", "kT", "m", "mm", "K", "1", "V", "mV", "hPa", "m s-1", "uW cm-2 sr-1 nm-1", "count", "S")
+        ),
         *(("m/s", "m s-1"), ("%", "percent"), ("", "1"), ("kn", "knot"), ("mW/m^2", "mW/m^2")),
         *((text, None) for text in ("furlong", "EGU", "mdegC", "m s s-1 ly", "°°")),
     ],

@@ -82,3 +82,7 @@ def test_what_the_source_says_is_used_where_the_user_has_said_nothing():
     assert (field.unit, field.unit_as_given) == ("m", None)
     (field,) = described(properties("a"), {"unit": "bananas", "flags": "no list"}).fields
     assert (field.unit, field.unit_as_given, field.flags) == (None, "bananas", ())
+    (field,) = described(properties("a", [Field("value", kind="angle")]), {"unit": "radians"}).fields
+    assert field.unit == "rad"
+    (field,) = described(properties("a", [Field("value", kind="angle")]), {"unit": "mm"}).fields
+    assert (field.unit, field.unit_as_given) == (None, "mm"), "an angle in degrees, whatever the IOC says"

@@ -196,8 +196,10 @@ def test_no_sample_costs_a_cube_or_another_channel(spoil, tmp_path):
 
 
 def test_what_cannot_be_matched_is_said_in_the_file_and_in_the_log(kind, tmp_path, caplog, monkeypatch):
+    impossible = Field("value", kind="flags")
+    object.__setattr__(impossible, "how", "linear")
     bad = _kind(
-        properties("a", [Field("value", kind="flags", how="linear")]),
+        properties("a", [impossible]),
         properties("string5", ["b"]),
         *map(properties, "cd"),
     )
