@@ -30,6 +30,9 @@ PULSE_AGE_NS = 10 * 10**9
 PULSE_UNCERTAINTY_S = 1e-4
 SEVERITIES, INVALID = ("ca:", "pva:"), 3
 """Sources whose quality is EPICS' severity of an alarm, and the one of values that mean nothing."""
+MAX_EQUAL_NS = 2 * 10**9
+"""Samples with one stamp that arrive within this time are parts of one; a clock that stays longer has stopped."""
+STILL = int(np.iinfo(np.int64).max)
 BIN_NS = 50_000_000
 """Of the samples that arrive within this time, the fit of a clock gets only the one with the least lag."""
 
@@ -66,6 +69,7 @@ class SourceClocks:
         self._by_pulse: dict[str, int] = {}
         """By how much, in ns, a pulse per second shows the offset of a fit to be too small."""
         self._warned: set[str] = set(properties) if are_logs else set()
+        self._stopped: set[str] = set()
 
     def feed(self, name: str, samples: Samples) -> None:
         """Use those of the samples that are new."""
@@ -108,10 +112,15 @@ class SourceClocks:
                 properties.clock_offset_s + wrong_s,
             )
 
+    def _warn_of_stop(self, name: str) -> None:
+        if name not in self._stopped:
+            self._stopped.add(name)
+            logger.warning("channel %r: its stamps do not change while its values do: its clock has stopped", name)
+
     def series(self, properties: ChannelProperties, samples: Samples, to_lines_ns: int) -> SourceSeries:
         """The samples of a channel, with times by the clock of lines; unknown ones before its clock is known."""
         arrivals = samples.arrival_ns + to_lines_ns
-        times = arrivals - _ns(properties.latency_s)
+        times, values = arrivals - _ns(properties.latency_s), samples.values
         jumps: list[tuple[int, int]] = []
         if properties.stamp != "arrival":
             is_stamped = samples.time_ns != UNKNOWN_TIME_NS
@@ -128,6 +137,11 @@ class SourceClocks:
                 times[is_stamped] = UNKNOWN_TIME_NS
             fit = self._fits[clock or properties.name]
             jumps = [(jump.from_ns + to_lines_ns, jump.until_ns + to_lines_ns) for jump in fit.jumps]
+            if (stopped := _stopped(samples)) is not None:
+                self._warn_of_stop(properties.name)
+                values = values[stopped.used]
+                ends = np.append(times, STILL)[stopped.ends]
+                jumps += list(zip(times[stopped.begins].tolist(), ends.tolist(), strict=True))
         is_invalid = np.zeros(len(samples), bool)
         if properties.source.startswith(SEVERITIES):
             is_invalid = samples.quality >= INVALID
@@ -135,7 +149,7 @@ class SourceClocks:
             properties=properties,
             times_ns=times,
             arrival_ns=arrivals,
-            values=samples.values,
+            values=values,
             is_invalid=is_invalid,
             change_times_ns=np.array([time_ns + to_lines_ns for time_ns, _ in samples.states], np.int64),
             states=np.array([state for _, state in samples.states], np.int8),
@@ -195,6 +209,34 @@ class SourceClocks:
 def _given_ns(reference: ChannelProperties) -> int | None:
     """What the user says that is added to stamps of true UTC for times of lines; None if it is to be found."""
     return _ns(reference.clock_offset_s) if reference.clock == "given" and reference.clock_offset_s else None
+
+
+class _Stopped(NamedTuple):
+    """Samples whose stamps do not change any more, although values do: their times are not known."""
+
+    used: NDArray[np.intp]
+    """For each sample the one whose values are used: the first one of its stamp."""
+    begins: NDArray[np.intp]
+    """Of each stop, its first sample."""
+    ends: NDArray[np.intp]
+    """Of each stop, the first sample after it."""
+
+
+def _stopped(samples: Samples) -> _Stopped | None:
+    """Stops of the clock of a source; None if there are none."""
+    stamps, arrivals, values = samples.time_ns, samples.arrival_ns, samples.values
+    is_new = np.append(True, stamps[1:] != stamps[:-1])[: len(stamps)]
+    if is_new.all():
+        return None
+    number = np.arange(len(stamps))
+    first = np.maximum.accumulate(np.where(is_new, number, 0))
+    differs = ((values != values[first]) & ~(np.isnan(values) & np.isnan(values[first]))).any(axis=1)
+    is_late = differs & (arrivals - arrivals[first] > MAX_EQUAL_NS) & (stamps != UNKNOWN_TIME_NS)
+    if not is_late.any():
+        return None
+    begins, news = np.unique(first[is_late]), np.append(np.flatnonzero(is_new), len(stamps))
+    used = np.where(np.isin(first, begins), first, number)
+    return _Stopped(used, begins, news[np.searchsorted(news, begins, side="right")])
 
 
 def _least_lags(stamps: Times, arrivals: Times) -> NDArray[np.intp]:

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from openhsi_shared.buffers.times import read_anchor
+from openhsi_shared.channels.matched_columns import LineTimes, matched_columns
+from openhsi_shared.channels.raw_series import part_of
 from openhsi_shared.channels.source_clocks import SourceClocks
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
-from tests.support.channels import BEGIN, MS, S, deliver, every, kind_of, properties
+from openhsi_shared.matching import State
+from tests.support.channels import BEGIN, MS, S, deliver, every, kind_of, properties, seconds_of
 
 TIMES = every(200, BEGIN, BEGIN + 60 * S)
 AHEAD = 3250 * MS
@@ -69,6 +72,32 @@ def test_an_offset_that_the_user_gives_is_that_of_all_channels_by_this_clock():
     assert (clocks.series(known["imu"], samples["imu"], 0).times_ns == TIMES).all()
     offset = clocks.offset_at(TIMES, 0)
     assert (offset.method, offset.uncertainty_s, set(offset.offset_s)) == ("given", 0.0, {3.25})
+
+
+@pytest.mark.parametrize("clock", ["given", "fit"])
+def test_values_of_a_clock_that_has_stopped_belong_to_no_line(clock, caplog):
+    channel = properties("a", clock=clock)
+    kind = kind_of(channel)
+    ring = kind.memory.ring("a")
+    for time_ns in TIMES.tolist():
+        is_stopped = BEGIN + 20 * S < time_ns < BEGIN + 30 * S
+        stamp = BEGIN + 20 * S if is_stopped else time_ns
+        ring.put(stamp, time_ns, -1, 0, [seconds_of(time_ns)])
+    samples = kind.memory.view("a").snapshot()
+    clocks = SourceClocks(kind.properties)
+    clocks.feed("a", samples)
+    lines = LineTimes.of(every(10, BEGIN + 15 * S, BEGIN + 40 * S), None)
+    for found in (clocks.series(channel, samples, 0), clocks.series(channel, part_of(samples, 0, 120), 0)):
+        columns = matched_columns(found, lines).columns
+        is_known = np.isfinite(columns["a"])
+        assert np.abs(columns["a"] - seconds_of(lines.middle_ns))[is_known].max() < 1e-3
+        inside = (lines.middle_ns > BEGIN + 20 * S) & (lines.middle_ns < BEGIN + 30 * S)
+        assert set(columns["a_state"][inside]) == {State.JUMPED}
+    assert caplog.text.count("its clock has stopped") == 1
+    ring.put(TIMES[-1] + S, TIMES[-1] + S, -1, 0, [5.0])
+    ring.put(TIMES[-1] + S, TIMES[-1] + 40 * S, -1, 0, [5.0])
+    newest = kind.memory.view("a").snapshot()
+    assert len(clocks.series(channel, part_of(newest, 200), 0).jumps_ns) == 0, "repeated, as when it connects again"
 
 
 def test_of_several_gps_none_is_true_utc_unless_one_is_named():
