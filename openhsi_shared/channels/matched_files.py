@@ -129,7 +129,7 @@ def _logs(given: Any) -> dict[str, LogChannel]:
 
 def _source(given: Any) -> Any:
     """A channel, or its source as text."""
-    is_path = isinstance(given, os.PathLike) or (isinstance(given, str) and Path(given).is_file())
+    is_path = isinstance(given, os.PathLike) or (isinstance(given, str) and (":" not in given or Path(given).is_file()))
     return f"log:{os.fspath(given)}" if is_path else given
 
 
