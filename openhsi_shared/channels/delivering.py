@@ -146,6 +146,9 @@ class RingDeliver:
             if now < self._next_log:
                 return
             self._next_log, n_refused, self._n_unlogged = now + LOG_INTERVAL_S, self._n_unlogged, 0
+            if self._state is State.CONNECTING:  # what a recording that waits for the first sample will say
+                self._description["why"] = why[:200]
+                self._describe()
         logger.warning("channel %r: %d samples refused: %s", self.properties.name, n_refused, why)
 
     def squash(self, n: int) -> None:

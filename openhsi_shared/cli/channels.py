@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["channels", "given_channels"]
 
 INTERVAL_S = 1.0
+SILENT = ("connecting", "stalled", "lost", "no fix", "refused")
+"""States in which nothing comes."""
 HEAD = ("channel", "value", "unit", "age", "rate", "lag", "offset", "state", "")
 
 
@@ -82,7 +84,7 @@ def channels(context: click.Context, texts: tuple[str, ...], path: Path | None, 
 
 
 def _delivers(status: "ChannelStatus") -> bool:
-    return status.delivered > 0 and status.state not in ("stalled", "lost", "connecting")
+    return status.delivered > 0 and status.state not in SILENT
 
 
 def _show(statuses: "Mapping[str, ChannelStatus]") -> None:

@@ -36,6 +36,15 @@ def test_what_is_no_number_is_refused_counted_and_said_once(value, caplog):
     assert "expected a number" in caplog.text
 
 
+def test_why_all_samples_are_refused_is_in_the_status_until_one_is_not():
+    deliver, view = made()
+    deliver.state(State.CONNECTING)
+    deliver.sample([1.0, 2.0])
+    assert "expected a number" in view.description()["why"]
+    deliver.sample(1.0)
+    assert view.description()["why"] == ""
+
+
 @pytest.mark.parametrize("time_ns", [1.5, "now", 2**63, math.nan])
 def test_a_time_that_is_none_is_refused(time_ns):
     deliver, view = made()

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from openhsi_shared import open_cube
+from openhsi_shared.cli.channels import _delivers
+from openhsi_shared.control.status import ChannelStatus
 
 Run = Callable[..., Any]
 
@@ -28,6 +30,17 @@ def test_a_required_source_that_is_silent_is_exit_code_1(run: Run) -> None:
     assert ended.code == 1
     assert ended.err.endswith("Error: nothing from silent (sim:sine)\n")
     assert run("channels", "--channel", f"{silent},required=false", "--seconds", 1).code == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "delivers"),
+    [("good", True), ("unchanged", True), ("ended", True), ("no fix", False), ("refused", False), ("lost", False)],
+)
+def test_a_source_that_has_delivered_is_silent_where_nothing_comes_any_more(state: str, delivers: bool) -> None:
+    texts, numbers = dict.fromkeys(("source", "unit", "why"), ""), dict.fromkeys(("age_s", "rate", "lag_s"), 0.0)
+    counts = {"offset_s": 0.0, "delivered": 5, "refused": 0, "squashed": 0}
+    status = ChannelStatus(fields=("value",), values=(1.0,), state=state, **texts, **numbers, **counts)
+    assert _delivers(status) == delivers
 
 
 @pytest.mark.parametrize(
