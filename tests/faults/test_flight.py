@@ -6,6 +6,7 @@
 import os
 import signal
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -122,6 +123,7 @@ def test_a_flight_loses_no_line_and_every_gap_is_where_it_was_made(tmp_path, log
     for path in summary.paths:
         assert verify(path).problems == ()
     gaps_s = {name: [process_gap_s] if name == "gps" else [ioc_gap_s, process_gap_s] for name in channels}
+    stamps_s, places = received(summary.paths, stamps_s, places)
     for path in summary.paths:
         with open_cube(path) as cube:
             prove(cube.dataset, stamps_s, places)
@@ -138,16 +140,26 @@ def test_a_flight_loses_no_line_and_every_gap_is_where_it_was_made(tmp_path, log
         assert np.isfinite(whole["gps_latitude" if name == "gps" else name].values[no_seam]).all()
 
 
+def received(paths: Sequence[Path], stamps_s: Floats, places: Floats) -> tuple[Floats, Floats]:
+    """The fixes of the log that are in the files; those that came while the channels were dead are not."""
+    found: set[int] = set()
+    for path in paths:
+        with open_cube(path) as cube:
+            found |= set((np.asarray(cube.channels["gps"].variables["time"].data) // 10**9 % DAY_S).tolist())
+    is_there = np.isin(stamps_s, sorted(found))
+    first, last = np.flatnonzero(is_there)[[0, -1]]
+    assert (~is_there[first:last]).sum() <= 3
+    return stamps_s[is_there], places[is_there]
+
+
 def prove(dataset: xr.Dataset, stamps_s: Floats, places: Floats) -> None:
     """Every value is that of its line: positions on the straight line between the fixes, scalars those of the IOC."""
     times_s = dataset.time.values.astype(np.int64) / 1e9
     gps_s = times_s + dataset["clock_offset"].values
-    is_good = dataset["gps_state"].values == State.GOOD  # elsewhere a fix may be missing, and the line is longer
     for number, name in enumerate(("latitude", "longitude", "altitude")):
         values = dataset[f"gps_{name}"].values
         right = np.interp(gps_s % DAY_S, stamps_s, places[:, number])
-        assert np.abs(values - right)[is_good].max(initial=0) < (1e-6 if name == "altitude" else 1e-9)
-        assert np.nanmax(np.abs(values - right), initial=0) < 2 * np.abs(np.diff(places[:, number])).max()
+        assert np.nanmax(np.abs(values - right), initial=0) < (1e-6 if name == "altitude" else 1e-9)
     for name, factor in (("a", 1), ("b", 2)):
         off_s = (dataset[name].values / factor - times_s + DAY_S / 2) % DAY_S - DAY_S / 2
         assert np.nanmax(np.abs(off_s), initial=0) < 1e-4, name
