@@ -12,7 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.errors import ArgumentError
 
-__all__ = ["RESERVED_ATTRIBUTES", "Group", "Variable", "check_attributes", "check_groups", "check_name", "numbers"]
+__all__ = [
+    "RESERVED_ATTRIBUTES",
+    "Group",
+    "Variable",
+    "check_attributes",
+    "check_groups",
+    "check_name",
+    "check_not_reserved",
+    "numbers",
+]
 
 NAME = re.compile(r"[A-Za-z0-9\x80-\ud7ff\ue000-\U0010ffff][^\x00-\x1f\x7f/\ud800-\udfff]*(?<! )")
 MAX_NAME_BYTES = 200
@@ -69,6 +78,12 @@ def check_name(what: str, name: Any) -> None:
             f"without / and control characters, without a space at its end, in Unicode form NFC, "
             f"up to {MAX_NAME_BYTES} bytes"
         )
+
+
+def check_not_reserved(what: str, name: str) -> None:
+    """ArgumentError for a name that variables and dimensions cannot have."""
+    if TEXT_LENGTH.fullmatch(name):
+        raise ArgumentError(f"{what} is reserved for the length of texts: choose another name")
 
 
 def numbers(what: str, data: ArrayLike) -> NDArray[Any]:
@@ -136,10 +151,7 @@ def _checked(name: str, variable: Variable) -> Variable:
     for dim in dims:
         check_name(f"dimension of variable {name!r},", dim)
     for reserved in (name, *dims):
-        if TEXT_LENGTH.fullmatch(reserved):
-            raise ArgumentError(
-                f"{reserved!r} of variable {name!r} is reserved for the length of texts: choose another name"
-            )
+        check_not_reserved(f"{reserved!r} of variable {name!r}", reserved)
     kept = dict(attributes)
     if FILL_VALUE in kept:
         kept[FILL_VALUE] = _fill_value(name, data, kept[FILL_VALUE])

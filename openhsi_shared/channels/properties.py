@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from openhsi_shared.channels.units import circle_in, known_unit
 from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.groups import check_name
+from openhsi_shared.groups import check_name, check_not_reserved
 from openhsi_shared.matching.lines import IMPOSSIBLE
 from openhsi_shared.processes.logs import safe_logger
 
@@ -55,6 +55,7 @@ class Field:
 
     def __post_init__(self) -> None:
         check_name("field", self.name)
+        check_not_reserved(f"field {self.name!r}", self.name)
         _check_one_of(f"kind of field {self.name!r}", self.kind, get_args(Kind))
         _check_one_of(f"how of field {self.name!r}", self.how, (None, *get_args(How)))
         object.__setattr__(self, "flags", tuple(map(str, self.flags)))
@@ -122,6 +123,7 @@ class ChannelProperties:
 
     def __post_init__(self) -> None:
         check_name("channel", self.name)
+        check_not_reserved(f"channel {self.name!r}", self.name)
         what = f"channel {self.name!r}"
         _check_one_of(f"{what}: kind", self.kind, get_args(Kind))
         _check_one_of(f"{what}: stamp", self.stamp, get_args(Stamp))

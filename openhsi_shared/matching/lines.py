@@ -5,6 +5,7 @@ an even rate (slerp: K. Shoemake, Animating rotation with quaternion curves, SIG
 Imports nothing but numpy: the writer loads this module.
 """
 
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ def in_order(times_ns: ArrayLike, values: ArrayLike) -> Ordered:
 
     `times_ns` are whole ns (or datetime64), `values` (n,) or (n, k). ArgumentError for other types and shapes.
     """
-    times, numbers = _times("times_ns", times_ns), np.asarray(values, np.float64)
+    times, numbers = _times("times_ns", times_ns), _numbers(values)
     if numbers.ndim not in (1, 2) or len(numbers) != len(times):
         raise ArgumentError(f"values have shape {numbers.shape}, expected ({len(times)},) or ({len(times)}, k)")
     steps_up = times[1:] > times[:-1]
@@ -116,10 +117,10 @@ def match(
     times, numbers, *_ = in_order(times_ns, values)
     if kind == "quaternion" and (numbers.ndim != 2 or numbers.shape[1] != 4):
         raise ArgumentError(f"quaternions have shape {numbers.shape}, expected (n, 4)")
-    if not period > 0:
+    if not (_is_number(period) and period > 0):
         raise ArgumentError(f"period must be > 0, such as 360.0 for degrees, got {period!r}")
     for name, limit in (("tolerance_s", tolerance_s), ("gap_s", gap_s), ("max_age_s", max_age_s)):
-        if limit is not None and not limit >= 0:
+        if limit is not None and not (_is_number(limit) and limit >= 0):
             raise ArgumentError(f"{name} must be a number of seconds >= 0, or None, got {limit!r}")
     times, numbers = _near(times, numbers, at, until)
     if kind == "quaternion":
@@ -149,6 +150,20 @@ def match_ids(ids: ArrayLike, values: ArrayLike, at_ids: ArrayLike) -> Matched:
     result[is_there] = numbers[found[is_there]]
     state = np.where(is_there, np.int8(State.GOOD), np.int8(State.GAP))
     return Matched(result, np.full(len(wanted), np.nan), state)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real)
+
+
+def _numbers(values: ArrayLike) -> Floats:
+    array = np.asarray(values)
+    try:
+        if array.dtype.kind in "biufO":
+            return array.astype(np.float64, copy=False)
+    except (TypeError, ValueError):
+        pass
+    raise ArgumentError(f"values are of type {array.dtype}, expected numbers, got {array!r:.60}")
 
 
 def _times(name: str, times: ArrayLike) -> Times:

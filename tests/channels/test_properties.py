@@ -16,6 +16,8 @@ from openhsi_shared.errors import ArgumentError
         ({"name": ""}, "not a name for netCDF"),
         ({"name": "a/b"}, "not a name for netCDF"),
         ({"name": "time"}, "'time' exists in every file"),
+        ({"name": "string5"}, "reserved for the length of texts"),
+        ({"fields": ["string5"]}, "reserved for the length of texts"),
         ({"name": "temperature"}, "exists in every file"),
         ({"name": "line_crc32"}, "exists in every file"),
         ({"name": "clock_offset"}, "exists in every file"),

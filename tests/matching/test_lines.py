@@ -259,6 +259,10 @@ def test_ids_match_exactly_or_not_at_all():
         ({"times_ns": [0.0, 1.0]}, "float64 cannot contain nanoseconds"),
         ({"values": [1.0]}, r"values have shape \(1,\), expected \(2,\) or \(2, k\)"),
         ({"period": 0}, "period must be > 0"),
+        ({"period": "360"}, "period must be > 0"),
+        ({"gap_s": "1"}, "gap_s must be a number of seconds >= 0"),
+        ({"values": ["1.5", "2"]}, "expected numbers"),
+        ({"values": [None, "two"]}, "expected numbers"),
     ],
 )
 def test_what_cannot_be_matched_is_refused(change, words):
