@@ -10,6 +10,7 @@ Notes:
 """
 
 import errno
+import os
 import termios
 import threading
 import time
@@ -35,6 +36,12 @@ SILENCE_S = 0.1
 """Between two bursts of a receiver."""
 NOISE_S, NOISE_BYTES = 3.0, 100
 """So much without a sentence is no NMEA."""
+
+
+HINTS = {
+    errno.EACCES: " (add this user to the group that owns it: dialout)",
+    errno.EAGAIN: " (another program has locked it)",
+}
 
 
 class GpsChannel(ReconnectingChannel):
@@ -88,8 +95,9 @@ class GpsChannel(ReconnectingChannel):
             )
             return opened
         except OSError as error:
-            hint = ": add this user to the group that owns it (dialout)" if error.errno == errno.EACCES else ""
-            raise OSError(error.errno, f"serial port {self.port} cannot be opened{hint}; {error}") from error
+            hint = HINTS.get(error.errno or 0, "")
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise OSError(error.errno, f"serial port {self.port} cannot be opened: {why}{hint}") from error
 
     def _listen(self, connection: Any, deliver: Deliver, stopping: threading.Event) -> None:
         delivery = self._delivery = self._delivery or FixDelivery(deliver)

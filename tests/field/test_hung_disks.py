@@ -191,7 +191,7 @@ def test_close_does_not_wait_for_a_frozen_writer_whose_answers_are_not_heard(tmp
     def fail(*_):
         raise ZeroDivisionError("injected")
 
-    cam = camera(writer_patience_s=PATIENCE_S)
+    cam = camera(writer_patience_s=PATIENCE_S, fallback_dirs=[tmp_path / "spare"])
     cam.collect()
     cam.save(tmp_path).result(20)
     cam.collect()

@@ -283,7 +283,7 @@ def test_a_retry_that_waits_while_the_cube_resumes_by_itself_has_no_effect(tmp_p
             thread.start()
             time.sleep(0.2)  # it has seen the failure, and waits for the lock
             cam._engine.writer._writers.starts.__init__()
-            cam._engine.writer._resume()
+            cam._engine.writer._replacing.resume()
         thread.join()
         assert retried.is_set()
         assert handle.result(60).path.is_relative_to(tmp_path)

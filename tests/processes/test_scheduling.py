@@ -66,7 +66,7 @@ def test_thread_that_collects_is_in_real_time_only_while_it_collects_and_alone()
             seen.append(policies())
             words.append(cam.status().scheduling)
 
-    before = os.sched_getscheduler(0), signal.getsignal(signal.SIGXCPU)
+    before, of_others = (os.sched_getscheduler(0), signal.getsignal(signal.SIGXCPU)), policies()
     with SharedSimulatedCamera(**KEYWORDS) as cam:
         cam.collect(look, progress=False)
         (writer,) = writers_of()
@@ -75,7 +75,10 @@ def test_thread_that_collects_is_in_real_time_only_while_it_collects_and_alone()
     here = threading.get_native_id()
     assert seen[0].pop(here) == FIFO
     assert len(seen[0]) >= 1, "the listener of the writer is a thread, too"
-    assert set(seen[0].values()) == {os.SCHED_OTHER}
+    scheduled = {thread: policy for thread, policy in seen[0].items() if policy != of_others.get(thread)}
+    assert set(scheduled.values()) == {os.SCHED_OTHER}, (
+        "a vendor's package may have put threads of its own in real time"
+    )
     assert words[0].startswith(f"capture real time (SCHED_FIFO {PRIORITY}), writer niceness")
     assert (os.sched_getscheduler(0), signal.getsignal(signal.SIGXCPU)) == before
     assert resource.getrlimit(resource.RLIMIT_RTTIME)[0] in (resource.RLIM_INFINITY, 5_000_000)
