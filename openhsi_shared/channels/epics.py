@@ -146,7 +146,10 @@ class _Subscription:
         """Ask for unit and texts; not in a callback, which must not wait for libca."""
         self._epics.ca.use_initial_context()
         facts = pv.get_ctrlvars(timeout=METADATA_S) or {}
-        more: dict[str, Any] = {"type": str(pv.type), "n_elements": int(pv.nelm or 0), "host": str(pv.host)}
+        try:
+            more: dict[str, Any] = {"type": str(pv.type), "n_elements": int(pv.nelm or 0), "host": str(pv.host)}
+        except KeyError:  # closed or lost meanwhile: pyepics has forgotten it, and the next connection describes it
+            return
         if facts.get("units"):
             more["unit"] = _text(facts["units"])
         if facts.get("enum_strs"):

@@ -198,11 +198,9 @@ def test_no_sample_costs_a_cube_or_another_channel(spoil, tmp_path):
 def test_what_cannot_be_matched_is_said_in_the_file_and_in_the_log(kind, tmp_path, caplog, monkeypatch):
     impossible = Field("value", kind="flags")
     object.__setattr__(impossible, "how", "linear")
-    bad = _kind(
-        properties("a", [impossible]),
-        properties("string5", ["b"]),
-        *map(properties, "cd"),
-    )
+    reserved = properties("b", ["b"])
+    object.__setattr__(reserved, "name", "string5")
+    bad = _kind(properties("a", [impossible]), reserved, *map(properties, "cd"))
     for name in ("a", "string5", "c", "d"):
         deliver_until(bad, 6.0, name)
     times = lines(5, 6)
@@ -212,7 +210,7 @@ def test_what_cannot_be_matched_is_said_in_the_file_and_in_the_log(kind, tmp_pat
     with open_cube(path) as cube:
         assert "how='linear' is impossible for kind='flags'" in cube.attributes["channels_failed"]
         assert "this camera has a column 'c_age' already" in cube.attributes["channels_failed"]
-        assert "'string5' has the name of a variable or dimension" in cube.attributes["channels_failed"]
+        assert "'string5' is reserved for the length of texts" in cube.attributes["channels_failed"]
         assert {"d", "d_age", "d_state"} <= set(cube.dataset.variables)
         assert {"a", "c"}.isdisjoint(cube.dataset.variables)
         assert {"a", "c", "d"} == set(cube.channels), "raw series can be matched in another way"
