@@ -66,7 +66,7 @@ class Channel:
             speaks_on_change=speaks_on_change,
             source=source or type(self).__name__,
         )
-        """What the writer is told of it."""
+        """All that the writer knows of it besides the samples."""
 
     def open(self, deliver: Deliver) -> None:
         """Begin to deliver samples, from any thread. Returns at once: a connection may be made later.

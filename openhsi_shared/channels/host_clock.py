@@ -11,7 +11,7 @@ __all__ = ["HostClock", "host_clock"]
 
 STA_UNSYNC = 0x0040
 TIME_ERROR = 5
-NOBODY_KNOWS_US = 16_000_000
+UNKNOWN_ERROR_US = 16_000_000
 """The kernel lets the maximal error grow up to this when nothing keeps the clock."""
 
 
@@ -56,4 +56,4 @@ def host_clock() -> HostClock:
         return HostClock(None, None)
     is_synchronised = state != TIME_ERROR and not timex.status & STA_UNSYNC
     error_us = int(timex.maxerror)
-    return HostClock(is_synchronised, None if error_us >= NOBODY_KNOWS_US else error_us / 1e6)
+    return HostClock(is_synchronised, None if error_us >= UNKNOWN_ERROR_US else error_us / 1e6)

@@ -67,7 +67,7 @@ class Rows:
     def __init__(
         self, n_channels: int, reference: int, threshold_s: float, maxlen: int = 50, settle_s: float = 0.5
     ) -> None:
-        """`maxlen` is how many newer updates of the reference may wait before one is given up."""
+        """`maxlen` is how many newer updates of the reference may wait before one is discarded."""
         _check(n_channels, reference, maxlen)
         if not threshold_s >= 0 or not settle_s >= 0:
             raise ArgumentError(f"threshold and settle_s must be >= 0 s, got {threshold_s!r} and {settle_s!r}")
@@ -226,7 +226,7 @@ class IdRows:
     """
 
     def __init__(self, n_channels: int, reference: int, maxlen: int = 50) -> None:
-        """`maxlen` is how many newer ids may wait before one is given up."""
+        """`maxlen` is how many newer ids may wait before one is discarded."""
         _check(n_channels, reference, maxlen)
         self.n_channels, self.reference, self.maxlen = n_channels, reference, maxlen
         self.n_unmatched = [0] * n_channels

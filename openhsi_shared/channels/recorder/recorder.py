@@ -86,7 +86,7 @@ class Recorder:
         to None (a scalar) or {"shape": [rows, columns], "threshold": 0.2, "expand": [20, 10]} (an image).
 
         `reference`: the channel that makes rows, default: the first. `matching_maxlen`: how many newer updates of it
-        may wait before one is given up. `settle_s`: a row that is complete is not changed any more after this time, so
+        may wait before one is discarded. `settle_s`: a row that is complete is not changed any more after this time, so
         no update may arrive later than that after its partners. match="id" matches equal ids instead of times, those of
         the updates, or `time_ns & id_mask`, for pulse ids in the nanoseconds. `compat`: slots, counts, transposed
         images and numbers of the EPICS recorder, in the order of its ring. ArgumentError, UnknownKeyword.
