@@ -94,7 +94,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What comes of one test for each kind of leak."""
     code = "".join(f"def test_{re.sub(chr(32), '_', name)}():\n    {body}\n\n" for name, (body, _) in LEAKS.items())
     with running(code, tmp_path_factory.mktemp("leaks")) as process:
-        yield process.communicate(timeout=TIMEOUT_S)[0]
+        yield process.communicate(timeout=3 * TIMEOUT_S)[0]
     remove_stale()
     for path in SHM.glob(f"pym-{process.pid}-left-by-a-test"):
         path.unlink()
