@@ -19,6 +19,7 @@ __all__ = [
     "FrameTimeout",
     "IllegalMove",
     "IncompleteFileError",
+    "JobError",
     "LevelError",
     "MemoryShortage",
     "NoFreeSlot",
@@ -36,6 +37,7 @@ __all__ = [
     "SettingsError",
     "SettingsNotFound",
     "SourceEnded",
+    "StageNotApplicable",
     "UnknownKeyword",
     "ViewerError",
     "WriterFailed",
@@ -152,6 +154,22 @@ class RingNotFound(OpenHSIError, FileNotFoundError):
 
 class OverrunError(OpenHSIError, LookupError):
     """The requested data have been overwritten by newer data."""
+
+
+class StageNotApplicable(OpenHSIError, ValueError):
+    """A stage of a job does not fit its input: the message says why, and what would fit."""
+
+
+class JobError(OpenHSIError, RuntimeError):
+    """A job failed. What is not known is None."""
+
+    def __init__(
+        self, text: str, *, path: str | None = None, line: int | None = None, stage: str | None = None, where: str = ""
+    ) -> None:
+        super().__init__(text)
+        self.path, self.line, self.stage = path, line, stage
+        self.worker_traceback = where
+        """Traceback of the worker that failed, as text; "" if no code raised."""
 
 
 class ViewerError(OpenHSIError, RuntimeError):

@@ -1,0 +1,1 @@
+"""Jobs: saved cubes processed by a recipe with an id, as fast as the disk."""

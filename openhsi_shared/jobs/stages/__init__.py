@@ -1,0 +1,1 @@
+"""Stages of jobs, one file for each kind, and their registry."""
