@@ -35,6 +35,10 @@ class Case:
     """None: that of the plan."""
     compression: str | None = None
     realtime: bool = False
+    n_buffers: int | None = None
+    """None: 2 with `collect`, the default there, and 3 with `record`."""
+    niceness: int = 0
+    """Of the recording; its writer's is one more."""
     longest_ms: float | None = None
     """The longest gap that reaches the target; None: the target is that no line is lost."""
 
@@ -44,8 +48,16 @@ _SHORT = Case(how="record", load="busy2", rate=500.0, seconds=5.0, queue=2, shap
 _LONG = Case(how="record", n_lines=512, seconds=60.0, realtime=True)
 CASES: dict[str, Case] = {
     **{f"collect-{name or 'quiet'}": Case(how="collect", load=name) for name in _LOADS},
+    **{f"collect-{name}-16": Case(how="collect", load=name, n_buffers=16) for name in _LOADS if name},
     **{f"record-{name or 'quiet'}": Case(how="record", n_lines=512, load=name) for name in (*_LOADS, "busy4+page")},
+    **{
+        f"record-{name}-nice-realtime": Case(how="record", n_lines=512, load=name, realtime=True, niceness=-10)
+        for name in ("copy", "page", "busy4+page")
+    },
     "deflate-500-busy2": Case(how="record", load="busy2", rate=500.0, n_lines=512, seconds=20.0, compression="deflate"),
+    "deflate-500-busy2-nice": Case(
+        how="record", load="busy2", rate=500.0, n_lines=512, seconds=20.0, compression="deflate", niceness=-10
+    ),
     "deflate-750-quiet": Case(how="record", rate=750.0, n_lines=512, seconds=20.0, compression="deflate"),
     "queue2-busy2": _SHORT,
     "queue2-busy2-realtime": Case(**{**vars(_SHORT), "realtime": True}),
@@ -76,7 +88,9 @@ def _measure(plan: Plan, name: str, case: Case) -> Row:
     mode = None if case.compression else "counting"
     keywords: dict[str, Any] = {"resolution": shape, "row_slice": (0, -1), "mode": mode, "queue": case.queue}
     keywords |= {"rate": case.rate, "n_lines": plan.pick(case.n_lines, case.n_lines, 16), "realtime": is_realtime}
-    keywords |= {"compression": case.compression, "n_buffers": 3 if case.how == "record" else 2}
+    if case.how == "record":
+        keywords["niceness"] = case.niceness
+    keywords |= {"compression": case.compression, "n_buffers": case.n_buffers or (3 if case.how == "record" else 2)}
     seconds = plan.pick(case.seconds, min(3.0, case.seconds), 0.3)
     copy_bytes = plan.pick(5 << 30, 1 << 30, 1 << 22)
     stolen = psutil.cpu_times().steal
@@ -94,7 +108,8 @@ def _measure(plan: Plan, name: str, case: Case) -> Row:
     return Row(
         benchmark="stalls",
         what=f"{name}: {case.how} at {case.rate:.0f} lines/s for {seconds:.1f} s, queue of {case.queue}, {shape[0]} x "
-        f"{shape[1]}, beside {case.load or 'nothing'}{', real time' if is_realtime else ''}{refused}",
+        f"{shape[1]}, beside {case.load or 'nothing'}{f', {case.n_buffers} slots' if case.n_buffers else ''}"
+        f"{f', niceness {case.niceness}' if case.niceness else ''}{', real time' if is_realtime else ''}{refused}",
         ours=f"{n_lost} of {offered} lost; {gaps}; {stolen:.1f} s of processor time stolen by the hypervisor",
         target="0 lost" if limit is None else f"longest gap <= {limit:.0f} ms",
         is_reached=is_whole and (n_lost == 0 if limit is None else gaps.longest_ms <= limit),
