@@ -7,11 +7,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from openhsi_shared import rgb
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.rgb import (
     PREVIEW_RANGES_NM,
     SHOW_NM,
+    bands,
     decimation,
     mean_of_bands,
     picture,
@@ -38,7 +38,7 @@ def scene(colours, n_bands=121, dtype=np.uint16):
 
 
 def test_the_examples_in_the_docstrings_are_true():
-    assert doctest.testmod(rgb).failed == 0
+    assert doctest.testmod(bands).failed == 0
 
 
 def test_a_preview_takes_exactly_the_bands_of_its_ranges():
@@ -132,8 +132,8 @@ def test_the_seams_between_blocks_do_not_show(monkeypatch):
     lines = np.random.default_rng(2).integers(0, 4096, (23, 5, 40), dtype=np.uint16)
     expected = lines[::2].mean(-1, dtype=np.float64)
     for block_pixels, read_bytes in [(1, 1), (200, 800), (600, 2000), (10**6, 10**6)]:
-        monkeypatch.setattr(rgb, "BLOCK_PIXELS", block_pixels)
-        monkeypatch.setattr(rgb, "READ_BYTES", read_bytes)
+        monkeypatch.setattr(bands, "BLOCK_PIXELS", block_pixels)
+        monkeypatch.setattr(bands, "READ_BYTES", read_bytes)
         assert np.allclose(mean_of_bands(lines, [slice(0, 40)], step=2)[..., 0], expected, rtol=1e-6)
 
 
@@ -198,8 +198,8 @@ class FromFile:
 
 def test_lines_in_a_file_are_read_in_order_and_each_once(monkeypatch):
     lines = FromFile(np.random.default_rng(4).integers(0, 9, (50, 4, 10), dtype=np.uint16))
-    monkeypatch.setattr(rgb, "READ_BYTES", 8 * 80)
-    monkeypatch.setattr(rgb, "BLOCK_PIXELS", 2 * 40)
+    monkeypatch.setattr(bands, "READ_BYTES", 8 * 80)
+    monkeypatch.setattr(bands, "BLOCK_PIXELS", 2 * 40)
     means = mean_of_bands(lines, [slice(0, 10)], step=3)
     assert np.allclose(means[..., 0], lines._lines[::3].mean(-1))
     assert [line for key in lines.read for line in range(50)[key]] == list(range(0, 50, 3))

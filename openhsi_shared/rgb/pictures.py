@@ -1,0 +1,152 @@
+"""From means of bands to 8 bits: the range of a picture, and what is left out of it."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.errors import ArgumentError
+from openhsi_shared.rgb.bands import decimation
+
+__all__ = ["picture", "stretch"]
+
+NOISE = 1e-6
+"""Relative differences below this are due to float32 rounding."""
+MAX_EXCESS, MIN_ROBUST = 2.0, 300
+"""A picture is robust by default if the range of all pixels is this many times as wide as that of typical ones, and it
+has so many values."""
+MAX_GAP = 3.0
+"""A colour is left out of the range of a picture if it differs from the others by this many times their range."""
+MEDIAN_PIXELS, PERCENTILE_PIXELS = 256, 1 << 17
+"""Pixels of a row of which the median is taken, and of a picture of which percentiles are."""
+SCALED_PIXELS = 1 << 14
+"""Pixels converted to 8 bits at once, in the caches."""
+
+
+def stretch(image: NDArray[Any], robust: bool | float = False, hist_eq: bool = False) -> NDArray[np.uint8]:
+    """Map `image` (any shape) to 0..255, all channels alike, which preserves hues.
+
+    By default from minimum to maximum. `robust`: from the 2nd to the 98th percentile, or from the given one to its
+    counterpart. `hist_eq`: histogram equalisation. Both together: ArgumentError. Non-finite values become 0. A constant
+    image becomes 255, or 0 if its value is not above 0.
+    """
+    image = np.asarray(image)
+    return _stretched(image, image, tail_of(robust, hist_eq), hist_eq)
+
+
+def tail_of(robust: bool | float, hist_eq: bool = False) -> float:
+    """The percentile of `robust`, 0 for none. ArgumentError if it is invalid, or given together with `hist_eq`."""
+    if hist_eq and robust is not False:
+        raise ArgumentError(f"robust={robust!r} and hist_eq=True are mutually exclusive: omit one")
+    tail = 2.0 if robust is True else float(robust)
+    if robust is not False and not 0 <= tail < 50:
+        raise ArgumentError(f"robust={robust!r} must be True or a percentile of at least 0 and below 50")
+    return tail
+
+
+def _stretched(
+    image: NDArray[Any], typical: NDArray[Any], tail: float, hist_eq: bool, max_excess: float = 1.0
+) -> NDArray[np.uint8]:
+    """Map `image` to 0..255, between percentiles of its part `typical` if its range is `max_excess` times as wide."""
+    is_number = np.isfinite(image)
+    values = image if is_number.all() else image[is_number]
+    result = np.zeros(image.shape, np.uint8)
+    if values.size == 0:
+        return result
+    low, high = float(values.min()), float(values.max())
+    if high - low <= NOISE * max(abs(low), abs(high)):
+        result[is_number] = 255 if high > 0 else 0
+        return result
+    if hist_eq:
+        result[is_number] = _equalised(image[is_number].astype(np.float64), low, high)
+        return result
+    part = typical[np.isfinite(typical)].astype(np.float64)
+    if tail > 0 and part.size:
+        tails = [float(value) for value in np.percentile(part, [tail, 100 - tail])]
+        if tails[1] - tails[0] > NOISE * max(abs(tails[0]), abs(tails[1])):  # else few bright pixels: show them
+            low, high = tails if high - low > max_excess * (tails[1] - tails[0]) else (low, high)
+    _scale(image, low, high, result)
+    return result
+
+
+def _scale(image: NDArray[Any], low: float, high: float, result: NDArray[np.uint8]) -> None:
+    """Map `low` and what is below it, and what is no number, to 0, `high` and what is above it to 255."""
+    pixels, scaled = image.reshape(-1), result.reshape(-1)
+    for begin in range(0, pixels.size, SCALED_PIXELS):
+        block = pixels[begin : begin + SCALED_PIXELS].astype(np.float64)  # a difference of float32 may exceed float32
+        block[~np.isfinite(block)] = low
+        np.clip(np.divide(block - low, high - low, out=block), 0, 1, out=block)
+        np.rint(np.multiply(block, 255, out=block), out=block)
+        scaled[begin : begin + SCALED_PIXELS] = block
+
+
+def _equalised(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Map each value to the fraction of values below it, in 65536 steps between `low` and `high`."""
+    counts, _ = np.histogram(values, bins=1 << 16, range=(low, high))
+    below = np.cumsum(counts) - counts
+    step = np.clip((values - low) * ((1 << 16) / (high - low)), 0, (1 << 16) - 1).astype(np.intp)
+    shares: NDArray[np.float64] = np.rint(255 * below / max(1, below[step.max()]))
+    return shares[step]
+
+
+def _typical(image: NDArray[Any]) -> NDArray[Any]:
+    """`image` (n_lines, cross_track, channels) without its brightest and darkest rows and lines, and stuck channels.
+
+    A stuck row or band of the sensor, or a line with a flash, may be more than the percentiles leave out. 2 % of the
+    rows, at least one, are left out at either end, and of the lines alike; none of fewer than four.
+    """
+    n_channels, kept = image.shape[2], [np.arange(image.shape[axis]) for axis in (0, 1)]
+    for axis in (0, 1):
+        n, others = len(kept[axis]), kept[1 - axis]
+        if n < 4:
+            continue
+        n_pixels = len(others) * n_channels
+        chosen = np.arange(0, n_pixels, max(1, n_pixels // MEDIAN_PIXELS))
+        pixels = np.moveaxis(image, axis, 0)[:, others[chosen // n_channels], chosen % n_channels]
+        is_number = np.isfinite(pixels)
+        middle = np.minimum(is_number.sum(axis=1) // 2, pixels.shape[1] - 1)
+        medians = np.sort(np.where(is_number, pixels, np.inf), axis=1)[np.arange(n), middle]
+        n_out, n_known = max(1, n // 50), int(np.isfinite(medians).sum())  # rows without numbers are sorted last
+        kept[axis] = np.sort(np.argsort(medians)[n_out : n_known - n_out])
+    n_values = len(kept[0]) * len(kept[1]) * n_channels
+    step = math.ceil(math.sqrt(n_values / PERCENTILE_PIXELS)) if n_values else 1
+    return _without_stuck_channels(image[np.ix_(kept[0][::step], kept[1][::step])])
+
+
+def _without_stuck_channels(image: NDArray[Any]) -> NDArray[Any]:
+    """Leave out channels of one value, if others have more, and one that is far from all the others: a stuck band."""
+    known = [channel[np.isfinite(channel)].astype(np.float64) for channel in np.moveaxis(image, -1, 0)]
+    ranges = {number: np.percentile(values, [2, 98]).tolist() for number, values in enumerate(known) if values.size}
+    varying = {n: (low, high) for n, (low, high) in ranges.items() if high - low > NOISE * max(abs(low), abs(high))}
+    for number in sorted(varying, key=lambda n: max(map(abs, varying[n])), reverse=True):
+        others = [varying[n] for n in varying if n != number]
+        if not others:
+            break
+        (low, high), (begin, end) = varying[number], (min(map(min, others)), max(map(max, others)))
+        if max(low - end, begin - high) > MAX_GAP * (end - begin):
+            del varying[number]
+            break
+    return image[..., sorted(varying)] if varying else image
+
+
+def picture(
+    lines_mean: NDArray[Any], *, robust: bool | float | None = False, hist_eq: bool = False
+) -> NDArray[np.uint8]:
+    """Convert means of bands (n_lines, cross_track, 3 or 1) into a picture.
+
+    Its shape is (cross_track, n_lines, 3), or (cross_track, n_lines) for one channel: one pixel per cross-track pixel
+    (down) and line (to the right). A side above 4096 is decimated: every second, third ... pixel is shown. `robust` and
+    `hist_eq` are those of `stretch`, but the range of a robust picture also ignores single rows and lines that are
+    brighter or darker than the others, as a stuck row of the sensor, and a colour with a stuck band. robust=None is
+    robust only where the range of all pixels is more than twice as wide, such as by a glint; else from minimum to
+    maximum.
+    """
+    is_default = robust is None and not hist_eq and lines_mean.size >= MIN_ROBUST
+    tail = tail_of(is_default if robust is None else robust, hist_eq)
+    n_lines, n_cross, n_channels = lines_mean.shape
+    shown = lines_mean[:: decimation(n_lines), :: decimation(n_cross)]
+    typical = _typical(shown) if tail > 0 else shown
+    stretched = _stretched(shown, typical, tail, hist_eq, MAX_EXCESS if is_default else 1.0)
+    image = np.ascontiguousarray(stretched.swapaxes(0, 1))
+    return image[..., 0] if n_channels == 1 else image
