@@ -67,6 +67,8 @@ class SettingsError(OpenHSIError, ValueError):
 class SettingsNotFound(SettingsError, FileNotFoundError):
     """The settings file does not exist."""
 
+    __new__ = FileNotFoundError.__new__  # type: ignore[assignment] # see DriverMissing
+
 
 class CalibrationError(OpenHSIError, ValueError):
     """A calibration file cannot be read, or lacks values that are needed."""
@@ -87,6 +89,8 @@ class CameraError(OpenHSIError, RuntimeError):
 class DriverMissing(CameraError, ImportError):
     """The package of the camera's vendor is not installed, or no driver has that name."""
 
+    __new__ = ImportError.__new__  # type: ignore[assignment] # of both bases it must be this one, to be copied
+
 
 class CameraNotFound(CameraError):
     """The driver works, but the camera is not connected."""
@@ -98,6 +102,8 @@ class CameraLost(CameraError):
 
 class FrameTimeout(CameraError, TimeoutError):
     """No frame arrived within the timeout."""
+
+    __new__ = TimeoutError.__new__  # type: ignore[assignment] # see DriverMissing
 
 
 class ChannelError(OpenHSIError, RuntimeError):
@@ -130,6 +136,8 @@ class ReentryError(OpenHSIError, RuntimeError):
 
 class MemoryShortage(OpenHSIError, MemoryError):
     """The slots do not fit into memory."""
+
+    __new__ = Exception.__new__  # type: ignore[assignment] # see DriverMissing
 
 
 class RealTimeRefused(OpenHSIError, OSError):
