@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from openhsi_shared.datacube.shared_data_cube import SharedDataCube
     from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
     from openhsi_shared.errors import OpenHSIError
+    from openhsi_shared.files.flight import Flight, open_flight
     from openhsi_shared.files.reading import OpenCube, open_cube
     from openhsi_shared.files.recovering import Recovery, recover
     from openhsi_shared.files.upstream import save_shared_datacube
@@ -51,6 +52,7 @@ __all__ = [
     "CircArrayBuffer",
     "CubeViewer",
     "DateTimeBuffer",
+    "Flight",
     "OpenCube",
     "OpenHSIError",
     "ProcessDatacube",
@@ -76,6 +78,7 @@ __all__ = [
     "cube_viewer",
     "match_channels",
     "open_cube",
+    "open_flight",
     "read_calibration",
     "record",
     "recover",
@@ -90,6 +93,7 @@ _MODULES = {
     "CircArrayBuffer": "buffers.arrays",
     "CubeViewer": "viewer.cube_viewer",
     "DateTimeBuffer": "buffers.times",
+    "Flight": "files.flight",
     "OpenCube": "files.reading",
     "OpenHSIError": "errors",
     "ProcessDatacube": "reprocess",
@@ -115,6 +119,7 @@ _MODULES = {
     "cube_viewer": "viewer.cube_viewer",
     "match_channels": "channels.matched_files",
     "open_cube": "files.reading",
+    "open_flight": "files.flight",
     "read_calibration": "calibration",
     "record": "recording.record",
     "recover": "files.recovering",

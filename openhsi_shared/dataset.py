@@ -26,6 +26,7 @@ __all__ = [
     "CONTENTS_CHECKSUMS",
     "FORMAT",
     "FORMAT_VERSION",
+    "LINK_ATTRIBUTE",
     "TIME_UNITS",
     "Cube",
     "Group",
@@ -48,6 +49,8 @@ __all__ = [
 FORMAT = "openhsi_shared"
 FORMAT_VERSION = 2
 """The newest version of the format: that of files with groups. Files without groups are of version 1."""
+LINK_ATTRIBUTE = "source_link"
+"""How a file refers to the cube that it was computed from, see `files.linked`; never the user's metadata."""
 ATTRIBUTE_CHECKSUMS = "attributes_crc32"
 """Attribute with checksums of attributes, as JSON: {name: CRC-32}. In groups of all, else of long ones only."""
 CONTENTS_CHECKSUMS = "contents_crc32"
@@ -112,8 +115,8 @@ class Cube:
     """Groups that are stored beside the cube. Their variables can use the axes `y` (lines), `x` and `wavelength`."""
     wavelengths_nm: ArrayLike | None = None
     """Centre of each band, or None if unknown."""
-    level: int = -1
-    """The processing level of the pixels."""
+    level: int | None = -1
+    """The processing level of the pixels; None if they are none of the levels."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Global attributes from this library about the recording."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -274,9 +277,9 @@ def checksums(lines_crc32: NDArray[np.uint32]) -> Variable:
     return Variable(("y",), lines_crc32, LABELS_OF_COLUMN["line_crc32"])
 
 
-def datacube_attributes(level: int, coordinate_names: str = "time", arithmetic: Any = "") -> dict[str, str]:
-    """Attributes of the datacube at a processing level and `level_arithmetic`."""
-    labels = LABELS[LEVELS[level].quantity if level in LEVELS else "counts"]
+def datacube_attributes(level: int | None, coordinate_names: str = "time", arithmetic: Any = "") -> dict[str, str]:
+    """Attributes of the datacube at a processing level and `level_arithmetic`; without a level, no quantity."""
+    labels = {} if level is None else LABELS[LEVELS[level].quantity if level in LEVELS else "counts"]
     if arithmetic == CUSTOM:
         labels = {"units": "1", "long_name": f"made by {CUSTOM}"}
     described = {"description": "hyperspectral datacube", "ancillary_variables": "line_crc32"}
@@ -352,7 +355,8 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
     times = times[~was_never_set(times)]
     coverage = {"time_coverage_start": _iso(times.min()), "time_coverage_end": _iso(times.max())} if len(times) else {}
     is_custom = cube.attributes.get("level_arithmetic") == CUSTOM
-    steps = LEVELS[cube.level].description if cube.level in LEVELS else "processed by the user"
+    known = LEVELS.get(cube.level) if cube.level is not None else None
+    steps = f"made by {CUSTOM}" if is_custom else known.description if known else "processed by the user"
     version = {"format_version": 2, "format_reads_from": 1} if cube.groups else {"format_version": 1}
     own: dict[str, Any] = {
         "Conventions": "CF-1.11, ACDD-1.3",
@@ -361,15 +365,15 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
         "uuid": cube.uuid,
         "id": cube.uuid,
         "n_lines": cube.n_lines,
-        "level": cube.level,
-        "processing_level": f"level {cube.level}: {f'made by {CUSTOM}' if is_custom else steps}",
+        **({} if cube.level is None else {"level": cube.level}),
+        "processing_level": steps if cube.level is None else f"level {cube.level}: {steps}",
         **coverage,
         "date_created": _iso(created_ns),
         "history": f"{_iso(created_ns)} written by openhsi_shared",
     }
     written_later = {"complete", "durability", "format_reads_from", ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS}
     own |= user_attributes(cube.attributes, own.keys() | written_later)
-    return DEFAULTS | user_attributes(cube.metadata, own.keys() | written_later) | own
+    return DEFAULTS | user_attributes(cube.metadata, own.keys() | written_later | {LINK_ATTRIBUTE}) | own
 
 
 def _iso(time_ns: int) -> str:

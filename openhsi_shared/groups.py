@@ -55,6 +55,9 @@ class Group:
     variables: Mapping[str, Variable] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     groups: Mapping[str, "Group"] = field(default_factory=dict)
+    hides: frozenset[str] = frozenset()
+    """Names of outer dimensions that variables along other ones may have. xarray's DataTree shows the coordinate of the
+    outer dimension in their place (`to_dataset(inherit=False)` does not)."""
 
     def __post_init__(self) -> None:
         variables = {name: _checked(name, variable) for name, variable in self.variables.items()}
@@ -114,7 +117,7 @@ def check_groups(groups: Mapping[str, Group], dimensions: Mapping[str, int], tak
 def _own_dimensions(where: str, group: Group, inherited: Mapping[str, int]) -> dict[str, int]:
     own: dict[str, int] = {}
     for name, variable in group.variables.items():
-        if name in inherited:
+        if name in inherited and name not in group.hides:
             raise ArgumentError(
                 f"variable {name!r} of group {where!r} has the name of a dimension outside of the group: choose "
                 f"another name for the variable, and for its dimension if it is one of its own"

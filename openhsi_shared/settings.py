@@ -27,7 +27,15 @@ from openhsi_shared.errors import SettingsError, SettingsNotFound
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
 
-__all__ = ["CHANGEABLE", "CameraSettings", "SettingsMapping", "nearest_name", "read_json", "read_settings"]
+__all__ = [
+    "CHANGEABLE",
+    "CameraSettings",
+    "SettingsMapping",
+    "make_settings",
+    "nearest_name",
+    "read_json",
+    "read_settings",
+]
 
 logger = safe_logger(__name__)
 

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,14 @@ def read_calibration(path: str | Path | None) -> Calibration:
         raise CalibrationError(
             f"calibration {str(path)!r} cannot be read: {error}; expected a NetCDF file of openhsi"
         ) from error
+    calibration = _of_content(path, content)
+    for flaw in calibration.flaws:
+        logger.warning("%s: %s", calibration.name, flaw)
+    return calibration
+
+
+@lru_cache(maxsize=4)  # the cubes of a flight have the same one, and reading it takes 80 ms
+def _of_content(path: Path, content: bytes) -> Calibration:
     units: dict[str, str] = {}
     values, dims, coordinates = values_of_pickle(content, path) if is_pickle(path) else _parse(content, path, units)
     for key in values:
@@ -74,10 +83,7 @@ def read_calibration(path: str | Path | None) -> Calibration:
     _check(values, path)
     dims = {key: names for key, names in dims.items() if names}
     sha256 = hashlib.sha256(content).hexdigest()
-    calibration = Calibration(values, dims, coordinates, path=path, sha256=sha256, units=units)
-    for flaw in calibration.flaws:
-        logger.warning("%s: %s", calibration.name, flaw)
-    return calibration
+    return Calibration(values, dims, coordinates, path=path, sha256=sha256, units=units)
 
 
 def _parse(

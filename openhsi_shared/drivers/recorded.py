@@ -9,7 +9,8 @@ from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.drivers import FrameStamp
 from openhsi_shared.drivers.replay import ReplayDriver
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.files.reading import OpenCube, open_cube
+from openhsi_shared.files.reading import open_cube
+from openhsi_shared.files.source_cube import SourceCube
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
 from openhsi_shared.loggers import safe_logger
 
@@ -50,9 +51,9 @@ class RecordedDriver(ReplayDriver):
         return float(self._temperatures[self._number]) if known else float("nan")  # type: ignore[index]
 
 
-def times_given_for(cube: OpenCube, times: ArrayLike) -> NDArray[np.int64]:
+def times_given_for(cube: SourceCube, times: ArrayLike) -> NDArray[np.int64]:
     """Times that were given for the lines of a cube, in ns. ArgumentError if they are not one for each line."""
-    n_lines = len(cube.lines)
+    n_lines = cube.n_lines
     if isinstance(times, str) and times == "unknown":
         return np.full(n_lines, UNKNOWN_TIME_NS)
     given = np.asarray(times)
@@ -64,7 +65,7 @@ def times_given_for(cube: OpenCube, times: ArrayLike) -> NDArray[np.int64]:
     return (given.astype("datetime64[ns]") if given.dtype.kind == "M" else given).astype(np.int64)
 
 
-def require_times(cube: OpenCube) -> None:
+def require_times(cube: SourceCube) -> None:
     """ArgumentError if the file has times, but it is not certain which belongs to which line."""
     if cube.times_are_uncertain:
         raise ArgumentError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import ChecksumError, FileError
 from openhsi_shared.files import OpenCube, open_cube
+from openhsi_shared.files.lines import READ_THREADS
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, begin_of, known_times
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import cubes_below
@@ -52,7 +53,7 @@ class SavedLine(NamedTuple):
     """A recorded line. Values missing in the file are None, or NaN."""
 
     pixels: NDArray[Any] | None
-    """None: this line is damaged in the file."""
+    """Valid until the next line is asked for. None: this line is damaged in the file."""
     frame_id: int
     time_ns: int | None
     pause_ns: int
@@ -155,16 +156,15 @@ def lines_of(cubes: list[SavedCube], *, loop: bool) -> Generator[SavedLine]:
 
 
 def _pixels_of(cube: SavedCube) -> Iterator[NDArray[Any] | None]:
+    """The lines, each valid until the next one is asked for."""
     n_block = max(1, BLOCK_BYTES // (cube.line_shape[0] * cube.line_shape[1] * cube.dtype.itemsize))
+    block = np.empty((min(n_block, cube.n_lines), *cube.line_shape), cube.dtype)
     with open_cube(cube.path) as opened:
         for begin in range(0, cube.n_lines, n_block):
             end = min(begin + n_block, cube.n_lines)
-            try:
-                block = np.asarray(opened.lines[begin:end])
-            except ChecksumError:
-                yield from (_pixels_unless_damaged(opened.lines, index) for index in range(begin, end))
-            else:
-                yield from block
+            good = opened.lines.read_into(begin, end, block[: end - begin], READ_THREADS)
+            for number, is_good in enumerate(good):
+                yield block[number] if is_good else _pixels_unless_damaged(opened.lines, begin + number)
 
 
 def _pixels_unless_damaged(lines: Any, index: int) -> NDArray[Any] | None:

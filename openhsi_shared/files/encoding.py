@@ -17,7 +17,7 @@ from openhsi_shared.files.deflate import PlaneDeflate, max_stream_bytes, take_pl
 from openhsi_shared.files.image import LARGE_LINE, Layout
 from openhsi_shared.save_options import Compression
 
-__all__ = ["Encoded", "Encoder", "decompress", "little_endian", "shuffled", "unshuffled"]
+__all__ = ["Encoded", "Encoder", "decoded", "decompress", "little_endian", "shuffled", "unshuffled"]
 
 
 def little_endian(line: NDArray[Any]) -> NDArray[Any]:
@@ -36,7 +36,11 @@ def shuffled(line: NDArray[Any], out: NDArray[np.uint8]) -> None:
 def unshuffled(data: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Undo `shuffled`."""
     planes = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, -1)
-    return np.ascontiguousarray(planes.T).reshape(-1).view(dtype)
+    pixels: NDArray[Any] = planes[-1].astype(f"<u{dtype.itemsize}")
+    for plane in planes[-2::-1]:  # numpy shifts 16 bytes at a time, but moves single bytes
+        pixels <<= 8
+        pixels |= plane
+    return pixels.view(dtype)
 
 
 class Encoder:
@@ -127,6 +131,17 @@ def _copy(data: NDArray[Any], out: NDArray[np.uint8]) -> int:
     """Copy all bytes of `data`; releases the interpreter's lock meanwhile."""
     np.copyto(out[: data.nbytes], data.reshape(-1).view(np.uint8))
     return data.nbytes
+
+
+def decoded(chunk: bytes, layout: Layout) -> NDArray[Any]:
+    """The line (x, wavelength) of a chunk, as a view. ValueError if it is not the chunk of a line."""
+    if layout.compression is not None:
+        chunk = decompress(chunk, layout.compression, layout.line_bytes)
+    if len(chunk) != layout.line_bytes:
+        raise ValueError(f"{len(chunk)} bytes are not a line of {layout.line_bytes} bytes")
+    is_shuffled = layout.compression is not None and layout.dtype.itemsize > 1
+    pixels = unshuffled(chunk, layout.dtype) if is_shuffled else np.frombuffer(chunk, layout.dtype)
+    return pixels.reshape(layout.line_shape) if layout.old_style else pixels.reshape(layout.line_shape[::-1]).T
 
 
 def decompress(data: bytes, compression: Compression, n_bytes: int) -> bytes:

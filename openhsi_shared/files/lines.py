@@ -6,6 +6,7 @@ Its axes are always (along-track, cross-track, wavelength), in whatever order th
 import errno
 import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ __all__ = ["CheckedLines", "DecodedLines", "FileLines", "PlainLines", "SelectedL
 
 READ_THREADS = 4
 SPAN_BYTES = 32 << 20
+CACHED_BYTES = 1 << 20
+"""Bytes that are read at a time if they are compared with their checksums next: they stay in the cache meanwhile."""
 SEEK_LOCK = threading.Lock()
 FILTERS: dict[int, Compression] = {h5z.FILTER_DEFLATE: "deflate", ZSTD_FILTER: "zstd"}
 
@@ -42,6 +45,30 @@ class FileLines(ABC):
     @abstractmethod
     def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
         """Read these lines, in this order: (n, cross-track, wavelength). FileError if they cannot be read."""
+
+    def read_into(self, first: int, stop: int, out: NDArray[Any], n_threads: int = 1) -> NDArray[np.bool_]:
+        """Read the lines from `first` to `stop` (excluded) into `out` (n, cross-track, wavelength) of their type.
+
+        Each line of `out` must be contiguous in C order. Returns which lines are good: a damaged one raises nothing
+        here, and its pixels in `out` mean nothing. `n_threads` share what has to be decompressed. ArgumentError for
+        lines that do not exist, or another `out`; FileError if nothing can be read. Several threads may call it.
+        """
+        self._check_room(first, stop, out)
+        return self._read_into(first, stop, out, n_threads)
+
+    def _read_into(self, first: int, stop: int, out: NDArray[Any], n_threads: int) -> NDArray[np.bool_]:
+        del n_threads
+        out[:] = self.read(np.arange(first, stop))
+        return np.ones(stop - first, np.bool_)
+
+    def _check_room(self, first: int, stop: int, out: NDArray[Any]) -> None:
+        if not 0 <= first <= stop <= len(self):
+            raise ArgumentError(f"lines {first} to {stop} do not exist: there are {len(self)}")
+        shape = (stop - first, *self.shape[1:])
+        if out.shape != shape or out.dtype != self.dtype or not (stop == first or out[0].flags.c_contiguous):
+            raise ArgumentError(
+                f"got room for lines of {out.dtype} {out.shape}, expected {self.dtype} {shape}, each line contiguous"
+            )
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -124,6 +151,12 @@ class SelectedLines(FileLines):
         """Read these lines, numbered among those that are selected."""
         return self._lines.read(self._selected[indices])
 
+    def _read_into(self, first: int, stop: int, out: NDArray[Any], n_threads: int) -> NDArray[np.bool_]:
+        numbers = self._selected[first:stop]
+        if len(numbers) and numbers[-1] - numbers[0] == len(numbers) - 1:
+            return self._lines.read_into(int(numbers[0]), int(numbers[-1]) + 1, out, n_threads)
+        return super()._read_into(first, stop, out, n_threads)
+
 
 class DecodedLines(FileLines):
     """Lines that are stored packed or masked, as numbers: NaN where one is missing."""
@@ -135,6 +168,12 @@ class DecodedLines(FileLines):
     def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
         """Read and decode these lines."""
         return self._packing.decode(self._lines.read(indices))
+
+    def _read_into(self, first: int, stop: int, out: NDArray[Any], n_threads: int) -> NDArray[np.bool_]:
+        stored = np.empty((stop - first, *self.shape[1:]), self._lines.dtype)
+        good = self._lines.read_into(first, stop, stored, n_threads)
+        out[:] = self._packing.decode(stored)
+        return good
 
 
 class Chunk(NamedTuple):
@@ -173,12 +212,13 @@ class CheckedLines(FileLines):
 
         variable.id.chunk_iter(note)
         self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._close = weakref.finalize(self, os.close, self._fd)  # also if it is dropped without `close`
+        self._close.atexit = False
 
     def close(self) -> None:
         """Close the file. Idempotent."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._fd = -1
+        self._close()
 
     def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
         """Read these lines, several at a time."""
@@ -193,6 +233,68 @@ class CheckedLines(FileLines):
         else:
             in_threads(READ_THREADS, fill, range(len(indices)))
         return lines
+
+    def _read_into(self, first: int, stop: int, out: NDArray[Any], n_threads: int) -> NDArray[np.bool_]:
+        """Without new memory, and in spans that fit into the cache, if chunks are lines as they are in memory."""
+        self._require_open()
+        good = np.zeros(stop - first, np.bool_)
+
+        def fill(number: int) -> None:
+            good[number] = self._try_line(first + number, out[number])
+
+        if self._is_as_in_memory:
+            for begin, end in self._spans(first, stop, out):
+                span = out[begin - first : end - first]
+                if self._read_span(begin, span):
+                    good[begin - first : end - first] = [
+                        not self._check or crc32_of(line) == self._checksums[index]
+                        for index, line in enumerate(span, begin)
+                    ]
+                else:
+                    for index in range(begin, end):
+                        fill(index - first)
+        elif n_threads > 1 and stop - first > 1:
+            in_threads(n_threads, fill, range(stop - first))
+        else:
+            for number in range(stop - first):
+                fill(number)
+        return good
+
+    @property
+    def _is_as_in_memory(self) -> bool:
+        is_plain = self._compression is None and not self._is_shuffled and not self._is_transposed
+        return is_plain and hasattr(os, "preadv")
+
+    def _spans(self, first: int, stop: int, out: NDArray[Any]) -> Iterator[tuple[int, int]]:
+        """Ranges of lines that lie one behind the other in the file and in `out`, of at most CACHED_BYTES."""
+        n_bytes = self.shape[1] * self.shape[2] * self.dtype.itemsize
+        n_most = max(1, CACHED_BYTES // max(1, n_bytes)) if out.flags.c_contiguous else 1
+        begin = first
+        for index in range(first + 1, stop + 1):
+            before, chunk = self._chunks.get(index - 1), self._chunks.get(index)
+            is_next = before is not None and chunk is not None and chunk.offset == before.offset + n_bytes
+            if index == stop or index - begin == n_most or not is_next:
+                yield begin, index
+                begin = index
+
+    def _read_span(self, begin: int, span: NDArray[Any]) -> bool:
+        """Whether these lines could be read at once."""
+        chunks = [self._chunks.get(index) for index in range(begin, begin + len(span))]
+        n_bytes = span[0].nbytes
+        if any(chunk is None or chunk.n_bytes != n_bytes or chunk.filter_mask for chunk in chunks):
+            return False
+        try:
+            return os.preadv(self._fd, [span.data], self._chunks[begin].offset) == span.nbytes
+        except (OSError, OverflowError):  # line by line, so that only those are lost that cannot be read
+            return False
+
+    def _try_line(self, index: int, line: NDArray[Any]) -> bool:
+        """Whether this line could be read."""
+        try:
+            self._read_line(index, line)
+        except FileError:  # damaged, or missing
+            return False
+        return True
 
     def crc32_in_file(self, index: int) -> int:
         """Compute the checksum of a line from what is in the file. FileError if the line is missing."""
@@ -210,8 +312,7 @@ class CheckedLines(FileLines):
 
     def _fetch(self, index: int, line: NDArray[Any]) -> None:
         """Fill `line` from the file."""
-        if self._fd < 0:
-            raise ArgumentError(f"{self._path} is closed: read lines while it is open, or copy them before")
+        self._require_open()
         chunk = self._chunks.get(index)
         if chunk is None:
             raise FileError(f"{self._path}: line {index} is missing")
@@ -220,6 +321,10 @@ class CheckedLines(FileLines):
         except (ValueError, OSError) as error:
             raise ChecksumError(f"{self._path}: line {index} is damaged: {error}") from error
         line[:] = pixels.reshape(line.shape[::-1]).T if self._is_transposed else pixels.reshape(line.shape)
+
+    def _require_open(self) -> None:
+        if self._fd < 0:
+            raise ArgumentError(f"{self._path} is closed: read lines while it is open, or copy them before")
 
     def _decoded(self, chunk: Chunk) -> NDArray[Any]:
         n_bytes = self.shape[1] * self.shape[2] * self.dtype.itemsize

@@ -16,12 +16,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import Variable
+from openhsi_shared.dataset import CONTENTS_CHECKSUMS, LINK_ATTRIBUTE, Variable
 from openhsi_shared.errors import ArgumentError, FileError, IncompleteFileError
 from openhsi_shared.files.contents import Contents
 from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.line_columns import axes_of_lines, filled_lines, numbers_of_lines, times_of_lines
 from openhsi_shared.files.lines import CheckedLines, DecodedLines, FileLines, PlainLines, SelectedLines
+from openhsi_shared.files.linked import Link, LinkedContents, link_in, open_source
 from openhsi_shared.files.open_group import OpenGroup, groups_in
 from openhsi_shared.files.opening import is_locked, open_hdf5
 from openhsi_shared.files.packing import PACKING_ATTRIBUTES
@@ -46,7 +47,9 @@ def open_cube(path: str | os.PathLike[str], check: bool = True) -> "OpenCube":
     """Open a cube of this library or of openhsi, in either order of its axes; use it in a `with` block.
 
     Raises FileError (an OSError) for a file that is not a cube, IncompleteFileError for one that its writer has not
-    finished. With `check`, lines that are read are compared with their checksums, if the file has any: ChecksumError.
+    finished. A file that refers to the cube that it was computed from is read together with that cube: FileError if it
+    is nowhere, or was replaced. With `check`, lines that are read are compared with their checksums, if the file has
+    any: ChecksumError.
     """
     return OpenCube(given_path(path, kind="the path of a file"), check)
 
@@ -67,6 +70,11 @@ class OpenCube:
     """Whether this library wrote it, with checksums."""
     contents: Contents
     """All besides the lines, by path."""
+    link: Link | None = None
+    """How the file refers to the cube that it was computed from, if it does."""
+    source: "OpenCube | None" = None
+    """That cube, from which is read what the file lacks."""
+    _selected: NDArray[np.intp] | None = None
 
     def __init__(self, path: Path, check: bool = True) -> None:
         self.path, self._check = path, check
@@ -76,13 +84,16 @@ class OpenCube:
             with broken_file(path):
                 self._read_header()
         except BaseException:
+            if self.source is not None:
+                self.source.close()
             self._file.close()
             raise
 
     def _read_header(self) -> None:
         file = self._file
         version = check_version(self.path, file.attrs)
-        if "datacube" not in file or not isinstance(file["datacube"], h5py.Dataset):
+        has_lines = "datacube" in file or LINK_ATTRIBUTE not in file.attrs
+        if has_lines and ("datacube" not in file or not isinstance(file["datacube"], h5py.Dataset)):
             raise FileError(
                 f"{self.path} is not a cube: it contains {sorted(map(str, file))[:9]}, expected a variable datacube"
             )
@@ -90,23 +101,44 @@ class OpenCube:
         is_rewritten = "_NCProperties" in file.attrs
         is_complete = "complete" in file.attrs and file.attrs["complete"] == 1
         has_been_started = "complete" in file.attrs or version > 0
-        self.is_ours = not is_rewritten and ("line_crc32" in file or (has_been_started and not is_complete))
-        self.contents = Contents(self.path, file, self.is_ours, version, self._check)
-        datacube = file["datacube"]
+        is_checked = "line_crc32" in file or (not has_lines and CONTENTS_CHECKSUMS in file.attrs)
+        self.is_ours = not is_rewritten and (is_checked or (has_been_started and not is_complete))
+        kind = LinkedContents if LINK_ATTRIBUTE in file.attrs else Contents
+        self.contents = kind(self.path, file, self.is_ours, version, self._check)
+        if self.is_ours and not is_complete:
+            raise IncompleteFileError(f"{self.path} is incomplete: its writer did not finish it; look for another copy")
+        if isinstance(self.contents, LinkedContents):
+            self._follow(self.contents, has_lines)
+        self._packing = self.contents.packing("datacube")
+        self.raw_lines = self._own_lines(file["datacube"]) if has_lines else self._lines_of_source()
+        self.lines = self.raw_lines if self._packing is None else DecodedLines(self.raw_lines, self._packing)
+
+    def _follow(self, contents: LinkedContents, has_lines: bool) -> None:
+        self.link = link_in(self.path, self.attributes)
+        if self.link is None:
+            return
+        try:
+            self.source = open_source(self.path, self.link, lambda path: OpenCube(path, self._check))
+        except FileError as error:
+            if self._check or not has_lines:
+                raise
+            logger.warning("%s", error)
+            return
+        contents.follow(self.source, self.link)
+
+    def _lines_of_source(self) -> FileLines:
+        if self.source is None or self.link is None:
+            raise FileError(f"{self.path} is not a cube: it contains no datacube, and no link to one")
+        self.dims, self._n_stored = self.source.dims, self.link.n_lines
+        return SelectedLines(self.source.raw_lines, np.arange(len(self.source.lines))[self.link.lines])
+
+    def _own_lines(self, datacube: Any) -> FileLines:
         self.dims = self.contents.root_axes["datacube"]
         if set(self.dims) != AXES or datacube.dtype.kind not in "uif":
             raise FileError(
                 f"{self.path} is not a cube: datacube {datacube.dtype} has axes {self.dims}, expected {sorted(AXES)}"
             )
-        if self.is_ours and not is_complete:
-            raise IncompleteFileError(f"{self.path} is incomplete: its writer did not finish it; look for another copy")
         self._n_stored = int(datacube.shape[self.dims.index("y")])  # with lines that are left out
-        self._packing = self.contents.packing("datacube")
-        self.raw_lines = self._open_lines(datacube)
-        self.lines = self.raw_lines if self._packing is None else DecodedLines(self.raw_lines, self._packing)
-
-    def _open_lines(self, datacube: Any) -> FileLines:
-        self._selected: NDArray[np.intp] | None = None
         if self.is_ours:
             checksums = self.contents.values("line_crc32")
             return CheckedLines(self.path, datacube, self.dims, checksums, self._check)
@@ -211,6 +243,11 @@ class OpenCube:
         """Those of the values of each line in the file that belong to `lines`: lines may be left out."""
         return values if self._selected is None else values[self._selected]
 
+    @property
+    def axes_of_lines(self) -> list[str]:
+        """Names of all axes along which the file has a value for each line."""
+        return axes_of_lines(self.contents, self._n_stored)
+
     def _numbers_of_lines(self, name: str) -> NDArray[Any] | None:
         values = numbers_of_lines(self.contents, name, self._n_stored)
         return None if values is None else self.of_lines(values)
@@ -251,7 +288,7 @@ class OpenCube:
         from openhsi_shared.files.lazy import with_lines
 
         if self._selected is not None:
-            axes = dict.fromkeys(axes_of_lines(self.contents, self._n_stored), self._selected)
+            axes = dict.fromkeys(self.axes_of_lines, self._selected)
             dataset = dataset.isel(axes)
         elif self._packing is None:
             return dataset
@@ -300,6 +337,8 @@ class OpenCube:
         """Close the file. Idempotent."""
         if isinstance(self.raw_lines, CheckedLines):
             self.raw_lines.close()
+        if self.source is not None:
+            self.source.close()
         for dataset in self._datasets:
             dataset.close()
         self._file.close()

@@ -1,0 +1,371 @@
+"""All cubes of a folder as one cube of many lines, read on access.
+
+with open_flight("2026_11_20") as flight:
+    flight.lines[100_000:100_100, :, 20]      # of whichever cube they are in
+    flight.gaps                               # what was lost, within and between cubes
+    [run.times[[0, -1]] for run in flight.runs]
+"""
+
+import bisect
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.dataset import LINK_ATTRIBUTE, Variable
+from openhsi_shared.errors import ArgumentError, FileError
+from openhsi_shared.files.gaps import Gap, gaps_of_run
+from openhsi_shared.files.lines import FileLines
+from openhsi_shared.files.opening import open_unchecked
+from openhsi_shared.files.packing import PACKING_ATTRIBUTES
+from openhsi_shared.files.reading import OpenCube, open_cube
+from openhsi_shared.line_times import UNKNOWN_TIME_NS, begin_of
+from openhsi_shared.loggers import safe_logger
+from openhsi_shared.packages import require
+from openhsi_shared.paths import cubes_below, given_path
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Flight", "Gap", "open_flight"]
+
+logger = safe_logger(__name__)
+
+MAX_OPEN = 16
+"""Files that stay open, besides those of cubes that the caller still has."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What is known of one cube of a flight."""
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    level: int | None
+    wavelengths_nm: NDArray[np.float64] | None
+    run_id: str | None
+    uuid: str | None
+    times_ns: NDArray[np.int64]
+    frame_ids: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, cube: OpenCube) -> "_Part":
+        cube.check_not_empty()
+        n, rows, bands = cube.lines.shape
+        run_id = cube.attributes.get("run_id", cube.attributes.get("source_run_id")) if cube.is_ours else None
+        return cls(
+            path=cube.path,
+            shape=(n, rows, bands),
+            dtype=np.dtype(cube.lines.dtype),
+            level=cube.level,
+            wavelengths_nm=cube.wavelengths_nm,
+            run_id=None if run_id is None else str(run_id),
+            uuid=str(cube.attributes.get("uuid")) if cube.is_ours else None,
+            times_ns=np.full(n, UNKNOWN_TIME_NS) if cube.times_ns is None else cube.times_ns,
+            frame_ids=None if cube.frame_ids is None else cube.frame_ids.astype(np.int64),
+        )
+
+    def difference(self, other: "_Part") -> str:
+        """How it differs in kind from another one; "" if both are of one kind."""
+        for what, mine, others in (
+            ("lines of", f"{self.dtype} {self.shape[1:]}", f"{other.dtype} {other.shape[1:]}"),
+            ("level", self.level, other.level),
+        ):
+            if mine != others:
+                return f"{self.path} has {what} {mine}, but {other.path} {others}"
+        mine_nm, others_nm = self.wavelengths_nm, other.wavelengths_nm
+        is_same = mine_nm is others_nm or (
+            mine_nm is not None and others_nm is not None and np.allclose(mine_nm, others_nm, rtol=0, atol=0.01)
+        )
+        return "" if is_same else f"{self.path} and {other.path} have bands of other wavelengths"
+
+
+class _Files:
+    """The files of a flight, opened on access. Thread-safe."""
+
+    def __init__(self, check: bool) -> None:
+        self._check, self._lock, self.is_closed = check, threading.Lock(), False
+        self._alive: weakref.WeakValueDictionary[Path, OpenCube] = weakref.WeakValueDictionary()
+        self._recent: OrderedDict[Path, OpenCube] = OrderedDict()
+
+    def get(self, part: _Part) -> OpenCube:
+        """The open cube. FileError if it is no longer the one that it was."""
+        with self._lock:
+            if self.is_closed:
+                raise ArgumentError("the flight is closed: open it again with open_flight")
+            cube = self._alive.get(part.path) or self._open(part)
+            self._recent[part.path] = cube
+            self._recent.move_to_end(part.path)
+            while len(self._recent) > MAX_OPEN:  # it stays open if the caller has it
+                self._recent.popitem(last=False)
+            return cube
+
+    def _open(self, part: _Part) -> OpenCube:
+        cube = open_cube(part.path, self._check)
+        if cube.lines.shape != part.shape or (cube.is_ours and cube.attributes.get("uuid") != part.uuid):
+            cube.close()
+            raise FileError(f"{part.path} was replaced after the flight was opened: open it again with open_flight")
+        self._alive[part.path] = cube
+        return cube
+
+    def close(self) -> None:
+        with self._lock:
+            self.is_closed = True
+            for cube in list(self._alive.values()):
+                cube.close()
+            self._recent.clear()
+
+
+class _FlightLines(FileLines):
+    """Lines of several cubes, one cube after the other."""
+
+    def __init__(self, parts: Sequence[_Part], files: _Files) -> None:
+        self._parts, self._files = parts, files
+        self.begins = np.cumsum([0, *(part.shape[0] for part in parts)])
+        self.shape = (int(self.begins[-1]), *parts[0].shape[1:])
+        self.dtype = parts[0].dtype
+
+    def read(self, indices: NDArray[np.intp]) -> NDArray[Any]:
+        """Read these lines, each cube once."""
+        lines = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        of_cube = np.searchsorted(self.begins, indices, "right") - 1
+        for number in np.unique(of_cube):
+            chosen = np.flatnonzero(of_cube == number)
+            lines[chosen] = self._files.get(self._parts[number]).lines.read(indices[chosen] - self.begins[number])
+        return lines
+
+    def _read_into(self, first: int, stop: int, out: NDArray[Any], n_threads: int) -> NDArray[np.bool_]:
+        good = np.zeros(stop - first, np.bool_)
+        for part, begin, end in zip(self._parts, self.begins[:-1], self.begins[1:], strict=True):
+            low, high = max(first, int(begin)), min(stop, int(end))
+            if low < high:
+                lines, place = self._files.get(part).lines, slice(low - first, high - first)
+                good[place] = lines.read_into(low - int(begin), high - int(begin), out[place], n_threads)
+        return good
+
+
+class Flight(Sequence[OpenCube]):
+    """The cubes of a folder, run after run, and the cubes of each in the order of time; see `open_flight`.
+
+    `len(flight)` counts cubes, `flight[3]` is an open cube, `flight[3:5]` a flight of two cubes. A cube is open until
+    the flight is closed, or until the caller has dropped it.
+    """
+
+    lines: FileLines
+    """(along-track, cross-track, wavelength) of all cubes, read on access."""
+    paths: tuple[Path, ...]
+    """The files, in the order of the lines."""
+
+    def __init__(self, parts: Sequence[_Part], files: _Files, *, is_whole: bool = True) -> None:
+        self._parts, self._files, self._is_whole = tuple(parts), files, is_whole
+        self._lines = _FlightLines(self._parts, files)
+        self.lines, self.paths = self._lines, tuple(part.path for part in self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    @overload
+    def __getitem__(self, key: int, /) -> OpenCube: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> "Flight": ...
+    def __getitem__(self, key: int | slice, /) -> "OpenCube | Flight":
+        """An open cube, or a flight of some cubes. IndexError, also for a slice without cubes."""
+        if isinstance(key, slice):
+            return self._some(self._parts[key])
+        return self._files.get(self._parts[key])
+
+    def _some(self, parts: Sequence[_Part]) -> "Flight":
+        if not parts:
+            raise IndexError(f"no cube is chosen of the {len(self)} cubes of the flight")
+        return Flight(parts, self._files, is_whole=False)
+
+    @property
+    def level(self) -> int | None:
+        """Processing level of all cubes; None if the files do not contain it."""
+        return self._parts[0].level
+
+    @property
+    def wavelengths_nm(self) -> NDArray[np.float64] | None:
+        """Centre of each band; None if unknown."""
+        return self._parts[0].wavelengths_nm
+
+    @cached_property
+    def times(self) -> NDArray[np.datetime64]:
+        """UTC time of each line (datetime64[ns]), NaT where it is unknown."""
+        return np.concatenate([part.times_ns for part in self._parts]).view("datetime64[ns]")
+
+    @cached_property
+    def frame_ids(self) -> NDArray[np.int64] | None:
+        """Frame id of each line; None if a cube has none. They are one sequence within a run."""
+        ids = [part.frame_ids for part in self._parts]
+        return None if any(each is None for each in ids) else np.concatenate([each for each in ids if each is not None])
+
+    @cached_property
+    def runs(self) -> "tuple[Flight, ...]":
+        """A flight for each run: for each recording whose frame ids are one sequence."""
+        found: dict[str | None, list[_Part]] = {}
+        for part in self._parts:
+            found.setdefault(part.run_id, []).append(part)
+        return tuple(self._some(parts) for parts in found.values())
+
+    def cube_of(self, line: int) -> tuple[int, int]:
+        """Number of the cube that contains a line of the flight, and the number of the line in it. IndexError."""
+        if not 0 <= line < len(self.lines):
+            raise IndexError(f"line {line} does not exist: the flight has {len(self.lines)} lines")
+        number = bisect.bisect_right(self._lines.begins, line) - 1
+        return number, line - int(self._lines.begins[number])
+
+    @cached_property
+    def gaps(self) -> tuple[Gap, ...]:
+        """Where lines are missing within a run, within cubes and between them; what lies between runs is no gap.
+
+        By frame ids: more than the usual step, which is 1 unless lines were binned. Without frame ids by times: more
+        than 1.5 times the usual step.
+        """
+        found: list[Gap] = []
+        for run in self.runs:
+            first = self.paths.index(run.paths[0])  # the cubes of a run are consecutive
+            begins = self._lines.begins[first : first + len(run) + 1]
+            found += gaps_of_run(run.times, run.frame_ids, begins, run.paths)
+        return tuple(found)
+
+    @cached_property
+    def dataset(self) -> "xr.Dataset":
+        """All lines for xarray, which are read on access, without Dask; in the order of axes of the first file.
+
+        Columns are those that all cubes have, and `cube`, the number of the cube of each line; attributes are those
+        that are equal in all cubes. PackageMissing without xarray.
+        """
+        require("Flight.dataset", "xarray")
+        from openhsi_shared.files.lazy import dataset_of
+
+        first = self[0]
+        variables, attributes = _common(self)
+        variables["y"] = Variable(("y",), np.arange(len(self.lines)), {"long_name": "along-track"})
+        counts = [part.shape[0] for part in self._parts]
+        variables["cube"] = Variable(
+            ("y",), np.repeat(np.arange(len(self)), counts), {"long_name": "number of the cube"}
+        )
+        if not np.isnat(self.times).all():
+            variables["time"] = Variable(("y",), self.times, {"long_name": "time of the line (UTC)"})
+        labels = {} if not first.contents.has("datacube") else first.contents.attributes("datacube")
+        labels = {name: labels[name] for name in ("units", "long_name", "standard_name") if name in labels}
+        dataset = dataset_of(self.lines, first.dims, labels, variables, attributes)
+        return dataset.set_coords([name for name in ("time", "cube") if name in dataset])
+
+    def close(self) -> None:
+        """Close all files. Idempotent. A part of a flight is closed with the whole one."""
+        if self._is_whole:
+            self._files.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        level = "" if self.level is None else f", level {self.level}"
+        return f"<Flight of {len(self)} cubes in {len(self.runs)} runs: {self.lines.shape} {self.lines.dtype}{level}>"
+
+
+def open_flight(directory: str | os.PathLike[str], check: bool = True) -> Flight:
+    """Open all cubes in a folder and below as one; use it in a `with` block. Pixels are read on access.
+
+    Each file is opened once for its times and ids. Runs are in the order of their first lines. NetCDF files without a
+    datacube, such as a calibration, and further copies of a cube are left out, with a warning. FileError if the folder
+    contains no cube, an incomplete or damaged one, or cubes of different kinds (shape, type, level, wavelengths);
+    ArgumentError if it is no folder.
+    """
+    folder = given_path(directory, "directory", "the path of a folder of cubes")
+    if not folder.is_dir():
+        raise ArgumentError(f"directory {folder} is no folder: give the folder of the cubes; open_cube opens one file")
+    parts = [part for path in cubes_below(folder) if (part := _part_of(path, check)) is not None]
+    if not parts:
+        raise FileError(f"folder {folder} contains no cube: no file in it, or below, is a NetCDF file with a datacube")
+    parts = _without_copies(parts)
+    for part in parts:
+        difference = part.difference(parts[0])
+        if difference:
+            raise FileError(f"{difference}: the cubes of a flight are of one kind; put others into another folder")
+    begins: dict[str | None, tuple[int, str]] = {}
+    for part in parts:
+        begins[part.run_id] = min(begins.get(part.run_id, _begin(part)), _begin(part))
+    parts.sort(key=lambda part: (begins[part.run_id], part.run_id or "", _begin(part)))
+    return Flight(parts, _Files(check))
+
+
+def _part_of(path: Path, check: bool) -> _Part | None:
+    try:
+        with open_cube(path, check) as cube:
+            return _Part.of(cube)
+    except FileError:
+        if not _has_no_datacube(path):
+            raise
+        logger.warning("%s is left out of the flight: it contains no datacube", path)
+        return None
+
+
+def _has_no_datacube(path: Path) -> bool:
+    """Whether this is a whole file of another purpose."""
+    try:
+        with open_unchecked(path) as file:
+            return "datacube" not in file and LINK_ATTRIBUTE not in file.attrs
+    except (OSError, RuntimeError, KeyError, ValueError):
+        return False
+
+
+def _without_copies(parts: list[_Part]) -> list[_Part]:
+    first: dict[str, _Part] = {}
+    for part in parts:
+        if part.uuid is not None and first.setdefault(part.uuid, part) is not part:
+            logger.warning("%s is left out of the flight: it is a copy of %s", part.path, first[part.uuid].path)
+    return [part for part in parts if part.uuid is None or first[part.uuid] is part]
+
+
+def _begin(part: _Part) -> tuple[int, str]:
+    return begin_of(part.times_ns) or 0, part.path.name
+
+
+def _common(flight: Flight) -> tuple[dict[str, Variable], dict[str, Any]]:
+    """Variables that all cubes have: along `y` one after the other, else those of the first one; equal attributes."""
+    columns: dict[str, list[NDArray[Any]]] = {}
+    variables: dict[str, Variable] = {}
+    attributes: dict[str, Any] = {}
+    for number, cube in enumerate(flight):
+        names = [name for name in cube.contents.members("")[0] if name not in ("datacube", "line_crc32", "time", "y")]
+        found = {name: cube.contents.variable(name) for name in names}
+        found = {
+            name: each._replace(dims=("y",), data=cube.of_lines(each.data)) if name in cube.axes_of_lines else each
+            for name, each in found.items()
+        }
+        if number == 0:
+            variables, attributes = found, dict(cube.attributes)
+        variables = {name: each for name, each in variables.items() if name in found and _are_alike(found[name], each)}
+        attributes = {name: each for name, each in attributes.items() if _is_equal(each, cube.attributes.get(name))}
+        for name, each in found.items():
+            columns.setdefault(name, []).append(each.data)
+    for name, each in variables.items():
+        if each.dims == ("y",):
+            variables[name] = each._replace(data=np.concatenate(columns[name]))
+    return variables, attributes
+
+
+def _are_alike(first: Variable, second: Variable) -> bool:
+    names = ("units", "calendar", *PACKING_ATTRIBUTES)
+    return first.dims == second.dims and all(
+        _is_equal(first.attributes.get(name), second.attributes.get(name)) for name in names
+    )
+
+
+def _is_equal(first: Any, second: Any) -> bool:
+    return bool(np.array_equal(np.asarray(first), np.asarray(second)))
