@@ -6,7 +6,6 @@ would make the camera's process wait for memory. Failures are raised with the sy
 """
 
 import contextlib
-import ctypes
 import errno
 import os
 import re
@@ -15,12 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, Self
 
-import numpy as np
-
 from openhsi_shared.errors import SaveError
+from openhsi_shared.file_calls import address_of, allocate, read_at, write_at
 from openhsi_shared.locking import is_open_in, lock, share_lock
 from openhsi_shared.loggers import safe_logger
-from openhsi_shared.renaming import function_of_libc, rename_to_new, unlink_or_warn
+from openhsi_shared.renaming import rename_to_new, unlink_or_warn
 from openhsi_shared.standard_streams import fill_standard_descriptors
 
 __all__ = ["PAGE", "PART", "Durability", "PartFile", "make_folder", "save_error", "sync_published"]
@@ -54,7 +52,7 @@ class PartFile:
     """The temporary name, `.{name}.{pid}.part`; after `publish` the final one."""
 
     _direct_fd: int | None = None
-    _is_published = _is_synced = _is_closed = _is_adopted = False
+    _is_published = _is_synced = _is_closed = _is_kept = False
 
     @staticmethod
     def adopt(path: Path) -> "PartFile | None":
@@ -104,6 +102,9 @@ class PartFile:
             _close(self._fd)
         else:
             raise save_error(OSError(errno.EBUSY, f"all of {MAX_NAMES} temporary names are in use"), self.path)
+        self._open_direct()
+
+    def _open_direct(self) -> None:
         with contextlib.suppress(OSError):  # not supported by many file systems: then all goes to the page cache
             self._direct_fd = os.open(self.path, os.O_WRONLY | os.O_DIRECT) if hasattr(os, "O_DIRECT") else None
 
@@ -129,7 +130,7 @@ class PartFile:
         """Allocate `n_bytes` on the disk now, so that a full disk is reported before the work, not at its end."""
         if n_bytes > 0:
             with self._errors():
-                _allocate(self._fd, n_bytes)
+                allocate(self._fd, n_bytes)
 
     def write_at(self, offset: int, data: memoryview) -> None:
         """Write all of `data` (contiguous bytes) at `offset`. Blocks until the system has accepted it.
@@ -137,7 +138,7 @@ class PartFile:
         Whole pages are written directly if `data` has the same alignment in memory as in the file, modulo the page.
         """
         data = data.cast("B")
-        is_aligned = self.is_direct and (_address(data) - offset) % PAGE == 0
+        is_aligned = self.is_direct and (address_of(data) - offset) % PAGE == 0
         with self._errors():
             while data:
                 n = self._write_some(offset, data[:MAX_WRITE_BYTES], is_aligned)
@@ -151,12 +152,17 @@ class PartFile:
                 data = data[:before_page]
             else:
                 try:
-                    return _written(_pwrite(self._direct_fd, data[: len(data) // PAGE * PAGE], offset))
+                    return _written(write_at(self._direct_fd, data[: len(data) // PAGE * PAGE], offset))
                 except OSError as error:
                     if error.errno != errno.EINVAL:
                         raise
                     self._close_direct()  # opened, but direct writes are refused: use the page cache from now on
-        return _written(_pwrite(self._fd, data, offset))
+        return _written(write_at(self._fd, data, offset))
+
+    def read_at(self, offset: int, n_bytes: int) -> bytes:
+        """Read what is stored at `offset`: fewer bytes at the end of the file. By one thread at a time."""
+        with self._errors():
+            return read_at(self._fd, n_bytes, offset)
 
     def resize(self, n_bytes: int) -> None:
         """Set the length of the file to `n_bytes`."""
@@ -169,6 +175,10 @@ class PartFile:
             self._is_synced = True
             with self._errors():
                 os.fsync(self._fd)
+
+    def share(self) -> None:
+        """Let other programs that lock it open it for reading, before it is published; it still counts as written."""
+        share_lock(self._fd)
 
     def publish(
         self,
@@ -200,17 +210,39 @@ class PartFile:
                 self.remove()
             except OSError as error:
                 raise save_error(error, target) from error
-            self._is_published = True
-            self.path = target
-            with self._errors():
-                if durability == "fsync":
-                    _sync_directory(directory)
-                self.close()
+            self._end_published(target, durability)
             return target
+
+    def publish_as(self, target: Path, *, durability: Durability = "fsync") -> None:
+        """Sync, then give the file the name `target`, in its folder. SaveError (EEXIST) if it is taken; as `publish`.
+
+        A file whose name was taken keeps its temporary one.
+        """
+        if durability == "fsync":
+            self.sync()
+        share_lock(self._fd)
+        try:
+            rename_to_new(self.path, target)
+        except OSError as error:
+            raise save_error(error, target) from error
+        self._end_published(target, durability)
+
+    def _end_published(self, target: Path, durability: Durability) -> None:
+        self._is_published = True
+        self.path = target
+        with self._errors():
+            if durability == "fsync":
+                _sync_directory(target.parent)
+            self.close()
 
     def remove(self) -> None:
         """Close the file and remove it, also if it was adopted."""
-        self._is_adopted = False
+        self._is_kept = False
+        self.close()
+
+    def keep(self) -> None:
+        """Close the file; it keeps its temporary name, under which it can be adopted."""
+        self._is_kept = True
         self.close()
 
     def close(self) -> None:
@@ -221,7 +253,7 @@ class PartFile:
         descriptors = [fd for fd in (self._direct_fd, self._fd) if fd is not None]
         self._direct_fd = None
         try:
-            if not self._is_published and not self._is_adopted:
+            if not self._is_published and not self._is_kept:
                 self._remove()
         finally:
             errors = [error for fd in descriptors if (error := _close(fd))]  # all of them, else the lock would be held
@@ -258,10 +290,11 @@ class PartFile:
 class _AdoptedPart(PartFile):
     """The leftover file of a dead writer."""
 
-    _is_adopted = True
+    _is_kept = True
 
     def __init__(self, fd: int, path: Path) -> None:
         self._fd, self.path = fd, path
+        self._open_direct()
 
 
 def _is_open_by_name(fd: int, path: Path, can_be_locked: bool) -> bool:
@@ -315,37 +348,10 @@ def _close(fd: int) -> OSError | None:
     return None
 
 
-def _pwrite(fd: int, data: memoryview, offset: int) -> int:
-    if hasattr(os, "pwrite"):
-        return os.pwrite(fd, data, offset)
-    os.lseek(fd, offset, os.SEEK_SET)  # Windows; no other process has the file open
-    return os.write(fd, data)
-
-
 def _written(n: int) -> int:
     if n <= 0:
         raise OSError(errno.EIO, "the system accepted none of the bytes written")
     return n
-
-
-def _address(data: memoryview) -> int:
-    """Address of `data` in memory, also where it is read-only; 1, which is never aligned, if it is empty."""
-    address: int = np.frombuffer(data, np.uint8).ctypes.data if data else 1
-    return address
-
-
-def _allocate(fd: int, n_bytes: int) -> None:
-    """Allocate blocks. Not by `posix_fallocate`, which writes them one by one on file systems without support."""
-    function = function_of_libc("fallocate64") or function_of_libc("fallocate")
-    if function is None:
-        return
-    function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    while function(fd, 0, 0, n_bytes) != 0:
-        number = ctypes.get_errno()
-        if number in (errno.EOPNOTSUPP, errno.ENOSYS):
-            return
-        if number != errno.EINTR:
-            raise OSError(number, os.strerror(number))
 
 
 def sync_published(path: Path) -> None:

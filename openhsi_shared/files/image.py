@@ -16,7 +16,7 @@ import numpy as np
 from h5py import h5d, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import CONTENTS_CHECKSUMS, Group, Variable
+from openhsi_shared.dataset import CONTENTS_CHECKSUMS, Cube, Group, Variable, datacube_attributes
 from openhsi_shared.durable import PAGE
 from openhsi_shared.files.memory_file import MemoryFile
 from openhsi_shared.files.variables import GroupWriter, put_attributes, put_checked
@@ -130,6 +130,19 @@ class Image:
         self._datacube.write_direct_chunk(tuple(coordinate), chunk)
         offset = self._memory.chunk_offset()
         return self._datacube.get_chunk_info_by_coord(tuple(coordinate)).byte_offset if offset is None else offset
+
+    def describe_cube(
+        self,
+        cube: Cube,
+        variables: Mapping[str, Variable],
+        attributes: Mapping[str, Any],
+        labels: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Write all metadata of a cube; `labels`: further attributes of the datacube."""
+        on_y = [name for name, item in variables.items() if item.dims == ("y",) and name != "y"]
+        times = " ".join(name for name in on_y if name == "time")
+        of_datacube = datacube_attributes(cube.level, times, cube.attributes.get("level_arithmetic"))
+        self.describe(variables, {**of_datacube, **labels}, attributes, cube.groups)
 
     def describe(
         self,

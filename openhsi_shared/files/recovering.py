@@ -3,7 +3,9 @@
 ========================  ==========================================================================================
 `.NAME.nc.PID.part`       Locked: its writer is alive, it is skipped. Every checksum right: marked `recovered = 1`
                           and published as `NAME.nc`. The same cube is published already: removed. Else: damaged, kept.
-`NAME.raw`, `.raw.json`   A dump: saved as a proper file, then removed. Without sidecar: damaged, kept.
+`NAME.raw`, `.raw.json`   A dump: saved as a proper file, then removed. Without sidecar: damaged, kept. With an ENVI
+                          header, `NAME.hdr`: no leftover.
+`.NAME.HASH.journal`      Of a job that can be resumed: reported, and kept with the unfinished result that it names.
 ========================  ==========================================================================================
 
 A published file that is damaged or cut off does not count: the whole leftover is published beside it.
@@ -21,6 +23,7 @@ from openhsi_shared.durable import PART, PartFile, sync_published
 from openhsi_shared.errors import FileError, IncompleteFileError, OpenHSIError, SaveError
 from openhsi_shared.files.attribute_patch import patch_attribute
 from openhsi_shared.files.dumping import SIDECAR, read_dump
+from openhsi_shared.files.journal import JOURNAL, journal_of, unfinished
 from openhsi_shared.files.preview import preview_of
 from openhsi_shared.files.published import is_whole, uuid_of
 from openhsi_shared.files.reading import open_cube
@@ -47,6 +50,8 @@ class Recovery:
     """Files that a live writer is writing."""
     removed: tuple[Path, ...] = ()
     """Removed leftovers whose cube was published already."""
+    resumable: Mapping[Path, str] = field(default_factory=dict)
+    """Journals of jobs that were interrupted, each with what is finished of which result, and how to finish it."""
     failed: Mapping[Path, str] = field(default_factory=dict)
     """Leftovers that the system did not let be read or published (no permission, full disk), each with the reason. They
     are not damaged, as far as is known: recover them again when that is mended."""
@@ -57,12 +62,15 @@ class Recovery:
         return not self.damaged and not self.failed
 
     def __str__(self) -> str:
-        counts = [(self.published, "published"), (self.removed, "already saved"), (self.live, "being written")]
-        words = [
-            f"{len(paths)} {word}"
-            for paths, word in [*counts, (self.damaged, "damaged"), (self.failed, "failed")]
-            if paths
-        ]
+        counts = {
+            "published": self.published,
+            "already saved": self.removed,
+            "being written": self.live,
+            "resumable": self.resumable,
+            "damaged": self.damaged,
+            "failed": self.failed,
+        }
+        words = [f"{len(paths)} {word}" for word, paths in counts.items() if paths]
         return ", ".join(words) or "nothing was left behind"
 
 
@@ -76,7 +84,9 @@ def leftovers(directory: str | os.PathLike[str]) -> list[Path]:
 
 
 def _is_leftover(path: Path) -> bool:
-    return PART.fullmatch(path.name) is not None or path.name.endswith((".raw", SIDECAR))
+    if path.suffix == ".raw":
+        return not path.with_suffix(".hdr").exists()  # else a cube in the format of ENVI
+    return any(names.fullmatch(path.name) for names in (PART, JOURNAL)) or path.name.endswith(SIDECAR)
 
 
 def recover(
@@ -102,6 +112,7 @@ class _Recoverer:
         self._directory, self._elsewhere = directory, elsewhere
         self._published: list[Path] = []
         self._damaged: dict[Path, str] = {}
+        self._resumable: dict[Path, str] = {}
         self._failed: dict[Path, str] = {}
         self._live: list[Path] = []
         self._removed: list[Path] = []
@@ -112,7 +123,9 @@ class _Recoverer:
         found = leftovers(self._directory)
         for path in each(found):
             with self._problems_reported(path):
-                if path.name.endswith(SIDECAR):
+                if JOURNAL.fullmatch(path.name):
+                    self._report_journal(path)
+                elif path.name.endswith(SIDECAR):
                     self._recover_dump(path)
                 elif path.suffix == ".raw":
                     self._check_sidecar(path, found)
@@ -124,6 +137,7 @@ class _Recoverer:
             failed=self._failed,
             live=tuple(self._live),
             removed=tuple(self._removed),
+            resumable=self._resumable,
         )
 
     @contextmanager
@@ -153,8 +167,14 @@ class _Recoverer:
 
     # ---- unfinished files ----
 
+    def _report_journal(self, path: Path) -> None:
+        lock = self._lock(path)
+        if lock is not None:
+            with lock:
+                self._resumable[path] = str(unfinished(path))
+
     def _recover_part(self, path: Path) -> None:
-        part = self._lock(path)
+        part = self._lock(path) if journal_of(path) is None else None  # else the journal is reported
         if part is None:
             return
         with part:

@@ -8,12 +8,11 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Executor, Future, wait
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,11 +21,12 @@ from numpy.typing import NDArray
 
 from openhsi_shared import dataset
 from openhsi_shared.dataset import Cube, Variable
-from openhsi_shared.durable import PAGE, Durability, PartFile
+from openhsi_shared.durable import Durability, PartFile
 from openhsi_shared.files.blocks import BlockWriter
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.encoding import Encoded, Encoder
-from openhsi_shared.files.image import LARGE_LINE, Image, Layout
+from openhsi_shared.files.image import Image
+from openhsi_shared.files.pieces import has_file_layout, put_chunks, write_extents, write_lines
 from openhsi_shared.files.published import is_whole, uuid_of, warn_not_synced
 from openhsi_shared.rgb import Band, BandMeans, decimation
 from openhsi_shared.rgb import picture as picture_of
@@ -37,8 +37,6 @@ BLOCK_BYTES = 16 << 20
 """What a thread processes in one task."""
 ENCODE_BYTES = 4 << 20
 """What a thread encodes in one task; a few results are queued in memory."""
-WRITE_BYTES = 64 << 20
-"""What one call writes."""
 
 ProgressCallback = Callable[[str], None]
 """Progress callback, called with the name of each stage: created, piece (often), half, written, fsynced, published.
@@ -125,7 +123,7 @@ class Saving:
             crcs = np.array([crc for block in results for crc in block.crcs], np.uint32)
             image.add("line_crc32", dataset.checksums(crcs))
             image.finish()
-            self._write_all_but_lines(image, part)
+            write_extents(image.extents(), image.final_size, part, lambda: self.passed("piece"))
             self.passed("written")
             if self.durability == "fsync":
                 part.sync()
@@ -134,21 +132,6 @@ class Saving:
         means = [block.means for block in results if block.means is not None]
         seconds = time.perf_counter() - start
         return Written(path, image.final_size, seconds, crcs, np.concatenate(means) if means else None)
-
-    def _write_all_but_lines(self, image: Image, part: PartFile) -> None:
-        """Write all but the lines; large variables of groups past the page cache, like the lines."""
-        extents = image.extents()
-        superblock = next(extents)
-        gathered = BlockWriter(part)
-        for offset, data in extents:
-            if len(data) < LARGE_LINE:
-                part.write_at(offset, data)
-            else:
-                gathered.put(offset, data)
-                gathered.flush()  # the gap before the next piece must not be overwritten
-                self.passed("piece")
-        part.write_at(*superblock)  # last: without it, the file is not valid
-        part.resize(image.final_size)
 
     def _publish(self, part: PartFile, stem: str) -> Path:
         """Give the file its name. A failure after that is none if the file is whole: else it would be saved twice."""
@@ -167,17 +150,12 @@ class Saving:
     def _write_lines(self, image: Image, part: PartFile) -> list[_BlockResult]:
         if image.layout.compression is None:
             part.reserve(image.size)
-        if _has_file_layout(self.cube, image.layout):
+        if has_file_layout(self.cube.memory, image.layout):
             return self._write_memory(image, part)
         return self._write_encoded(image, part)
 
     def _describe(self, image: Image) -> None:
-        on_y = [name for name, item in self.variables.items() if item.dims == ("y",) and name != "y"]
-        arithmetic = self.cube.attributes.get("level_arithmetic")
-        times = " ".join(name for name in on_y if name == "time")
-        labels = dataset.datacube_attributes(self.cube.level, times, arithmetic)
-        attributes = {**self.attributes, "durability": self.durability}
-        image.describe(self.variables, labels, attributes, self.cube.groups)
+        image.describe_cube(self.cube, self.variables, {**self.attributes, "durability": self.durability})
 
     def _write_memory(self, image: Image, part: PartFile) -> list[_BlockResult]:
         """Write large pieces of memory unchanged, while threads process the lines."""
@@ -186,13 +164,12 @@ class Saving:
         processing = [self.pool.submit(self._process, block) for block in _blocks(self.cube, BLOCK_BYTES)]
         try:
             n_written = 0
-            for offset, data, n_lines in _pieces(self.cube, image.offsets):
-                if part.is_direct and not _is_aligned(data, offset):
-                    gathered.put(offset, data)
-                else:
-                    part.write_at(offset, data)
-                self._pass_lines(n_written, n_lines)
-                n_written += n_lines
+            for section in _sections(self.cube):
+                lines = self.cube.memory[section.position : section.position + section.n_lines]
+                offsets = image.offsets[section.first : section.first + section.n_lines]
+                for n_lines in write_lines(lines, offsets, part, gathered):
+                    self._pass_lines(n_written, n_lines)
+                    n_written += n_lines
             gathered.flush()
             metadata_task.result()
             return [future.result() for future in processing]
@@ -212,7 +189,7 @@ class Saving:
         ) as processed:
             for block, result in processed:
                 if result.encoded is not None:
-                    _put_chunks(image, gathered, block.first, result.encoded)
+                    put_chunks(image, gathered, block.first, result.encoded)
                     encoder.release(result.encoded)
                 results.append(result._replace(encoded=None))
                 self._pass_lines(n_written, block.n_lines)
@@ -258,63 +235,6 @@ def _sections(cube: Cube) -> list[Block]:
     n_before_end = min(cube.n_lines, len(cube.memory) - cube.first)
     sections = [Block(0, cube.first, n_before_end), Block(n_before_end, 0, cube.n_lines - n_before_end)]
     return [section for section in sections if section.n_lines]
-
-
-def _has_file_layout(cube: Cube, layout: Layout) -> bool:
-    """Whether the lines can be written directly from memory."""
-    line = cube.memory[0]
-    stride = cube.memory.strides[0]
-    return (
-        layout.compression is None
-        and layout.old_style
-        and line.flags.c_contiguous
-        and line.dtype == layout.dtype
-        and 0 <= stride - layout.line_bytes < PAGE
-    )
-
-
-def _pieces(cube: Cube, offsets: NDArray[np.int64]) -> Iterator[tuple[int, memoryview, int]]:
-    """Pieces of memory that have the same layout in the file: (offset in the file, bytes, number of lines).
-
-    The padding between two lines in memory is written too, which saves a write for each line; in the file it is a gap
-    before the next page, and what HDF5 stores there is written later.
-    """
-    memory, stride = cube.memory, cube.memory.strides[0]
-    line_bytes = memory[0].size * memory.itemsize
-    max_lines = max(1, WRITE_BYTES // stride)
-    begin_of_memory = memory[0].reshape(-1).view(np.uint8)[:1]
-    span = (len(memory) - 1) * stride + line_bytes
-    everything = np.lib.stride_tricks.as_strided(begin_of_memory, (span,), (1,)).data
-    for first, position, n_lines in _sections(cube):
-        file_offsets = offsets[first : first + n_lines]
-        breaks = (np.flatnonzero(np.diff(file_offsets) != stride) + 1).tolist()
-        for run, end_of_run in pairwise([0, *breaks, n_lines]):
-            for begin in range(run, end_of_run, max_lines):
-                end = min(begin + max_lines, end_of_run)
-                gap = stride - line_bytes if end == end_of_run else 0  # other data may follow the last line
-                data = everything[(position + begin) * stride : (position + end) * stride - gap]
-                yield int(file_offsets[begin]), data, end - begin
-
-
-def _put_chunks(image: Image, gathered: BlockWriter, first: int, encoded: Encoded) -> None:
-    """Write the chunks of the lines from `first` on: together, where they lie in the file as in memory."""
-    memory = encoded.memory.data
-    at = begin = end = 0
-    for index, (begin_of_chunk, end_of_chunk) in enumerate(encoded.spans, first):
-        chunk = memory[begin_of_chunk:end_of_chunk]
-        offset = int(image.offsets[index]) if image.offsets.size else image.place_line(index, chunk)
-        if end > begin and offset - at != begin_of_chunk - begin:
-            gathered.put_pages(at, memory, begin, end)
-            begin = end
-        if begin == end:
-            at, begin = offset, begin_of_chunk
-        end = end_of_chunk
-    gathered.put_pages(at, memory, begin, end)
-
-
-def _is_aligned(data: memoryview, offset: int) -> bool:
-    address: int = np.frombuffer(data, np.uint8).ctypes.data
-    return (address - offset) % PAGE == 0
 
 
 def no_progress(point: str) -> None:

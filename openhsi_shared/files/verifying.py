@@ -5,14 +5,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from openhsi_shared.dataset import LINK_ATTRIBUTE
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.additions import additions
 from openhsi_shared.files.contents import Contents, display_name
 from openhsi_shared.files.damage import broken_file
+from openhsi_shared.files.journal import JOURNAL, journal_of, unfinished
 from openhsi_shared.files.lines import CheckedLines
 from openhsi_shared.files.opening import open_unchecked
 from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.files.rewritten import rewritten_labels
+from openhsi_shared.files.table_file import OpenTable, is_table
 from openhsi_shared.files.threads import in_threads
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
 from openhsi_shared.paths import given_path
@@ -49,14 +52,21 @@ class Report:
 
 
 def verify(path: str | os.PathLike[str]) -> Report:
-    """Read a complete file of this library and compare everything with its checksum. Never raises for a bad file.
+    """Read a complete file of this library and compare everything with its checksum.
 
-    What another program added is not compared: it is reported in `added`. A file of openhsi has no checksums: that is
-    also reported as a problem.
+    Never raises for a bad file: a FileError becomes one of the problems. What another program added is not compared: it
+    is reported in `added`. A file of openhsi has no checksums: that is also reported as a problem, and what is finished
+    of the result of a job that was interrupted. So is a source that the file refers to and that is nowhere, or was
+    replaced; its own lines are not compared.
     """
     path = given_path(path, kind="the path of a file")
+    journal = path if JOURNAL.fullmatch(path.name) else journal_of(path)
     try:
+        if journal is not None:
+            return Report(path, (str(unfinished(journal)),))
         n_bytes = path.stat().st_size
+        if is_table(path) and not _is_linked(path):
+            return _verify_table(path, n_bytes)
         with open_cube(path) as cube:
             covers = _written(cube.contents) if cube.is_ours else []
             problems = _problems_of_contents(cube, covers)
@@ -64,6 +74,7 @@ def verify(path: str | os.PathLike[str]) -> Report:
             if isinstance(cube.raw_lines, CheckedLines):
                 damaged, of_lines = _problems_of_lines(cube, cube.raw_lines)
                 problems += of_lines
+            problems += _problems_of_link(cube)
             if not problems:  # other libraries may crash the process on damaged contents
                 problems += _problems_of_other_readers(path, covers)
             added = _added(cube, problems)
@@ -71,6 +82,24 @@ def verify(path: str | os.PathLike[str]) -> Report:
             return Report(path, tuple(problems), len(cube.lines), damaged, n_bytes, names, added)
     except (OSError, ValueError) as error:
         return Report(path, (str(error),))
+
+
+def _is_linked(path: Path) -> bool:
+    with OpenTable(path) as table:
+        return LINK_ATTRIBUTE in table.attributes
+
+
+def _verify_table(path: Path, n_bytes: int) -> Report:
+    with OpenTable(path) as table:
+        covers = _written(table.contents)
+        problems = list(_of_variables(table.contents, covers))
+        try:
+            n_lines = table.attributes.get("n_lines", 0)
+        except FileError as error:
+            problems, n_lines = [*problems, str(error)], 0
+        problems += [] if problems else _problems_of_other_readers(path, covers)
+        names = tuple(f"/{name}" if "/" in name else name for name in covers)
+        return Report(path, tuple(problems), n_lines, (), n_bytes, names)
 
 
 def _added(cube: OpenCube, problems: list[str]) -> tuple[str, ...]:
@@ -85,7 +114,8 @@ def _added(cube: OpenCube, problems: list[str]) -> tuple[str, ...]:
 def _written(contents: Contents) -> list[str]:
     """Paths of all variables that this library wrote."""
     if contents.written is not None:
-        return ["datacube", *(path for path in contents.written if not path.endswith("/"))]
+        lines = ["datacube"] if "datacube" in contents.file else []
+        return [*lines, *(path for path in contents.written if not path.endswith("/"))]
     return [name for name in contents.members("")[0] if contents.is_written(name)]
 
 
@@ -130,22 +160,33 @@ def _of_contents(cube: OpenCube, covers: list[str]) -> Iterator[str]:
         yield from rewritten_labels(cube, covers)
     except FileError as error:  # reported with its variable, too, if this library wrote it
         yield str(error)
+    yield from _of_variables(contents, covers)
+    if contents.written is None:
+        with broken_file(cube.path):
+            n_dangling = contents.n_dangling_references()
+        if n_dangling:
+            yield f"{cube.path} is damaged: {n_dangling} variables that its dimensions refer to are missing"
+
+
+def _of_variables(contents: Contents, covers: list[str]) -> Iterator[str]:
     groups = [path.removesuffix("/") for path in contents.written or () if path.endswith("/")]
     for name, is_group in [*((name, False) for name in covers), *((name, True) for name in groups)]:
         try:
             if is_group or name == "datacube":  # the lines have their own checksums
                 contents.attributes(name, is_group)
             elif not contents.has_checksum(name):
-                yield f"{cube.path}: {display_name(name)} has no checksum"
+                yield f"{contents.path}: {display_name(name)} has no checksum"
             else:
                 contents.variable(name)
         except FileError as error:
             yield str(error)
-    if contents.written is None:
-        with broken_file(cube.path):
-            n_dangling = contents.n_dangling_references()
-        if n_dangling:
-            yield f"{cube.path} is damaged: {n_dangling} variables that its dimensions refer to are missing"
+
+
+def _problems_of_link(cube: OpenCube) -> list[str]:
+    if cube.link is None or cube.source is None:
+        return []
+    difference = cube.link.difference(cube.source, thoroughly=True)
+    return [f"{cube.path} was computed from another cube: {cube.source.path} {difference}"] if difference else []
 
 
 def _problems_of_lines(cube: OpenCube, lines: CheckedLines) -> tuple[tuple[int, ...], list[str]]:
