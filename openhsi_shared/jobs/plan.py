@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from openhsi_shared.files.source_cube import SourceCube
+from openhsi_shared.jobs.recipes.arguments import JobArguments
 from openhsi_shared.jobs.stages.stage import LineFormat, Stage
-
-if TYPE_CHECKING:
-    from openhsi_shared.jobs.recipe import PipelineJob
 
 __all__ = ["CubePlan"]
 
@@ -20,7 +18,7 @@ __all__ = ["CubePlan"]
 class CubePlan:
     """One cube of a job. Picklable: workers are given it."""
 
-    job: "PipelineJob"
+    job: JobArguments
     """The recipe for this cube alone: `path_in` is its file."""
     source: SourceCube
     lines: range
@@ -47,6 +45,13 @@ class CubePlan:
     def row_dtype(self) -> np.dtype[Any] | None:
         """Type of the rows that the last stage gives, or None."""
         return self.stages[-1].row_dtype if self.stages else None
+
+    @property
+    def makes_lines(self) -> bool:
+        """Whether the result has lines of its own; else it has rows, and at most refers to the lines of the source."""
+        is_rounded = self.job.significant_bits is not None
+        only_rows = not is_rounded and all(stage.row_dtype is not None for stage in self.stages)
+        return self.job.output != "table" and not (self.job.link_to_input and only_rows)
 
     @cached_property
     def blocks(self) -> tuple[range, ...]:
