@@ -9,7 +9,7 @@ import numpy as np
 
 from openhsi_shared.loggers import safe_logger
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "compiled_loop"]
 
 logger = safe_logger(__name__)
 
@@ -19,33 +19,47 @@ def compiled(make: Callable[..., Any], constants: tuple[int, ...], dtypes: tuple
     """Compile the kernel `make(*constants)` for arguments of `dtypes`; once per process. Blocks for 1 to 2 s.
 
     The arguments are a frame, the first row, and arrays, the last of which is the line; a dtype includes the number of
-    axes, as in "float32:2". The result is cached beside the source, or in the user's cache directory if that is not
-    writeable (or in numba's NUMBA_CACHE_DIR), and loaded from there the next time, in 0.1 s. It runs without the GIL.
+    axes, as in "float32:2". See `compiled_loop`.
     """
+    return _compiled(make(*constants), (*dtypes[:1], "int64", *dtypes[1:]), make.__name__)
+
+
+@functools.cache
+def compiled_loop(function: Callable[..., None], *types: str) -> Callable[..., None]:
+    """Compile a function for arguments of these types; once per process. Blocks for a second.
+
+    "float64:2" is a contiguous array with two axes, "int64" a number; the last one is the array that is written to. The
+    result is cached beside the source, or in the user's cache directory if that is not writeable (or in numba's
+    NUMBA_CACHE_DIR), and loaded from there the next time, in 0.1 s. It runs without the GIL. Sums are not reordered.
+    """
+    return _compiled(function, types, function.__name__)
+
+
+def _compiled(function: Callable[..., Any], types: tuple[str, ...], name: str) -> Callable[..., Any]:
     try:
-        kernel = _compile(make(*constants), dtypes, is_kept=True)
+        kernel = _compile(function, types, is_kept=True)
     except (OSError, EOFError, pickle.UnpicklingError, RuntimeError) as error:
-        logger.info("the kernel %s is compiled for this process only: %s", make.__name__, error)
-        kernel = _compile(make(*constants), dtypes, is_kept=False)
+        logger.info("the kernel %s is compiled for this process only: %s", name, error)
+        kernel = _compile(function, types, is_kept=False)
     return kernel
 
 
-def _compile(function: Callable[..., Any], dtypes: tuple[str, ...], is_kept: bool) -> Callable[..., Any]:
+def _compile(function: Callable[..., Any], types: tuple[str, ...], is_kept: bool) -> Callable[..., Any]:
     """Compile for these types only; RuntimeError if `is_kept` and no cache directory is writeable."""
     import numba
 
     kernel = numba.njit(nogil=True, error_model="numpy")(function)
     if is_kept:
         kernel.enable_caching()
-    *inputs, line = (_type_of(dtype, is_line=number == len(dtypes) - 1) for number, dtype in enumerate(dtypes))
-    kernel.compile((*inputs[:1], numba.types.int64, *inputs[1:], line))
+    kernel.compile(tuple(_type_of(text, is_result=number == len(types) - 1) for number, text in enumerate(types)))
     kernel.disable_compile()  # never compile during a recording, for other types
     return kernel
 
 
-def _type_of(dtype: str, is_line: bool) -> Any:
-    """Numba's type of a contiguous array; only the line is written to, others may be read-only."""
+def _type_of(text: str, is_result: bool) -> Any:
+    """Numba's type of a contiguous array, or of a number; only the result is written to, others may be read-only."""
     import numba
 
-    name, n_axes = dtype.split(":")
-    return numba.types.Array(numba.from_dtype(np.dtype(name)), int(n_axes), "C", readonly=not is_line)
+    name, _, n_axes = text.partition(":")
+    dtype = numba.from_dtype(np.dtype(name))
+    return numba.types.Array(dtype, int(n_axes), "C", readonly=not is_result) if n_axes else dtype

@@ -1,4 +1,4 @@
-"""Contract tests for authors of drivers (`CameraContract`) and of channels (`ChannelContract`).
+"""Contract tests for authors of drivers (`CameraContract`), channels (`ChannelContract`) and stages (`StageContract`).
 
 With `pytest.register_assert_rewrite("openhsi_shared.testing")` in your conftest.py, failures show their values.
 """
@@ -6,5 +6,17 @@ With `pytest.register_assert_rewrite("openhsi_shared.testing")` in your conftest
 from openhsi_shared.testing.camera_contract import CameraContract, closing, noise, streaming
 from openhsi_shared.testing.channel_contract import ChannelContract, Delivered
 from openhsi_shared.testing.leftovers import belongings
+from openhsi_shared.testing.stage_contract import StageContract, format_of, run_stage
 
-__all__ = ["CameraContract", "ChannelContract", "Delivered", "belongings", "closing", "noise", "streaming"]
+__all__ = [
+    "CameraContract",
+    "ChannelContract",
+    "Delivered",
+    "StageContract",
+    "belongings",
+    "closing",
+    "format_of",
+    "noise",
+    "run_stage",
+    "streaming",
+]

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,17 +53,34 @@ class Stage:
     """Name in recipes, ids and commands: lower case, without the characters `|:^=`."""
     releases_lock: bool = True
     """Whether `apply` runs without the interpreter's lock: then threads work side by side. Else processes do."""
+    takes_strided_out: bool = False
+    """Whether `out` may have space between its lines, each of which is contiguous: saves a copy if it is the last one.
+
+    Else `out` is contiguous. False if anything is reshaped: of such an array, that would be a copy.
+    """
     halo: tuple[int, int] = (0, 0)
     """Lines that are needed before and behind each line."""
     lines_per_result: int = 1
     """Lines of which one line is made."""
     row_dtype: np.dtype[Any] | None = None
     """A structured type if the stage gives rows of a table (`rows`), not lines (`apply`): then it is the last one."""
+    row_units: Mapping[str, str] = MappingProxyType({})
+    """Units of fields of `row_dtype`, for the table: of those that have one."""
+    is_tried: bool = False
+    """Whether `try_on` must be called once, by the planner, after `check` and before the stage is asked for formats."""
+    survey_size: int = 16
+    """Lines that `survey` is given at once, but for the last ones and damaged ones: whatever blocks and workers are."""
     surveyed: Any = None
     """What `combine` made of the survey, if there is one; set before `prepare`."""
 
     def check(self, source: LineFormat) -> None:
         """Raise StageNotApplicable, saying why and what would fit, if it cannot be applied to such lines."""
+
+    def try_on(self, lines: NDArray[Any], source: LineFormat) -> None:
+        """Learn from some good lines (n, x, wavelength) of its input what the stage gives. StageNotApplicable.
+
+        For stages with `is_tried`, such as functions of a user. The planner calls it on its own copy of the stage.
+        """
 
     def out_shape(self, source: LineFormat) -> tuple[int, int]:
         """(cross-track, wavelength) of the lines that it gives; by default unchanged."""
@@ -111,7 +129,7 @@ class Stage:
         return None
 
     def survey(self, lines: NDArray[Any]) -> Any:
-        """Picklable extract of a part of these lines."""
+        """Picklable extract of the next `survey_size` of these lines, which must be copied if they are kept."""
         raise NotImplementedError
 
     def combine(self, parts: Sequence[Any]) -> Any:
