@@ -9,6 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.files.journal import Journal
+
 __all__ = ["Done", "LineFlag", "Output", "Published"]
 
 
@@ -52,7 +54,10 @@ class Output(ABC):
 
     @abstractmethod
     def put(self, first: int, lines: NDArray[Any], crcs: NDArray[np.uint32]) -> None:
-        """Write a block of lines from number `first` on. `crcs`: the CRC-32 of each, as `line_crc32`. Blocks."""
+        """Write a block of lines from number `first` on. `crcs`: the CRC-32 of each, as `line_crc32`. Blocks.
+
+        If the plan `makes_lines` not, lines and CRCs mean nothing: the block is done.
+        """
 
     @abstractmethod
     def finish(self, done: Done) -> Published:
@@ -61,6 +66,15 @@ class Output(ABC):
     def finished_blocks(self) -> frozenset[int]:
         """With `resume`: first lines of blocks that an earlier run has written, whose CRCs are right."""
         return frozenset()
+
+    def _begin(self, journal: Journal | None, part: Path) -> None:
+        """Let the journal, if there is one, name the temporary file; what fails closes the output."""
+        try:
+            if journal is not None:
+                journal.begin(part)
+        except BaseException:
+            self.close()
+            raise
 
     @abstractmethod
     def close(self, *, keep: bool = False) -> None:

@@ -1,0 +1,1 @@
+"""One cube after the other through a job, with its status and its log."""

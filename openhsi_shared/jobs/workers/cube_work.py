@@ -1,0 +1,201 @@
+"""The work on one cube: its blocks are read, processed and written; what is known of its lines is gathered."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.files.checksums import crc32_of
+from openhsi_shared.jobs.outputs.output import LineFlag, Output
+from openhsi_shared.jobs.plan import CubePlan
+from openhsi_shared.jobs.workers.block_memory import BlockMemory
+from openhsi_shared.jobs.workers.block_worker import Processed
+from openhsi_shared.jobs.workers.blocks import Block, BlockRegister
+from openhsi_shared.jobs.workers.chain import Failure
+from openhsi_shared.jobs.workers.control import Control
+from openhsi_shared.jobs.workers.failures import Failures
+from openhsi_shared.jobs.workers.progress import Progress
+from openhsi_shared.jobs.workers.work import Hands, Work
+
+__all__ = ["CubeWork", "Finished", "Worked"]
+
+BATCH_S = 0.5
+"""A worker takes about as many lines as it computes in this time: then it notices that the job has ended."""
+NOT_PROCESSED, FAILED = -1, -2
+
+
+class Worked(NamedTuple):
+    """What is known of a cube whose lines are all written."""
+
+    line_flag: NDArray[np.uint8]
+    """`LineFlag` of each line of the result; GOOD for what was skipped."""
+    rows: NDArray[Any] | None
+    """Rows of the table, in the order of lines; the first field is `y`. None if the job makes no table."""
+    n_failed: int
+    line_rows: NDArray[np.int64]
+    """Rows that each line gave; -1: it was skipped, -2: it failed."""
+    times: dict[str, float]
+    """Seconds of all workers together: "load", "prepare", "process", "write", "survey", code of a stage."""
+    counters: dict[str, int]
+
+
+Finished = Callable[[int, NDArray[np.uint8], NDArray[np.int64], NDArray[Any] | None], None]
+"""Called with the first line of a block, `line_flag`, `line_rows` and the rows of its lines."""
+
+
+class CubeWork(Work):
+    """The blocks of one cube."""
+
+    stages = ("write", "process", "load")
+
+    def __init__(
+        self,
+        plan: CubePlan,
+        memory: BlockMemory,
+        output: Output,
+        control: Control,
+        progress: Progress,
+        *,
+        n_places: int,
+        skip: frozenset[int] = frozenset(),
+        finished: Finished | None = None,
+        whole_blocks: bool = False,
+    ) -> None:
+        """`skip`: first lines of blocks that are written already. `finished`: called when a block is written."""
+        self._plan, self._memory, self._output, self._progress = plan, memory, output, progress
+        self._finished = finished
+        needed = [plan.needed(block.start, block.stop)[0] for block in plan.blocks]
+        lengths = [(stop - first, len(b), len(b)) for (first, stop), b in zip(needed, plan.blocks, strict=True)]
+        skipped = {number for number, block in enumerate(plan.blocks) if block.start in skip}
+        register = BlockRegister(
+            lengths,
+            n_places,
+            control,
+            progress,
+            whole=("load", "process", "write") if whole_blocks else ("load", "write"),
+            in_order=("write",) if output.is_ordered else (),
+            skip=skipped,
+        )
+        super().__init__(plan.source.path, register)
+        self.n_at_once = 1  # until it is known how long a line takes
+        self._failures = Failures(plan)
+        self._counting = control.changed
+        self._flags = np.full(plan.result.n_lines, LineFlag.GOOD, np.uint8)
+        self._line_rows = np.full(plan.result.n_lines, NOT_PROCESSED, np.int64)
+        self._rows: dict[int, dict[int, NDArray[Any]]] = {number: {} for number in range(len(plan.blocks))}
+        """Of each block, by the first one of lines that were processed together."""
+        self._crcs = np.zeros((n_places, plan.block_lines), np.uint32)
+        self._n_blocks, self._n_rows_dropped = len(plan.blocks) - len(skipped), 0
+        progress.n_lines = plan.result.n_lines
+        progress.n_done = progress.n_processed = sum(lengths[number][2] for number in skipped)
+        for code in ("prepare", *(stage.code for stage in plan.stages)):
+            progress.seconds.setdefault(code, 0.0)
+
+    # ---- the stages of a block ----
+
+    def do(self, hands: Hands, block: Block, first: int, stop: int) -> None:
+        """Read, process or write reserved lines."""
+        if block.stage == "load":
+            damaged = hands.load(block.number, block.place, first, stop)
+            own = self._source_of(block)
+            self._failures.note_damaged([line for line in damaged if line in own])  # others are of another block
+        elif block.stage == "process":
+            self._process(hands, block, first, stop)
+        else:
+            self._write(block)
+
+    def _process(self, hands: Hands, block: Block, first: int, stop: int) -> None:
+        done = hands.process(block.number, block.place, first, stop)
+        for failure in done.failures:
+            self._failures.note(failure)
+        self._note(block, first, done)
+        prepare_s = done.seconds.get("prepare", 0.0)
+        self.register.leave_out(block, first, prepare_s)
+        spent = sum(done.seconds.values()) - prepare_s
+        self.n_at_once = max(1, int((stop - first) * BATCH_S / max(spent, 1e-9)))
+
+    def _write(self, block: Block) -> None:
+        lines = self._plan.blocks[block.number]
+        n = len(lines)
+        self._output.put(lines.start, self._memory.result(block.place)[:n], self._crcs[block.place, :n])
+        with self._counting:
+            self._progress.n_done += n
+        if self._finished is not None:
+            of_block = slice(lines.start, lines.stop)
+            rows = self._rows_of([block.number])
+            self._finished(lines.start, self._flags[of_block], self._line_rows[of_block], rows)
+
+    def _note(self, block: Block, first: int, done: Processed) -> None:
+        n = len(done.flags)
+        start = self._plan.blocks[block.number].start + first
+        self._crcs[block.place, first : first + n] = done.crcs
+        self._flags[start : start + n] = done.flags
+        is_failed = done.flags != LineFlag.GOOD
+        rows = done.rows or []
+        n_rows = np.array([len(of_line) for of_line in rows] if rows else [0] * n, np.int64)
+        kept = np.where(is_failed, 0, n_rows)
+        self._line_rows[start : start + n] = np.where(is_failed, FAILED, kept)
+        if kept.any():
+            y = np.repeat(np.arange(start, start + n), kept)
+            self._rows[block.number][first] = _with_lines(np.concatenate([rows[i] for i in np.flatnonzero(kept)]), y)
+        with self._counting:
+            self._n_rows_dropped += int((n_rows - kept).sum())
+            self._progress.n_processed += n
+            self._progress.n_failed += int(is_failed.sum())
+            self._progress.n_rows += int(kept.sum())
+            for code, seconds in done.seconds.items():
+                self._progress.seconds[code] += seconds
+
+    def give_up(self, block: Block, first: int, stop: int, why: str) -> None:
+        """Count them as failed in "process", as damaged in "load"."""
+        lines = self._plan.blocks[block.number]
+        if block.stage == "load":
+            line = self._plan.lines.start + self._plan.needed(lines.start, lines.stop)[0][0] + first
+            self._memory.good(block.place)[first:stop] = False
+        else:
+            own = self._source_of(block)
+            line = own.start + first * (len(own) // len(lines))
+        self._failures.note(Failure(line, block.stage, why, ""))
+        if block.stage == "process":
+            out = self._memory.result(block.place)[first:stop]
+            out[:] = np.nan if out.dtype.kind in "fc" else 0
+            crcs = np.array([crc32_of(line) for line in out], np.uint32)
+            self._note(block, first, Processed(np.full(stop - first, LineFlag.FAILED, np.uint8), crcs, None, [], {}))
+
+    def _source_of(self, block: Block) -> range:
+        """Lines of the file, by their numbers in it, that a block is made of, without those around them."""
+        lines, n = self._plan.blocks[block.number], math.prod(stage.lines_per_result for stage in self._plan.stages)
+        return range(self._plan.lines.start + lines.start * n, self._plan.lines.start + lines.stop * n)
+
+    # ---- at the end ----
+
+    def worked(self) -> Worked:
+        """What is known of all lines, when they are done."""
+        self._failures.log_number()
+        rows = self._rows_of(range(len(self._plan.blocks)))
+        counters = {
+            "blocks_loaded": self._n_blocks,
+            "rows_dropped": self._n_rows_dropped,
+            "blocks_waiting_for_writer": self._progress.blocks["write"],
+        }
+        n_failed = int(np.count_nonzero(self._flags))
+        return Worked(self._flags, rows, n_failed, self._line_rows, dict(self._progress.seconds), counters)
+
+    def _rows_of(self, blocks: Iterable[int]) -> NDArray[Any] | None:
+        """Rows of these blocks, in the order of lines."""
+        if self._plan.row_dtype is None:
+            return None
+        none = _with_lines(np.empty(0, self._plan.row_dtype), np.empty(0, np.int64))
+        found = [self._rows[number][first] for number in blocks for first in sorted(self._rows[number])]
+        return np.concatenate([none, *found])
+
+
+def _with_lines(rows: NDArray[Any], y: NDArray[np.int64]) -> NDArray[Any]:
+    """Rows with the line of each as first field."""
+    found = np.empty(len(rows), np.dtype([("y", np.int64), *rows.dtype.descr]))
+    found["y"] = y
+    for name in rows.dtype.names or ():
+        found[name] = rows[name]
+    return found
