@@ -1,4 +1,4 @@
-"""The command line, `openhsi-shared`: record a flight, view and verify it.
+"""The command line, `openhsi-shared`: record a flight, view, verify and process it.
 
 One module per command, imported when the command is run. Results go to standard output, everything else to standard
 error; the exit code is 0 only on success.
@@ -20,7 +20,21 @@ from openhsi_shared.processes.descriptors import explained
 
 __all__ = ["main"]
 
-COMMANDS = ("record", "view", "cameras", "channels", "recorder", "preview", "info", "match", "verify", "recover")
+COMMANDS = (
+    "record",
+    "view",
+    "cameras",
+    "channels",
+    "recorder",
+    "preview",
+    "info",
+    "process",
+    "jobs",
+    "export",
+    "match",
+    "verify",
+    "recover",
+)
 
 
 class _Commands(click.Group):
@@ -76,4 +90,5 @@ def main(verbose: int) -> None:
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
+    handler.setLevel(levels[min(verbose, 2)])  # a job lets more of this library's messages pass, for its result
     logging.basicConfig(handlers=[handler], level=levels[min(verbose, 2)], force=True)

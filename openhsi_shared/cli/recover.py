@@ -26,6 +26,7 @@ def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
     A cube that is saved in any of these directories is not published again. Safe while recordings run: files of a
     running writer are skipped. Damaged files are not deleted, nor those that the system does not let be read or
     published ("failed": no permission, no space); the exit code is 1 if there are any.
+    Results of jobs that were interrupted with --resume are named; the same job finishes them.
     Several files of one cube, as after a save whose first directory did not respond, are named, and stay.
     """
     from tqdm import tqdm
@@ -44,6 +45,8 @@ def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
             echo(f"already saved  {path}")
         for path in found.live:
             echo(f"being written  {path}")
+        for reason in found.resumable.values():
+            echo(f"resumable      {reason}")
         for path, reason in found.damaged.items():
             echo(f"damaged        {path}: {reason}")
         for path, reason in found.failed.items():

@@ -76,7 +76,7 @@ class Glance(Answer):
     camera: str
     """Class of the camera."""
     save_dir: str
-    """Directory of the last cube; empty before the first."""
+    """Directory of the last cube; before the first one that of the recording, empty if there is none."""
     program_id: int
     """Process id of the user's program."""
     disk_minutes_left: float
@@ -91,7 +91,7 @@ class About:
     camera: str
     """Class of the camera."""
     save_dir: str
-    """Directory of the last cube; empty before the first."""
+    """Directory of the last cube; before the first one that of the recording, empty if there is none."""
     level: int
     """Processing level of the lines."""
     wavelengths_nm: tuple[float, ...] | None

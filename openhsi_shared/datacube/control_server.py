@@ -58,6 +58,11 @@ class ServedRecording(Protocol):
     def status(self) -> RecordingStatus:
         """Status now."""
 
+    @property
+    def save_dir(self) -> str:
+        """Directory of its cubes, also before the first one."""
+        ...
+
     def ask_to_stop(self) -> None:
         """Request a clean stop. Does not block."""
 
@@ -128,10 +133,14 @@ class ControlServer:
             phase=phase,
             ended_by=ended_by,
             camera=engine.kind.camera,
-            save_dir=engine.last_directory,
+            save_dir=self._directory,
             program_id=os.getpid() if self._recording is None else os.getppid(),
             disk_minutes_left=self._minutes_left(status),
         )
+
+    @property
+    def _directory(self) -> str:
+        return self._engine.last_directory or ("" if self._recording is None else self._recording.save_dir)
 
     def _minutes_left(self, status: Status) -> float:
         if isinstance(status, RecordingStatus):
@@ -147,7 +156,7 @@ class ControlServer:
         return About(
             kind="camera" if self._recording is None else "recording",
             camera=kind.camera,
-            save_dir=self._engine.last_directory,
+            save_dir=self._directory,
             level=kind.level,
             wavelengths_nm=None if wavelengths is None else tuple(np.asarray(wavelengths, float).tolist()),
             full_scale=self._full_scale(camera),

@@ -22,7 +22,16 @@ from openhsi_shared.errors import OpenHSIError, WriterFailed
 from openhsi_shared.processes.interpreter import require_processes
 from openhsi_shared.standard_streams import without_broken_streams
 
-__all__ = ["SPAWN", "become_service", "interrupt_deferred", "pack", "spawn", "unpack"]
+__all__ = [
+    "SPAWN",
+    "become_service",
+    "interrupt_deferred",
+    "niceness_of_session",
+    "pack",
+    "set_niceness_of_session",
+    "spawn",
+    "unpack",
+]
 
 SPAWN = multiprocessing.get_context("spawn")
 """The only start method, whatever the user's default: a forked child would inherit held locks and open HDF5 files."""
@@ -156,11 +165,11 @@ def become_service(niceness: int = 0, in_background: bool = False) -> None:
     feature"), that of the new session is set in the same way.
     """
     if hasattr(os, "setsid"):
-        inherited = os.getpriority(os.PRIO_PROCESS, 0), _niceness_of_session()
+        inherited = os.getpriority(os.PRIO_PROCESS, 0), niceness_of_session()
         os.setsid()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         if niceness:
-            for before, set_niceness in zip(inherited, (_set_niceness, _set_niceness_of_session), strict=True):
+            for before, set_niceness in zip(inherited, (_set_niceness, set_niceness_of_session), strict=True):
                 with suppress(OSError):
                     set_niceness(min(19, max(niceness, before + niceness) if in_background else niceness))
         if in_background and hasattr(os, "SCHED_BATCH"):
@@ -175,7 +184,7 @@ def _set_niceness(niceness: int) -> None:
     os.setpriority(os.PRIO_PROCESS, 0, niceness)
 
 
-def _niceness_of_session() -> int:
+def niceness_of_session() -> int:
     """Niceness of this session, 0 where the kernel has none: the last word of "/autogroup-12 nice 0"."""
     try:
         return int(AUTOGROUP.read_text().split()[-1])
@@ -183,7 +192,7 @@ def _niceness_of_session() -> int:
         return 0
 
 
-def _set_niceness_of_session(niceness: int) -> None:
+def set_niceness_of_session(niceness: int) -> None:
     """Set it. The kernel accepts one change in 0.1 s from all sessions together: then OSError after some attempts."""
     for attempt in range(MAX_ATTEMPTS):
         try:

@@ -311,6 +311,11 @@ class _RecordingLoop:
         with closing(self.socket):
             yield
 
+    @property
+    def save_dir(self) -> str:
+        """Directory of its cubes."""
+        return self.plan.save_dir
+
     def ask_to_stop(self) -> None:
         self.stop.set()
 
