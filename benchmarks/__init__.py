@@ -19,12 +19,14 @@ BENCHMARKS = (
     "top_rate",
     "growth",
     "levels",
+    "exports",
     "loss",
     "preview",
     "live_page",
     "ring",
     "channel_rings",
     "channels",
+    "jobs",
     "stalls",
 )
 """Module names, in the order in which they run."""

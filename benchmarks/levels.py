@@ -24,7 +24,7 @@ from openhsi_shared.drivers.simulated import CALIBRATION_PATH
 from openhsi_shared.levels import LevelPlan, Transforms
 from openhsi_shared.processing_levels import LEVELS
 
-__all__ = ["run"]
+__all__ = ["Camera", "run"]
 
 ROOT = Path(__file__).parent.parent
 FWHM_NM, EXPOSURE_MS, LUMINANCE = 4.0, 2.0, 10000.0
@@ -37,7 +37,7 @@ def run(plan: Plan) -> list[Row]:
     core = min(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else 0
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
     with plan.folder("levels") as folder:
-        camera = _Camera(plan, folder)
+        camera = Camera(plan, folder)
         if allowed:
             os.sched_setaffinity(0, {core})
         try:
@@ -47,7 +47,7 @@ def run(plan: Plan) -> list[Row]:
                 os.sched_setaffinity(0, allowed)
 
 
-class _Camera:
+class Camera:
     """Frames, settings and calibration, also as files for openhsi's process."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
@@ -74,6 +74,7 @@ class _Camera:
         self.folder, self.fwhm_nm = folder, float(settings["fwhm_nm"])  # type: ignore[arg-type]
 
     def plan(self, level: int, compat: Any = None) -> LevelPlan:
+        """Plan of a level for these frames."""
         return LevelPlan(
             level=level,
             frame_shape=self.shape,
@@ -111,7 +112,7 @@ def _small(whole: Calibration, n_rows: int, n_frame_rows: int, n_columns: int) -
     return Calibration(small, {key: small.dims[key] for key in ("rad_ref",)}, small.coordinates)
 
 
-def _measure(plan: Plan, camera: _Camera, level: int, core: int) -> Row:
+def _measure(plan: Plan, camera: Camera, level: int, core: int) -> Row:
     n_lines, n_rounds = plan.pick((400, 21), (200, 7), (16, 3))
     ours = camera.plan(level)
     ours.warm()
@@ -161,7 +162,7 @@ def _time(work: Callable[[Any, Any], Any], frames: NDArray[Any], lines: list[NDA
     return 1e6 * (time.perf_counter() - begun) / len(lines)
 
 
-def _verify(level: int, line: NDArray[Any], camera: _Camera, crc32: int | None) -> None:
+def _verify(level: int, line: NDArray[Any], camera: Camera, crc32: int | None) -> None:
     expected = camera.in_steps(level)
     if level < 4:
         np.testing.assert_array_equal(line, expected)
@@ -175,7 +176,7 @@ def _verify(level: int, line: NDArray[Any], camera: _Camera, crc32: int | None) 
             raise AssertionError(f"level {level}: compat='openhsi' differs from openhsi's result")
 
 
-def _touch(camera: _Camera, ours: LevelPlan, level: int) -> tuple[Callable[[Any, Any], Any], int]:
+def _touch(camera: Camera, ours: LevelPlan, level: int) -> tuple[Callable[[Any, Any], Any], int]:
     """The loop over the bytes alone, and how many bytes it reads."""
     import numba
 
@@ -208,7 +209,7 @@ class _Other:
 
     crc32: int | None = None
 
-    def __init__(self, plan: Plan, camera: _Camera, level: int, core: int) -> None:
+    def __init__(self, plan: Plan, camera: Camera, level: int, core: int) -> None:
         self._n, self._process = plan.pick(40, 20, 4), None
         if plan.openhsi_python is None:
             return

@@ -29,7 +29,13 @@ def ask(program, *arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.split()
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+IN_EVERY_RUN = {"put", "swap", "saving", "nonstop", "levels", "growth", "channels", "exports", "jobs"}
+"""The others start browsers and many processes: together they take two minutes of a processor."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.campaign) for name in BENCHMARKS]
+)
 def test_benchmark_runs_and_verifies(name, tmp_path):
     out = tmp_path / "out.json"
     done = run(name, "--tiny", "--directory", tmp_path, "--out", out)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openhsi_shared import durable, renaming
+from openhsi_shared import durable, file_calls, renaming
 from openhsi_shared.durable import PAGE, PartFile, make_folder
 from openhsi_shared.errors import SaveError
 from openhsi_shared.files.blocks import BlockWriter
@@ -76,6 +76,30 @@ def test_a_taken_name_is_kept_and_the_next_one_used(tmp_path):
     assert (tmp_path / "a.nc").read_bytes() == b"other"
 
 
+def test_an_exact_name_that_is_taken_is_refused(tmp_path):
+    target = tmp_path / "cube.nc"
+    target.write_bytes(b"mine")
+    with PartFile(tmp_path, "cube.nc") as part:
+        part.write_at(0, memoryview(b"other"))
+        with pytest.raises(SaveError, match=r"cube\.nc") as caught:
+            part.publish_as(target)
+        assert caught.value.errno == errno.EEXIST
+        target.unlink()
+        part.publish_as(target)
+    assert target.read_bytes() == b"other"
+    assert [path.name for path in tmp_path.iterdir()] == ["cube.nc"]
+
+
+def test_what_is_kept_can_be_adopted_and_read(tmp_path):
+    part = PartFile(tmp_path, "cube.nc")
+    part.write_at(0, memoryview(b"lines"))
+    part.keep()
+    with PartFile.adopt(part.path) as again:
+        assert again.read_at(2, 10) == b"nes"
+        again.remove()
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_same_cube_published_before_is_found_again(tmp_path):
     first = published(tmp_path)
     again = published(tmp_path, b"again", is_same=lambda path: path.read_bytes() == b"whole")
@@ -87,7 +111,7 @@ def test_the_same_cube_published_before_is_found_again(tmp_path):
 @pytest.mark.parametrize("way", ["renameat2", "link", "exclusive"])
 def test_of_several_that_want_one_name_each_gets_its_own(tmp_path, monkeypatch, way):
     if way != "renameat2":
-        for module in (durable, renaming):
+        for module in (file_calls, renaming):
             monkeypatch.setattr(module, "function_of_libc", lambda name: None)
     if way == "exclusive":
 
@@ -415,9 +439,9 @@ def test_readers_may_look_as_soon_as_the_name_is_there_but_the_writer_still_show
 def test_memory_that_may_only_be_read_bypasses_the_page_cache_too(tmp_path, monkeypatch):
     """The writer has read-only views of the slots."""
     pages = memoryview(mmap.mmap(-1, 4 * PAGE)).toreadonly()
-    usual, descriptors = durable._pwrite, []
+    usual, descriptors = durable.write_at, []
     monkeypatch.setattr(
-        durable, "_pwrite", lambda fd, data, at: descriptors.append((fd, len(data))) or usual(fd, data, at)
+        durable, "write_at", lambda fd, data, at: descriptors.append((fd, len(data))) or usual(fd, data, at)
     )
     with PartFile(tmp_path, "a.nc") as part:
         if not part.is_direct:

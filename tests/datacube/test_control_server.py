@@ -36,6 +36,8 @@ def cube():
 class Recording:
     """A recording that has lost many frames."""
 
+    save_dir = "flight"
+
     def __init__(self):
         self.is_stopped = False
 

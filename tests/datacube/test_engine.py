@@ -37,7 +37,7 @@ def test_without_lines_there_are_none_and_after_close_it_is_an_error():
 
 
 def test_show_never_copies_the_whole_cube(monkeypatch):
-    monkeypatch.setattr("openhsi_shared.rgb.READ_BYTES", 1 << 20)  # of larger cubes it is a small part
+    monkeypatch.setattr("openhsi_shared.rgb.bands.READ_BYTES", 1 << 20)  # of larger cubes it is a small part
     with filled(400, 400, (100, 200)) as cube:  # 16 MB
         cube.show(quick_imshow=True)
         tracemalloc.start()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from openhsi_shared.errors import ArgumentError, SaveError
-from openhsi_shared.files import CubeWriter, saving, verify
+from openhsi_shared.files import CubeWriter, pieces, verify
 from openhsi_shared.save_options import SaveOptions
 
 COMPRESSIONS = [None, "deflate", "zstd"]
@@ -98,7 +98,7 @@ def test_a_limit_of_the_files_size_is_efbig(cube_of, tmp_path, compression):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_a_full_disk_is_enospc_and_gives_its_space_back(cube_of, tmp_path, compression, monkeypatch):
-    monkeypatch.setattr(saving, "WRITE_BYTES", 1 << 20)  # so that half of it would fit
+    monkeypatch.setattr(pieces, "WRITE_BYTES", 1 << 20)  # so that half of it would fit
     mounting = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(tmp_path)]
     if subprocess.run(mounting, check=False, capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")

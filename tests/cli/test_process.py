@@ -1,0 +1,182 @@
+"""Whether `process` and `jobs` do what they are told, and their exit codes say so."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from openhsi_shared import open_cube, verify
+from openhsi_shared.errors import FileError
+from openhsi_shared.jobs import PipelineJob
+from tests.support.helpers import wait_for
+from tests.support.job_cubes import save_cube, save_raw_cube
+
+Run = Callable[..., Any]
+
+
+def results_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix in (".nc", ".zarr", ".hdr"))
+
+
+@pytest.fixture
+def flight(tmp_path: Path) -> Path:
+    """Two cubes in folders of two days."""
+    for day in ("2026_11_01", "2026_11_02"):
+        (tmp_path / "flight" / day).mkdir(parents=True)
+        save_cube(tmp_path / "flight" / day / f"{day}.nc", 6, (5, 7))
+    return tmp_path / "flight"
+
+
+def test_all_cubes_of_a_folder_are_processed_its_folders_kept_and_skipped_the_next_time(
+    run: Run, flight: Path, tmp_path: Path
+) -> None:
+    command = ("process", "flight", "--stage", "crop:rows=1-4", "--stage", "bin_bands:n=2", "--out", "out")
+    ended = run(*command)
+    assert ended.code == 0, ended.err
+    assert len(ended.out.splitlines()) == 2
+    made = results_in(tmp_path / "out")
+    assert [path.relative_to(tmp_path / "out") for path in made] == [
+        path.relative_to(flight) for path in results_in(flight)
+    ]
+    for path, source in zip(made, results_in(flight), strict=True):
+        with open_cube(path) as cube, open_cube(source) as raw:
+            expected = raw.lines[:, 1:4, :6].reshape(6, 3, 3, 2).astype(np.float64).mean(-1)
+            np.testing.assert_array_equal(cube.lines[:], expected.astype(np.float32))
+    before = {path: path.stat().st_mtime_ns for path in made}
+    again = run(*command)
+    assert again.code == 0
+    assert again.out.count("there already") == 2
+    assert {path: path.stat().st_mtime_ns for path in results_in(tmp_path / "out")} == before
+
+
+@pytest.mark.parametrize(("to", "ending"), [("netcdf", ".nc"), ("zarr", ".zarr"), ("envi", ".hdr")])
+def test_each_format_is_written(run: Run, flight: Path, tmp_path: Path, to: str, ending: str) -> None:
+    ended = run("process", "flight", "--to", to, "--out", "out")
+    assert ended.code == 0, ended.err
+    assert [path.suffix for path in results_in(tmp_path / "out")] == [ending] * 2
+
+
+def test_a_cube_that_fails_is_reported_and_the_other_is_made(run: Run, flight: Path, tmp_path: Path) -> None:
+    bad = flight / "2026_11_01" / "2026_11_01.nc"
+    bad.write_bytes(bad.read_bytes()[:2000])
+    ended = run("process", "flight", "--out", "out")
+    assert ended.code == 1
+    assert ended.err.count(str(bad)) == 1, ended.err
+    assert "1 made, 1 failed" in ended.err
+    assert len(results_in(tmp_path / "out")) == 1
+
+
+def test_a_function_of_a_file_in_this_folder_gives_a_table(run: Run, flight: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "def first(line):\n"
+        "    rows = np.zeros(1, [('value', 'f4')])\n"
+        "    rows['value'] = line[0, 0]\n"
+        "    return rows\n"
+    )
+    ended = run("process", "flight", "--function", "mine:first", "--to", "table", "--out", "out")
+    assert ended.code == 0, ended.err
+    assert ended.out.count("6 rows") == 2
+    assert all(verify(path).ok for path in results_in(tmp_path / "out"))
+    for text, problem in (("mine", "MODULE:NAME"), ("mine:second", "no second"), ("nowhere:f", "cannot be imported")):
+        assert problem in run("process", "flight", "--function", text, "--out", "other").err
+
+
+def test_a_recipe_is_taken_from_a_file_and_from_a_result(run: Run, flight: Path, tmp_path: Path) -> None:
+    job = PipelineJob(flight, tmp_path / "one", stages=["crop:rows=0-2"])
+    (tmp_path / "job.json").write_text(job.to_json())
+    assert run("process", "--job", "job.json").code == 0
+    (like, _) = results_in(tmp_path / "one")
+    ended = run("process", "--like", like, "flight", "--out", "two")
+    assert ended.code == 0, ended.err
+    for one, two in zip(results_in(tmp_path / "one"), results_in(tmp_path / "two"), strict=True):
+        with open_cube(one) as first, open_cube(two) as second:
+            assert first.attributes["pipeline_hash"] == second.attributes["pipeline_hash"]
+            np.testing.assert_array_equal(first.lines[:], second.lines[:])
+    assert "give the cubes" in run("process", "--like", like).err
+    broken = json.loads((tmp_path / "job.json").read_text()) | {"colour": "blue"}
+    (tmp_path / "job.json").write_text(json.dumps(broken))
+    assert "colour" in run("process", "--job", "job.json").err
+
+
+def test_a_dry_run_says_what_is_expected_and_makes_nothing(run: Run, flight: Path, tmp_path: Path) -> None:
+    ended = run("process", "flight", "--stage", "crop:rows=0-2", "--out", "out", "--dry-run", TMPDIR=str(tmp_path))
+    assert ended.code == 0, ended.err
+    said = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
+    assert said["stages"] == "crop"
+    assert said["lines"] == "12 of 2 x 7 uint16, in 2 cubes"
+    assert Path(said["picture"]).is_file()
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("*dry-run*/"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("nowhere",), "does not exist"),
+        (("flight", "--stage", "cropp"), "did you mean crop"),
+        (("flight", "--stage", "crop:row=1"), "no parameter 'row'"),
+        (("flight", "--compression", "zstd-99"), "zstd-1"),
+        (("flight", "--procs", "0"), "n_procs"),
+        (("flight", "--level", "4"), "exposure"),
+        (("flight", "--out", "out.nc"), "one file"),
+        (("flight", "--scheduler", "tcp://127.0.0.1:1"), "does not answer"),
+        ((), "give cubes"),
+        (("flight", "--follow", "--out", "flight/2026_11_01/2026_11_01.nc"), "not a folder"),
+    ],
+)
+def test_bad_input_is_one_clear_error(
+    run: Run, flight: Path, tmp_path: Path, arguments: tuple[str, ...], problem: str
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    ended = run("process", *arguments, *(() if "--out" in arguments else ("--out", "out")))
+    assert ended.code != 0
+    assert problem in ended.err, ended.err
+    assert "Traceback" not in ended.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_ctrl_c_ends_it_with_what_is_complete(start: Callable[..., Any], flight: Path, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time\nfrom pathlib import Path\n"
+        "def slow(line):\n    Path('begun').touch()\n    time.sleep(0.2)\n    return line\n"
+    )
+    process = start("process", "flight", "--function", "slow:slow", "--workers", "threads", "--out", "out")
+    wait_for((tmp_path / "begun").exists)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, (out, err)
+    assert "Traceback" not in err
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(".")]
+
+
+def test_stages_are_listed_and_described(run: Run) -> None:
+    listed = run("jobs")
+    assert listed.code == 0
+    assert "bin_bands:n=2,how=mean" in listed.out
+    assert "Subtract a dark reference" in run("jobs", "dark").out
+    assert "did you mean dark" in run("jobs", "darc").err
+
+
+def test_a_cube_that_is_damaged_fails_or_is_marked(run: Run, tmp_path: Path) -> None:
+    path = save_raw_cube(tmp_path / "raw.nc")
+    with open_cube(path) as cube:
+        line = cube.lines[2].tobytes()
+    content = path.read_bytes()
+    assert content.count(line) == 1
+    path.write_bytes(content.replace(line, bytes([line[0] ^ 1]) + line[1:]))
+    ended = run("process", path, "--out", "out")
+    assert ended.code == 1
+    assert "line 2" in ended.err
+    marked = run("process", path, "--on-error", "nan", "--out", "out")
+    assert marked.code == 0, marked.err
+    assert "1 failed" in marked.out
+    (made,) = results_in(tmp_path / "out")
+    with open_cube(made) as cube:
+        assert cube.column("line_flag").tolist() == [0, 0, 2, 0, 0, 0]
+    with pytest.raises(FileError), open_cube(path) as cube:
+        cube.lines[2]

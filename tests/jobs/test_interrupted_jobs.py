@@ -1,0 +1,226 @@
+"""Jobs that are interrupted, killed, or whose disk is full: one error, no half file, no process left."""
+
+import errno
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from openhsi_shared import open_cube, recover, verify
+from openhsi_shared.errors import SaveError
+from openhsi_shared.files.journal import unfinished
+from openhsi_shared.jobs import JobRunner
+from tests.support.disks import mounted, needs_disks
+from tests.support.faulty_calls import Control, FaultyCalls
+from tests.support.helpers import ROOT, environment, in_child, wait_for
+from tests.support.job_cubes import save_cube
+from tests.support.job_programs import job_of
+
+N_LINES = 8
+TIMEOUT_S = 60
+
+
+@pytest.fixture
+def cube(tmp_path):
+    """A cube of 8 lines; gives its lines."""
+    with open_cube(save_cube(tmp_path / "cube.nc", N_LINES)) as opened:
+        return opened.lines[:]
+
+
+def _program(folder, how, kind, **more):
+    command = [sys.executable, "-m", "tests.support.job_programs", str(folder), how, kind]
+    return subprocess.Popen(command, cwd=ROOT, env=environment(**more), stderr=subprocess.PIPE, text=True)
+
+
+def _left(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def _descendants(process):
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "number", "code"),
+    [
+        ("threads", "run", signal.SIGINT, -signal.SIGINT),
+        ("threads", "run", signal.SIGTERM, 128 + signal.SIGTERM),
+        ("threads", "start", signal.SIGINT, -signal.SIGINT),
+        ("threads", "start", signal.SIGTERM, 128 + signal.SIGTERM),
+        ("processes", "run", signal.SIGINT, -signal.SIGINT),
+        ("processes", "start", signal.SIGTERM, 128 + signal.SIGTERM),
+    ],
+)
+def test_an_interrupted_job_leaves_nothing(cube, tmp_path, kind, how, number, code):
+    (tmp_path / "wait").touch()
+    program = _program(tmp_path, how, kind)
+    wait_for((tmp_path / "marks").exists, TIMEOUT_S)
+    children = _descendants(program)
+    program.send_signal(number)
+    _, text = program.communicate(timeout=TIMEOUT_S)
+    assert program.returncode == code, text
+    assert text.count("Traceback") == (number == signal.SIGINT), text
+    assert _left(tmp_path) == ["cube.nc", "marks", "wait"]
+    wait_for(lambda: not any(child.is_running() for child in children))
+
+
+def test_a_program_that_ends_stops_its_job(cube, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from openhsi_shared.jobs import JobRunner;"
+        "from tests.support.job_programs import job_of;"
+        "JobRunner(job_of(Path(sys.argv[1]))).start()"
+    )
+    (tmp_path / "wait").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "JobError" in done.stderr
+    assert [name for name in _left(tmp_path) if name not in ("cube.nc", "marks", "wait")] == []
+
+
+def test_a_job_that_is_killed_at_each_block_is_finished_by_the_next_runs(cube, tmp_path):
+    for line in (1, 3, 5, 7):
+        (kill := tmp_path / f"kill{line}").touch()
+        program = _program(tmp_path, "resume", "threads")
+        program.communicate(timeout=TIMEOUT_S)
+        assert program.returncode == -signal.SIGKILL
+        kill.unlink()
+        (journal,) = (tmp_path / "out").glob(".*.journal")
+        assert unfinished(journal).n_finished == line - 1
+        assert list(recover(tmp_path / "out").resumable) == [journal]
+    runner = JobRunner(job_of(tmp_path), resume=True)
+    result = runner.run()
+    assert (result.n_lines, result.skipped, runner.get_status().lines) == (N_LINES, False, N_LINES)
+    with open_cube(result.path) as made:
+        assert made.lines[:].tobytes() == cube.tobytes()
+        assert "6 of 8 lines are written already" in made.attributes["pipeline_log"]
+        assert made.column("line_flag").tolist() == [0] * N_LINES
+    assert verify(result.path).ok
+    marks = [int(mark) for mark in (tmp_path / "marks").read_text().split()]
+    assert marks == [0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7]  # finished blocks are not computed again
+    assert _left(tmp_path / "out") == ["cube.nc", "cube.png"]
+
+
+def test_a_run_without_resume_begins_again(cube, tmp_path):
+    (kill := tmp_path / "kill5").touch()
+    program = _program(tmp_path, "resume", "threads")
+    program.communicate(timeout=TIMEOUT_S)
+    kill.unlink()
+    assert len(_left(tmp_path / "out")) == 2
+    result = JobRunner(job_of(tmp_path)).run()
+    with open_cube(result.path) as made:
+        assert made.lines[:].tobytes() == cube.tobytes()
+    assert _left(tmp_path / "out") == ["cube.nc", "cube.png"]
+
+
+def test_what_was_changed_meanwhile_is_computed_again(cube, tmp_path):
+    (kill := tmp_path / "kill5").touch()
+    program = _program(tmp_path, "resume", "threads")
+    program.communicate(timeout=TIMEOUT_S)
+    kill.unlink()
+    (part,) = (tmp_path / "out").glob(".*.part")
+    data = bytearray(part.read_bytes())
+    at = data.find(cube[2].tobytes())
+    assert at > 0
+    data[at + 5] ^= 1
+    part.write_bytes(data)
+    result = JobRunner(job_of(tmp_path), resume=True).run()
+    with open_cube(result.path) as made:
+        assert made.lines[:].tobytes() == cube.tobytes()
+
+
+# ---- disks ---------------------------------------------------------------------------------------
+
+
+@needs_disks
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_full_disk_is_one_error(cube, tmp_path, resume):
+    with mounted("tmpfs", tmp_path / "disk", "size=64k"):
+        job = job_of(tmp_path, path_out=tmp_path / "disk" / "out" / "cube.nc")
+        with pytest.raises(SaveError) as caught:
+            JobRunner(job, resume=resume).run()
+        assert caught.value.errno == errno.ENOSPC
+        assert list((tmp_path / "disk").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_fails_at_any_call_leaves_no_half_file(cube, tmp_path, monkeypatch, number):
+    calls = FaultyCalls(tmp_path, "bad_disk")
+    for name, value in calls.environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "bad_disk").mkdir()
+    outcome = in_child(fail_at_each_call, str(tmp_path), calls.environment["IOFAULT_CONTROL"], number)
+    assert len(outcome) > 10
+    assert any(error for error, _ in outcome)
+    for k, (error, left) in enumerate(outcome, 1):
+        is_made = error is None and "cube.nc" in left  # the call was tried again, or not needed; or its preview failed
+        assert is_made or (error == number and left == []), (k, error, left)
+
+
+@pytest.mark.parametrize("output", ["netcdf", "envi"])
+def test_a_run_whose_disk_failed_at_any_call_is_finished_by_the_next_one(cube, tmp_path, monkeypatch, output):
+    calls = FaultyCalls(tmp_path, "bad_disk")
+    for name, value in calls.environment.items():
+        monkeypatch.setenv(name, value)
+    outcome = in_child(fail_and_resume, str(tmp_path), calls.environment["IOFAULT_CONTROL"], output)
+    assert len(outcome) > 5
+    errors, left = zip(*outcome, strict=True)
+    assert errors[0] == errno.ENOSPC
+    assert errors[-1] is None
+    assert {name for names in left for name in names} == set(left[-1])
+
+
+def fail_and_resume(folder, control_file, output):
+    """Run the job in a child, with a disk that is full from the k-th call on, for every second k, and again."""
+    found = []
+    control = Control(Path(control_file))
+    job = job_of(Path(folder), path_out=Path(folder, "bad_disk"), output=output)
+    while True:
+        control.inject(errno.ENOSPC, "write allocate truncate sync rename renameat2 lock", first=2 * len(found) + 1)
+        error = None
+        try:
+            JobRunner(job, resume=True).run()
+        except OSError as raised:
+            error = raised.errno
+        control.stop()
+        n_calls = control.n_calls
+        assert JobRunner(job, resume=True).run().n_lines == N_LINES  # in the same program: nothing is locked any more
+        found.append((error, _left(job.path_out)))
+        if n_calls < 2 * len(found) - 1:
+            return found
+        shutil.rmtree(job.path_out)
+
+
+def fail_at_each_call(folder, control_file, number):
+    """Run the job in a child, with a fault at the k-th call, for all k: the errors, and what is left."""
+    found = []
+    control = Control(Path(control_file))
+    out = Path(folder, "bad_disk")
+    job = job_of(Path(folder), path_out=out / "cube.nc")
+    kinds = "open write allocate truncate sync rename renameat2 link"
+    while True:
+        control.inject(number, kinds, first=len(found) + 1, last=len(found) + 1)
+        error = None
+        try:
+            JobRunner(job).run()
+        except OSError as raised:
+            error = raised.errno
+        control.stop()
+        if control.n_calls < len(found) + 1:
+            return found
+        found.append((error, _left(out)))
+        for path in out.iterdir():
+            if path.suffix == ".nc":
+                assert verify(path).ok
+            path.unlink()
