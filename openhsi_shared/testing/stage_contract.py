@@ -45,7 +45,7 @@ def format_of(
     attributes: Mapping[str, Any] | None = None,
     path: str | Path = "made_up.nc",
 ) -> LineFormat:
-    """What a stage is told of lines (y, x, wavelength) of a cube, without a file; the exposure is that of the settings.
+    """Format of lines (y, x, wavelength) of a cube, without a file; the exposure is that of the settings.
 
     Quantity and labels are those of the level.
     """

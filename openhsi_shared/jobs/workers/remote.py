@@ -107,7 +107,7 @@ class RemoteTeam:
 
 @dataclass(eq=False)
 class _Noting(Output):
-    """An output whose blocks other computers write: here they are noted, and written only if nobody else has."""
+    """An output whose blocks other computers write: here they are noted, and written if no worker has written them."""
 
     output: Any
     written: set[int] = field(default_factory=set)

@@ -41,7 +41,7 @@ THREAD_COUNTS = (
     "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
-"""Variables by which libraries are told how many threads to start."""
+"""Variables that limit the threads that libraries start."""
 _environment_lock = threading.Lock()
 
 
