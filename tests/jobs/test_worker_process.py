@@ -15,10 +15,10 @@ from openhsi_shared.buffers import memory
 from openhsi_shared.errors import JobError, MemoryShortage
 from openhsi_shared.jobs.outputs.output import LineFlag
 from openhsi_shared.jobs.workers.control import Control
-from openhsi_shared.jobs.workers.crews import Processes
 from openhsi_shared.jobs.workers.progress import Progress
 from openhsi_shared.jobs.workers.team import Team, kind_for
 from openhsi_shared.jobs.workers.work import WorkerDied
+from openhsi_shared.jobs.workers.worker_sets import Processes
 from tests.support.helpers import TIMEOUT_S, child, wait_for
 from tests.support.job_teams import FailsAt, InMemory, Kills, Sees, Twice, Waiting, plan_of, run, saved
 
@@ -125,7 +125,7 @@ def test_workers_that_are_killed_at_any_time_cost_no_line(tmp_path):
         running.start()
         for n_done in (3, 20, 40):
             wait_for(lambda n_done=n_done: progress.n_done >= n_done or not running.is_alive(), TIMEOUT_S)
-            for worker in team._crew._workers:
+            for worker in team._worker_set._workers:
                 worker.kill()
                 n_killed += 1
         running.join(TIMEOUT_S)
@@ -198,7 +198,7 @@ def test_a_process_starts_when_it_is_needed(tmp_path):
     plan = plan_of(saved(tmp_path, n_lines=1)[0], (Twice(),))
     with Team(n_procs=4, kind="processes", control=Control()) as team:
         team.run(plan, InMemory(plan), progress=Progress())
-        assert len([worker for worker in team._crew._workers if worker._child is not None]) == 1
+        assert len([worker for worker in team._worker_set._workers if worker._child is not None]) == 1
 
 
 def test_little_shared_memory_is_enough_for_few_blocks_or_refused(tmp_path, monkeypatch, caplog):
@@ -265,15 +265,15 @@ def run_and_hang(_connection, path, value, marks):
 
 
 def test_a_worker_that_is_ended_does_not_start_again(tmp_path):
-    crew = Processes(TIMEOUT_S)
+    worker_set = Processes(TIMEOUT_S)
     plan = plan_of(saved(tmp_path)[0], (Twice(),))
-    memory, _ = crew.memory_for(plan, 2)
-    [worker] = crew.hands(1, plan, None, memory)
-    crew.kill()  # before, or while, it starts
+    memory, _ = worker_set.memory_for(plan, 2)
+    [worker] = worker_set.workers(1, plan, None, memory)
+    worker_set.kill()  # before, or while, it starts
     with pytest.raises(WorkerDied, match="was ended"):
         worker.load(0, 0, 0, 4)
-    [worker] = crew.hands(1, plan, None, memory)  # for the next cube
+    [worker] = worker_set.workers(1, plan, None, memory)  # for the next cube
     assert worker.load(0, 0, 0, 4) == []
-    crew.close()
+    worker_set.close()
     with pytest.raises(WorkerDied, match="was ended"):
         worker.load(0, 0, 0, 4)

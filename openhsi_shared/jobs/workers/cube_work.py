@@ -17,7 +17,7 @@ from openhsi_shared.jobs.workers.chain import Failure
 from openhsi_shared.jobs.workers.control import Control
 from openhsi_shared.jobs.workers.failures import Failures
 from openhsi_shared.jobs.workers.progress import Progress
-from openhsi_shared.jobs.workers.work import Hands, Work
+from openhsi_shared.jobs.workers.work import LineWorker, Work
 
 __all__ = ["CubeWork", "Finished", "Worked"]
 
@@ -95,19 +95,19 @@ class CubeWork(Work):
 
     # ---- the stages of a block ----
 
-    def do(self, hands: Hands, block: Block, first: int, stop: int) -> None:
+    def do(self, worker: LineWorker, block: Block, first: int, stop: int) -> None:
         """Read, process or write reserved lines."""
         if block.stage == "load":
-            damaged = hands.load(block.number, block.place, first, stop)
+            damaged = worker.load(block.number, block.place, first, stop)
             own = self._source_of(block)
             self._failures.note_damaged([line for line in damaged if line in own])  # others are of another block
         elif block.stage == "process":
-            self._process(hands, block, first, stop)
+            self._process(worker, block, first, stop)
         else:
             self._write(block)
 
-    def _process(self, hands: Hands, block: Block, first: int, stop: int) -> None:
-        done = hands.process(block.number, block.place, first, stop)
+    def _process(self, worker: LineWorker, block: Block, first: int, stop: int) -> None:
+        done = worker.process(block.number, block.place, first, stop)
         for failure in done.failures:
             self._failures.note(failure)
         self._note(block, first, done)

@@ -23,7 +23,7 @@ from openhsi_shared.jobs.workers.cube_work import Finished, Worked
 from openhsi_shared.jobs.workers.progress import Progress
 from openhsi_shared.jobs.workers.remote_block import RemoteBlocks, version_here
 from openhsi_shared.jobs.workers.team import Team
-from openhsi_shared.jobs.workers.work import Hands, WorkerDied
+from openhsi_shared.jobs.workers.work import LineWorker, WorkerDied
 from openhsi_shared.packages import needed_by
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import pack
@@ -75,7 +75,7 @@ class RemoteTeam:
                 f"executor must be a client of dask.distributed, or have submit(function, *arguments), got {executor!r}"
             )
         self._executor, self._control, self._patience_s = executor, control, patience_s
-        self._crew = _Crew(executor, patience_s)
+        self._worker_set = _RemoteWorkers(executor, patience_s)
         _check_versions(executor)
 
     def run(
@@ -95,14 +95,14 @@ class RemoteTeam:
                 f"files: use output='zarr' (--to zarr), or no executor"
             )
         noting = _Noting(output)
-        self._crew.begin(chunks, noting)
+        self._worker_set.begin(chunks, noting)
         n_workers = _n_threads(self._executor, plan) * PER_THREAD
-        team = Team(n_procs=n_workers, patience_s=self._patience_s, control=self._control, crew=self._crew)
+        team = Team(n_procs=n_workers, patience_s=self._patience_s, control=self._control, worker_set=self._worker_set)
         return team.run(plan, noting, skip=skip, progress=progress, finished=finished)
 
     def close(self) -> None:
         """Nothing is left: the executor is that of the caller. Idempotent."""
-        self._crew.close()
+        self._worker_set.close()
 
 
 @dataclass(eq=False)
@@ -128,15 +128,15 @@ class _Noting(Output):
         self.output.close(keep=keep)
 
 
-class _Crew:
-    """Hands that wait for futures."""
+class _RemoteWorkers:
+    """Workers of an executor, each with a thread that waits for its futures."""
 
     watched: tuple[str, ...] = ("write",)
     whole_blocks = True
 
     def __init__(self, executor: Executor, patience_s: float) -> None:
         self._executor, self._patience_s = executor, patience_s
-        self._hands: list[_Hands] = []
+        self._workers: list[_RemoteWorker] = []
         self._chunks: Any = None
         self._noting: Any = None
 
@@ -146,11 +146,11 @@ class _Crew:
 
     def memory_for(self, plan: CubePlan, n_places: int) -> tuple[BlockMemory, int]:
         """Places for blocks of which only the numbers come back: nothing of it is allocated until it is used."""
-        n_places = max(n_places, len(self._hands), 2)
+        n_places = max(n_places, len(self._workers), 2)
         return BlockMemory.private(BlockLayout(plan, n_places)), n_places
 
-    def hands(self, n: int, plan: CubePlan, lines: FileLines, memory: BlockMemory) -> list[Hands]:  # noqa: ARG002
-        """Hands of `n` workers for this cube."""
+    def workers(self, n: int, plan: CubePlan, lines: FileLines, memory: BlockMemory) -> list[LineWorker]:  # noqa: ARG002
+        """`n` workers for this cube."""
         surveyed = {at: stage.surveyed for at, stage in enumerate(plan.stages) if stage.surveyed is not None}
         blocks = RemoteBlocks(
             pack(plan.job.replace(block_lines=plan.block_lines)),
@@ -160,13 +160,13 @@ class _Crew:
             self._chunks,
             version_here(),
         )
-        self._hands = [_Hands(self._executor, blocks, plan, self._noting, self._patience_s) for _ in range(n)]
-        return [*self._hands]
+        self._workers = [_RemoteWorker(self._executor, blocks, plan, self._noting, self._patience_s) for _ in range(n)]
+        return [*self._workers]
 
     def kill(self) -> None:
         """Cancel what has not begun."""
-        for hands in self._hands:
-            hands.cancel()
+        for worker in self._workers:
+            worker.cancel()
 
     def forget(self) -> None:
         """Wait for nothing any more."""
@@ -175,10 +175,10 @@ class _Crew:
     def close(self) -> None:
         """Cancel all. Idempotent."""
         self.kill()
-        self._hands, self._chunks, self._noting = [], None, None
+        self._workers, self._chunks, self._noting = [], None, None
 
 
-class _Hands:
+class _RemoteWorker:
     """Sends blocks, one at a time, and waits for each."""
 
     def __init__(
@@ -188,7 +188,7 @@ class _Hands:
         self._noting, self._patience_s = noting, patience_s
         self._future: Any = None
 
-    def load(self, number: int, place: int, first: int, stop: int) -> list[int]:  # noqa: ARG002 - as of other hands
+    def load(self, number: int, place: int, first: int, stop: int) -> list[int]:  # noqa: ARG002 - as of other workers
         """Nothing: the worker that processes a block reads it."""
         return []
 

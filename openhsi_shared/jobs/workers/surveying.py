@@ -12,7 +12,7 @@ from openhsi_shared.jobs.workers.chain import Failure, failures_named
 from openhsi_shared.jobs.workers.control import Control
 from openhsi_shared.jobs.workers.failures import Failures
 from openhsi_shared.jobs.workers.progress import Progress
-from openhsi_shared.jobs.workers.work import Hands, Work
+from openhsi_shared.jobs.workers.work import LineWorker, Work
 
 __all__ = ["Survey", "surveys_of"]
 
@@ -51,10 +51,10 @@ class Survey(Work):
         """By the number of the part."""
         progress.survey = 0.0
 
-    def do(self, hands: Hands, block: Block, first: int, stop: int) -> None:
+    def do(self, worker: LineWorker, block: Block, first: int, stop: int) -> None:
         """Show the stage reserved parts."""
         begin = block.number * self._n_together
-        found = hands.survey(self._at, self._parts[begin + first : begin + stop])
+        found = worker.survey(self._at, self._parts[begin + first : begin + stop])
         self._failures.note_damaged(found.damaged)
         for failure in found.failures:
             self._failures.note(failure)

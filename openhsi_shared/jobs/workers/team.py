@@ -10,11 +10,11 @@ from openhsi_shared.jobs.outputs.output import Output
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.workers.blocks import Block
 from openhsi_shared.jobs.workers.control import Control
-from openhsi_shared.jobs.workers.crews import Crew, Processes, Threads
 from openhsi_shared.jobs.workers.cube_work import CubeWork, Finished, Worked
 from openhsi_shared.jobs.workers.progress import Progress
 from openhsi_shared.jobs.workers.surveying import Survey, surveys_of
-from openhsi_shared.jobs.workers.work import Hands, Work
+from openhsi_shared.jobs.workers.work import LineWorker, Work
+from openhsi_shared.jobs.workers.worker_sets import Processes, Threads, WorkerSet
 from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["Kind", "Team", "Worked", "kind_for"]
@@ -46,19 +46,19 @@ class Team:
         patience_s: float = PATIENCE_S,
         debug: bool = False,
         control: Control,
-        crew: Crew | None = None,
+        worker_set: WorkerSet | None = None,
     ) -> None:
         """Starts nothing yet. A worker that needs longer than `patience_s` for some lines counts as hung.
 
-        `crew`: another one than threads or processes of this computer.
+        `worker_set`: another one than threads or processes of this computer.
 
         `debug`: the calling thread does all the work, one block at a time, so that `breakpoint()` works in a stage.
         """
         if n_procs < 1:
             raise ArgumentError(f"n_procs must be 1 or more, got {n_procs}")
         self._n_procs, self._patience_s, self._is_debugged, self._control = n_procs, patience_s, debug, control
-        usual: Crew = Processes(patience_s) if kind == "processes" and not debug else Threads()
-        self._crew = crew or usual
+        usual: WorkerSet = Processes(patience_s) if kind == "processes" and not debug else Threads()
+        self._worker_set = worker_set or usual
 
     def run(
         self,
@@ -76,11 +76,11 @@ class Team:
         cannot be read; MemoryShortage; what the output raises. Nothing works on this cube afterwards, except a thread
         that hangs.
         """
-        memory, n_places = self._crew.memory_for(plan, 1 if self._is_debugged else plan.n_blocks)
+        memory, n_places = self._worker_set.memory_for(plan, 1 if self._is_debugged else plan.n_blocks)
         with open_cube(plan.source.path) as cube:
             for at, lines in surveys_of(plan):
                 survey = Survey(plan, at, lines, self._control, progress, n_workers=self._n_procs)
-                self._do(survey, self._crew.hands(self._n_procs, plan, cube.lines, memory))
+                self._do(survey, self._worker_set.workers(self._n_procs, plan, cube.lines, memory))
                 plan = survey.surveyed()
             work = CubeWork(
                 plan,
@@ -91,14 +91,14 @@ class Team:
                 n_places=n_places,
                 skip=skip,
                 finished=finished,
-                whole_blocks=self._crew.whole_blocks,
+                whole_blocks=self._worker_set.whole_blocks,
             )
-            self._do(work, self._crew.hands(self._n_procs, plan, cube.lines, memory))
+            self._do(work, self._worker_set.workers(self._n_procs, plan, cube.lines, memory))
             return work.worked()
 
     def close(self) -> None:
         """End the workers. Idempotent."""
-        self._crew.close()
+        self._worker_set.close()
 
     def __enter__(self) -> Self:
         return self
@@ -106,37 +106,37 @@ class Team:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _do(self, work: Work, hands: Sequence[Hands]) -> None:
-        """Work with these hands, one thread for each."""
+    def _do(self, work: Work, workers: Sequence[LineWorker]) -> None:
+        """Let these workers work, one thread for each."""
         if self._is_debugged:
-            work.work(hands[0])
+            work.work(workers[0])
         else:
-            self._in_threads(work, hands)
+            self._in_threads(work, workers)
         if work.register.error is not None:
             raise work.register.error
         if not work.register.is_done:
             raise self._control.error or JobError(f"{work.path}: the job was stopped", path=str(work.path))
 
-    def _work(self, work: Work, hands: Hands) -> None:
+    def _work(self, work: Work, worker: LineWorker) -> None:
         this_thread = threading.get_ident()
         self._control.thread_ids.add(this_thread)
         try:
-            work.work(hands)
+            work.work(worker)
         finally:
             self._control.thread_ids.discard(this_thread)
 
-    def _in_threads(self, work: Work, hands: Sequence[Hands]) -> None:
+    def _in_threads(self, work: Work, workers: Sequence[LineWorker]) -> None:
         register = work.register
         threads = [
             threading.Thread(
                 target=self._work, args=(work, one), name=f"openhsi_shared job worker {number}", daemon=True
             )
-            for number, one in enumerate(hands)
+            for number, one in enumerate(workers)
         ]
         try:
             for thread in threads:
                 thread.start()
-            late = register.wait(self._patience_s, self._crew.watched)
+            late = register.wait(self._patience_s, self._worker_set.watched)
             if late is not None:
                 register.fail(_hung(work, *late, self._patience_s))
         except BaseException as error:
@@ -145,7 +145,7 @@ class Team:
         finally:
             is_released = register.wait_released(GRACE_S)
             if not is_released:
-                self._crew.kill()
+                self._worker_set.kill()
                 register.wait_released(self._patience_s, ("write",))
                 is_released = register.wait_released(KILL_TIMEOUT_S)
             for thread in threads:
@@ -153,7 +153,7 @@ class Team:
                     thread.join(GRACE_S if is_released else 0)
             if any(thread.is_alive() for thread in threads):
                 logger.error("%s: a thread hangs in a stage, or in writing; it ends with this program", work.path)
-                self._crew.forget()
+                self._worker_set.forget()
 
 
 def _hung(work: Work, block: Block, first: int, stop: int, patience_s: float) -> JobError:

@@ -1,4 +1,4 @@
-"""Work on the blocks of a register, by several threads, each with hands of its own, which may die."""
+"""Work on the blocks of a register, by several threads, each with a worker of its own, which may die."""
 
 import traceback
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from openhsi_shared.jobs.workers.block_worker import Processed, Surveyed
 from openhsi_shared.jobs.workers.blocks import Block, BlockRegister
 from openhsi_shared.processes.logs import safe_logger
 
-__all__ = ["Hands", "Work", "WorkerDied"]
+__all__ = ["LineWorker", "Work", "WorkerDied"]
 
 logger = safe_logger(__name__)
 
@@ -23,7 +23,7 @@ class WorkerDied(Exception):
     """A worker process died, or was killed because it hung; the text says how. It is replaced when it is used next."""
 
 
-class Hands(Protocol):
+class LineWorker(Protocol):
     """What a thread works with: a `BlockWorker`, or a `WorkerProcess`, whose methods raise WorkerDied."""
 
     def load(self, number: int, place: int, first: int, stop: int) -> list[int]:
@@ -47,10 +47,10 @@ class Work(ABC):
         self.n_at_once: int | None = None
         """Lines that a worker reserves at most; None: as many as there are."""
 
-    def work(self, hands: Hands) -> None:
+    def work(self, worker: LineWorker) -> None:
         """Work until nothing is left to do; called in each thread. What is raised is noted in the register."""
         try:
-            while self._work_on_next(hands):
+            while self._work_on_next(worker):
                 pass
         except (OpenHSIError, OSError) as error:
             self.register.fail(error)
@@ -59,14 +59,14 @@ class Work(ABC):
         except BaseException as error:  # noqa: BLE001 - as above
             self.register.fail(error)
 
-    def _work_on_next(self, hands: Hands) -> bool:
+    def _work_on_next(self, worker: LineWorker) -> bool:
         """Reserve lines and work on them; False if there are none left."""
         try:
             with self.register.reserve(*self.stages, n=self.n_at_once) as reserved:
                 if reserved is None:
                     return False
                 try:
-                    self.do(hands, *reserved)
+                    self.do(worker, *reserved)
                 except WorkerDied as death:
                     if self.register.note_death(*reserved) < MAX_DEATHS:
                         raise
@@ -77,7 +77,7 @@ class Work(ABC):
         return True
 
     @abstractmethod
-    def do(self, hands: Hands, block: Block, first: int, stop: int) -> None:
+    def do(self, worker: LineWorker, block: Block, first: int, stop: int) -> None:
         """Work on reserved lines."""
 
     @abstractmethod

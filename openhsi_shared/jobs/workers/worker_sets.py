@@ -12,18 +12,18 @@ from openhsi_shared.files.lines import FileLines
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.workers.block_memory import BlockLayout, BlockMemory
 from openhsi_shared.jobs.workers.block_worker import BlockWorker
-from openhsi_shared.jobs.workers.work import Hands
+from openhsi_shared.jobs.workers.work import LineWorker
 from openhsi_shared.jobs.workers.worker_process import Begin, WorkerProcess
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import pack
 
-__all__ = ["Crew", "Processes", "Threads", "blocks_that_fit"]
+__all__ = ["Processes", "Threads", "WorkerSet", "blocks_that_fit"]
 
 logger = safe_logger(__name__)
 
 
-class Crew(Protocol):
-    """Memory for the blocks of one cube after the other, and the hands of workers."""
+class WorkerSet(Protocol):
+    """Memory for the blocks of one cube after the other, and its workers."""
 
     watched: tuple[str, ...]
     """Stages in which a worker cannot notice by itself that it hangs."""
@@ -33,11 +33,11 @@ class Crew(Protocol):
     def memory_for(self, plan: CubePlan, n_places: int) -> tuple[BlockMemory, int]:
         """Memory for blocks of this cube, and for how many: fewer than wanted if it is short. MemoryShortage."""
 
-    def hands(self, n: int, plan: CubePlan, lines: FileLines, memory: BlockMemory) -> list[Hands]:
-        """Hands of `n` workers for this cube."""
+    def workers(self, n: int, plan: CubePlan, lines: FileLines, memory: BlockMemory) -> list[LineWorker]:
+        """`n` workers for this cube."""
 
     def kill(self) -> None:
-        """End what hands do, if possible: the threads that wait for them go on."""
+        """End what workers do, if possible: the threads that wait for them go on."""
 
     def forget(self) -> None:
         """Use other memory from now on: a thread that hangs may still use this."""
@@ -47,7 +47,7 @@ class Crew(Protocol):
 
 
 class Threads:
-    """Hands of threads, in private memory."""
+    """Workers in threads, in private memory."""
 
     watched: tuple[str, ...] = ("load", "process", "write", "survey")
     """What a thread cannot notice by itself if it hangs."""
@@ -64,8 +64,8 @@ class Threads:
             self._memory = memory[-memory.ctypes.data % PAGE :]
         return BlockMemory(layout, self._memory), n_places
 
-    def hands(self, n: int, plan: CubePlan, lines: FileLines, memory: BlockMemory) -> list[Hands]:
-        """Hands of `n` workers for this cube."""
+    def workers(self, n: int, plan: CubePlan, lines: FileLines, memory: BlockMemory) -> list[LineWorker]:
+        """`n` workers for this cube."""
         return [BlockWorker(plan, lines, memory) for _ in range(n)]
 
     def kill(self) -> None:
@@ -97,7 +97,7 @@ def _what(plan: CubePlan, n: int) -> str:
 
 
 class Processes:
-    """Hands that are processes, in shared memory, which they get when they are started. They start when first used."""
+    """Workers that are processes, started when first used, in shared memory, which they get then."""
 
     watched: tuple[str, ...] = ("write",)
     whole_blocks = False
@@ -130,14 +130,14 @@ class Processes:
         self._n_bytes = n * place_bytes
         self._array = shared_array("B", self._n_bytes + PAGE, _what(plan, n))
 
-    def hands(
+    def workers(
         self,
         n: int,
         plan: CubePlan,
         lines: FileLines,  # noqa: ARG002 - they open it themselves
         memory: BlockMemory,  # noqa: ARG002 - as above
-    ) -> list[Hands]:
-        """Hands of `n` workers for this cube."""
+    ) -> list[LineWorker]:
+        """`n` workers for this cube."""
         begin = Begin(pack(plan), self._n_places)
         while len(self._workers) < n:
             self._workers.append(WorkerProcess(len(self._workers) + 1, self._array, self._n_bytes, self._patience_s))
