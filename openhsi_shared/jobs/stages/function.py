@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import ArgumentError, OpenHSIError, StageNotApplicable
 from openhsi_shared.jobs.stages.function_sources import remember, sources_of
-from openhsi_shared.jobs.stages.printing import logged_prints
 from openhsi_shared.jobs.stages.results import as_line, as_rows, cast, is_rows, named_columns
 from openhsi_shared.jobs.stages.row_fields import Field, fields_of, parse_fields
 from openhsi_shared.jobs.stages.stage import LineFormat, Stage
+from openhsi_shared.processes.printing import logged_prints
 from openhsi_shared.processes.spawning import pack, unpack
 
 __all__ = ["FunctionStage"]

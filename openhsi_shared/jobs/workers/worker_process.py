@@ -1,27 +1,26 @@
 """A worker process, which may die: it is replaced when it is used again."""
 
 import contextlib
-import multiprocessing
-import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from openhsi_shared.buffers.memory import aligned_bytes
 from openhsi_shared.errors import JobError, OpenHSIError
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.jobs.plan import CubePlan
-from openhsi_shared.jobs.stages.printing import LoggedPrints
 from openhsi_shared.jobs.workers.block_memory import BlockLayout, BlockMemory
 from openhsi_shared.jobs.workers.block_worker import BlockWorker, Processed, Surveyed
 from openhsi_shared.jobs.workers.work import WorkerDied
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.printing import LoggedPrints
 from openhsi_shared.processes.spawning import pack, unpack
+from openhsi_shared.processes.workers import end_with_parent, how_it_ended, single_threaded
 
 __all__ = ["Begin", "WorkerProcess"]
 
@@ -31,18 +30,6 @@ MAX_STARTS = 3
 START_TIMEOUT_S = 120.0
 """To start, and to open a cube: also on a machine that is overloaded."""
 END_TIMEOUT_S = 2.0
-PARENT_INTERVAL_S = 1.0
-THREAD_COUNTS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
-"""Variables that limit the threads that libraries start."""
-_environment_lock = threading.Lock()
 
 
 class Begin(NamedTuple):
@@ -76,22 +63,6 @@ class Raised(NamedTuple):
 # ---- in the parent -------------------------------------------------------------------
 
 
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Let processes that are started now use one thread each in libraries such as BLAS."""
-    with _environment_lock:
-        before = {name: os.environ.get(name) for name in THREAD_COUNTS}
-        os.environ.update(dict.fromkeys(THREAD_COUNTS, "1"))
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-
-
 class WorkerProcess:
     """A process with a `BlockWorker`. One thread uses it; only `kill` and `end` may be called by others."""
 
@@ -118,7 +89,7 @@ class WorkerProcess:
         if self._child is not None and self._child.exit_code is not None:
             self._drop()
         if self._child is None:
-            with _single_threaded():
+            with single_threaded():
                 arguments = self._memory, self._n_bytes
                 self._child = Child(_serve, arguments, name=f"job worker {self._number}", logger=logger, daemon=True)
             self._has_begun = False
@@ -201,7 +172,7 @@ class WorkerProcess:
         if answer is GONE:
             child.end(END_TIMEOUT_S)
             self._drop()
-            raise WorkerDied(f"job worker {self._number} ({child.pid}) {_how_it_ended(child.exit_code)}")
+            raise WorkerDied(f"job worker {self._number} ({child.pid}) {how_it_ended(child.exit_code)}")
         if isinstance(answer, Raised):
             raise _error_of(answer)
         return answer.content
@@ -210,16 +181,6 @@ class WorkerProcess:
         if self._child is not None:
             self._child.close()
         self._child = None
-
-
-def _how_it_ended(exit_code: int | None) -> str:
-    if exit_code is None or exit_code >= 0:
-        return f"exited with code {exit_code}"
-    try:
-        name = signal.Signals(-exit_code).name
-    except ValueError:
-        name = f"signal {-exit_code}"
-    return f"was killed by {name}" + (" (of too little memory?)" if name == "SIGKILL" else "")
 
 
 def _error_of(raised: Raised) -> BaseException:
@@ -237,21 +198,13 @@ def _error_of(raised: Raised) -> BaseException:
 
 def _serve(parent: Parent, memory: Any, n_bytes: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group: the parent handles it
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with_parent(parent)
     forward_logs(parent)
     service = _Service(memory, n_bytes)
     with contextlib.redirect_stdout(LoggedPrints()), service:
         while (message := parent.receive()) is not GONE:
             if message is not None:
                 service.answer(message, parent)
-
-
-def _end_with(parent: Parent) -> None:
-    """End this process when its parent has died, whatever its stages do."""
-    process = multiprocessing.parent_process()
-    while not parent.is_dead() and process is not None and process.is_alive():
-        process.join(PARENT_INTERVAL_S)
-    os._exit(1)
 
 
 class _Service(ExitStack):

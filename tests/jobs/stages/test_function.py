@@ -14,7 +14,7 @@ import pytest
 from openhsi_shared.errors import ArgumentError, StageNotApplicable
 from openhsi_shared.jobs.stages.function import FunctionStage
 from openhsi_shared.jobs.stages.function_sources import sources_of
-from openhsi_shared.jobs.stages.printing import logged_prints
+from openhsi_shared.processes.printing import logged_prints
 from tests.support.helpers import run_python
 from tests.support.stage_runs import line_format, prepared, run_in_blocks
 
