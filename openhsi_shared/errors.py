@@ -5,11 +5,13 @@ remedy.
 """
 
 __all__ = [
+    "AnalysisError",
     "ArgumentError",
     "CalibrationError",
     "CameraError",
     "CameraLost",
     "CameraNotFound",
+    "CaptureError",
     "ChannelError",
     "ChecksumError",
     "ClosedError",
@@ -27,6 +29,7 @@ __all__ = [
     "OpenHSIError",
     "OverrunError",
     "PackageMissing",
+    "ParameterError",
     "PreviewError",
     "RealTimeRefused",
     "RecordingError",
@@ -178,6 +181,31 @@ class JobError(OpenHSIError, RuntimeError):
         self.path, self.line, self.stage = path, line, stage
         self.worker_traceback = where
         """Traceback of the worker that failed, as text; "" if no code raised."""
+
+
+class AnalysisError(OpenHSIError, RuntimeError):
+    """A worker or reducer of an analysis does not fit, or failed. What is not known is None."""
+
+    def __init__(self, text: str, *, event_number: int | None = None, where: str = "") -> None:
+        super().__init__(text)
+        self.event_number = event_number
+        self.worker_traceback = where
+        """Traceback of the code that failed, as text; "" if no code raised."""
+
+
+class CaptureError(OpenHSIError, ValueError):
+    """A capture is cut, damaged, or not a capture. What is not known is None."""
+
+    def __init__(
+        self, text: str, *, path: str | None = None, record: int | None = None, offset: int | None = None
+    ) -> None:
+        super().__init__(text)
+        self.path, self.record, self.offset = path, record, offset
+        """File, number of the record from 0 on, and its first byte."""
+
+
+class ParameterError(OpenHSIError, ValueError):
+    """A parameter of an analysis is unknown, ill-typed or out of range."""
 
 
 class ViewerError(OpenHSIError, RuntimeError):

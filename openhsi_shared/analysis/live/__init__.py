@@ -1,0 +1,1 @@
+"""Analysis beside a recording."""

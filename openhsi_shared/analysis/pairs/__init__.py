@@ -1,0 +1,1 @@
+"""Pairs of a worker and a reducer that are ready to be used, and examples to copy."""

@@ -1,0 +1,1 @@
+"""What a reducer publishes: snapshots, a file, and HTTP."""
