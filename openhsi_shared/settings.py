@@ -92,6 +92,9 @@ class CameraSettings(BaseModel):
     """Size of the window on the sensor, (rows, columns); 0 = all. None: as `resolution`."""
     pixel_format: str | None = None
     """The vendor's name for the digits of a pixel, such as "Mono12". None: 16 bit."""
+    full_scale: PositiveInt | None = None
+    """Value of a saturated pixel. None: the largest number of `pixel_format`, and the attribute is that number. Set it
+    for a sensor of fewer bits than its format, such as 4095 for one of 12 bits in 16-bit words."""
     mac_addr: str | None = None
     """Address of the camera on the network; a note: drivers select a camera by `serial_num`."""
     serial_num: str | int | None = None
@@ -119,21 +122,20 @@ class CameraSettings(BaseModel):
             first, end = self.row_slice
             if end != -1 and not first < end:
                 raise ValueError(f"row_slice {list(self.row_slice)} must be {_ROWS}")
-        self.dtype_in  # noqa: B018 - raises for an unknown pixel format
+        bits = 16 if self.pixel_format is None else bits_of(self.pixel_format)
+        largest = (1 << bits) - 1
+        if self.full_scale is None:
+            self.__dict__["full_scale"] = largest  # not by assignment: it was not set, and settings are frozen
+        elif self.full_scale > largest:
+            raise ValueError(
+                f"full_scale {self.full_scale} must be at most {largest}, the largest number of {bits} bits"
+            )
         return self
 
     @property
     def dtype_in(self) -> np.dtype[Any]:
         """Type of a pixel as the camera delivers it, derived from `pixel_format`: uint8 or uint16."""
-        if self.pixel_format is None:
-            return np.dtype(np.uint16)
-        if "8" in self.pixel_format:
-            return np.dtype(np.uint8)
-        if any(bits in self.pixel_format for bits in ("10", "12", "16")):
-            return np.dtype(np.uint16)
-        raise ValueError(
-            f"pixel_format {self.pixel_format!r} must name 8, 10, 12 or 16 bits, such as 'Mono12' or 'XI_RAW16'"
-        )
+        return np.dtype(np.uint8 if self.pixel_format and bits_of(self.pixel_format) == 8 else np.uint16)
 
     def rows_of(self, n_rows: int) -> slice:
         """Rows of `row_slice` in a frame of `n_rows`. SettingsError if they are outside of it."""
@@ -142,6 +144,16 @@ class CameraSettings(BaseModel):
         if not first < end <= n_rows:
             raise SettingsError(f"row_slice {self.row_slice} is outside the {n_rows} rows that the camera delivers")
         return slice(first, end)
+
+
+def bits_of(pixel_format: str) -> int:
+    """Bits of a pixel by the vendor's name of its format. ValueError if it names none."""
+    for bits in (16, 14, 12, 10, 8):  # the name of a camera's interface may contain an 8: "XI_RAW16" has none
+        if str(bits) in pixel_format:
+            return bits
+    raise ValueError(
+        f"pixel_format {pixel_format!r} must name 8, 10, 12, 14 or 16 bits, such as 'Mono12' or 'XI_RAW16'"
+    )
 
 
 def _without_numpy(value: Any) -> Any:

@@ -67,7 +67,7 @@ def test_keyword_arguments_go_before_the_file(file):
         ({"row_slice": [16, 16]}, r"row_slice \[16, 16\]"),
         ({"row_slice": [16, -2]}, r"row_slice \[16, -2\]"),
         ({"row_slice": [644, -1], "resolution": [644, 800]}, r"row_slice \[644, -1\]"),
-        ({"pixel_format": "RGB"}, "pixel_format 'RGB' must name 8, 10, 12 or 16 bits"),
+        ({"pixel_format": "RGB"}, "pixel_format 'RGB' must name 8, 10, 12, 14 or 16 bits"),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_file_and_key(file, values, said):
@@ -189,6 +189,7 @@ FIXED = {
     "fwhm_nm": 5.0,
     "luminance": 5000,
     "pixel_format": "Mono8",
+    "full_scale": 4000,
     "serial_num": "17",
     "mac_addr": "00:11",
     "nodes": {"Gain": 2},
@@ -289,3 +290,24 @@ def test_every_template_can_be_read_without_a_warning(path, caplog):
     settings = read_settings(path)
     assert settings.rows_of(settings.resolution[0])
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("settings", "full_scale"),
+    [
+        ({}, 65535),
+        ({"pixel_format": "Mono8"}, 255),
+        ({"pixel_format": "Mono12p"}, 4095),
+        ({"pixel_format": "XI_RAW16"}, 65535),
+        ({"pixel_format": "Mono16", "full_scale": 4095}, 4095),
+    ],
+)
+def test_a_pixel_is_full_at_the_largest_number_of_its_format_or_at_a_number_that_is_set(settings, full_scale):
+    found = CameraSettings(**settings)
+    assert found.full_scale == full_scale
+    assert found.model_dump(exclude_unset=True) == settings
+
+
+def test_a_pixel_cannot_be_full_beyond_its_format():
+    with pytest.raises(SettingsError, match=r"full_scale 5000 must be at most 4095"):
+        make_settings({"pixel_format": "Mono12", "full_scale": 5000}, "settings")

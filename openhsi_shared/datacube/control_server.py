@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import threading
 import time
 import weakref
@@ -165,15 +164,15 @@ class ControlServer:
         )
 
     def _full_scale(self, camera: ServedCamera) -> int | None:
-        """Value of a saturated pixel according to the pixel format; None where lines have other values.
+        """Value of a saturated pixel; None where lines have other values.
 
         Binning to bands may sum several pixels.
         """
         dtype = np.dtype(self._engine.slots.layout.dtype)
         if LEVELS[self._engine.kind.level].binning or dtype.kind != "u" or camera.custom_tfms:
             return None
-        bits = re.search(r"(8|10|12|14|16)", camera.settings.model.pixel_format or "")
-        return min((1 << int(bits[1])) - 1 if bits else 65535, int(np.iinfo(dtype).max))
+        full_scale = camera.settings.model.full_scale
+        return None if full_scale is None else min(full_scale, int(np.iinfo(dtype).max))
 
     def _ask_to_stop(self) -> Reply[Stopping]:
         self._open_camera()
