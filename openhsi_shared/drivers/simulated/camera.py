@@ -5,7 +5,7 @@ With `rate` it is a free-running sensor that drops frames when its queue is full
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from openhsi_shared.drivers import FrameStamp, FrameStatus
 from openhsi_shared.drivers.simulated.counting import CountingPainter
 from openhsi_shared.drivers.simulated.free_run import FreeRun
+from openhsi_shared.drivers.simulated.light import Image, Light, LitPainter, Warmth, scene_image, still_image
 from openhsi_shared.drivers.simulated.optics import NATIVE_SHAPE, lamp, optics_of, planck, response
 from openhsi_shared.drivers.simulated.packaged import SCENE_PATH
 from openhsi_shared.drivers.simulated.painters import Painter, ScenePainter, StillPainter
@@ -51,7 +52,6 @@ MIN_RATE = 0.001
 MAX_RATE = 1e6
 """Lines/s: a line of 1 us is shorter than what one is read in."""
 _CLOCK_OFFSET_NS = 1_000_000_000
-_CELSIUS = 20.0
 _MAX_TIMEOUT_S = 1e6  # an infinite timeout cannot be converted to nanoseconds
 
 
@@ -67,6 +67,10 @@ class SimulatedDriver:
     - `calibration`: its `wavelengths` and `smile_shifts` are used if they fit the frame.
     - `n_frames`: SourceEnded after this number. None: endless.
     - `script`: frame id to fault, one of `FAULTS`, restarted at each start.
+    - `light`: counts per ms of the brightest pixel: then the exposure counts, and pixels saturate at `full_scale` of
+      the settings. `dark`: counts, or (counts, counts per ms). `noise`: standard deviation in counts. `defocus`: blur
+      along the slit, in pixels. These four replace the noise that is built in; see `light.py` for the formula.
+    - `celsius`: of the sensor, or (at the opening, per minute).
 
     ArgumentError for an invalid option, FileError from `open` for a picture that cannot be read.
     """
@@ -84,6 +88,11 @@ class SimulatedDriver:
         calibration: Mapping[str, Any] | None = None,
         n_frames: int | None = None,
         script: Mapping[int, str] | None = None,
+        light: float | None = None,
+        dark: float | Sequence[float] | None = None,
+        noise: float | None = None,
+        defocus: float | None = None,
+        celsius: float | Sequence[float] | None = None,
     ) -> None:
         self.frame_shape: tuple[int, int] = settings.resolution or NATIVE_SHAPE
         self.frame_dtype: np.dtype[Any] = settings.dtype_in
@@ -103,14 +112,17 @@ class SimulatedDriver:
         self._rate, self._n_queue, self._n_frames = rate, queue, n_frames
         self._calibration = calibration
         self._script = _known_faults(script or {})
+        self._light, self._warmth = Light.of(light, dark, noise, defocus), Warmth.of(celsius)
         self._exposure_ns = self._possible_exposure_ns(settings.exposure_ms)
         self._painter: Painter | None = None
+        self._opened_ns = 0
         self._is_streaming = self._is_lost = False
         self._scene_scaling = ""
 
     def provenance(self) -> dict[str, str]:
-        """How the values of the scene were scaled, if they were."""
-        return {"scene_scaling": self._scene_scaling} if self._scene_scaling else {}
+        """How the values of the scene were scaled, if they were, and the light that was simulated."""
+        found = {"scene_scaling": self._scene_scaling} if self._scene_scaling else {}
+        return found if self._light is None else {**found, "simulated_light": self._light.in_words()}
 
     def open(self) -> None:
         """Prepare the light. Blocks while the picture is read."""
@@ -164,11 +176,14 @@ class SimulatedDriver:
         if not 0 < exposure_ms < math.inf:
             raise ArgumentError(f"exposure_ms must be > 0, got {exposure_ms}")
         self._exposure_ns = self._possible_exposure_ns(exposure_ms)
+        if isinstance(self._painter, LitPainter):
+            self._painter.exposure_ms = self._exposure_ns / 1e6
         return self._exposure_ns / 1e6
 
     def temperature_celsius(self) -> float:
-        """Return 20, always."""
-        return _CELSIUS
+        """Return 20, or what `celsius` says; before the opening that of its beginning."""
+        opened_ns = self._opened_ns or time.monotonic_ns()
+        return self._warmth.after((time.monotonic_ns() - opened_ns) / 1e9)
 
     def stop(self) -> None:
         """Stop; queued frames are discarded."""
@@ -241,6 +256,8 @@ class SimulatedDriver:
 
     def _make_painter(self) -> Painter:
         if self._mode == "counting":
+            if self._light is not None:
+                raise ArgumentError("mode 'counting' has no light, dark, noise or defocus: its pixels are numbers")
             return CountingPainter(self.frame_shape, self.frame_dtype)
         top = _largest_number(self._settings)
         try:
@@ -252,10 +269,19 @@ class SimulatedDriver:
             picture, self._scene_scaling = read_picture(self._img_path, self.frame_shape[0])
             if self._scene_scaling:
                 logger.warning("scene %s: %s", self._img_path, self._scene_scaling)
+            if self._light is not None:
+                return self._lit(scene_image(picture, optics), self._light)
             return ScenePainter(picture, optics, self.frame_dtype, top)
         wavelengths = optics.wavelengths_nm
         light = lamp(wavelengths) if self._mode == "HgAr" else planck(wavelengths, 5800.0) * response(wavelengths)
-        return StillPainter(optics.image(light / light.max()), self.frame_dtype, top)
+        still = optics.image(light / light.max())
+        if self._light is not None:
+            return self._lit(still_image(still), self._light)
+        return StillPainter(still, self.frame_dtype, top)
+
+    def _lit(self, image: Image, light: Light) -> LitPainter:
+        full_scale = self._settings.full_scale or _largest_number(self._settings)
+        return LitPainter(image, self.frame_shape, light, full_scale, self._exposure_ns / 1e6)
 
 
 def _known_mode(mode: str | None) -> str | None:

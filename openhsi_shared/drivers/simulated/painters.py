@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.drivers.simulated.optics import Optics, colour_spectra
 
-__all__ = ["Noise", "Painter", "ScenePainter", "StillPainter", "dark_number"]
+__all__ = ["Noise", "Painter", "ScenePainter", "StillPainter", "dark_number", "with_infrared"]
 
 _SHOT_NOISE = 0.006
 """Standard deviation at the largest signal, as a fraction of the largest digital number: 25 of 4095."""
@@ -76,7 +76,7 @@ class ScenePainter:
     def __init__(self, picture: NDArray[np.uint8], optics: Optics, dtype: np.dtype[Any], top: int) -> None:
         spectra = colour_spectra(optics.wavelengths_nm)
         n_rows, n_columns = picture.shape[0], len(optics.wavelengths_nm) - optics.max_shift
-        self._columns = np.ascontiguousarray(_with_infrared(picture).transpose(1, 0, 2))
+        self._columns = np.ascontiguousarray(with_infrared(picture).transpose(1, 0, 2))
         mean_light = self._columns.mean(axis=(0, 1)) / 255.0 @ spectra
         self._noise = Noise((n_rows, n_columns), dtype, top, mean_light[optics.columns_of(0)])
         full = top - 2 * dark_number(top)
@@ -95,7 +95,7 @@ class ScenePainter:
             self._noise.add(pixels, pixels, frame_id, rows.start)
 
 
-def _with_infrared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def with_infrared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Add a near-infrared channel: vegetation bright, water and shadow dark, all else like red."""
     red, green, blue = np.moveaxis(picture.astype(np.float32), -1, 0)
     infrared = np.clip(0.9 * red + 4.0 * np.clip(green - np.maximum(red, blue), 0.0, None), 0.0, 255.0)
