@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.capture.exposing import Exposing, Exposure, check_target, find_exposure
 from openhsi_shared.capture.temperature import TemperatureWatch
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.drivers import (
@@ -175,6 +176,35 @@ class DriverCamera(SharedOpenHSI):
         except OpenHSIError:
             self.settings.note(exposure_ms=self.driver.set_exposure(self._plan.exposure_ms))
             raise
+
+    def auto_exposure(self, target: float = 0.9, rate: float | None = None) -> Exposure:
+        """Set the longest exposure at which the brightest band of what the camera sees now stays below full scale.
+
+        Of that band 99.9 % of the illuminated pixels stay at or below `target`, a share of `full_scale` of the
+        settings; the exposure fits into `rate` lines/s. Blocks for at most 20 frames and the starts of the camera;
+        afterwards it does not stream. `limited_by` of the result says why the exposure is not longer, a warning that
+        nothing reaches the target. Raises ArgumentError for a target or rate that is none, or while lines are
+        collected that are not saved, CameraError and its subclasses, and what `set_exposure` raises.
+        """
+        check_target(target, rate)
+        if self.n_collected:
+            raise ArgumentError(
+                f"auto_exposure: {self.n_collected} lines are collected and not saved: save() them first"
+            )
+        rows = self.settings.model.rows_of(self.driver.frame_shape[0])
+
+        def set_exposure(exposure_ms: float) -> float:
+            self.stop_cam()  # frames that wait in its queue have another exposure
+            self.set_exposure(exposure_ms)
+            self.start_streaming()
+            return self._known_exposure_ms
+
+        full_scale = self.settings.model.full_scale or int(np.iinfo(self.driver.frame_dtype).max)
+        camera = Exposing(set_exposure, lambda: self.get_img()[rows], full_scale)
+        try:
+            return find_exposure(camera, self._known_exposure_ms, target, rate)
+        finally:
+            self.stop_cam()
 
 
 def _close_dropped(driver: Driver, watch: TemperatureWatch | None, owner: int) -> None:
