@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         SharedXimeaCamera,
     )
     from openhsi_shared.channels.matched_files import match_channels
+    from openhsi_shared.channels.tracks.exporting import export_track
     from openhsi_shared.control.status import Status
     from openhsi_shared.datacube.shared_data_cube import SharedDataCube
     from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
@@ -76,6 +77,7 @@ __all__ = [
     "Status",
     "Viewer",
     "cube_viewer",
+    "export_track",
     "match_channels",
     "open_cube",
     "open_flight",
@@ -117,6 +119,7 @@ _MODULES = {
     "Status": "control.status",
     "Viewer": "viewer.ring_viewer",
     "cube_viewer": "viewer.cube_viewer",
+    "export_track": "channels.tracks.exporting",
     "match_channels": "channels.matched_files",
     "open_cube": "files.reading",
     "open_flight": "files.flight",

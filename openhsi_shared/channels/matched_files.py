@@ -180,6 +180,19 @@ class RunOfCubes:
         """All samples of a channel, as they were recorded."""
         return self._samples[name]
 
+    def properties(self, name: str) -> ChannelProperties:
+        """What is known of a channel."""
+        return self._properties[name]
+
+    def series(self, name: str) -> SourceSeries:
+        """All samples of a channel in the order of time, with times by the clock of the lines of the first cube."""
+        return self._series(name, 0)
+
+    def clock_offset_s(self, times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How far true UTC is ahead of the clock of the first cube, at times by it; 0 if no channel knows it."""
+        offset = self._clocks.offset_at(times_ns, 0)
+        return np.zeros(len(times_ns)) if offset is None else offset.offset_s
+
     def near(self, name: str, lines: LineTimes) -> tuple[SourceSeries, int]:
         """The samples that lines can use, which have the clock of the first cube, and how many samples are earlier."""
         series = self._series(name, 0)

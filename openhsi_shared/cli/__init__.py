@@ -32,6 +32,7 @@ COMMANDS = (
     "jobs",
     "export",
     "match",
+    "track",
     "verify",
     "recover",
 )
