@@ -184,7 +184,8 @@ class DriverCamera(SharedOpenHSI):
         settings; the exposure fits into `rate` lines/s. Blocks for at most 20 frames and the starts of the camera;
         afterwards it does not stream. `limited_by` of the result says why the exposure is not longer, a warning that
         nothing reaches the target. Raises ArgumentError for a target or rate that is none, or while lines are
-        collected that are not saved, CameraError and its subclasses, and what `set_exposure` raises.
+        collected that are not saved, ReentryError from a signal handler of a thread that is filling a line, CameraError
+        and its subclasses, and what `set_exposure` raises.
         """
         check_target(target, rate)
         if self.n_collected:
