@@ -100,6 +100,18 @@ class Formula:
             }
             return np.asarray(self.compute(finite), np.float64)
 
+    def of_lines(self, lines: NDArray[Any], bands: Sequence[NDArray[np.intp]]) -> NDArray[np.float64]:
+        """Compute the formula for each pixel of lines (n, x, band), with the `bands` of its terms: (n, x)."""
+        values = [np.empty(lines.shape[:2]) for _ in bands]
+        with np.errstate(all="ignore"):  # what overflows is not finite, and becomes NaN
+            for value, indices in zip(values, bands, strict=True):
+                if len(indices) == 1:
+                    value[:] = lines[:, :, indices[0]]
+                else:
+                    for line, mean in zip(lines, value, strict=True):  # the same sums in blocks of any size
+                        np.mean(np.take(line, indices, axis=1).astype(np.float64), axis=1, out=mean)
+        return self.index(values)
+
 
 def parse_formula(text: str) -> Formula:
     """Parse a formula, or the name of one of `FORMULAS`. ArgumentError for all else, with what is allowed.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-__all__ = ["AXIS_LABELS", "LABELS", "LEVELS", "ProcessingLevel", "Quantity"]
+__all__ = ["AXIS_LABELS", "LABELS", "LEVELS", "ProcessingLevel", "Quantity", "full_scale"]
 
 Quantity = Literal["counts", "radiance", "reflectance"]
 """Physical quantity of a pixel."""
@@ -131,3 +131,17 @@ LEVELS: Mapping[int, ProcessingLevel] = MappingProxyType(
     }
 )
 """All levels, in order."""
+
+
+def full_scale(level: int | None, dtype: str, of_frames: int | None) -> int | None:
+    """Value of a saturated pixel of lines of an unsigned type; None where lines have other values.
+
+    `of_frames` is that of frames, as `CameraSettings.full_scale` has it. Binning to bands may sum several pixels.
+
+    >>> full_scale(-1, "uint16", 4095), full_scale(0, "uint8", 65535), full_scale(4, "float32", 4095)
+    (4095, 255, None)
+    """
+    if level is None or level not in LEVELS or LEVELS[level].binning or not dtype.startswith("uint"):
+        return None
+    largest = (1 << int(dtype[4:])) - 1
+    return largest if of_frames is None else min(of_frames, largest)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.analysis.stins import StinsPacket, parse
+
 __all__ = ["About", "Event", "Line", "StreamData"]
 
 
@@ -27,14 +29,21 @@ class StreamData:
         """Number of frames."""
         return len(self.frames)
 
-    def get_bytes(self) -> int:
-        """Bytes of all frames."""
-        return sum(memoryview(frame).nbytes for frame in self.frames)
+    def get_bytes(self) -> "StreamData":
+        """A copy whose frames are `bytes`, which may be kept."""
+        return StreamData(self.typ, [bytes(frame) for frame in self.frames])
+
+    def parse(self) -> StinsPacket:
+        """Read a packet of a STINS stream: StinsHeader, StinsImage or StinsEnd. CaptureError if it is none.
+
+        Streams of another `typ` are read by the parsers of dranspose.
+        """
+        return parse(self.typ, self.frames)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Line:
-    """A line of a cube, besides its bytes in the stream."""
+    """A line of a cube, (cross-track, wavelength), besides its bytes in the stream."""
 
     data: NDArray[Any]
     """(cross-track, wavelength), read-only; holds until `process_event` returns."""
@@ -56,7 +65,7 @@ class Line:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class About:
-    """What all lines of a stream have in common."""
+    """What all lines of a stream have in common; for each band: (band,)."""
 
     wavelengths_nm: NDArray[np.float64] | None
     """Of each band; None if unknown."""
@@ -65,6 +74,7 @@ class About:
     settings: Mapping[str, Any]
     """Of the camera, by the names of openhsi's JSON."""
     exposure_ms: float | None
+    """Of each line; None if unknown."""
     full_scale: int | None = None
     """Value of a saturated pixel; None if unknown."""
 
@@ -74,7 +84,9 @@ class Event:
     """One event: all streams of one number."""
 
     event_number: int
+    """From 0 on; of cubes, 0 is the header, and n the n-th line."""
     streams: Mapping[str, StreamData]
+    """What each stream delivers, by its name."""
     line: Line | None = None
     """None for captures of other programs, and for the header and end of a stream."""
     about: About | None = None

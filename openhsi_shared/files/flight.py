@@ -35,7 +35,7 @@ from openhsi_shared.paths import cubes_below, given_path
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Flight", "Gap", "open_flight"]
+__all__ = ["Flight", "FlightPart", "Gap", "flight_of", "open_flight"]
 
 logger = safe_logger(__name__)
 
@@ -44,7 +44,7 @@ MAX_OPEN = 16
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class FlightPart:
     """What is known of one cube of a flight."""
 
     path: Path
@@ -53,12 +53,17 @@ class _Part:
     level: int | None
     wavelengths_nm: NDArray[np.float64] | None
     run_id: str | None
+    number: int | None
+    """Of the cube in its run, from 1 on; None for a file that was not recorded by this library."""
     uuid: str | None
     times_ns: NDArray[np.int64]
     frame_ids: NDArray[np.int64] | None
+    frames_paused: int = 0
+    """Before it, which are not lost."""
 
     @classmethod
-    def of(cls, cube: OpenCube) -> "_Part":
+    def of(cls, cube: OpenCube) -> "FlightPart":
+        """Of an open cube. FileError if it is empty."""
         cube.check_not_empty()
         n, rows, bands = cube.lines.shape
         run_id = cube.attributes.get("run_id", cube.attributes.get("source_run_id")) if cube.is_ours else None
@@ -69,12 +74,16 @@ class _Part:
             level=cube.level,
             wavelengths_nm=cube.wavelengths_nm,
             run_id=None if run_id is None else str(run_id),
+            number=_number_of(cube),
             uuid=str(cube.attributes.get("uuid")) if cube.is_ours else None,
             times_ns=np.full(n, UNKNOWN_TIME_NS) if cube.times_ns is None else cube.times_ns,
             frame_ids=None if cube.frame_ids is None else cube.frame_ids.astype(np.int64),
+            frames_paused=int(cube.attributes.get("frames_paused", cube.attributes.get("source_frames_paused", 0)))
+            if cube.is_ours
+            else 0,
         )
 
-    def difference(self, other: "_Part") -> str:
+    def difference(self, other: "FlightPart") -> str:
         """How it differs in kind from another one; "" if both are of one kind."""
         for what, mine, others in (
             ("lines of", f"{self.dtype} {self.shape[1:]}", f"{other.dtype} {other.shape[1:]}"),
@@ -97,7 +106,7 @@ class _Files:
         self._alive: weakref.WeakValueDictionary[Path, OpenCube] = weakref.WeakValueDictionary()
         self._recent: OrderedDict[Path, OpenCube] = OrderedDict()
 
-    def get(self, part: _Part) -> OpenCube:
+    def get(self, part: FlightPart) -> OpenCube:
         """The open cube. FileError if it is no longer the one that it was."""
         with self._lock:
             if self.is_closed:
@@ -109,7 +118,7 @@ class _Files:
                 self._recent.popitem(last=False)
             return cube
 
-    def _open(self, part: _Part) -> OpenCube:
+    def _open(self, part: FlightPart) -> OpenCube:
         cube = open_cube(part.path, self._check)
         if cube.lines.shape != part.shape or (cube.is_ours and cube.attributes.get("uuid") != part.uuid):
             cube.close()
@@ -128,7 +137,7 @@ class _Files:
 class _FlightLines(FileLines):
     """Lines of several cubes, one cube after the other."""
 
-    def __init__(self, parts: Sequence[_Part], files: _Files) -> None:
+    def __init__(self, parts: Sequence[FlightPart], files: _Files) -> None:
         self._parts, self._files = parts, files
         self.begins = np.cumsum([0, *(part.shape[0] for part in parts)])
         self.shape = (int(self.begins[-1]), *parts[0].shape[1:])
@@ -164,14 +173,16 @@ class Flight(Sequence[OpenCube]):
     """(along-track, cross-track, wavelength) of all cubes, read on access."""
     paths: tuple[Path, ...]
     """The files, in the order of the lines."""
+    parts: tuple[FlightPart, ...]
+    """What is known of each file, without opening it again."""
 
-    def __init__(self, parts: Sequence[_Part], files: _Files, *, is_whole: bool = True) -> None:
-        self._parts, self._files, self._is_whole = tuple(parts), files, is_whole
-        self._lines = _FlightLines(self._parts, files)
-        self.lines, self.paths = self._lines, tuple(part.path for part in self._parts)
+    def __init__(self, parts: Sequence[FlightPart], files: _Files, *, is_whole: bool = True) -> None:
+        self.parts, self._files, self._is_whole = tuple(parts), files, is_whole
+        self._lines = _FlightLines(self.parts, files)
+        self.lines, self.paths = self._lines, tuple(part.path for part in self.parts)
 
     def __len__(self) -> int:
-        return len(self._parts)
+        return len(self.parts)
 
     @overload
     def __getitem__(self, key: int, /) -> OpenCube: ...
@@ -180,10 +191,10 @@ class Flight(Sequence[OpenCube]):
     def __getitem__(self, key: int | slice, /) -> "OpenCube | Flight":
         """An open cube, or a flight of some cubes. IndexError, also for a slice without cubes."""
         if isinstance(key, slice):
-            return self._some(self._parts[key])
-        return self._files.get(self._parts[key])
+            return self._some(self.parts[key])
+        return self._files.get(self.parts[key])
 
-    def _some(self, parts: Sequence[_Part]) -> "Flight":
+    def _some(self, parts: Sequence[FlightPart]) -> "Flight":
         if not parts:
             raise IndexError(f"no cube is chosen of the {len(self)} cubes of the flight")
         return Flight(parts, self._files, is_whole=False)
@@ -191,29 +202,29 @@ class Flight(Sequence[OpenCube]):
     @property
     def level(self) -> int | None:
         """Processing level of all cubes; None if the files do not contain it."""
-        return self._parts[0].level
+        return self.parts[0].level
 
     @property
     def wavelengths_nm(self) -> NDArray[np.float64] | None:
         """Centre of each band; None if unknown."""
-        return self._parts[0].wavelengths_nm
+        return self.parts[0].wavelengths_nm
 
     @cached_property
     def times(self) -> NDArray[np.datetime64]:
         """UTC time of each line (datetime64[ns]), NaT where it is unknown."""
-        return np.concatenate([part.times_ns for part in self._parts]).view("datetime64[ns]")
+        return np.concatenate([part.times_ns for part in self.parts]).view("datetime64[ns]")
 
     @cached_property
     def frame_ids(self) -> NDArray[np.int64] | None:
         """Frame id of each line; None if a cube has none. They are one sequence within a run."""
-        ids = [part.frame_ids for part in self._parts]
+        ids = [part.frame_ids for part in self.parts]
         return None if any(each is None for each in ids) else np.concatenate([each for each in ids if each is not None])
 
     @cached_property
     def runs(self) -> "tuple[Flight, ...]":
         """A flight for each run: for each recording whose frame ids are one sequence."""
-        found: dict[str | None, list[_Part]] = {}
-        for part in self._parts:
+        found: dict[str | None, list[FlightPart]] = {}
+        for part in self.parts:
             found.setdefault(part.run_id, []).append(part)
         return tuple(self._some(parts) for parts in found.values())
 
@@ -235,7 +246,8 @@ class Flight(Sequence[OpenCube]):
         for run in self.runs:
             first = self.paths.index(run.paths[0])  # the cubes of a run are consecutive
             begins = self._lines.begins[first : first + len(run) + 1]
-            found += gaps_of_run(run.times, run.frame_ids, begins, run.paths)
+            paused = [part.frames_paused for part in run.parts]
+            found += gaps_of_run(run.times, run.frame_ids, begins, run.paths, paused)
         return tuple(found)
 
     @cached_property
@@ -251,7 +263,7 @@ class Flight(Sequence[OpenCube]):
         first = self[0]
         variables, attributes = _common(self)
         variables["y"] = Variable(("y",), np.arange(len(self.lines)), {"long_name": "along-track"})
-        counts = [part.shape[0] for part in self._parts]
+        counts = [part.shape[0] for part in self.parts]
         variables["cube"] = Variable(
             ("y",), np.repeat(np.arange(len(self)), counts), {"long_name": "number of the cube"}
         )
@@ -292,6 +304,11 @@ def open_flight(directory: str | os.PathLike[str], check: bool = True) -> Flight
     parts = [part for path in cubes_below(folder) if (part := _part_of(path, check)) is not None]
     if not parts:
         raise FileError(f"folder {folder} contains no cube: no file in it, or below, is a NetCDF file with a datacube")
+    return flight_of(parts, check)
+
+
+def flight_of(parts: list[FlightPart], check: bool = True) -> Flight:
+    """The cubes that these files contain as one flight, in the order of `open_flight`. FileError."""
     parts = _without_copies(parts)
     for part in parts:
         difference = part.difference(parts[0])
@@ -304,10 +321,15 @@ def open_flight(directory: str | os.PathLike[str], check: bool = True) -> Flight
     return Flight(parts, _Files(check))
 
 
-def _part_of(path: Path, check: bool) -> _Part | None:
+def _number_of(cube: OpenCube) -> int | None:
+    number = cube.attributes.get("cube_number") if cube.is_ours and "run_id" in cube.attributes else None
+    return int(number) if isinstance(number, int | np.integer) else None
+
+
+def _part_of(path: Path, check: bool) -> FlightPart | None:
     try:
         with open_cube(path, check) as cube:
-            return _Part.of(cube)
+            return FlightPart.of(cube)
     except FileError:
         if not _has_no_datacube(path):
             raise
@@ -324,15 +346,15 @@ def _has_no_datacube(path: Path) -> bool:
         return False
 
 
-def _without_copies(parts: list[_Part]) -> list[_Part]:
-    first: dict[str, _Part] = {}
+def _without_copies(parts: list[FlightPart]) -> list[FlightPart]:
+    first: dict[str, FlightPart] = {}
     for part in parts:
         if part.uuid is not None and first.setdefault(part.uuid, part) is not part:
             logger.warning("%s is left out of the flight: it is a copy of %s", part.path, first[part.uuid].path)
     return [part for part in parts if part.uuid is None or first[part.uuid] is part]
 
 
-def _begin(part: _Part) -> tuple[int, str]:
+def _begin(part: FlightPart) -> tuple[int, str]:
     return begin_of(part.times_ns) or 0, part.path.name
 
 

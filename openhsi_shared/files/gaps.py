@@ -32,15 +32,22 @@ class Gap(NamedTuple):
 
 
 def gaps_of_run(
-    times: NDArray[np.datetime64], ids: NDArray[np.int64] | None, begins: NDArray[np.int64], paths: Sequence[Path]
+    times: NDArray[np.datetime64],
+    ids: NDArray[np.int64] | None,
+    begins: NDArray[np.int64],
+    paths: Sequence[Path],
+    paused: Sequence[int] = (),
 ) -> list[Gap]:
     """The gaps in a run with these times and ids of its lines.
 
-    `begins`: number of the first line of each cube, and that after the last one, in the flight; `paths`: their files.
+    `begins`: number of the first line of each cube, and that after the last one, in the flight; `paths`: their files;
+    `paused`: how many frames were not wanted before each cube, which are not missing.
     """
     is_known = ~(np.isnat(times[1:]) | np.isnat(times[:-1]))
     seconds = np.where(is_known, np.diff(times.astype(np.int64)) / 1e9, np.nan)
     steps = seconds if ids is None else np.diff(ids)
+    if ids is not None and len(paused):
+        steps[begins[1:-1] - begins[0] - 1] -= np.array(paused[1:], np.int64)
     usual = _usual(steps)
     found = []
     for index in np.flatnonzero(steps > usual * MAX_STEP) if usual else ():
@@ -49,7 +56,7 @@ def gaps_of_run(
         missing: tuple[int | None, int | None, int | None] = None, None, None
         if ids is not None:
             before, after = int(ids[index]), int(ids[index + 1])
-            missing = before + 1, after - 1, round((after - before) / usual) - 1
+            missing = before + 1, after - 1, round(int(steps[index]) / usual) - 1
         found.append(Gap(line, paths[number], line == begins[number], *missing, float(seconds[index])))
     return found
 

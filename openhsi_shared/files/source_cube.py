@@ -23,11 +23,13 @@ from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processing_levels import LEVELS, Quantity
 from openhsi_shared.settings import CameraSettings, make_settings, read_settings
 
-__all__ = ["Compat", "SourceCube", "recorded_settings"]
+__all__ = ["LINE_FLAG", "Compat", "SourceCube", "bad_lines_of", "extra_columns", "recorded_settings"]
 
 logger = safe_logger(__name__)
 
 Compat = Literal["openhsi"] | None
+LINE_FLAG = "line_flag"
+"""Column of a result of a job: not 0 for a line that has no values, since it failed, was damaged, or is lost."""
 Functions = Sequence[Callable[[NDArray[Any]], NDArray[Any]]]
 """From frame to frame, run in order."""
 MAX_SHIFT_NM = 1.0
@@ -64,6 +66,8 @@ class SourceCube:
     times_ns: NDArray[np.int64] | None
     times_are_uncertain: bool
     """Whether the file has times, but it is not certain which belongs to which line: then `times_ns` is None."""
+    bad_lines: NDArray[np.bool_] | None = None
+    """Lines that an earlier job marked as having no values; None if there are none. They are NaN, or 0 in integers."""
     columns: tuple[str, ...]
     """Names of variables along `y` besides those of every cube (times, frame ids, camera's clock, temperature)."""
     groups: tuple[str, ...]
@@ -120,7 +124,8 @@ class SourceCube:
                 uuid=None if uuid is None else str(uuid),
                 times_ns=cube.times_ns,
                 times_are_uncertain=cube.times_are_uncertain,
-                columns=_extra_columns(cube),
+                bad_lines=bad_lines_of(cube),
+                columns=extra_columns(cube),
                 groups=_groups_of(cube),
                 n_bytes=found.st_size if found else -1,
                 mtime_ns=found.st_mtime_ns if found else -1,
@@ -365,6 +370,14 @@ def recorded_settings(cube: OpenCube) -> CameraSettings:
     return make_settings(differing, f"settings in {cube.path}")
 
 
+def bad_lines_of(cube: OpenCube) -> NDArray[np.bool_] | None:
+    """Which lines an earlier job marked as having no values; None if there are none."""
+    if LINE_FLAG not in extra_columns(cube):
+        return None
+    bad: NDArray[np.bool_] = cube.of_lines(cube.column(LINE_FLAG)) != 0
+    return bad if bad.any() else None
+
+
 def _numbers_of_bands(cube: OpenCube) -> NDArray[np.float64] | None:
     if not cube.contents.has("wavelength"):
         return None
@@ -372,7 +385,8 @@ def _numbers_of_bands(cube: OpenCube) -> NDArray[np.float64] | None:
     return values.astype(np.float64) if values.dtype.kind in "iuf" else None
 
 
-def _extra_columns(cube: OpenCube) -> tuple[str, ...]:
+def extra_columns(cube: OpenCube) -> tuple[str, ...]:
+    """Names of variables along `y` besides those of every cube."""
     known = {*OTHER_VARIABLES, *(column.name for column in COLUMNS)}
     names = [name for name in cube.contents.members("")[0] if name not in known]
     return tuple(name for name in names if cube.contents.dims(name) == ("y",))

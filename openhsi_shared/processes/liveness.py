@@ -45,6 +45,11 @@ class Parent:
             return GONE
         return None
 
+    @property
+    def waitables(self) -> list[Any]:
+        """Objects for `multiprocessing.connection.wait`; one is ready when `receive` would return at once."""
+        return self._watched
+
     def wait_until_dead(self) -> None:
         """Block until the parent has died, after `receive` has returned GONE.
 

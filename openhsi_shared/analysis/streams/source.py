@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.analysis.events import Event
+from openhsi_shared.errors import OpenHSIError
 
-__all__ = ["Overwritten", "Range", "Ranges", "Reader", "Source"]
+__all__ = ["Overwritten", "Range", "Ranges", "Read", "Reader", "Source", "Unreadable"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,7 +21,7 @@ class Range:
     numbers: NDArray[np.int64]
     """Event number of each, rising."""
     times_ns: NDArray[np.int64] | None = None
-    """Time of each, UTC; None if the source has none."""
+    """Time of each, UTC, UNKNOWN_TIME_NS where it is unknown; None if the source has none."""
     is_for_all: bool = False
     """One event, the first one of a stream: every worker gets it."""
     where: Any = None
@@ -37,6 +38,17 @@ class Overwritten(NamedTuple):
 
     event_number: int
     frame_id: int
+
+
+class Unreadable(NamedTuple):
+    """In place of an event: its line is damaged. It counts as failed, and the events after it are read."""
+
+    event_number: int
+    error: OpenHSIError
+    """Names the file and the line."""
+
+
+Read = Event | Overwritten | Unreadable
 
 
 class Source(ABC):
@@ -82,7 +94,7 @@ class Reader(ABC):
     """An open source in a process that reads."""
 
     @abstractmethod
-    def events(self, part: Range) -> Iterator[Event | Overwritten]:
+    def events(self, part: Range) -> Iterator[Read]:
         """Read the events of a range, one after the other; views in an event hold until the next one is requested."""
 
     @abstractmethod

@@ -9,24 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import ArgumentError, StageNotApplicable
-from openhsi_shared.jobs.stages.covariance import (
-    NO_PIXELS,
-    Moments,
-    compile_loops,
-    joined,
-    moments_of,
-    squared_distances,
-)
 from openhsi_shared.jobs.stages.sampling import evenly_spread
 from openhsi_shared.jobs.stages.stage import LineFormat, Stage
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.moments import NO_PIXELS, Background, Moments, background_of, compile_loops, joined, moments_of
 
 __all__ = ["ReedXiaoli"]
 
 logger = safe_logger(__name__)
-
-MIN_VARIANCE = 1e-10
-"""Of a direction in the space of spectra, as a part of the largest one: less is rounding."""
 
 
 @dataclass
@@ -91,24 +81,18 @@ class ReedXiaoli(Stage):
             moments = joined(moments, moments_of(line))
         return moments
 
-    def combine(self, parts: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean, and the lower triangle L of the covariance C = L L^T. StageNotApplicable if there is none."""
-        n, mean, products = functools.reduce(joined, parts, NO_PIXELS)
-        if n <= mean.size:
-            raise StageNotApplicable(
-                f"rx: {n} of the pixels surveyed have finite values in all bands, expected more than the {mean.size} "
-                "bands: leave out bands that are NaN by the stage select_bands before"
+    def combine(self, parts: Sequence[Any]) -> Background:
+        """Mean and covariance. StageNotApplicable if there is none."""
+        try:
+            found = background_of(functools.reduce(joined, parts, NO_PIXELS))
+        except ArgumentError as error:
+            hint = ": leave out bands that are NaN by the stage select_bands before" if "finite" in str(error) else ""
+            raise StageNotApplicable(f"rx: {error}{hint}") from error
+        if found.n_flat:
+            logger.warning(
+                "rx: %d of %d directions have no variance: are bands dead or doubled?", found.n_flat, found.mean.size
             )
-        variances, directions = np.linalg.eigh(products / (n - 1))
-        largest = variances[-1]
-        if not (np.isfinite(largest) and largest > 0):
-            raise StageNotApplicable(f"rx: the {n} pixels surveyed are all alike, or too large to be squared")
-        few = variances < largest * MIN_VARIANCE
-        if few.any():
-            logger.warning("rx: %d of %d directions have no variance: are bands dead or doubled?", few.sum(), mean.size)
-        variances = np.where(few, largest * MIN_VARIANCE, variances)
-        covariance = (directions * variances) @ directions.T
-        return mean, np.linalg.cholesky((covariance + covariance.T) / 2)
+        return found
 
     def prepare(self, source: LineFormat) -> None:  # noqa: ARG002 - part of the protocol
         """Compile the loops, which takes a second for the first time."""
@@ -116,10 +100,7 @@ class ReedXiaoli(Stage):
 
     def apply(self, lines: NDArray[Any], out: NDArray[Any]) -> None:
         """Compute the distances, line by line."""
-        mean, lower = self.surveyed
-        distances = np.empty(lines.shape[1])
-        with np.errstate(all="ignore"):  # what overflows is not finite, and becomes NaN
+        with np.errstate(over="ignore"):  # of float32
             for line, result in zip(lines, out, strict=True):
-                squared_distances(line - mean, lower, distances)
-                result[:, 0] = distances
+                result[:, 0] = self.surveyed.distances(line)
         out[~np.isfinite(out)] = np.nan

@@ -1,7 +1,8 @@
 """The stage of a function of the user: from lines to lines, or to rows of a table."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,14 +96,16 @@ class FunctionStage(Stage):
         if self._kind == "auto":
             self._kind = self._kind_of(results[0])
         if self._kind == "line":
-            self._set_line([as_line(result, self._what) for result in results])
+            found = [as_line(result, self._what) for result in results]
+            self._set_line(found)
+            self._check_repeated(_are_alike(found[0], found[-1]))
             return
         names = None if self._fields is None else [field.name for field in self._fields]
         columns = [named_columns(result, names, self._what) for result in results]
         fields = self._fields or fields_of(columns, self._what)
         self._set_fields(fields)
-        for each in columns:
-            self._as_rows(each)
+        rows = [self._as_rows(each) for each in columns]
+        self._check_repeated(all(_are_alike(rows[0][field.name], rows[-1][field.name]) for field in fields))
 
     def out_shape(self, source: LineFormat) -> tuple[int, int]:
         """That of its results; of rows: that of the lines, which stay as they are."""
@@ -162,8 +165,8 @@ class FunctionStage(Stage):
     # ---- the trial ----
 
     def _results(self, function: Callable[..., Any], lines: NDArray[Any]) -> list[Any]:
-        """The results of all lines for which it does not raise."""
-        results, raised = [], None
+        """The results of all lines for which it does not raise; the last one is that of the first of them again."""
+        results, raised, first = [], None, lines[0]
         for line in lines:
             try:
                 result = self._call(function, line)
@@ -172,13 +175,16 @@ class FunctionStage(Stage):
             except Exception as error:  # noqa: BLE001 - raised below, if it is so for all lines
                 raised = error
                 continue
-            results.append(list(result) if inspect.isgenerator(result) else result)
+            first = first if results else line
+            results.append(_kept(result))
         if not results:
             raise StageNotApplicable(
                 f"{self._what} raised {type(raised).__name__}: {raised}, when it was called with a line of the shape "
                 f"{lines.shape[1:]} of {lines.dtype}; if it expects several lines, say kind='block'"
             ) from raised
-        return results
+        with suppress(Exception):  # it is what it was: that it raises is seen when it is so for a line of the job
+            return [*results, _kept(self._call(function, first))]
+        return [*results, results[0]]
 
     def _call(self, function: Callable[..., Any], argument: NDArray[Any]) -> Any:
         try:
@@ -203,12 +209,21 @@ class FunctionStage(Stage):
             ) from error
         self._set_line(alone)
         for line, other in zip(together, alone, strict=True):
-            if line.shape != other.shape or not np.allclose(line, other, rtol=1e-4, atol=1e-30, equal_nan=True):
+            if not _are_alike(line, other):
                 raise StageNotApplicable(
                     f"{self._what} returned something else for a line alone than for the same one with others, so that "
                     "its result would depend on the size of blocks: expected one that treats each line by itself; a "
                     "stage with `halo` or a survey is for the others"
                 )
+
+    def _check_repeated(self, is_alike: bool) -> None:
+        """Refuse one that keeps something from call to call, or is random: the id of the job would not say enough."""
+        if not is_alike:
+            raise StageNotApplicable(
+                f"{self._what} returned something else for the same line at a second call, so that its result would "
+                "depend on which worker gets which lines: expected one that keeps nothing from line to line (a stage "
+                "with `halo` or a survey is for that), and random numbers with a seed for each line"
+            )
 
     def _kind_of(self, result: Any) -> Kind:
         """Lists and tuples of numbers, and tables of other packages, could be either."""
@@ -252,6 +267,15 @@ class FunctionStage(Stage):
                 "cameras must be made within the function"
             ) from error
         return packed
+
+
+def _kept(result: Any) -> Any:
+    return list(result) if isinstance(result, Iterator) else result
+
+
+def _are_alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """But for rounding."""
+    return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-30, equal_nan=True)
 
 
 def _check_takes_lines(function: Callable[..., Any], what: str) -> None:

@@ -4,6 +4,7 @@ A function that was pickled by value has no file in the process that loads it: `
 source texts beside it.
 """
 
+import copyreg
 import dataclasses
 import dis
 import functools
@@ -13,10 +14,12 @@ import sys
 import sysconfig
 import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from openhsi_shared.loggers import safe_logger
 
@@ -26,6 +29,7 @@ __all__ = [
     "inner_function",
     "is_of_library",
     "library_name",
+    "pickled_parts",
     "remember",
     "source_of",
     "sources_of",
@@ -35,6 +39,8 @@ logger = safe_logger(__name__)
 
 SOURCE = "__source_text__"
 """Attribute of a function that was loaded from a pickle: its source text."""
+ATOMS = (str, int, bool, float, complex, bytes, type(...), np.ndarray)
+"""Types of values without parts."""
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME"}
 _ADDED = frozenset(
     {"__dict__", "__weakref__", "__module__", "__doc__", "__slotnames__", "_abc_impl"}
@@ -98,9 +104,9 @@ def _uses(thing: Any) -> Iterator[Any]:
         yield from (thing.__func__, thing.__self__)
     elif isinstance(thing, type):
         yield from (thing.__bases__, [value for _, value in own_attributes(thing)])
-    elif isinstance(thing, list | tuple | set | frozenset):
+    elif type(thing) in (list, tuple, set, frozenset):
         yield from thing
-    elif isinstance(thing, Mapping):
+    elif type(thing) in (dict, types.MappingProxyType):
         yield from thing.values()
     elif isinstance(thing, staticmethod | classmethod):
         yield thing.__func__
@@ -108,16 +114,40 @@ def _uses(thing: Any) -> Iterator[Any]:
         yield from (thing.fget, thing.fset)
     elif (inner := inner_function(thing)) is not None:
         yield inner
-    elif hasattr(thing, "__dict__") and not isinstance(thing, types.ModuleType):
-        yield from vars(thing).values()
-        yield type(thing)
+    elif thing is not None and type(thing) not in ATOMS and not isinstance(thing, types.ModuleType):
+        yield from pickled_parts(thing) or ()
 
 
 def inner_function(thing: Any) -> Any:
     """The function in what numba, `functools.cache` and `functools.cached_property` make of it; None for all else."""
+    if not is_of_library(type(thing)) or isinstance(thing, type | types.FunctionType):
+        return None  # also a decorator of the user's, which has more than the function
     if isinstance(thing, functools.cached_property):
         return thing.func
     return getattr(thing, "py_func", None) or getattr(thing, "__wrapped__", None)
+
+
+def pickled_parts(thing: Any) -> list[Any] | None:
+    """What an object consists of for a pickle: its class, slots, items and all else; None if it cannot be pickled so.
+
+    A pickle is what workers are given, so what is not in it cannot decide a result.
+    """
+    reduce = copyreg.dispatch_table.get(type(thing))
+    try:
+        found = reduce(thing) if reduce is not None else thing.__reduce_ex__(4)
+    except Exception:  # noqa: BLE001 - whatever it raises; cloudpickle can do more
+        return None
+    if isinstance(found, str):
+        return [type(thing), found]
+    function, arguments, state, *items = [*found, None, None, None][:5]
+    return [type(thing), function, arguments, _in_order(state), *(list(one or ()) for one in items)]
+
+
+def _in_order(state: Any) -> Any:
+    """Attributes of an object, in an order that does not depend on which was assigned first."""
+    if isinstance(state, dict) and all(isinstance(name, str) for name in state):
+        return sorted(state.items())
+    return tuple(map(_in_order, state)) if isinstance(state, tuple) else state
 
 
 def own_attributes(kind: type) -> list[tuple[str, Any]]:
@@ -141,7 +171,7 @@ def _plain(value: Any) -> Any:
 
 
 def function_parts(function: types.FunctionType) -> dict[str, Any]:
-    """The values that a function uses: defaults, closure (by name) and globals (by name)."""
+    """The values that a function uses: defaults; by name closure, globals, own attributes, and what modules have."""
     closure = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -150,12 +180,35 @@ def function_parts(function: types.FunctionType) -> dict[str, Any]:
             closure[name] = None
     names = sorted(set(_global_names(function.__code__)))
     used = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    modules = [value for value in (*used.values(), *closure.values()) if isinstance(value, types.ModuleType)]
     return {
         "defaults": list(function.__defaults__ or ()),
         "keyword_defaults": dict(sorted((function.__kwdefaults__ or {}).items())),
         "closure": closure,
         "globals": used,
+        "attributes": {name: value for name, value in sorted(vars(function).items()) if name != SOURCE},
+        "modules": dict(sorted(_used_of_modules(modules, set(_names(function.__code__))))),
     }
+
+
+def _used_of_modules(modules: Iterable[types.ModuleType], names: set[str]) -> Iterator[tuple[str, Any]]:
+    """What modules of the user's have of these names: their values may be other ones than those in their source."""
+    known, todo = set[int](), list(modules)
+    while todo:
+        module = todo.pop()
+        if id(module) in known or _is_installed(module):
+            continue
+        known.add(id(module))
+        found = {name: value for name, value in vars(module).items() if name in names}
+        todo += [value for value in found.values() if isinstance(value, types.ModuleType)]
+        yield from ((f"{module.__name__}.{name}", value) for name, value in found.items())
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
 
 
 def _global_names(code: types.CodeType) -> Iterator[str]:

@@ -67,15 +67,8 @@ class Index(Stage):
 
     def apply(self, lines: NDArray[Any], out: NDArray[Any]) -> None:
         """Compute it."""
-        values = [np.empty(lines.shape[:2]) for _ in self._bands_of_terms]
-        with np.errstate(all="ignore"):  # what overflows is not finite, and becomes NaN
-            for value, bands in zip(values, self._bands_of_terms, strict=True):
-                if len(bands) == 1:
-                    value[:] = lines[:, :, bands[0]]
-                else:
-                    for line, mean in zip(lines, value, strict=True):  # the same sums in blocks of any size
-                        np.mean(np.take(line, bands, axis=1).astype(np.float64), axis=1, out=mean)
-            out[:, :, 0] = self._formula.index(values)
+        with np.errstate(over="ignore"):  # of float32
+            out[:, :, 0] = self._formula.of_lines(lines, self._bands_of_terms)
         out[~np.isfinite(out)] = np.nan
 
     def _bands(self, source: LineFormat) -> list[NDArray[np.intp]]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import FileError, StageNotApplicable
 from openhsi_shared.files.reading import OpenCube, open_cube
+from openhsi_shared.files.source_cube import bad_lines_of
 from openhsi_shared.jobs.stages.binning import compiled_bin
 from openhsi_shared.jobs.stages.pixels import as_compiled, range_of
 from openhsi_shared.jobs.stages.stage import LineFormat
@@ -85,9 +86,9 @@ class ReferenceFile:
         return found.astype(np.float64)
 
     def _mean_of_cube(self) -> NDArray[np.float64]:
-        """Mean of the lines that are not damaged."""
+        """Mean of the lines that are not damaged, and that no job marked."""
         with open_cube(self._path) as cube:
-            chosen = self._chosen(cube)
+            chosen, bad = self._chosen(cube), bad_lines_of(cube)
             dtype, shape = np.dtype(cube.lines.dtype), cube.lines.shape[1:]
             n_at_once = max(1, BLOCK_BYTES // (shape[0] * shape[1] * dtype.itemsize))
             lines = np.empty((n_at_once, *shape), dtype)
@@ -96,12 +97,16 @@ class ReferenceFile:
             for first in range(chosen.start, chosen.stop, n_at_once):
                 n_read = min(n_at_once, chosen.stop - first)
                 good = cube.lines.read_into(first, first + n_read, lines[:n_read])
+                if bad is not None:
+                    good &= ~bad[first : first + n_read]
                 if good.any():
                     add(as_compiled(lines[:n_read][good]), once, part)
                     total += part
                     n += int(good.sum())
         if n == 0:
-            raise FileError(f"{self._code}: all lines of the reference {self._path} are damaged: look for another copy")
+            raise FileError(
+                f"{self._code}: all lines of the reference {self._path} are damaged, or failed: look for another copy"
+            )
         return total / n
 
     def _chosen(self, cube: OpenCube) -> range:

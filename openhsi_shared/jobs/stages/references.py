@@ -130,8 +130,8 @@ class White(_Reference):
     """Reflectance: divide by a white reference, the mean of lines of a target of known reflectance.
 
     out = pixel x reflectance / mean, float32, or float64 of float64 and of integers from 32 bits on; NaN where the
-    reference is not above 0. Digital numbers have an offset: subtract a dark reference before (stage `dark`), from the
-    white one, too (`dark_path`); with `lines` of this cube it is subtracted already.
+    reference is not above 0, or infinite. Digital numbers have an offset: subtract a dark reference before (stage
+    `dark`), from the white one, too (`dark_path`); with `lines` of this cube it is subtracted already.
     """
 
     path: str | None = None
@@ -180,7 +180,7 @@ class White(_Reference):
         if self.dark_path is not None:
             white = white - self._dark(self.dark_path).mean()
         factor = np.full(white.shape, np.nan)
-        np.divide(self.reflectance, white, out=factor, where=white > 0)
+        np.divide(self.reflectance, white, out=factor, where=(white > 0) & np.isfinite(white))
         self._compile(_multiply, source, factor)
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files import open_cube
+from openhsi_shared.files.source_cube import bad_lines_of
 from openhsi_shared.paths import given_path
 from openhsi_shared.wavelengths import in_nanometres
 
@@ -45,10 +46,11 @@ def _mean_of_cube(path: Path) -> Spectrum:
         cube.check_not_empty()
         n_bands = cube.lines.shape[2]
         sums, counts = np.zeros(n_bands), np.zeros(n_bands, np.int64)
+        bad = bad_lines_of(cube)
         n_at_once = max(1, (16 << 20) // max(1, cube.lines[0].nbytes))
         for first in range(0, len(cube.lines), n_at_once):
-            for line in cube.lines[first : first + n_at_once]:
-                is_finite = np.isfinite(line)
+            for number, line in enumerate(cube.lines[first : first + n_at_once], start=first):
+                is_finite = np.isfinite(line) & (bad is None or not bad[number])
                 sums += np.where(is_finite, line, 0).sum(axis=0, dtype=np.float64)
                 counts += is_finite.sum(axis=0)
         wavelengths = cube.wavelengths_nm
