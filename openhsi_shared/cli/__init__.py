@@ -21,8 +21,12 @@ from openhsi_shared.processes.descriptors import explained
 __all__ = ["main"]
 
 COMMANDS = (
+    "plan",
     "record",
+    "service",
     "view",
+    "mark",
+    "analyse",
     "cameras",
     "channels",
     "recorder",
@@ -30,11 +34,14 @@ COMMANDS = (
     "info",
     "process",
     "jobs",
+    "replay",
     "export",
+    "capture",
     "match",
     "track",
     "verify",
     "recover",
+    "new-analysis",
 )
 
 
@@ -47,7 +54,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)  # None; click reports it
-        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"{__name__}.{name}"), name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -175,9 +175,9 @@ def _client(scheduler: str | None) -> Iterator[Any]:
     if scheduler is None:
         yield None
         return
-    from openhsi_shared.jobs.workers.remote import client_of
+    from openhsi_shared.processes.dask_client import client_of
 
-    with client_of(scheduler) as client:
+    with client_of(scheduler, JobError) as client:
         yield client
 
 

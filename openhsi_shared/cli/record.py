@@ -1,8 +1,7 @@
 """`openhsi-shared record`: record consecutive cubes from a camera, without a gap."""
 
-import json
 import signal
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,8 @@ import click
 
 from openhsi_shared.cli.arguments import GivenPath
 from openhsi_shared.cli.channels import given_channels
+from openhsi_shared.cli.configured import channels_of, config_option, keywords_of, option_from
+from openhsi_shared.cli.keys import keys_of
 from openhsi_shared.cli.output import echo
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.packages import require
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from openhsi_shared.recording.run import Recording
     from openhsi_shared.viewer.live_page import LivePage
 
-__all__ = ["record"]
+__all__ = ["WITH_RATE", "rate_of", "record"]
 
 WITH_RATE = ("simulated", "replay")
 """Cameras whose line rate can be set."""
@@ -31,7 +32,8 @@ MAX_FILES = 12
 """Files that are listed in the summary."""
 
 
-def _rate_of(text: str) -> float | str | None:
+def rate_of(text: Any) -> float | str | None:
+    """Lines/s, "recorded", or None for "any"."""
     if text in ("recorded", "any"):
         return text if text == "recorded" else None
     try:
@@ -40,20 +42,8 @@ def _rate_of(text: str) -> float | str | None:
         raise click.BadParameter(f"{text!r} is neither a number of lines/s, nor 'any', nor 'recorded'") from None
 
 
-def _option(text: str) -> tuple[str, Any]:
-    """Parse KEY=VALUE; the value is JSON if it is valid JSON (keys of digits become integers), else text."""
-    key, sign, value = text.partition("=")
-    if not key.isidentifier() or not sign:
-        raise click.BadParameter(f"{text!r} is not KEY=VALUE, such as mode=HgAr or exposure_ms=2")
-    try:
-        return key, json.loads(
-            value, object_pairs_hook=lambda pairs: {int(k) if k.isdecimal() else k: v for k, v in pairs}
-        )
-    except ValueError:
-        return key, value
-
-
 @click.command()
+@config_option
 @click.option(
     "--camera", default="simulated", show_default=True, help="Name of the camera; see `openhsi-shared cameras`."
 )
@@ -66,7 +56,7 @@ def _option(text: str) -> tuple[str, Any]:
 @click.option("--compat", type=click.Choice(["openhsi"]), help="Compute levels, and read settings, as openhsi does.")
 @click.option("--out", type=GivenPath(), default="flight", show_default=True, help="Directory of the cubes.")
 @click.option(
-    "--rate", type=_rate_of, metavar="R", help="Lines per second of a simulated or replayed camera; any = unlimited."
+    "--rate", type=rate_of, metavar="R", help="Lines per second of a simulated or replayed camera; any = unlimited."
 )
 @click.option(
     "--compression",
@@ -99,13 +89,23 @@ def _option(text: str) -> tuple[str, Any]:
     help="A channel, such as temp=ca:HSI:temp or gps=gps:/dev/ttyUSB0@115200; may be repeated.",
 )
 @click.option("--channels", "channel_file", type=GivenPath(), help="TOML file with tables [channels.NAME].")
+@click.option(
+    "--analyse",
+    "pairs",
+    multiple=True,
+    metavar="WORKER[,REDUCER]",
+    help="Classes, each as MODULE:CLASS, that get every line; may be repeated.",
+)
+@click.option("--lossless", is_flag=True, help="Use no slot again before --analyse has processed its lines.")
+@click.option("-p", "--parameters", type=GivenPath(), metavar="FILE", help="Values of parameters of --analyse.")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Serve what --analyse publishes; 0: any port.")
 @click.option("--view", is_flag=True, help="Open the live page in a browser; its address is printed.")
 @click.option("--allow-loss", is_flag=True, help="Exit code 0 even if lines were lost.")
 @click.option(
     "--option",
     "options",
     multiple=True,
-    type=_option,
+    type=option_from,
     metavar="KEY=VALUE",
     help="Any keyword of the camera, or key of its settings; may be repeated.",
 )
@@ -113,16 +113,19 @@ def _option(text: str) -> tuple[str, Any]:
 def record(context: click.Context, /, **given: Any) -> None:
     """Record cubes without a gap, until --cubes or --seconds is reached or until Ctrl-C, which stops it cleanly.
 
+    At a terminal, m and a text make a mark, and space pauses and resumes.
+
     Without options the simulated camera is recorded into ./flight.
+    With --config flight.toml, options that are not given have the values of that file.
     The exit code is 1 if lines were lost, unless --allow-loss, or on an error.
     """
     if given["view"]:
         require("--view", "bokeh", "tornado")  # before the first line
     run = _start(given)
-    page = _view(run) if given["view"] else None
+    page = _view(run, given["config"].view or {}) if given["view"] else None
     error: OpenHSIError | None = None
     try:
-        with _sigterm_as_interrupt():
+        with _sigterm_as_interrupt(), keys_of(run):
             run.wait()
     except OpenHSIError as failure:
         error = failure
@@ -157,10 +160,10 @@ def _start(given: dict[str, Any]) -> "Recording":
         raise click.exceptions.Exit(INTERRUPTED) from None
 
 
-def _view(run: "Recording") -> "LivePage | None":
+def _view(run: "Recording", how: Mapping[str, Any]) -> "LivePage | None":
     """Open the live page; if it fails, the recording continues without one."""
     try:
-        page = run.view()
+        page = run.view(open_browser=how.get("browser", True), port=how.get("port", 0))
     except OpenHSIError as error:
         echo(f"WARNING: {error}", err=True)
         return None
@@ -170,9 +173,13 @@ def _view(run: "Recording") -> "LivePage | None":
 
 def _keywords(given: dict[str, Any]) -> dict[str, Any]:
     """Convert command line options to keywords of a plan."""
-    camera, rate = given["camera"], given["rate"]
+    camera, rate, config = given["camera"], given["rate"], given["config"]
     context = click.get_current_context()
     has_rate = context.get_parameter_source("rate") is not click.core.ParameterSource.DEFAULT
+    of_camera = dict(config.camera)
+    if camera in WITH_RATE and "rate" in of_camera:
+        configured = of_camera.pop("rate")
+        has_rate, rate = True, rate if has_rate else rate_of(configured)
     if has_rate and camera not in WITH_RATE:
         raise click.UsageError(f"--rate applies to {' and '.join(WITH_RATE)} only; camera {camera!r} sets its own rate")
     can_wait = camera == "replay" or (camera == "simulated" and rate is None)
@@ -196,10 +203,28 @@ def _keywords(given: dict[str, Any]) -> dict[str, Any]:
     }
     if has_rate:
         keywords["rate"] = rate
-    found = given_channels(given["channel_texts"], given["channel_file"])
+    if given["pairs"]:
+        keywords["analyse"] = _analyses(given)
+    elif given["lossless"] or given["parameters"] or given["port"] is not None:
+        raise click.UsageError("--lossless, --parameters and --port need --analyse WORKER,REDUCER")
+    found = channels_of(config) | given_channels(given["channel_texts"], given["channel_file"])
     if found:
         keywords["channels"] = found
-    return keywords | _options(given["options"], keywords)
+    keywords |= keywords_of(config, of_camera, keywords)
+    return keywords | _options(given["options"], keywords.keys() - of_camera.keys())
+
+
+def _analyses(given: dict[str, Any]) -> list[Any]:
+    from openhsi_shared.analysis.live.analysis import Analysis
+
+    found = []
+    for text in given["pairs"]:
+        names = text.split(",")
+        if len(names) > 2:
+            raise click.UsageError(f"--analyse {text}: expected MODULE:CLASS of a worker, and of a reducer")
+        options = {"parameters": given["parameters"], "lossless": given["lossless"], "port": given["port"]}
+        found.append(Analysis(*names, **options))
+    return found
 
 
 def _options(pairs: Sequence[tuple[str, Any]], dedicated: Container[str]) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 from openhsi_shared.errors import ClosedError, JobError
 from openhsi_shared.jobs.result import JobResult
 from openhsi_shared.jobs.running.cubes_run import CubesRun
-from openhsi_shared.jobs.running.interrupts import Interrupts
 from openhsi_shared.jobs.running.log import JobLog
 from openhsi_shared.jobs.running.status import Account, JobState, JobStatus
 from openhsi_shared.jobs.workers.control import Control
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
+from openhsi_shared.processes.interrupts import Interrupts
 from openhsi_shared.processes.logs import safe_logger
 
 if TYPE_CHECKING:

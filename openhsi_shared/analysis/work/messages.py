@@ -30,6 +30,7 @@ class EventFailure(NamedTuple):
     error: str
     """Type and text, in one line."""
     traceback: str
+    """"" if no code raised, and of all failures of a batch but the first."""
 
 
 @dataclass(frozen=True, kw_only=True)

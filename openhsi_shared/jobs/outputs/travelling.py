@@ -28,13 +28,13 @@ from openhsi_shared.files.linked import Link
 from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.files.source_attributes import kept_attributes, source_attributes
+from openhsi_shared.files.source_cube import LINE_FLAG
 from openhsi_shared.jobs.outputs.output import Done, LineFlag
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
 
 __all__ = ["DETECTIONS", "LINE_FLAG", "Travelling"]
 
-LINE_FLAG = "line_flag"
 DETECTIONS = "detections"
 """Name of the group, and of its dimension, with the rows of a table."""
 FLAGS = Column(
@@ -126,7 +126,7 @@ class Travelling:
     def cube(self, done: Done, uuid: str = "0") -> Cube:
         """All metadata of the result; its `memory` has no pixels."""
         result = self.plan.result
-        flags = np.maximum(done.line_flag, self.flags_before)
+        flags = np.where(self.flags_before, self.flags_before, done.line_flag)  # a line with a flag is not processed
         groups = self.groups | ({} if done.rows is None else {DETECTIONS: self.detections(done.rows)})
         return Cube(
             memory=np.broadcast_to(np.zeros((), result.dtype), (result.n_lines, *result.line_shape)),

@@ -143,6 +143,8 @@ def _mapping_to_jsonable(value: Mapping[Any, Any], what: str) -> Any:
 
 
 def _array(value: Any) -> dict[str, Any]:
+    if isinstance(value, np.ma.MaskedArray):
+        raise ArgumentError("a masked array cannot be part of a recipe: give its numbers, with NaN where it is masked")
     if value.dtype.hasobject:
         raise ArgumentError(f"an array of {value.dtype} cannot be part of a recipe: expected numbers or texts")
     data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()

@@ -6,6 +6,7 @@ of their content. No text contains `|:^=`, which separate the parts of an id.
 
 import base64
 import binascii
+import functools
 import hashlib
 import importlib
 import json
@@ -31,6 +32,7 @@ from openhsi_shared.jobs.stages.function_sources import (
     is_of_library,
     library_name,
     own_attributes,
+    pickled_parts,
 )
 from openhsi_shared.jobs.stages.stage import Stage
 from openhsi_shared.loggers import safe_logger
@@ -110,7 +112,7 @@ def _described(thing: Any, known: dict[int, tuple[int, Any]]) -> str:  # noqa: P
         return f"module {library_name(thing)} " + ("" if is_of_library(thing) else function_sources.file_hash(thing))
     if is_of_library(thing):
         return f"library {library_name(thing)}"
-    if thing is None or isinstance(thing, str | int | float | complex | bytes | type(...)):
+    if thing is None or type(thing) in (str, int, bool, float, complex, bytes, type(...)):
         return f"{type(thing).__name__} {thing!r}"
     if id(thing) in known:
         return f"again {known[id(thing)][0]}"
@@ -121,14 +123,18 @@ def _described(thing: Any, known: dict[int, tuple[int, Any]]) -> str:  # noqa: P
 
     if isinstance(thing, types.FunctionType):
         return _described_function(thing, described)
-    if isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
+    if type(thing) is np.ndarray and not thing.dtype.hasobject:
         digest = hashlib.sha256(np.ascontiguousarray(thing).tobytes()).hexdigest()
         return f"array {thing.dtype.descr} {thing.shape} {digest}"
-    if isinstance(thing, Mapping):
+    if isinstance(thing, np.ma.MaskedArray):  # a pickle changes its fill value
+        return (
+            f"masked {[described(one) for one in (np.ma.getdata(thing), np.ma.getmaskarray(thing), thing.fill_value)]}"
+        )
+    if type(thing) in (dict, types.MappingProxyType):
         return f"{type(thing).__name__} {[(described(key), described(value)) for key, value in thing.items()]}"
-    if isinstance(thing, set | frozenset):
+    if type(thing) in (set, frozenset):
         return f"{type(thing).__name__} {sorted(map(described, thing))}"
-    if isinstance(thing, list | tuple):
+    if type(thing) in (list, tuple):
         return f"{type(thing).__name__} {list(map(described, thing))}"
     if isinstance(thing, type):
         return f"class {thing.__qualname__} {[described(one) for one in thing.__bases__]} " + str(
@@ -150,7 +156,7 @@ def _described_function(function: types.FunctionType, described: Any) -> str:
         *map(described, parts["defaults"]),
         *(
             (name, described(value))
-            for kind in ("keyword_defaults", "closure", "globals")
+            for kind in ("keyword_defaults", "closure", "globals", "attributes", "modules")
             for name, value in parts[kind].items()
         ),
     ]
@@ -167,12 +173,11 @@ def _described_object(thing: Any, described: Any) -> str:  # noqa: PLR0911 - one
     if isinstance(thing, property):
         return f"property {described(thing.fget)} {described(thing.fset)}"
     if (inner := inner_function(thing)) is not None:
-        return f"{type(thing).__name__} {described(inner)}"
-    if hasattr(thing, "func") and hasattr(thing, "keywords"):
+        return f"{type(thing).__name__} {described(inner)} {described(getattr(thing, 'targetoptions', None))}"
+    if isinstance(thing, functools.partial):
         return f"partial {described(thing.func)} {described(thing.args)} {described(thing.keywords)}"
-    if hasattr(thing, "__dict__"):
-        state = [(name, described(value)) for name, value in sorted(vars(thing).items())]
-        return f"object {described(type(thing))} {state}"
+    if (parts := pickled_parts(thing)) is not None:
+        return f"object {list(map(described, parts))}"
     try:
         data: bytes = importlib.import_module("cloudpickle").dumps(thing)
     except Exception as error:  # whatever a part of it raises

@@ -123,10 +123,16 @@ class BlockWorker:
         return self._rooms[name][: n * lines.line_bytes].view(lines.dtype).reshape(n, *lines.line_shape)
 
     def _read(self, first: int, stop: int, out: NDArray[Any], good: NDArray[np.bool_]) -> list[int]:
-        """Read lines, numbered from the first one that the job takes."""
+        """Read lines, numbered from the first one that the job takes. Returns the damaged ones.
+
+        Not good are also those that an earlier job marked.
+        """
         begin = self._plan.lines.start
         good[:] = self._lines.read_into(begin + first, begin + stop, out)
-        return [begin + first + int(index) for index in np.flatnonzero(~good)]
+        damaged = [begin + first + int(index) for index in np.flatnonzero(~good)]
+        if (bad := self._plan.source.bad_lines) is not None:
+            good &= ~bad[begin + first : begin + stop]
+        return damaged
 
     def _needed(self, number: int) -> tuple[int, int]:
         block = self._plan.blocks[number]

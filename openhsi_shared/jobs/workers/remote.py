@@ -4,8 +4,7 @@ What travels is the recipe, the path of the cube and the number of a block, neve
 and writes its chunks of a Zarr folder, itself. So both must be at the same path on all computers.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,15 +23,13 @@ from openhsi_shared.jobs.workers.progress import Progress
 from openhsi_shared.jobs.workers.remote_block import RemoteBlocks, version_here
 from openhsi_shared.jobs.workers.team import Team
 from openhsi_shared.jobs.workers.work import LineWorker, WorkerDied
-from openhsi_shared.packages import needed_by
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import pack
 
-__all__ = ["RemoteTeam", "client_of"]
+__all__ = ["RemoteTeam"]
 
 logger = safe_logger(__name__)
 
-CONNECT_TIMEOUT_S = 10.0
 PATIENCE_S = 300.0
 PER_THREAD = 2
 """Blocks that each thread of a worker has, so that it need not wait for the next one."""
@@ -45,24 +42,6 @@ class Executor(Protocol):
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
         """A future of function(*arguments)."""
-
-
-@contextmanager
-def client_of(address: str) -> Iterator[Any]:
-    """A client of the scheduler of dask.distributed at an address. JobError if it does not answer; PackageMissing."""
-    with needed_by("scheduler", "distributed"):
-        from distributed import Client
-    try:
-        client: Any = Client(  # type: ignore[no-untyped-call]
-            address, timeout=CONNECT_TIMEOUT_S, set_as_default=False
-        )
-    except (OSError, ValueError) as error:
-        raise JobError(
-            f"the scheduler {address!r} does not answer within {CONNECT_TIMEOUT_S:.0f} s ({error}): is it running, "
-            f"and is the address that of a scheduler, such as tcp://host:8786?"
-        ) from error
-    with client:
-        yield client
 
 
 class RemoteTeam:

@@ -1,0 +1,82 @@
+"""`--config FILE` of `record`: values of a `flight.toml` for the options that the command line does not give."""
+
+import json
+from collections.abc import Callable, Container, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from openhsi_shared.cli.arguments import GivenPath
+from openhsi_shared.flight.config import FlightConfig, read_config
+
+if TYPE_CHECKING:
+    from openhsi_shared.channels.channel import Channel
+
+__all__ = ["channels_of", "config_option", "key_of", "keywords_of", "option_from"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def key_of(option: click.Parameter) -> str:
+    """Key of an option in [record]: its name with `_`."""
+    return max(option.opts, key=len).lstrip("-").replace("-", "_")
+
+
+def config_option(command: Command) -> Command:
+    """Add `--config FILE`; the command gets a `FlightConfig`, empty without a file, as `config`."""
+    add = click.option(
+        "--config",
+        type=GivenPath(),
+        is_eager=True,  # before the other options, whose defaults it sets
+        callback=_read,
+        help="flight.toml, as `openhsi-shared plan` writes it; options of the command line go before it.",
+    )
+    return add(command)
+
+
+def _read(context: click.Context, _option: click.Parameter, path: Path | None) -> FlightConfig:
+    if path is None:
+        return FlightConfig()
+    config = read_config(path)
+    names = {key_of(option): option.name for option in context.command.params}
+    context.default_map = {str(names[key]): value for key, value in config.record.items()}
+    if config.view is not None:
+        context.default_map.setdefault("view", True)
+    return config
+
+
+def option_from(text: str) -> tuple[str, Any]:
+    """Parse KEY=VALUE; the value is JSON if it is valid JSON (keys of digits become integers), else text."""
+    key, sign, value = text.partition("=")
+    if not key.isidentifier() or not sign:
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE, such as mode=HgAr or exposure_ms=2")
+    try:
+        return key, json.loads(
+            value, object_pairs_hook=lambda pairs: {int(k) if k.isdecimal() else k: v for k, v in pairs}
+        )
+    except ValueError:
+        return key, value
+
+
+def keywords_of(config: FlightConfig, of_camera: Mapping[str, Any], dedicated: Container[str]) -> dict[str, Any]:
+    """Keywords of `record` in the tables besides [record] and [channels]; `of_camera` are those of [camera].
+
+    UsageError for a keyword of `dedicated`, for which [record] has a key.
+    """
+    for key in of_camera:
+        if key in dedicated:
+            raise click.UsageError(f"[camera] {key}: use the key of [record] for this")
+    found = dict(option_from(f"{key}={json.dumps(value, default=str)}") for key, value in of_camera.items())
+    of_references = dict(config.references)
+    references = {kind: of_references.pop(kind) for kind in ("dark", "white") if kind in of_references}
+    if references:
+        found["references"] = references
+    return {**found, **of_references, **config.event}
+
+
+def channels_of(config: FlightConfig) -> "dict[str, Channel]":
+    """Channels of the tables [channels.NAME]. ArgumentError, UnknownKeyword, ChannelError as `channels_from`."""
+    from openhsi_shared.channels.addresses import channels_from
+
+    return channels_from(config.channels)
