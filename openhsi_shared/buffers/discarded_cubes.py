@@ -71,11 +71,16 @@ class DiscardedCubes:
     def clear(self) -> None:
         """Empty the open set: a closed cube declares its frames."""
         if self._numbers[self._open_place + 2] or self._numbers[self._open_place + 1]:
-            self._replace_open(self._numbers[self._open_place], Discarded())
+            self._replace_open(self.last_cube, Discarded())
+
+    @property
+    def last_cube(self) -> int:
+        """The last one that was discarded; 0 if none was."""
+        return self._numbers[self._open_place]
 
     def has(self, cube: int) -> bool:
         """Whether `cube` is the last one that was discarded: the slots of all others are free already."""
-        return self._numbers[self._open_place] == cube
+        return self.last_cube == cube
 
     def release(self) -> None:
         """Drop the view of the memory."""

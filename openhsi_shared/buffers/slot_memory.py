@@ -76,6 +76,16 @@ class Word(IntEnum):
     STEP_NS = 10
     STEP_SUSPENDED_NS = 11
     EARLIER_UNTIL_NS = 12
+    MARKS_FROM_NS = 13
+    """The cube has the marks after this time, by the monotonic clock; this word and the next four: see `cube_marks`."""
+    MARKS_UNTIL_NS = 14
+    """Up to this time; 0 until the cube is closed."""
+    N_MARKS_PUSHED_OUT = 15
+    """Marks of the cube that later ones have overwritten."""
+    PAUSED_NS = 16
+    """How long the recording was paused before the cube."""
+    N_FRAMES_PAUSED = 17
+    """Frames in the pauses before the cube, which were not wanted."""
 
 
 N_WORDS = len(Word)

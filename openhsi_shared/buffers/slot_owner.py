@@ -8,7 +8,7 @@ it) are independent: a slot is free when its use is over and its last lease is r
                        │                │               │  ▲             ▲
                        └──free──▶ LENT  └─recycle─▶ LENT └hold▶ HELD ──free
 
-Without a lease, a slot passes through LENT at once.
+Without a lease, a slot passes through LENT at once. A standing reader is lent each slot that is begun.
 """
 
 import dataclasses
@@ -20,9 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.buffers.cube_marks import CubeMarks, Words
 from openhsi_shared.buffers.discarded_cubes import Discarded
+from openhsi_shared.buffers.lease import Lease
 from openhsi_shared.buffers.memory import arena_of
 from openhsi_shared.buffers.resident import make_resident
+from openhsi_shared.buffers.slot_copy import COPIED_WORDS, SlotCopy
 from openhsi_shared.buffers.slot_memory import N_WORDS, SlotMemory, SlotState, Word, check_label
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import CubeTimes
@@ -30,7 +33,7 @@ from openhsi_shared.errors import ArgumentError, IllegalMove
 from openhsi_shared.frames.losses import IdRange
 from openhsi_shared.processes.descriptors import Owned
 
-__all__ = ["MOVES", "Lease", "SlotCopy", "SlotOwner"]
+__all__ = ["MOVES", "SlotOwner"]
 
 FREE, FILLING, FULL, SAVING, HELD, LENT = SlotState
 
@@ -47,45 +50,6 @@ MOVES: Mapping[str, Mapping[SlotState, SlotState]] = {
 
 LENDABLE = (FILLING, FULL, SAVING, HELD)
 """States in which a reader may get a lease."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Lease:
-    """The right of a reader to read a slot, whose cube does not change until the lease is released."""
-
-    reader: str
-    """Name of the process, such as "writer 4711"."""
-    slot: int
-    cube: int
-    since: float
-    """When it was lent, by `time.monotonic()`."""
-
-    def __str__(self) -> str:
-        """Reader, slot, cube, and age of the lease."""
-        return f"{self.reader} holds slot {self.slot} (cube {self.cube}) for {time.monotonic() - self.since:.0f} s"
-
-
-OF_THE_CLOCK = tuple(word for word in Word if Word.ANCHOR_WALL_NS <= word <= Word.EARLIER_UNTIL_NS)
-COPIED = (Word.CUBE, Word.EXPECTED_ID, Word.N_LOST, *OF_THE_CLOCK, Word.N_BEGUN, Word.N_PUT)
-
-
-@dataclasses.dataclass(frozen=True)
-class SlotCopy:
-    """A cube in ordinary memory, as it was stored in its slot."""
-
-    lines: NDArray[Any]
-    columns: Mapping[str, NDArray[Any]]
-    words: Mapping[Word, int]
-    extent: tuple[int, int]
-    """As that of `SlotView`."""
-    declared: Discarded
-    """Frames of cubes discarded before it."""
-
-    @property
-    def order(self) -> NDArray[np.intp]:
-        """Indices of the lines in time order."""
-        first, n = self.extent
-        return (first + np.arange(n)) % max(1, len(self.lines))
 
 
 class SlotOwner(SlotView):
@@ -106,7 +70,10 @@ class SlotOwner(SlotView):
             memoryview(views[f"column {column.name}"].view(column.dtype).data) for column in memory.layout.columns
         ]
         self._leases: set[Lease] = set()
+        self._standing: dict[str, bool] = {}
+        """Standing readers by name, and whether their leases are taken back when no slot is free."""
         self._n_cubes = 0
+        self._marks = CubeMarks()
         self._written: list[bytes | None] = [None] * memory.layout.n_slots
         arenas = {id(arena): arena for arena, _ in map(arena_of, memory.arrays.values())}
         self._descriptors = [Owned(arena.fd) for arena in arenas.values() if hasattr(arena, "fd")]
@@ -134,7 +101,7 @@ class SlotOwner(SlotView):
     def begin(self, expected_id: int, label: bytes = b"") -> int | None:
         """Begin a new cube in a free slot and return the slot, or None if none is free. Never waits for one."""
         with self.changed:
-            free = self.slots_in(FREE)
+            free = self.slots_in(FREE) or self._taken_back()
             if not free:
                 return None
             slot = free[0]
@@ -145,10 +112,13 @@ class SlotOwner(SlotView):
                 (Word.CUBE, self._n_cubes),
                 (Word.EXPECTED_ID, expected_id),
                 (Word.N_LOST, 0),
+                *self._marks.of_next(),
             ):
                 self._set(slot, word, value)
             self.write_label(slot, label)
             self._move(slot, "begin")  # last: from now on the writer saves it if this process dies
+            for reader in self._standing:
+                self.lend(slot, reader)
             return slot
 
     def close(self, slot: int) -> None:
@@ -156,6 +126,7 @@ class SlotOwner(SlotView):
         with self.changed:
             self._require(slot, "close")
             self._discarded_cubes.assign(slot)
+            self._set_words(slot, self._marks.of_closed(self, slot))
             self._move(slot, "close")
             self._discarded_cubes.clear()  # last: while a cube is filled, it declares the open set
 
@@ -189,6 +160,7 @@ class SlotOwner(SlotView):
             declared = self.discarded_before(slot)
             if declared.n_lost:
                 self._discarded_cubes.note(self.word(slot, Word.CUBE), declared)
+            self._set_words(*self._marks.pass_on(self, slot))
             self._move(slot, "recycle")
             self._free_if_last(slot)
             return slot
@@ -227,10 +199,45 @@ class SlotOwner(SlotView):
             self._free_if_last(lease.slot)
 
     def give_back_all(self, reader: str) -> None:
-        """Release all leases of a reader that has died."""
+        """Release all leases of a reader that has died, and lend nothing more to a standing one. Idempotent."""
         with self.changed:
+            self._standing.pop(reader, None)
             for lease in [lease for lease in self._leases if lease.reader == reader]:
                 self.give_back(lease)
+
+    def lend_each(self, reader: str, *, yields: bool = False) -> None:
+        """Lend each slot that is begun from now on to a standing reader, until `give_back_all`.
+
+        `yields`: when a slot is needed and none is free, its lease of the oldest cube that only such readers still read
+        is taken back. It must check after reading that the slot still contains the cube.
+        """
+        with self.changed:
+            self._standing[reader] = yields
+
+    def end_lease(self, reader: str, slot: int, cube: int) -> bool:
+        """Release a lease of a standing reader; False if it was taken back. IllegalMove if there is none."""
+        with self.changed:
+            found = [lease for lease in self.leases(slot) if (lease.reader, lease.cube) == (reader, cube)]
+            if not found and self._standing.get(reader, True):
+                return False
+            if not found:
+                raise self._illegal(slot, f"{reader} has no lease of cube {cube}")
+            self.give_back(found[0])
+            return True
+
+    def held_up_by(self) -> list[str]:
+        """Readers without which more slots would be free: the uses of the slots that they read have ended."""
+        return sorted({lease.reader for slot in self.slots_in(LENT) for lease in self.leases(slot)})
+
+    def _taken_back(self) -> list[int]:
+        """The oldest slot that only yielding readers still read, whose leases are taken back."""
+        for slot in self.slots_in(LENT):
+            leases = self.leases(slot)
+            if all(self._standing.get(lease.reader, False) for lease in leases):
+                self._leases.difference_update(leases)
+                self._free_if_last(slot)
+                return [slot]
+        return []
 
     def leases(self, slot: int | None = None) -> list[Lease]:
         """Active leases, oldest first: of one slot, or of all."""
@@ -247,6 +254,11 @@ class SlotOwner(SlotView):
 
     def _set(self, slot: int, word: Word, value: int) -> None:
         self._words[slot * N_WORDS + word] = value
+
+    def _set_words(self, slot: int | None, words: Words) -> None:
+        if slot is not None:
+            for word, value in words:
+                self._set(slot, word, value)
 
     def expect(self, slot: int, frame_id: int) -> None:
         """Set the expected first frame id of a cube that has no lines yet."""
@@ -316,8 +328,10 @@ class SlotOwner(SlotView):
         """Copy a cube that outlives the slots."""
         n = min(self.layout.n_lines, max(self.word(slot, Word.N_PUT), self.word(slot, Word.N_BEGUN)))
         columns = {name: column[slot, :n].copy() for name, column in self._columns.items()}
-        words = {word: self.word(slot, word) for word in COPIED}
-        return SlotCopy(np.array(self._lines[slot][:n]), columns, words, self.extent(slot), self.discarded_before(slot))
+        words = {word: self.word(slot, word) for word in COPIED_WORDS}
+        sides = {one.name: self.side(one.name).copy() for one in self.layout.side_buffers if not one.is_per_slot}
+        lines, declared = np.array(self._lines[slot][:n]), self.discarded_before(slot)
+        return SlotCopy(lines, columns, sides, words, self.extent(slot), declared)
 
     def fill_from(self, copy: SlotCopy) -> int:
         """Begin the cube of a copy again, with its number, in slots of the same layout that held none before."""
@@ -329,11 +343,30 @@ class SlotOwner(SlotView):
         self._lines[slot][: len(copy.lines)] = copy.lines
         for name, values in copy.columns.items():
             self._columns[name][slot, : len(values)] = values
+        for name, side in copy.sides.items():
+            self.side(name)[:] = side
         for word, value in copy.words.items():
             self._set(slot, word, value)
         return slot
 
     # ---- what is stored beside the lines ----
+
+    def mark(self, text: str, time_ns: int, lead_ns: int = 0) -> None:
+        """Put a mark, at a time by the monotonic clock; the file of the first line that is not before it has it.
+
+        A line ends `lead_ns` after its time. Texts are cut to `MAX_TEXT_BYTES`.
+        """
+        with self.changed:
+            self._set_words(*self._marks.put(self, text, time_ns, lead_ns))
+
+    def add_pause(self, paused_ns: int, n_frames: int) -> None:
+        """Note for the cube being filled, or the next one, that frames before it were not wanted."""
+        with self.changed:
+            self._set_words(*self._marks.add_pause(self, paused_ns, n_frames))
+
+    def note_lost(self, ids: IdRange) -> None:
+        """Let the cube that is closed next declare frames that were lost before it, with no cube."""
+        self._discarded_cubes.note(self._discarded_cubes.last_cube, Discarded((ids,)))
 
     def write_label(self, slot: int, label: bytes) -> None:
         """Set where and how the cube is to be saved. ArgumentError if it does not fit."""

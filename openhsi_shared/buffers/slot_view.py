@@ -97,6 +97,16 @@ class SlotView:
         column = self._columns[name][slot]
         return np.concatenate([column[first : first + n], column[: max(0, first + n - self.layout.n_lines)]])
 
+    def column_of_lines(self, slot: int, first: int, stop: int, name: str) -> NDArray[Any]:
+        """Copy of one column of the lines from `first` to `stop` (excluded), numbered as they were committed."""
+        column: NDArray[Any] = self._columns[name][slot].take(np.arange(first, stop), mode="wrap")
+        return column
+
+    def has_line(self, slot: int, cube: int, line: int) -> bool:
+        """Whether the slot still holds that line of that cube, whole."""
+        is_there = self.n_overwritten(slot) <= line < self.word(slot, Word.N_PUT)
+        return is_there and self.word(slot, Word.CUBE) == cube  # last, as `begin` writes it last
+
     def column_of_line(self, slot: int, line: int, name: str) -> Any:
         """One value of a column: of the line that is stored at index `line`."""
         return self._columns[name][slot, line].item()

@@ -114,6 +114,11 @@ class Tap:
                 continue
 
     @property
+    def view(self) -> SlotView:
+        """The slots themselves: what is read may be overwritten meanwhile. Nothing can be read after `close`."""
+        return self._slots
+
+    @property
     def is_closed(self) -> bool:
         """Whether it is closed."""
         return not self._maps
@@ -201,6 +206,4 @@ class Tap:
         return slot if slot is not None and self._is_there(slot, name) else None
 
     def _is_there(self, slot: int, name: LineName) -> bool:
-        first, n = self._slots.n_overwritten(slot), self._slots.word(slot, Word.N_PUT)
-        is_whole = first <= name.line < n
-        return is_whole and self._slots.word(slot, Word.CUBE) == name.cube  # last, as `begin` writes it last
+        return self._slots.has_line(slot, name.cube, name.line)

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openhsi_shared.capture.next_frame import NextFrame
 from openhsi_shared.capture.slot_filler import SlotFiller
@@ -70,6 +72,20 @@ class FrameLoop:
         if frame_id is not None:
             return self.ids.is_behind(frame_id)
         return self.ids.period is not None or self.ids.last is not None
+
+    def pass_over(self) -> NDArray[Any] | None:
+        """Wait for the next frame, which is not wanted: it does not count as lost. Only between two cubes.
+
+        Returns it, valid until the next call, or None if it is incomplete. Raises what the driver raises.
+        """
+        filler = self._filler
+        frame_id, _, _, status = self.source.read_into(self._scratch, 5.0 + 0.01 * self.exposure_ms)
+        is_whole = status is FrameStatus.GOOD
+        if self.next_frame.is_wanted and is_whole:
+            self.next_frame.give(self._scratch)
+        if is_whole or not self._is_counted_by_gap(frame_id):
+            filler.pass_over(filler.ledger.next_id if frame_id is None else self.ids.unwrap(frame_id))
+        return self._scratch if is_whole else None
 
     def skip(self, stamp: FrameStamp) -> None:
         """Note a frame that was consumed without being saved: it is not lost, ids continue after it."""

@@ -5,6 +5,7 @@ The hot path is `next_line`, fill it, `commit`: it allocates nothing, logs nothi
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -57,6 +58,8 @@ class SlotFiller:
         self.slot: int | None = None
         """The slot being filled, or None while none is free."""
         self.n_overwritten = 0
+        self.lost_to: Counter[str] = Counter()
+        """Lines dropped while readers held slots whose use had ended, which would have been free, for each reader."""
         self.times_are_recorded = False
         """Line times are read from a file, whose clock may have been set back: they are not made monotonic."""
         self._label = b""
@@ -154,6 +157,7 @@ class SlotFiller:
     def lose(self, frame_id: int) -> None:
         """Count a frame that arrived and cannot be stored."""
         self.ledger.offer(frame_id)
+        self.lost_to.update(self.slots.held_up_by())
         self._log_loss("dropped", self._why_full)
 
     def skip(self, frame_id: int) -> None:
@@ -168,6 +172,18 @@ class SlotFiller:
                 lambda: f"frame {frame_id} was consumed without being saved, within a cube or after lost frames",
             )
         elif self.slot is not None:
+            self.slots.expect(self.slot, self.ledger.expected)
+
+    def pass_over(self, frame_id: int) -> None:
+        """Note a frame that is not wanted, between two cubes: neither it nor any before it since the last line is lost.
+
+        Frames that were lost before such frames are declared by the next file.
+        """
+        lost = self.ledger.pass_over(frame_id)
+        if lost is not None:
+            self._lost_at_swap += len(lost)
+            self.slots.note_lost(lost)
+        if self.slot is not None:
             self.slots.expect(self.slot, self.ledger.expected)
 
     def _note_committed(self, slot: int) -> None:
@@ -264,11 +280,10 @@ class SlotFiller:
 
     def _why_full(self) -> str:
         states = [self.slots.state(slot).name for slot in range(self.slots.layout.n_slots)]
-        return (
-            f"no slot is free ({', '.join(states)})"
-            if "FREE" not in states and self.slot is None
-            else "the camera skipped frames"
-        )
+        if "FREE" in states or self.slot is not None:
+            return "the camera skipped frames"
+        readers = self.slots.held_up_by()
+        return f"no slot is free ({', '.join(states)}){(readers and f', slots are held by {_and(readers)}') or ''}"
 
     def _warnings(self) -> set[int]:
         n = self.slots.layout.n_lines
@@ -278,8 +293,9 @@ class SlotFiller:
         if self.when_full != "block" and not self.slots.slots_in(SlotState.FREE):
             logger.warning(
                 "the cube being filled is %d %% full and no other slot is free: "
-                "lines will be lost if the disk does not catch up",
+                "lines will be lost if %s does not catch up",
                 100 * n_put // self.slots.layout.n_lines,
+                _and(self.slots.held_up_by()) or "the disk",
             )
 
     def rate(self) -> float:
@@ -310,3 +326,7 @@ class SlotFiller:
         if self.slot is None:
             return np.zeros(0, self.slots.column(0, name).dtype)
         return self.slots.column(self.slot, name)
+
+
+def _and(readers: list[str]) -> str:
+    return " and ".join(readers)

@@ -31,10 +31,12 @@ from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.own_directory import own_directory, user_name
 from openhsi_shared.processes.supervision import GuardedThread
 
-__all__ = ["ControlSocket", "Reply", "find_sockets", "request", "runtime_directory", "socket_path"]
+__all__ = ["ANALYSIS_PREFIX", "ControlSocket", "Reply", "find_sockets", "request", "runtime_directory", "socket_path"]
 
 logger = safe_logger(__name__)
 
+ANALYSIS_PREFIX = "analysis-"
+"""Of the names of control sockets of analyses."""
 TIMEOUT_S = 2.0
 RETRY_INTERVAL_S = 0.2
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -193,12 +195,19 @@ def _read_line(connection: socket.socket) -> bytes:
 def request(path: Path, message: Request[A]) -> Reply[A]:
     """Send a request to the control socket at `path` and return the reply. Blocks for at most 2 s.
 
-    OSError if no process answers; RecordingError if the request is refused, or the answer has another version.
+    OSError if no process answers; RecordingError if the request is too long or refused, or the answer has another
+    version.
     """
+    line = encode(message)
+    if len(line) > MAX_BYTES:
+        raise RecordingError(
+            f"a message of {len(line):,} bytes: expected at most {MAX_BYTES:,}; large values of parameters are set "
+            "over HTTP, or before the start"
+        )
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(TIMEOUT_S)
         connection.connect(str(path))
-        connection.sendall(encode(message))
+        connection.sendall(line)
         first, descriptors, _, _ = socket.recv_fds(connection, 1, MAX_DESCRIPTORS)
         try:
             answer = _expected(message, decode(first + _read_line(connection), ANSWERS))
@@ -216,8 +225,11 @@ def _expected(message: Request[A], answer: Answer) -> A:
     return answer
 
 
-def find_sockets() -> list[Path]:
-    """Return the control sockets of this user's running programs; those of dead programs are removed."""
+def find_sockets(*, of_analyses: bool = False) -> list[Path]:
+    """Return the control sockets of this user's running cameras and recordings, or those of analyses.
+
+    Those of dead programs are removed.
+    """
     found = []
     for path in sorted(runtime_directory().glob("*.sock")):
         with socket.socket(socket.AF_UNIX) as connection:
@@ -230,4 +242,4 @@ def find_sockets() -> list[Path]:
                 logger.debug("no process answers at %s: %s", path, error)
             else:
                 found.append(path)
-    return found
+    return [path for path in found if path.name.startswith(ANALYSIS_PREFIX) is of_analyses]

@@ -1,6 +1,6 @@
 """Requests and answers of the control socket, and their encoding as lines of JSON. Both ends use this module.
 
-A line is `{"version": 3, "type": "AskGlance", "fields": {}}`. A new request is a frozen dataclass in `REQUESTS`, its
+A line is `{"version": 5, "type": "AskGlance", "fields": {}}`. A new request is a frozen dataclass in `REQUESTS`, its
 answer one in `ANSWERS`. A change of any field increments `VERSION`. Its position in the line never changes, so that
 every version recognises another one.
 """
@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from openhsi_shared.buffers.tap import SlotExport
+from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.control.status import RecordingStatus, Status
 from openhsi_shared.errors import RecordingError
 
@@ -22,15 +23,26 @@ __all__ = [
     "REQUESTS",
     "VERSION",
     "About",
+    "AnalysisNow",
     "Answer",
+    "AskAnalysis",
     "AskGlance",
+    "AskPublished",
     "AskSlots",
     "AskStatus",
     "Glance",
     "Kind",
+    "Mark",
+    "Marked",
+    "ParameterSet",
+    "Pause",
+    "PauseNow",
     "Phase",
+    "PublishedNow",
     "Refused",
     "Request",
+    "Resume",
+    "SetParameter",
     "Slots",
     "StatusNow",
     "Stop",
@@ -40,7 +52,7 @@ __all__ = [
     "prepare_decoding",
 ]
 
-VERSION = 3
+VERSION = 5
 """Version of the messages; must be the same at both ends."""
 
 Kind = Literal["recording", "camera"]
@@ -101,6 +113,11 @@ class About:
     exposure_ms: float
     can_stop: bool
     """Whether `Stop` is accepted."""
+    prefix: str
+    suffix: str
+    """Of the names of the files that are saved in `save_dir`."""
+    settings: str
+    """Of the camera, as JSON, as a file contains them."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +131,44 @@ class Slots(Answer):
 @dataclass(frozen=True)
 class Stopping(Answer):
     """The recording will stop cleanly."""
+
+
+@dataclass(frozen=True)
+class Marked(Answer):
+    """The mark is put."""
+
+
+@dataclass(frozen=True)
+class PauseNow(Answer):
+    """The recording is paused, or goes on, with the next frame."""
+
+    is_paused: bool
+
+
+@dataclass(frozen=True)
+class PublishedNow(Answer):
+    """What an analysis publishes. The descriptor of a `Snapshot` in anonymous memory is sent with this answer."""
+
+
+@dataclass(frozen=True)
+class AnalysisNow(Answer):
+    """Status of an analysis, and its parameters."""
+
+    status: AnalysisStatus
+    parameters: Mapping[str, str]
+    """Encoded, by name; bytes as text in Latin-1."""
+
+
+@dataclass(frozen=True)
+class ParameterSet(Answer):
+    """A parameter was set."""
+
+    event_number: int
+    """The first event that the value holds for."""
+    time_ns: int
+    """UTC."""
+    hash: str
+    """Of all parameters."""
 
 
 @dataclass(frozen=True)
@@ -164,10 +219,68 @@ class Stop(Request[Stopping]):
     answer_type = Stopping
 
 
+@dataclass(frozen=True)
+class Mark(Request[Marked]):
+    """Put a mark."""
+
+    answer_type = Marked
+    text: str
+    monotonic_ns: int
+    """When it was called; both ends are on one machine."""
+
+
+@dataclass(frozen=True)
+class Pause(Request[PauseNow]):
+    """Let the recording close and save its cube, and throw frames away."""
+
+    answer_type = PauseNow
+
+
+@dataclass(frozen=True)
+class Resume(Request[PauseNow]):
+    """Let the recording go on."""
+
+    answer_type = PauseNow
+
+
+@dataclass(frozen=True)
+class AskPublished(Request[PublishedNow]):
+    """Request what an analysis publishes."""
+
+    answer_type = PublishedNow
+    thin_to: int | None = None
+    """Arrays longer than this along an axis are thinned."""
+    max_members: int = 100_000
+    """The rest is left out, and said."""
+
+
+@dataclass(frozen=True)
+class AskAnalysis(Request[AnalysisNow]):
+    """Request status and parameters of an analysis."""
+
+    answer_type = AnalysisNow
+
+
+@dataclass(frozen=True)
+class SetParameter(Request[ParameterSet]):
+    """Request another value of a parameter of an analysis."""
+
+    answer_type = ParameterSet
+    name: str
+    data: str
+    """Its text; bytes as text in Latin-1."""
+
+
 M = TypeVar("M", bound=Answer | Request[Any])
 
-REQUESTS: Mapping[str, type[Request[Any]]] = {kind.__name__: kind for kind in (AskStatus, AskGlance, AskSlots, Stop)}
-ANSWERS: Mapping[str, type[Answer]] = {kind.__name__: kind for kind in (StatusNow, Glance, Slots, Stopping, Refused)}
+REQUESTS: Mapping[str, type[Request[Any]]] = {
+    kind.__name__: kind
+    for kind in (AskStatus, AskGlance, AskSlots, Stop, Mark, Pause, Resume, AskPublished, AskAnalysis, SetParameter)
+}
+ANSWERS: Mapping[str, type[Answer]] = {
+    kind.__name__: kind
+    for kind in (StatusNow, Glance, Slots, Stopping, Marked, PauseNow, PublishedNow, AnalysisNow, ParameterSet, Refused)
+}
 
 
 # ---- lines of JSON -------------------------------------------------------------------

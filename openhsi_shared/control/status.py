@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from itertools import chain
 from typing import Any
 
+from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.frames.losses import IdRange, ranges_in_words
 
 __all__ = ["ChannelStatus", "RecordingStatus", "Status"]
@@ -95,6 +96,8 @@ class Status:
     """Leases of slots besides that of the active writer: reader, slot, cube and age."""
     channels: Mapping[str, ChannelStatus] = field(default_factory=dict)
     """The channels by name."""
+    analyses: Mapping[str, AnalysisStatus] = field(default_factory=dict)
+    """The analyses of a recording by name."""
     scheduling: str = ""
     """Of the capturing thread, and of the writer: "capture real time (SCHED_FIFO 10), writer niceness 5"."""
 
@@ -117,6 +120,7 @@ class Status:
             f"slots: {slots}",
             f"writer {self.writer_mb_per_s:.0f} MB/s" if self.cubes_saved else "",
             *(f"{name}: {channel}" for name, channel in self.channels.items()),
+            *(f"analysis {name}: {analysis}" for name, analysis in self.analyses.items()),
             *self.readers,
             f"scheduling: {self.scheduling}" if self.scheduling else "",
             *self.errors,
@@ -130,10 +134,12 @@ class Status:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return names and values for a table; empty values are omitted."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "channels"}
+        tables = ("channels", "analyses")
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in tables}
         found = [(name, _format(name, value)) for name, value in values.items() if value or name not in ONLY_IF_ANY]
         rows = [(UNITS.get(name, name.replace("_", " ")), text) for name, text in found if text]
-        return rows + [(f"channel {name}", str(channel)) for name, channel in self.channels.items()]
+        rows += [(f"channel {name}", str(channel)) for name, channel in self.channels.items()]
+        return rows + [(f"analysis {name}", str(analysis)) for name, analysis in self.analyses.items()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +150,8 @@ class RecordingStatus(Status):
     """Since it began to wait for the first line."""
     cubes: int
     """Cubes started and closed so far."""
+    is_paused: bool = False
+    """Whether `pause` has taken effect: the cube is closed, and frames are thrown away."""
     disk_minutes_left: float
     """Until the disk is full, at this rate: 0 if its directory no longer exists, infinite while nothing arrives.
 

@@ -19,8 +19,13 @@ from openhsi_shared.control.messages import (
     AskSlots,
     AskStatus,
     Glance,
+    Mark,
+    Marked,
+    Pause,
+    PauseNow,
     Phase,
     Request,
+    Resume,
     Slots,
     StatusNow,
     Stop,
@@ -30,8 +35,9 @@ from openhsi_shared.control.status import RecordingStatus, Status
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.errors import ClosedError, RecordingError
 from openhsi_shared.processes.disk_watch import DiskWatch
-from openhsi_shared.processing_levels import LEVELS
+from openhsi_shared.processing_levels import full_scale
 from openhsi_shared.settings import SettingsMapping
+from openhsi_shared.writer.messages import Label
 
 __all__ = ["ControlServer", "ServedCamera", "ServedRecording", "socket_of"]
 
@@ -50,6 +56,10 @@ class ServedCamera(Protocol):
     def status(self) -> Status:
         """Status now."""
 
+    def mark_at(self, text: str, monotonic_ns: int) -> int:
+        """Put a mark."""
+        ...
+
 
 class ServedRecording(Protocol):
     """The recording that owns the camera."""
@@ -64,6 +74,12 @@ class ServedRecording(Protocol):
 
     def ask_to_stop(self) -> None:
         """Request a clean stop. Does not block."""
+
+    def mark(self, text: str, monotonic_ns: int) -> None:
+        """Put a mark. Does not block."""
+
+    def want_pause(self, is_paused: bool) -> None:
+        """Pause or resume. Does not block."""
 
 
 class ControlServer:
@@ -89,12 +105,19 @@ class ControlServer:
             case AskSlots():
                 return self.slots()
             case Stop():
-                return self._ask_to_stop()
+                self._open_recording("stop").ask_to_stop()
+                return Reply(Stopping())
+            case Mark(text, monotonic_ns):
+                return self._mark(text, monotonic_ns)
+            case Pause() | Resume():
+                is_paused = isinstance(message, Pause)
+                self._open_recording("pause").want_pause(is_paused)
+                return Reply(PauseNow(is_paused))
         raise RecordingError(f"unsupported request {type(message).__name__}")
 
     def slots(self) -> Reply[Slots]:
         """Open descriptors of the slots. RecordingError where the system does not support them."""
-        about = self._about(self._open_camera())
+        about = self.about()
         try:
             exported, descriptors = export_slots(self._engine.slots.memory)
         except RecordingError as error:
@@ -149,37 +172,39 @@ class ControlServer:
             return math.nan
         return self._disks.space(directory).minutes_left(status.rate * line_bytes)
 
-    def _about(self, camera: ServedCamera) -> About:
-        kind = self._engine.kind
+    def about(self) -> About:
+        """What a reader of the slots needs. ClosedError after the camera was closed."""
+        camera, kind = self._open_camera(), self._engine.kind
+        label = Label.from_bytes(self._engine.filler.label)
         wavelengths = kind.wavelengths_nm
+        dtype, settings = str(np.dtype(self._engine.slots.layout.dtype)), camera.settings.model
         return About(
             kind="camera" if self._recording is None else "recording",
             camera=kind.camera,
             save_dir=self._directory,
             level=kind.level,
             wavelengths_nm=None if wavelengths is None else tuple(np.asarray(wavelengths, float).tolist()),
-            full_scale=self._full_scale(camera),
-            exposure_ms=camera.settings.model.exposure_ms,
+            full_scale=None if camera.custom_tfms else full_scale(kind.level, dtype, settings.full_scale),
+            exposure_ms=settings.exposure_ms,
             can_stop=self._recording is not None,
+            prefix=label.prefix,
+            suffix=label.suffix,
+            settings=str(label.attributes.get("settings", "{}")),
         )
 
-    def _full_scale(self, camera: ServedCamera) -> int | None:
-        """Value of a saturated pixel; None where lines have other values.
+    def _mark(self, text: str, monotonic_ns: int) -> Reply[Marked]:
+        camera = self._open_camera()
+        if self._recording is None:
+            camera.mark_at(text, monotonic_ns)
+        else:
+            self._recording.mark(text, monotonic_ns)
+        return Reply(Marked())
 
-        Binning to bands may sum several pixels.
-        """
-        dtype = np.dtype(self._engine.slots.layout.dtype)
-        if LEVELS[self._engine.kind.level].binning or dtype.kind != "u" or camera.custom_tfms:
-            return None
-        full_scale = camera.settings.model.full_scale
-        return None if full_scale is None else min(full_scale, int(np.iinfo(dtype).max))
-
-    def _ask_to_stop(self) -> Reply[Stopping]:
+    def _open_recording(self, verb: str) -> ServedRecording:
         self._open_camera()
         if self._recording is None:
-            raise RecordingError("a camera of a user's program cannot be stopped by a request: stop it in the program")
-        self._recording.ask_to_stop()
-        return Reply(Stopping())
+            raise RecordingError(f"no request can {verb} a camera of a user's program: {verb} it in the program")
+        return self._recording
 
 
 def socket_of(engine: CubeEngine, server: ControlServer) -> Path:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from openhsi_shared.buffers.marks import MARKS
 from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState, check_label
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.capture.cube_clock import CubeClock
@@ -59,7 +60,11 @@ class CubeEngine:
     ) -> None:
         """Allocate the slots. `again`: for a cube of a camera that is closed."""
         layout = SlotLayout(
-            n_slots=options.n_buffers, n_lines=n_lines, line_shape=plan.line_shape, dtype=plan.line_dtype.name
+            n_slots=options.n_buffers,
+            n_lines=n_lines,
+            line_shape=plan.line_shape,
+            dtype=plan.line_dtype.name,
+            side_buffers=(MARKS,),
         )
         self.kind = again or CubeKind(
             level=plan.level,

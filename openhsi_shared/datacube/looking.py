@@ -1,18 +1,22 @@
 """What one sees of a cube while it is filled, and afterwards: arrays, times, pictures, pages."""
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from openhsi_shared.analysis.live.hosting import HostedReaders, SlotReader
 from openhsi_shared.buffers.arrays import CircArrayBuffer
 from openhsi_shared.buffers.slot_array import SlotArray
+from openhsi_shared.buffers.slot_memory import SlotMemory
 from openhsi_shared.buffers.times import LineTimes
 from openhsi_shared.control.status import Status
 from openhsi_shared.datacube.control_server import ControlServer, ServedRecording, socket_of
 from openhsi_shared.datacube.engine import CubeEngine
+from openhsi_shared.datacube.marking import Marking
 from openhsi_shared.datacube.transforming import Transforming
 from openhsi_shared.processes.scheduling import scheduling_of
 
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Looking"]
 
 
-class Looking(Transforming):
+class Looking(Transforming, Marking):
     """Looks at the cube being filled, or until its first line at the one before it, also after `close`."""
 
     n_lines: int
@@ -186,6 +190,12 @@ class Looking(Transforming):
         """What answers requests of other programs about this camera, or about the `recording` that has it."""
         self._engine.check_usable()
         return ControlServer(self._engine, self, recording)
+
+    def host_readers(self, made: Callable[[SlotMemory], Sequence[SlotReader]]) -> HostedReaders:
+        """Start children that read the slots, before the first line."""
+        self._engine.check_usable()
+        slots = self._engine.slots
+        return HostedReaders(slots, made(slots.memory), self._engine.filler.lost_to)
 
     def _repr_html_(self) -> str:
         from openhsi_shared.show import table_of_camera

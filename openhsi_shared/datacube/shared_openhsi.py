@@ -8,9 +8,11 @@ where MyBase calls `super().__init__(**keywords)` first, then opens its hardware
 
 import functools
 import inspect
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from threading import get_ident
 from typing import Any
 
@@ -18,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.capture.loop import FrameLoop
+from openhsi_shared.capture.planning.plan import Plan
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.shared_data_cube import SharedDataCube
 from openhsi_shared.drivers import FrameSource, FrameStamp
-from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, FrameError, SourceEnded
+from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, FrameError, IllegalMove, SourceEnded
 from openhsi_shared.levels import LevelPlan, copy_pixels
 from openhsi_shared.masked import unmasked
+from openhsi_shared.paths import given_path
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.scheduling import CaptureScheduling
@@ -88,6 +92,10 @@ class SharedOpenHSI(SharedDataCube):
             self._loop = FrameLoop(self._frame_source(), self._engine.filler, self._plan, self._temperature)
         return self._loop
 
+    @property
+    def _line_lead_ns(self) -> int:
+        return 0 if self._loop is None else int(self._loop.exposure_ms * 500_000)
+
     def _temperature(self) -> float:
         source = self._loop and self._loop.source
         return source.temperature if isinstance(source, _Methods) else float("nan")
@@ -122,6 +130,34 @@ class SharedOpenHSI(SharedDataCube):
         loop = self._loop or self._frame_loop()
         engine.turn.taken_by = get_ident()
         return engine.turn.line(loop.take)
+
+    def pass_over_frame(self) -> NDArray[Any] | None:
+        """Wait for one frame that is not wanted: it becomes no line, and does not count as lost. Only between cubes.
+
+        Returns the frame as it came, valid until the next one, or None if it was incomplete. Raises as `take_line`;
+        IllegalMove if the cube being filled has lines: save it before.
+        """
+        engine = self._engine
+        engine.check_usable()
+        if self.n_collected:
+            raise IllegalMove(f"{self.n_collected} lines are collected: save() them before frames are passed over")
+        loop = self._loop or self._frame_loop()
+        engine.turn.taken_by = get_ident()
+        return engine.turn.line(loop.pass_over)
+
+    def pass_over_frames(self, goes_on: Callable[[], bool]) -> int:
+        """Pass over frames while `goes_on()`, and return their number; the next file declares them as a pause.
+
+        IllegalMove if the cube being filled has lines; else it raises as `take_line`.
+        """
+        engine, begun_ns = self._engine, time.monotonic_ns()
+        before = engine.filler.ledger.n_passed_over
+        while goes_on():
+            self.pass_over_frame()
+        n_frames = engine.filler.ledger.n_passed_over - before
+        if n_frames:
+            engine.slots.add_pause(time.monotonic_ns() - begun_ns, n_frames)
+        return n_frames
 
     def collect(self, callback: Callable[[int, int], Any] | None = None, progress: bool = True) -> None:
         """Take exactly `n_lines` frames, with a progress bar. Starts the camera if needed, and leaves it streaming.
@@ -170,6 +206,36 @@ class SharedOpenHSI(SharedDataCube):
         if not (was_streaming or self._n_collecting or self._engine.turn.is_taken_by_other()):
             self.stop_cam()  # type: ignore[attr-defined]
         return (total / n).astype(np.float32)
+
+    def plan(self, save_dir: str | Path, minutes: float | None = None) -> Plan:
+        """Measure what holds with this camera and the disk of `save_dir`: lines of a cube, slots, compression.
+
+        Saves cubes of its frames there, as the writer does, and removes them. Blocks for at most 20 s; afterwards it
+        does not stream. With `minutes`, the disk must last so long. `holds` of the result is the promise: nothing is
+        lost if machine and disk stay as fast as they were. Raises ArgumentError for `minutes` that are none, and while
+        lines are collected that are not saved, SaveError if the disk cannot be used or has no room for the trial,
+        MemoryShortage, and what the camera raises.
+        """
+        from openhsi_shared.capture.planning.measuring import measured_plan
+
+        is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+        if minutes is not None and not (is_number and 0 < minutes < math.inf):
+            raise ArgumentError(f"minutes must be a number > 0, or None, got {minutes!r}")
+        engine = self._engine
+        if self.n_collected or engine.turn.is_taken_by_other():
+            raise ArgumentError("plan: lines are collected that are not saved: save() them first, and collect none")
+        self.stop_cam()  # type: ignore[attr-defined] # what its queue has dropped before does not count
+        self.start_cam()  # type: ignore[attr-defined]
+        source, wait_s = self._frame_loop().source, 5.0 + 0.01 * self._known_exposure_ms
+
+        def read(frame: NDArray[Any]) -> FrameStamp:
+            return engine.turn.between_lines("frame", source.read_into, frame, wait_s)
+
+        try:
+            directory = given_path(save_dir).absolute()
+            return measured_plan(engine.kind.camera, source, read, self._plan, engine.slots.layout, directory, minutes)
+        finally:
+            self.stop_cam()  # type: ignore[attr-defined]
 
     def _look(self, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """Return a copy of the next frame of another thread that collects, which loses nothing, else `read()`."""

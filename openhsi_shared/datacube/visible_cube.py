@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.arrays import CircArrayBuffer
 from openhsi_shared.buffers.memory import free_memory
 from openhsi_shared.buffers.slot_array import SlotArray
+from openhsi_shared.buffers.slot_copy import SlotCopy
 from openhsi_shared.buffers.slot_memory import Word
-from openhsi_shared.buffers.slot_owner import SlotCopy, SlotOwner
+from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.dataset import day_folder
 from openhsi_shared.errors import OverrunError

@@ -30,6 +30,8 @@ class FrameLedger:
         self.n_committed = 0
         self.n_lost_before_last = 0
         """Lost between committed lines; `n_lost` adds frames offered after the last one."""
+        self.n_passed_over = 0
+        """Ids that were not wanted."""
         self.ranges: list[IdRange] = []
         self._begin: int | None = None
         self._next_commit = 0
@@ -88,6 +90,22 @@ class FrameLedger:
         self.commit()
         self.n_committed -= 1
         return True
+
+    def pass_over(self, frame_id: int) -> IdRange | None:
+        """Record that `frame_id`, and what the camera skipped before it, is not wanted: neither committed nor lost.
+
+        Frames that were offered and not committed before stay lost, and are returned.
+        """
+        lost = IdRange(self._next_commit, self._next_offer - 1) if self._next_offer > self._next_commit else None
+        if lost is not None:
+            self.n_lost_before_last += len(lost)
+            if len(self.ranges) < MAX_RANGES:
+                self.ranges.append(lost)
+            self._next_commit = self._next_offer
+        if self.offer(frame_id):
+            self.n_passed_over += self._next_offer - self._next_commit
+            self._next_commit = self._next_offer
+        return lost
 
     def lost_ids(self) -> tuple[IdRange, ...]:
         """All gaps so far, including the one that is still open."""

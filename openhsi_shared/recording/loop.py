@@ -1,19 +1,20 @@
 """The recording loop: a process with camera, slots and writer, which shuts down cleanly if other processes die."""
 
 import gc
-import itertools
 import os
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from typing import NoReturn
 
 import numpy as np
 
+from openhsi_shared.analysis.live.hosting import HostedReaders
+from openhsi_shared.analysis.live.messages import ReaderEnded
 from openhsi_shared.channels.attached import AttachedChannels
 from openhsi_shared.control.control_socket import ControlSocket
 from openhsi_shared.control.status import RecordingStatus
@@ -22,10 +23,9 @@ from openhsi_shared.datacube.driver_camera import DriverCamera
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.errors import (
     CameraLost,
+    ClosedError,
     NoFreeSlot,
-    OpenHSIError,
     RecordingError,
-    SaveError,
     SourceEnded,
     WriterFailed,
 )
@@ -35,17 +35,31 @@ from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service, unpack
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.camera_watch import CameraWatch, on_sigterm
-from openhsi_shared.recording.messages import Ended, RecordingSummary, Started, StatusRequest, StopRequest
+from openhsi_shared.recording.flight_notes import FlightNotes
+from openhsi_shared.recording.messages import (
+    Ended,
+    MarkRequest,
+    PauseRequest,
+    RecordingSummary,
+    Started,
+    StatusRequest,
+    StopAnalysis,
+    StopRequest,
+)
+from openhsi_shared.recording.pauses import Pauses
 from openhsi_shared.recording.plan import RecordingPlan
-from openhsi_shared.recording.space import check_names, check_space
+from openhsi_shared.recording.reporting import number_of, picklable, without_handle_hint
+from openhsi_shared.recording.slot_readers import host_readers
+from openhsi_shared.recording.space import check_place
 from openhsi_shared.writer.final_rescue import Rescued
 from openhsi_shared.writer.handle import SaveHandle
-from openhsi_shared.writer.pending import KEPT
 
 __all__ = ["run_recording"]
 
 logger = safe_logger(__name__)
 
+MARK_INTERVAL_S = 0.0005
+"""After a mark, so that thousands at once do not keep the interpreter from the thread that captures."""
 CALL_TIMEOUT_S = 10.0
 """For opening, starting and stopping a camera, once the recording is to end."""
 
@@ -67,7 +81,7 @@ def run_recording(
     try:
         parent.tell(loop.record(payload))
     except BaseException as error:  # noqa: BLE001 - not swallowed: the parent raises it
-        parent.tell(Ended(None, _picklable(error), traceback.format_exc()))
+        parent.tell(Ended(None, picklable(error), traceback.format_exc()))
 
 
 class _RecordingLoop:
@@ -89,6 +103,9 @@ class _RecordingLoop:
         self.is_listening = False
         self.watch = CameraWatch(self.stop, self._is_left, self._waits_for_slot, self._end_hung)
         self.socket: ControlSocket | None = None
+        self.readers: HostedReaders | None = None
+        self.notes: FlightNotes | None = None
+        self.pauses = Pauses()
         self._last_status: RecordingStatus | None = None
         self.listener_failure: RecordingError | None = None
 
@@ -104,29 +121,30 @@ class _RecordingLoop:
             raise RecordingError(f"record() needs a camera class such as SharedSimulatedCamera, got {plan.camera!r}")
         self.camera = camera
         try:
-            self._check_space(camera)
+            check_place(camera, plan)
+            self.notes = FlightNotes(camera, plan)
             camera.will_save(plan.request)
             self.control = camera.control_server(self)
+            self.readers = host_readers(camera, self.control, plan, self.channels)
             with self._open_socket(self.control):
                 self._start_listening()
                 failure = self._run(camera)
                 return self._end(camera, failure)
         except BaseException as error:
+            if self.notes is not None:
+                self.notes.stop(None, f"{type(error).__name__}: {error}")
+            if self.readers is not None:
+                self.readers.close()
             camera.__exit__(type(error), error, error.__traceback__)
             raise
-
-    def _check_space(self, camera: SharedOpenHSI) -> None:
-        rows, n_lines, bands = camera.dc_shape
-        line_bytes = rows * bands * np.dtype(camera.dtype_out).itemsize
-        max_bytes_per_s = 1000 / camera.settings.model.exposure_ms * line_bytes
-        check_space(Path(self.plan.save_dir), n_lines * line_bytes, self.plan.n_cubes, max_bytes_per_s)
-        check_names(Path(self.plan.save_dir), self.plan.request.prefix, self.plan.request.suffix)
 
     def _run(self, camera: SharedOpenHSI) -> BaseException | None:
         """The hot loop. Returns the error that ended it early, if any, after saving the unfinished cube."""
         failure: BaseException | None = None
         if self.channels is not None:
             self.channels.wait_for_first_samples(self.plan.connect_timeout_s, self.stop.is_set)
+        if self.readers is not None:
+            self.readers.wait_until_ready(self.stop.is_set)
         gc.collect()
         gc.freeze()  # existing objects are not scanned again: they do not lengthen collector pauses in the loop
         with self.watch.calling("start_cam", CALL_TIMEOUT_S):
@@ -156,22 +174,26 @@ class _RecordingLoop:
 
     def _fill_all(self, camera: SharedOpenHSI) -> None:
         """Take and save one cube after the other, until the recording is to end."""
-        for _ in itertools.count() if self.plan.n_cubes is None else range(self.plan.n_cubes):
+        while self.plan.n_cubes is None or len(self.cubes) < self.plan.n_cubes:
             with self.watch.calling("get_img", self._frame_timeout_s(camera)):
-                is_full = self._fill_one(camera)
-            if not is_full:
+                self.pauses.take(camera, lambda: self.stop.is_set() or time.monotonic() >= self.ends_at, self.notes)
+                n_frames = self._fill_one(camera)
+            if n_frames is None:
                 return
-            self._save(camera)
+            if n_frames:
+                self._save(camera)
 
-    def _fill_one(self, camera: SharedOpenHSI) -> bool:
-        """Take the frames of one cube; False if the recording is to end."""
+    def _fill_one(self, camera: SharedOpenHSI) -> int | None:
+        """Take the frames of one cube, fewer before a pause. Returns their number; None if the recording is to end."""
         end = None if self.plan.seconds is None else self.begun + self.plan.seconds
-        stop, take_line = self.stop.is_set, camera.take_line
-        for _ in range(camera.n_lines):
+        stop, is_paused, take_line = self.stop.is_set, self.pauses.is_wanted, camera.take_line
+        for n in range(camera.n_lines):
             if stop() or (end is not None and time.monotonic() >= end):
-                return False
+                return None
+            if is_paused():
+                return n
             take_line()
-        return True
+        return camera.n_lines
 
     def _start_listening(self) -> None:
         self.is_listening = True
@@ -190,6 +212,8 @@ class _RecordingLoop:
     def _save(self, camera: SharedOpenHSI, failure: BaseException | None = None) -> None:
         why = {} if failure is None else {"ended_by": f"{type(failure).__name__}: {failure}"}
         self.cubes.append(camera.save_with(why, self.plan.request))
+        if self.notes is not None:
+            self.notes.saved(self.cubes[-1])
 
     def _end(self, camera: SharedOpenHSI, failure: BaseException | None) -> Ended:
         seconds = time.monotonic() - self.begun
@@ -198,21 +222,34 @@ class _RecordingLoop:
         self._stop_camera(camera)
         for cube in self.cubes:
             cube.join()
+        failed = {cube.name: without_handle_hint(cube.error) for cube in self.cubes if cube.error}
+        if self.readers is not None:
+            self.readers.finish(self._first_file(), frozenset(map(number_of, failed)))
         offered = self.status()
-        failed = {cube.name: _without_handle_hint(cube.error) for cube in self.cubes if cube.error}
         rescued = camera.abandon() if failed else Rescued()
+        if self.readers is not None:
+            self.readers.note_rescued([number_of(name) for name in rescued.files])
         if failed and failure is None:
             failure = next(iter(failed.values()))
         errors = [f"{error}; {rescued.where(cube)}" for cube, error in failed.items()]
         summary = self._summary(rescued, errors, offered, seconds)
-        self._announce_end(failure)
+        self._announce_end(failure, summary)
         if not failed:
             camera.close()
         elif failure is not None:
             failure.add_note("; ".join(map(rescued.where, failed)))
         cause = failure and failure.__cause__  # which is lost when an error is pickled
         trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
-        return Ended(summary, failure and _picklable(failure), trace, self._last_status)
+        return Ended(summary, failure and picklable(failure), trace, self._last_status, self._ended_analyses())
+
+    def _first_file(self) -> str:
+        """Path of the first cube that is saved; empty before that."""
+        done = (cube.result().path for cube in self.cubes[:1] if not cube.is_alive() and not cube.error)
+        return str(next(done, None) or "")
+
+    def _ended_analyses(self) -> dict[str, ReaderEnded]:
+        ended = {} if self.readers is None else self.readers.ended()
+        return {name: replace(one, error=one.error and picklable(one.error)) for name, one in ended.items()}
 
     def _stop_camera(self, camera: SharedOpenHSI) -> None:
         """Stop it; an error is logged, since all lines are taken."""
@@ -242,9 +279,12 @@ class _RecordingLoop:
             errors=tuple(errors),
         )
 
-    def _announce_end(self, failure: BaseException | None) -> None:
+    def _announce_end(self, failure: BaseException | None, summary: RecordingSummary | None) -> None:
+        ended_by = f"{type(failure).__name__}: {failure}" if failure else self.orphaned_by
+        if self.notes is not None:
+            self.notes.stop(summary, ended_by)
         if self.control is not None:
-            self.control.announce_end(f"{type(failure).__name__}: {failure}" if failure else self.orphaned_by)
+            self.control.announce_end(ended_by)
 
     # ---- the thread that watches the camera ----
 
@@ -273,7 +313,7 @@ class _RecordingLoop:
                 seconds, offered, n_unfinished = time.monotonic() - self.begun, self.status(), self.camera.n_collected
                 rescued = self.camera.abandon(camera_hangs=True)
                 summary = self._summary(rescued, list(map(str, rescued.failures)), offered, seconds, n_unfinished)
-            self._announce_end(error)
+            self._announce_end(error, summary)
         except Exception as other:  # noqa: BLE001 - reported with the cause; the process must end
             error.add_note(f"while saving what was collected: {type(other).__name__}: {other}")
         self.parent.tell(Ended(summary, error, trace, self._last_status))
@@ -288,6 +328,15 @@ class _RecordingLoop:
             message = self.parent.receive()
             if isinstance(message, StatusRequest):
                 self.parent.tell(self.status())
+            elif isinstance(message, StopAnalysis):
+                if self.readers is not None:
+                    self.readers.end(message.name, self._first_file())
+            elif isinstance(message, MarkRequest):
+                with suppress(ClosedError):  # the camera is closed: there are no more lines
+                    self.mark(*message)
+                time.sleep(MARK_INTERVAL_S)
+            elif isinstance(message, PauseRequest):
+                self.pauses.want(*message)
             elif isinstance(message, StopRequest) or message is GONE:
                 self.stop.set()
                 if message is GONE:
@@ -319,6 +368,14 @@ class _RecordingLoop:
     def ask_to_stop(self) -> None:
         self.stop.set()
 
+    def mark(self, text: str, monotonic_ns: int) -> None:
+        """For any thread; see `SharedDataCube.mark_at`."""
+        if self.camera is not None and self.notes is not None:
+            self.notes.note("mark", time_ns=self.camera.mark_at(text, monotonic_ns), text=text)
+
+    def want_pause(self, is_paused: bool) -> None:
+        self.pauses.want(is_paused)
+
     def status(self) -> RecordingStatus:
         camera = self.camera
         if camera is None:
@@ -328,29 +385,13 @@ class _RecordingLoop:
         rate = status.rate * rows * bands * np.dtype(camera.dtype_out).itemsize
         space = self.disks.space(self.plan.save_dir)
         return RecordingStatus(
-            **status.__dict__ | {"errors": (*status.errors, *space.complaint(self.plan.save_dir))},
+            **status.__dict__
+            | {
+                "errors": (*status.errors, *space.complaint(self.plan.save_dir)),
+                "analyses": {} if self.readers is None else self.readers.statuses(),
+            },
+            is_paused=self.pauses.is_now,
             seconds=time.monotonic() - self.begun,
             cubes=len(self.cubes),
             disk_minutes_left=space.minutes_left(rate),
         )
-
-
-def _without_handle_hint(error: OpenHSIError) -> OpenHSIError:
-    """The same error without the hint at `retry`: the user's process has no handle for that."""
-    if not isinstance(error, SaveError):
-        return error
-    stripped = SaveError(error.errno, str(error.strerror).replace(f"; {KEPT}", ""), error.filename)
-    for note in getattr(error, "__notes__", []):
-        stripped.add_note(note)
-    return stripped
-
-
-def _picklable(error: BaseException) -> BaseException:
-    """The error itself, if it can be pickled, else a RecordingError with its text."""
-    import pickle
-
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001 - whatever a user's exception does when pickled
-        return RecordingError(f"{type(error).__name__}: {error}")
-    return error

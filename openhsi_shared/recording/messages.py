@@ -1,12 +1,23 @@
 """Messages between the user's process and the recording process."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from openhsi_shared.analysis.live.messages import ReaderEnded
 from openhsi_shared.control.status import RecordingStatus
 
-__all__ = ["Ended", "RecordingSummary", "Started", "StatusRequest", "StopRequest"]
+__all__ = [
+    "Ended",
+    "MarkRequest",
+    "PauseRequest",
+    "RecordingSummary",
+    "Started",
+    "StatusRequest",
+    "StopAnalysis",
+    "StopRequest",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +50,27 @@ class StopRequest(NamedTuple):
     """To the recording: shut down cleanly, and save the unfinished cube as well."""
 
 
+class StopAnalysis(NamedTuple):
+    """To the recording: let one analysis finish with what it has, and end."""
+
+    name: str
+
+
+class MarkRequest(NamedTuple):
+    """To the recording: put a mark."""
+
+    text: str
+    monotonic_ns: int
+    """When it was called."""
+
+
+class PauseRequest(NamedTuple):
+    """To the recording: close and save the cube, and throw frames away, until it is resumed."""
+
+    is_paused: bool
+    """Pause, or resume."""
+
+
 class Started(NamedTuple):
     """From the recording: camera and writer are running."""
 
@@ -46,7 +78,8 @@ class Started(NamedTuple):
     dc_shape: tuple[int, int, int]
 
 
-class Ended(NamedTuple):
+@dataclass(frozen=True)
+class Ended:
     """From the recording: every file is written, or has failed."""
 
     summary: RecordingSummary | None
@@ -54,3 +87,5 @@ class Ended(NamedTuple):
     traceback: str
     status: RecordingStatus | None = None
     """The last status, for `Recording.status` after the end."""
+    analyses: Mapping[str, ReaderEnded] = field(default_factory=dict)
+    """How each analysis has ended, by name."""

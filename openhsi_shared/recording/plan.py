@@ -9,11 +9,15 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from openhsi_shared.analysis.live.analysis import Analysis, analyses_from
+from openhsi_shared.analysis.streams.capture_writing import check_new_capture
+from openhsi_shared.analysis.streams.capturing import LinesToCapture
 from openhsi_shared.channels.addresses import channels_from
 from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S
 from openhsi_shared.channels.channel import Channel
 from openhsi_shared.datacube.keywords import check_connect_timeout, check_size, seconds_of
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.paths import given_path
 from openhsi_shared.save_options import SaveOptions, WhenFull
 from openhsi_shared.settings import read_settings
 from openhsi_shared.writer.save_request import SaveRequest
@@ -55,6 +59,12 @@ class RecordingPlan:
     """By name; given as a mapping of names to Channels or texts, or as the path of a TOML file."""
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     """How long a required channel may take to deliver its first sample."""
+    analyse: tuple[Analysis, ...] = ()
+    """Given as what `analyses_from` takes."""
+    capture: Path | None = None
+    """A capture that is written meanwhile: `.cbors` or `.cbors.gz`."""
+    capture_every: int = 1
+    """Of so many lines the first one is captured."""
     camera_options: Mapping[str, Any] = field(default_factory=dict)
     """All other keywords of the camera."""
 
@@ -70,6 +80,11 @@ class RecordingPlan:
             raise ArgumentError(f"realtime must be True or False, got {self.realtime!r}")
         object.__setattr__(self, "cpus", _checked_cpus(self.cpus))
         object.__setattr__(self, "channels", channels_from(self.channels))
+        if not isinstance(self.analyse, tuple) or not all(isinstance(one, Analysis) for one in self.analyse):
+            object.__setattr__(self, "analyse", analyses_from(self.analyse))
+        LinesToCapture(every=self.capture_every)
+        if self.capture is not None:
+            object.__setattr__(self, "capture", check_new_capture(given_path(self.capture, "capture").absolute()))
         check_connect_timeout(self.connect_timeout_s)
         keywords = self.camera_keywords
         SaveOptions(**{name: value for name, value in keywords.items() if name in OPTIONS})

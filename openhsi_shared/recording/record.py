@@ -30,6 +30,9 @@ def record(
     realtime: bool = False,
     channels: Mapping[str, Any] | str | Path | None = None,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    analyse: Any = None,
+    capture: str | Path | None = None,
+    capture_every: int = 1,
     **keywords: Any,
 ) -> Recording:
     """Record cubes of `n_lines` nonstop in a separate process; returns the handle once the camera is running.
@@ -40,11 +43,15 @@ def record(
     `niceness` and `cpus` are for the recording process, if the system allows it. `realtime=True` schedules the thread
     that captures in real time (SCHED_FIFO), before all ordinary processes, for cameras with a short queue on a busy
     machine. `channels` are matched to the lines: a mapping of names to Channels or texts such as "ca:HSI:temp", or the
-    path of a TOML file; the first line is taken when each required one has delivered a sample. The keywords of `save`
+    path of a TOML file; the first line is taken when each required one has delivered a sample. `analyse` is an
+    `Analysis`, (Worker, Reducer), or a list of these: they get every line in processes of their own, and are at
+    `analysis` of the handle; a failure of one never ends the recording. `capture` is the path of a new file, .cbors or
+    .cbors.gz, into which each `capture_every`-th line is written for dranspose and `replay`, as far as the disk keeps
+    up: the recording loses nothing for it, and a full disk ends the capture with a warning. The keywords of `save`
     are passed to every save, the others to the camera. Raises what the camera's class raises, ArgumentError for other
     arguments that are not valid, SaveError if there is no space for one cube, RealTimeRefused if the system refuses
     `realtime`, and ChannelError for a required channel that cannot be opened, or delivers nothing within
-    `connect_timeout_s`.
+    `connect_timeout_s`; AnalysisError and ParameterError for an analysis that does not fit, or cannot be started.
     """
     plan = RecordingPlan.of(
         camera,
@@ -59,6 +66,9 @@ def record(
         realtime=realtime,
         channels={} if channels is None else channels,
         connect_timeout_s=connect_timeout_s,
+        analyse=analyse,
+        capture=capture,
+        capture_every=capture_every,
         **keywords,
     )
     return Recording(plan, _conditions(until, toggle), progress)

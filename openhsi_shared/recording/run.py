@@ -9,11 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from openhsi_shared.analysis.live.analysis import Analysis
+from openhsi_shared.analysis.live.running import RunningAnalysis
 from openhsi_shared.control.control_socket import request, socket_path
 from openhsi_shared.control.messages import AskSlots
 from openhsi_shared.control.status import ChannelStatus, RecordingStatus
 from openhsi_shared.datacube.progress import progress_bar
-from openhsi_shared.errors import ClosedError, RecordingError
+from openhsi_shared.errors import AnalysisError, ArgumentError, ClosedError, RecordingError
+from openhsi_shared.files.flight_log import FlightLog
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE
@@ -21,10 +24,21 @@ from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import pack
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.loop import run_recording
-from openhsi_shared.recording.messages import Ended, RecordingSummary, Started, StatusRequest, StopRequest
+from openhsi_shared.recording.messages import (
+    Ended,
+    MarkRequest,
+    PauseRequest,
+    RecordingSummary,
+    Started,
+    StatusRequest,
+    StopAnalysis,
+    StopRequest,
+)
 from openhsi_shared.recording.plan import RecordingPlan
+from openhsi_shared.recording.reporting import error_of
 
 if TYPE_CHECKING:
+    from openhsi_shared.control.analysis_status import AnalysisStatus
     from openhsi_shared.viewer.live_page import LivePage
     from openhsi_shared.viewer.notebook import LiveCell
 
@@ -54,6 +68,8 @@ class Recording:
         self.save_dir = Path(plan.save_dir)
         """Where the cubes go."""
         self._plan, self._progress, self._conditions = plan, progress, conditions
+        self.shows_progress = True
+        """Whether the progress bar of `wait` is updated."""
         self._changed = threading.Condition()
         self._ended: Ended | None = None
         self._latest: RecordingStatus | None = None
@@ -62,6 +78,10 @@ class Recording:
         self._is_end_reported = False
         self._owner = os.getpid()
         self._condition_error: BaseException | None = None
+        self.analyses: Mapping[str, RunningAnalysis] = {
+            str(analysis.name): self._running_analysis(analysis) for analysis in plan.analyse
+        }
+        """The analyses by name."""
         self._channels = plan.hosted_channels()
         try:
             self._child = self._start_child(plan)
@@ -97,7 +117,7 @@ class Recording:
         answer = self._child.first_message(RecordingError)
         if not isinstance(answer, Started):
             self._child.join()
-            raise _error_of(answer)
+            raise error_of(answer)
         self.camera, self.dc_shape = answer
 
     def _start_threads(self) -> None:
@@ -129,7 +149,9 @@ class Recording:
                 self._child.send(StatusRequest())
                 self._changed.wait_for(lambda: self._latest is not None or self._ended is not None, 5.0)
             if self._latest is None:
-                raise RecordingError("the recording does not respond") from (self._ended and self._ended.error)
+                raise RecordingError("the recording does not respond") from (
+                    None if self._ended is None else self._ended.error
+                )
             return self._latest
 
     def live(self) -> "LiveCell":
@@ -153,6 +175,27 @@ class Recording:
         return {} if self._channels is None else self._channels.statuses()
 
     @property
+    def analysis(self) -> RunningAnalysis:
+        """The analysis. AnalysisError if there is none, or several: see `analyses`."""
+        if len(self.analyses) != 1:
+            raise AnalysisError(f"this recording has {len(self.analyses)} analyses: {', '.join(self.analyses)}")
+        return next(iter(self.analyses.values()))
+
+    def _running_analysis(self, analysis: Analysis) -> RunningAnalysis:
+        name = str(analysis.name)
+        return RunningAnalysis(
+            analysis,
+            lambda: self.status().analyses[name],
+            lambda: None if self._ended is None else self._ended.analyses.get(name),
+            lambda: self._send_if_owner(StopAnalysis(name)),
+            _cell_of_analysis,
+        )
+
+    def _send_if_owner(self, message: Any) -> None:
+        self._check_owner()
+        self._child.send(message)
+
+    @property
     def is_running(self) -> bool:
         """Whether the recording has not ended yet: more files may be written."""
         return self._ended is None
@@ -162,6 +205,37 @@ class Recording:
         if not self._stop_sent and os.getpid() == self._owner:
             self._stop_sent, self._heard_at = True, time.monotonic()
             self._child.send(StopRequest())
+
+    def mark(self, text: str) -> None:
+        """Note a text at this moment, in the file of the line that is being taken, and in the log of the flight.
+
+        Does not block; for any thread. See `SharedDataCube.mark`. ArgumentError if `text` is none, RecordingError if
+        the recording has ended.
+        """
+        self.mark_at(text, time.monotonic_ns())
+
+    def mark_at(self, text: str, monotonic_ns: int) -> None:
+        """`mark` for an earlier moment, by `time.monotonic_ns()`. ArgumentError, RecordingError."""
+        if not isinstance(text, str):
+            raise ArgumentError(f"mark needs a text, got {text!r}")
+        self._tell("mark", MarkRequest(text, monotonic_ns))
+
+    def pause(self) -> None:
+        """Close and save the cube, and throw frames away until `resume`; they do not count as lost. Idempotent.
+
+        Does not block. The next file says `paused_before_s` and `frames_paused`. RecordingError if it has ended.
+        """
+        self._tell("pause", PauseRequest(True))
+
+    def resume(self) -> None:
+        """Go on with the next frame, in a new cube. Idempotent. Does not block. RecordingError if it has ended."""
+        self._tell("resume", PauseRequest(False))
+
+    def _tell(self, what: str, message: Any) -> None:
+        self._check_owner()
+        if self._ended is not None:
+            raise RecordingError(f"{what}: this recording has ended; start another one")
+        self._child.send(message)
 
     def view(self, *, open_browser: bool = True, port: int = 0) -> "LivePage":
         """Open the live page in a browser, served by a separate process, and return its handle at once.
@@ -206,7 +280,7 @@ class Recording:
         if self._condition_error is not None:
             raise self._condition_error
         if ended.error is not None or ended.summary is None:
-            raise _error_of(ended)
+            raise error_of(ended)
         return ended.summary
 
     @property
@@ -233,7 +307,7 @@ class Recording:
         del crashed
         self.stop()
         self._follow(None)
-        error = self._condition_error or (self._ended and self._ended.error)
+        error = self._condition_error or (None if self._ended is None else self._ended.error)
         return [] if error is None or self._is_end_reported else [error]
 
     def _check_owner(self) -> None:
@@ -252,7 +326,7 @@ class Recording:
                 with self._changed:
                     self._changed.wait_for(lambda: self._ended is not None, 0.25)
                 self._kill_unresponsive()
-                if not bar.disable and self._ended is None:
+                if not bar.disable and self._ended is None and self.shows_progress:
                     with suppress(RecordingError):
                         self._show(bar, self.status())
         if self._ended is not None:
@@ -287,6 +361,7 @@ class Recording:
                 if self._was_killed:
                     died = f"{self.camera} did not return within {UNRESPONSIVE_S:.0f} s: its process was killed"
                 self._note_end(f"{died}; its writer saves the collected lines")
+                FlightLog(self.save_dir).note("error", text=died)
                 break
             self._heard_at = time.monotonic()
             with self._changed:
@@ -320,8 +395,7 @@ class Recording:
         self.stop()
 
 
-def _error_of(ended: Ended) -> BaseException:
-    error = ended.error or RecordingError("the recording ended without a result")
-    if ended.traceback:
-        error.add_note(f"in the recording's process:\n{ended.traceback}")
-    return error
+def _cell_of_analysis(read_status: "Callable[[], AnalysisStatus]") -> Any:
+    from openhsi_shared.viewer.analysis_cell import AnalysisCell
+
+    return AnalysisCell(read_status).show()

@@ -6,12 +6,16 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+
+from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import SaveError
 from openhsi_shared.processes.disk_watch import Space, within
 from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.recording.plan import RecordingPlan
 
-__all__ = ["check_names", "check_space"]
+__all__ = ["check_names", "check_place", "check_space"]
 
 logger = safe_logger(__name__)
 
@@ -22,6 +26,15 @@ NOT_ON_FAT = frozenset('?*"<>|')
 
 TIMEOUT_S = 30.0
 """How long the disk may take to answer: one that spins up takes seconds."""
+
+
+def check_place(camera: SharedOpenHSI, plan: RecordingPlan) -> None:
+    """Check space and names for the cubes of `camera`, as `check_space` and `check_names` do."""
+    rows, n_lines, bands = camera.dc_shape
+    line_bytes = rows * bands * np.dtype(camera.dtype_out).itemsize
+    max_bytes_per_s = 1000 / camera.settings.model.exposure_ms * line_bytes
+    check_space(Path(plan.save_dir), n_lines * line_bytes, plan.n_cubes, max_bytes_per_s)
+    check_names(Path(plan.save_dir), plan.request.prefix, plan.request.suffix)
 
 
 def check_space(directory: Path, cube_bytes: int, n_cubes: int | None, bytes_per_s: float) -> None:

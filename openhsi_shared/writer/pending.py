@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from openhsi_shared.buffers.slot_owner import Lease
+from openhsi_shared.buffers.lease import Lease
 from openhsi_shared.errors import SaveError
 from openhsi_shared.frames.losses import IdRange, merged
 from openhsi_shared.writer.handle import SaveHandle

@@ -15,6 +15,7 @@ from openhsi_shared.dataset import Cube, Group
 from openhsi_shared.files.published import CubeOnDisk
 from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
 from openhsi_shared.line_times import begin_of
+from openhsi_shared.writer.cube_marks import marks_of
 from openhsi_shared.writer.messages import CubeKind, Label
 from openhsi_shared.writer.rescue_directory import directories_of
 
@@ -77,6 +78,7 @@ def cube_in(
             **_provenance(slots, kind, slot, columns["frame_id"]),
             **_clock_attributes(times, begin_of(columns["time_ns"])),
             **host_clock().attributes,
+            **marks_of(slots, slot, columns["time_ns"]),
             **about,
             **({"source_groups_left_out": ", ".join(left_out)} if left_out else {}),
             **({"unchecked_directories": list(unchecked)} if unchecked else {}),

@@ -10,8 +10,9 @@ import threading
 from pathlib import Path
 from typing import Any, Literal
 
+from openhsi_shared.buffers.lease import Lease
 from openhsi_shared.buffers.slot_memory import Word
-from openhsi_shared.buffers.slot_owner import Lease, SlotOwner
+from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import ArgumentError, ClosedError, OpenHSIError, SaveError, WriterFailed
 from openhsi_shared.paths import given_path
 from openhsi_shared.processes.descriptors import explained

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from openhsi_shared.buffers.lease import Lease
 from openhsi_shared.buffers.slot_memory import SlotState
-from openhsi_shared.buffers.slot_owner import Lease, SlotOwner
+from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import ArgumentError, OpenHSIError
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.writer.handle import SaveHandle

@@ -1,0 +1,56 @@
+"""Messages between the process that owns the slots and one that reads them, such as the dispatcher of an analysis."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from openhsi_shared.control.analysis_status import AnalysisStatus
+
+__all__ = ["EndNow", "NoMoreLines", "ReaderEnded", "Ready", "Released"]
+
+
+# ---- to the owner of the slots -------------------------------------------------------
+
+
+class Ready(NamedTuple):
+    """It is ready for lines. After this it sends an AnalysisStatus at least every second."""
+
+
+class Released(NamedTuple):
+    """It does not read this cube any more."""
+
+    slot: int
+    cube: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderEnded:
+    """Its last message: everything is processed, or it has failed."""
+
+    status: AnalysisStatus
+    error: BaseException | None = None
+    published: bytes = b""
+    """What the reducer published, pickled; empty without a reducer."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Their last values, by name."""
+    lines_of: Mapping[int, int] = field(default_factory=dict)
+    """Lines that were processed of each cube of `NoMoreLines.unsaved`."""
+
+
+# ---- from the owner of the slots -----------------------------------------------------
+
+
+class NoMoreLines(NamedTuple):
+    """No line is committed any more: process those that exist, then end."""
+
+    first_file: str
+    """Path of the first cube; empty if nothing is saved."""
+    unsaved: frozenset[int] = frozenset()
+    """Numbers of cubes that are in no file."""
+
+
+class EndNow(NamedTuple):
+    """Process what workers have, and end."""
+
+    first_file: str
+    """As that of `NoMoreLines`; empty if it is not saved yet."""
