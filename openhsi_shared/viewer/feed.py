@@ -15,12 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.buffers.tap import LineName, Tap
+from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.control.control_socket import request
-from openhsi_shared.control.messages import AskGlance, AskSlots, Phase, Stop
+from openhsi_shared.control.messages import AskGlance, AskSlots, Mark, Phase, Request, Stop
+from openhsi_shared.control.status import RecordingStatus
 from openhsi_shared.errors import RecordingError
+from openhsi_shared.exposure import focus_of, share_saturated
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.rgb import preview_bands
+from openhsi_shared.viewer.analysis_feed import AnalysisFeed
 from openhsi_shared.viewer.channel_values import values_of
 from openhsi_shared.viewer.history import History, colours_of
 
@@ -113,6 +117,11 @@ class Feed:
         ]
         for thread in self._threads:
             thread.start()
+        self.analyses = AnalysisFeed(path, self._analyses)
+
+    def _analyses(self) -> Mapping[str, AnalysisStatus]:
+        status = self.glance.status
+        return status.analyses if isinstance(status, RecordingStatus) else {}
 
     @property
     def state(self) -> State:
@@ -127,6 +136,7 @@ class Feed:
     def close(self) -> None:
         """Release the memory, and end the threads. Idempotent."""
         self._closing.set()
+        self.analyses.close()
         for thread in self._threads:
             thread.join()
         self._close_tap()
@@ -148,15 +158,22 @@ class Feed:
 
     def stop(self) -> None:
         """Request a clean stop of the recording. Does not block; see `state`."""
-        GuardedThread(self._request_stop, name="viewer's stop", failure="stop request not sent").start()
+        self._send("stop", Stop())
 
-    def _request_stop(self) -> None:
+    def mark(self, text: str) -> None:
+        """Request a mark at this moment. Does not block."""
+        self._send("mark", Mark(text, time.monotonic_ns()))
+
+    def _send(self, what: str, message: Request[Any]) -> None:
+        GuardedThread(self._request, what, message, name=f"viewer's {what}", failure=f"{what} request not sent").start()
+
+    def _request(self, what: str, message: Request[Any]) -> None:
         try:
-            request(self.path, Stop())
+            request(self.path, message)
         except OSError as error:
-            logger.warning("no response to the stop request: %s", error)
+            logger.warning("no response to the %s request: %s", what, error)
         except RecordingError as error:
-            logger.warning("stop request refused: %s", error)
+            logger.warning("%s request refused: %s", what, error)
 
     def _note_failure(self, _: BaseException) -> None:
         self._has_failed = True  # the page shows it, and ends when no browser is connected
@@ -235,8 +252,4 @@ def facts_of(line: NDArray[Any], full_scale: int | None) -> LineFacts:
     values = line[np.isfinite(line)] if line.dtype.kind == "f" else line
     top = float(full_scale or (np.max(values) if values.size else 1) or 1)
     counts, edges = np.histogram(values, N_BINS, (min(0.0, float(values.min(initial=0))), top * (1 + 1e-9)))
-    saturated = float(np.mean(line >= full_scale)) if full_scale else float("nan")
-    profile = np.nan_to_num(line[:, ::4].mean(axis=1, dtype=np.float64))
-    mean = float(profile.mean())
-    focus = 100 * float(np.abs(np.diff(profile)).mean()) / mean if mean > 0 and profile.size > 1 else 0.0
-    return LineFacts(counts, edges, saturated, focus)
+    return LineFacts(counts, edges, share_saturated(line, full_scale), focus_of(line))

@@ -26,7 +26,7 @@ from openhsi_shared.viewer.channel_values import label_of, values_of
 from openhsi_shared.viewer.curve import curve_picture
 from openhsi_shared.viewer.history import History, colours_of
 
-__all__ = ["LiveCell", "live_cell"]
+__all__ = ["LiveCell", "display", "ipywidgets_or_raise", "jpeg", "live_cell"]
 
 INTERVAL_S = 0.25
 PAUSE_FACTOR = 4.0
@@ -84,7 +84,7 @@ class LiveCell:
         """
         self._tap = Tap(slots.export, descriptors)
         try:
-            self._make_widgets(_ipywidgets(), self._tap.layout.line_shape[0])
+            self._make_widgets(ipywidgets_or_raise(), self._tap.layout.line_shape[0])
         except BaseException:
             self._tap.close()
             raise
@@ -110,9 +110,9 @@ class LiveCell:
 
     def _make_widgets(self, widgets: Any, n_cross: int) -> None:
         wide = widgets.Layout(width="auto", max_width="640px", border="1px solid #ddd")
-        self.image = widgets.Image(value=_jpeg(np.zeros((n_cross, WINDOW, 3), np.uint8)), format="jpeg", layout=wide)
+        self.image = widgets.Image(value=jpeg(np.zeros((n_cross, WINDOW, 3), np.uint8)), format="jpeg", layout=wide)
         """The last lines: cross-track down, along-track to the right, newest line at the right edge."""
-        self.spectrum = widgets.Image(value=_jpeg(np.full((240, 420, 3), 255, np.uint8)), format="jpeg")
+        self.spectrum = widgets.Image(value=jpeg(np.full((240, 420, 3), 255, np.uint8)), format="jpeg")
         """Of the newest line, at the selected pixel."""
         self.pixel = widgets.IntSlider(
             value=n_cross // 2, min=0, max=n_cross - 1, description="pixel", continuous_update=False
@@ -139,10 +139,8 @@ class LiveCell:
         """Display once per cell: `cam.live()` displays itself, and may also be the last expression of the cell."""
         shell = _shell()
         if shell is not None and self._shown_in != shell.execution_count:
-            from IPython.display import display
-
             self._shown_in = shell.execution_count
-            display(self.box)  # type: ignore[no-untyped-call]
+            display(self.box)
 
     @property
     def is_running(self) -> bool:
@@ -212,7 +210,7 @@ class LiveCell:
         times = np.array([at - now for at, _ in self._values])
         curve = np.array([known.get(name, np.nan) for _, known in self._values])
         label = f"{label_of(name, channels)}; seconds ago"
-        self.curve.value = _jpeg(curve_picture(times, curve, label, (840, 200), over_time=True))
+        self.curve.value = jpeg(curve_picture(times, curve, label, (840, 200), over_time=True))
 
     def _read_lines(self) -> bool:
         """Read new lines; True if there were any."""
@@ -232,15 +230,16 @@ class LiveCell:
         rgba = strip.view(np.uint8).reshape(*strip.shape, 4)
         picture = np.zeros((strip.shape[1], WINDOW, 3), np.uint8)
         picture[:, WINDOW - len(strip) :] = rgba[..., :3].swapaxes(0, 1)
-        self.image.value = _jpeg(picture)
+        self.image.value = jpeg(picture)
         pixel = self.pixel.value
         spectrum = self._newest and self._tap.read(self._newest, lambda line: line[pixel].copy())
         if spectrum is not None:
-            self.spectrum.value = _jpeg(curve_picture(self._wavelengths, spectrum, self._label, top=self._top))
+            self.spectrum.value = jpeg(curve_picture(self._wavelengths, spectrum, self._label, top=self._top))
         self.n_updates += 1
 
 
-def _ipywidgets() -> Any:
+def ipywidgets_or_raise() -> Any:
+    """Import ipywidgets. PackageMissing without it."""
     try:
         import ipywidgets
     except ImportError as error:
@@ -250,6 +249,14 @@ def _ipywidgets() -> Any:
     return ipywidgets
 
 
+def display(box: Any) -> None:
+    """Display a widget in the current cell, if this is a notebook."""
+    if _shell() is not None:
+        from IPython.display import display as display_here
+
+        display_here(box)  # type: ignore[no-untyped-call]
+
+
 def _shell() -> Any:
     """The shell of the kernel of this process, or None."""
     interactive = sys.modules.get("IPython")
@@ -257,7 +264,8 @@ def _shell() -> Any:
     return shell if shell is not None and hasattr(shell, "kernel") else None
 
 
-def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+def jpeg(picture: NDArray[np.uint8]) -> bytes:
+    """Encode a picture, (down, across, RGB)."""
     from PIL import Image
 
     stream = io.BytesIO()

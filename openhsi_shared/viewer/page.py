@@ -6,7 +6,9 @@ from html import escape
 from typing import Any
 
 from openhsi_shared.buffers.tap import LineName
+from openhsi_shared.viewer.analysis_panel import AnalysisPanel
 from openhsi_shared.viewer.feed import Feed
+from openhsi_shared.viewer.mark_field import MarkField
 from openhsi_shared.viewer.spectrum import Histogram, Spectrum
 from openhsi_shared.viewer.theme import css, layout_css, page_css, plot_theme
 from openhsi_shared.viewer.tiles import Numbers, head, losses, tiles
@@ -20,6 +22,7 @@ NUMBERS_INTERVAL_S = 0.25
 SLOW_INTERVAL_S = 0.5
 PAINT_TIMEOUT_S = 2.0
 """A browser that has not painted an update within this time is sent the next one: it may have been suspended."""
+ABOVE_ANALYSES = {"min-height": "540px"}
 CONFIRM_S = 4.0
 """A second click within this time stops the recording."""
 
@@ -65,6 +68,7 @@ class Page:
         feed = self._feed
         self._waterfall, self._spectrum = Waterfall(feed), Spectrum(feed)
         self._histogram, self._trends = Histogram(), Trends(feed)
+        self._analyses = AnalysisPanel(feed)
         style = InlineStyleSheet(css=css())
         self._head, self._tiles, self._losses = (
             Div(text="", stylesheets=[style], sizing_mode="stretch_width") for _ in range(3)
@@ -73,6 +77,7 @@ class Page:
         self._freeze = Button(label="Freeze", button_type="primary", stylesheets=[style], width=130)
         self._stop = Button(label="Stop", button_type="danger", stylesheets=[style], width=210)
         self._stop.visible = feed.about.can_stop
+        self._mark_field = MarkField(feed, style)
         n_cross = feed.layout.line_shape[0]
         self._pixel_slider = Slider(
             start=0,
@@ -110,9 +115,14 @@ class Page:
 
         help_div = Div(text=_help(self._url), stylesheets=self._head.stylesheets, sizing_mode="stretch_width")
         style = InlineStyleSheet(css=layout_css())
-        left = column(
-            self._waterfall.figure, self._back, self._pixel_slider, sizing_mode="stretch_both", stylesheets=[style]
+        below = row(
+            *(self._pixel_slider, self._mark_field.field, self._mark_field.button),
+            sizing_mode="stretch_width",
+            spacing=10,
+            stylesheets=[style],
+            css_classes=["controls"],
         )
+        left = column(self._waterfall.figure, self._back, below, sizing_mode="stretch_both", stylesheets=[style])
         right = column(
             *(self._spectrum.figure, self._histogram.figure),
             *(self._trends.figure, self._trends.legend, self._trends.choice),
@@ -120,6 +130,9 @@ class Page:
             spacing=8,
             stylesheets=[style],
         )
+        main = row(left, right, sizing_mode="stretch_both", spacing=10, stylesheets=[style])
+        # else the plots would become too small beside it, rather than the page longer
+        self._analyses.root.on_change("visible", lambda _name, _old, _new: main.update(styles=ABOVE_ANALYSES))
         everything = column(
             row(
                 self._head,
@@ -132,7 +145,8 @@ class Page:
             ),
             self._tiles,
             self._losses,
-            row(left, right, sizing_mode="stretch_both", spacing=10, stylesheets=[style]),
+            main,
+            self._analyses.root,
             help_div,
             sizing_mode="stretch_both",
             spacing=8,
@@ -159,6 +173,8 @@ class Page:
             self._show_spectrum(self._selected or newest)
         elif len(self._sent) < 2:  # else the browser has not painted the last updates yet
             self._paint(now)
+        if len(self._sent) < 2:
+            self._analyses.update()
         if now - self._numbers_at > NUMBERS_INTERVAL_S:
             self._numbers_at = now
             self._update_numbers(now)
@@ -210,6 +226,7 @@ class Page:
         self._set_text("losses", self._losses, lost)
         self._losses.visible = bool(lost)
         self._label_stop(now)
+        self._mark_field.update()
 
     def _set_text(self, name: str, div: Any, text: str) -> None:
         if self._texts.get(name) != text:  # bokeh would compare the whole text

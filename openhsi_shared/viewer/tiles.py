@@ -8,7 +8,7 @@ from typing import NamedTuple
 from openhsi_shared.buffers.slot_memory import SlotState
 from openhsi_shared.buffers.tap import SlotStatus
 from openhsi_shared.control.messages import About, Glance
-from openhsi_shared.control.status import Status
+from openhsi_shared.control.status import RecordingStatus, Status
 from openhsi_shared.frames.losses import ranges_in_words
 from openhsi_shared.viewer.theme import BAD, GOOD, GREY, STATES, WARN
 
@@ -21,6 +21,7 @@ GAPS_SHOWN = 40
 
 BADGES = {
     "running": ("RECORDING", GOOD),
+    "paused": ("PAUSED", WARN),
     "ending": ("SAVING", WARN),
     "ended": ("ENDED", GREY),
     "silent": ("NOT RESPONDING", BAD),
@@ -116,7 +117,8 @@ def _slot(slot: SlotStatus, n_lines: int) -> str:
 
 def head(state: str, about: About, glance: Glance) -> str:
     """First row: state, camera, directory."""
-    badge, colour = BADGES[state]
+    is_paused = state == "running" and isinstance(glance.status, RecordingStatus) and glance.status.is_paused
+    badge, colour = BADGES["paused" if is_paused else state]
     if about.kind == "camera" and state == "running":
         badge = "CAMERA"
     end = {
