@@ -189,6 +189,7 @@ class AnalysisError(OpenHSIError, RuntimeError):
     def __init__(self, text: str, *, event_number: int | None = None, where: str = "") -> None:
         super().__init__(text)
         self.event_number = event_number
+        """Of the event that failed."""
         self.worker_traceback = where
         """Traceback of the code that failed, as text; "" if no code raised."""
 
