@@ -27,6 +27,7 @@ BENCHMARKS = (
     "channel_rings",
     "channels",
     "jobs",
+    "analysis",
     "stalls",
 )
 """Module names, in the order in which they run."""

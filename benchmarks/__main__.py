@@ -22,6 +22,7 @@ def main() -> int:
             size=arguments.size,
             directory=Path(directory),
             openhsi_python=arguments.openhsi_python,
+            dranspose_python=arguments.dranspose_python,
             cases=tuple(arguments.case),
         )
         about = machine(plan)
@@ -50,6 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="one JSON file for all; else one for each in benchmarks/results/")
     parser.add_argument("--directory", type=Path, help="folder for cubes, on the disk to be measured")
     parser.add_argument("--openhsi-python", type=Path, help="the Python of an environment that has openhsi")
+    parser.add_argument("--dranspose-python", type=Path, help="the Python of an environment with dranspose, cbor2 < 6")
     parser.add_argument("--case", action="append", default=[], help="only this case of `stalls`; may be repeated")
     parser.set_defaults(size="full")
     arguments = parser.parse_args()

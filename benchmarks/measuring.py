@@ -45,6 +45,8 @@ class Plan:
     """Folder for cubes, on the disk that is to be measured."""
     openhsi_python: Path | None = None
     """The Python of an environment that has openhsi, or None: no comparison with it."""
+    dranspose_python: Path | None = None
+    """The Python of an environment that has dranspose, or None: no comparison with it."""
     cases: tuple[str, ...] = ()
     """The only cases of a benchmark that has several; empty: all."""
 

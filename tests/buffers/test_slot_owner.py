@@ -374,3 +374,35 @@ def test_label_as_large_as_its_room_fits_and_a_larger_one_is_refused():
 def test_owner_does_not_travel():
     with pytest.raises(TypeError, match="a SlotOwner belongs to one process: give its memory to a child"):
         owner_of().__reduce__()
+
+
+# ---- standing readers ----
+
+
+def test_a_standing_reader_is_lent_each_slot_that_is_begun_until_it_has_died():
+    slots = owner_of()
+    slots.lend_each("analysis mean")
+    for slot in (slots.begin(0), slots.begin(0)):
+        slots.free(slot)
+    assert (slots.begin(0), slots.held_up_by()) == (None, ["analysis mean"])
+    assert slots.end_lease("analysis mean", 0, 1)
+    with pytest.raises(IllegalMove, match="analysis mean has no lease of cube 1"):
+        slots.end_lease("analysis mean", 0, 1)
+    assert slots.begin(0) == 0
+    slots.give_back_all("analysis mean")
+    assert (slots.leases(), slots.slots_in(FREE), slots.held_up_by()) == ([], [1], [])
+    assert not slots.end_lease("analysis mean", 0, 3)  # its last message arrives after its death
+
+
+def test_the_oldest_lease_of_a_reader_that_yields_is_taken_back_only_when_no_slot_is_free():
+    slots = owner_of(n_slots=3)
+    slots.lend_each("analysis mean", yields=True)
+    slots.lend_each("capture")
+    for slot in (slots.begin(0), slots.begin(0)):
+        slots.free(slot)
+    assert (slots.begin(0), slots.begin(0)) == (2, None)
+    slots.end_lease("capture", 1, 2)
+    assert [lease.cube for lease in slots.leases() if lease.reader == "analysis mean"] == [1, 2, 3]
+    assert slots.begin(0) == 1
+    assert not slots.end_lease("analysis mean", 1, 2)
+    assert slots.end_lease("analysis mean", 0, 1)

@@ -11,6 +11,7 @@ from tests.support.slot_protocol import Explorer, Sizes, Violation
 from tests.support.slots import owner_of
 
 SIZES = {
+    "a lossless analysis, main and writer die": Sizes(n_failures=0, n_leases=0, analysis="lossless"),
     "a reader twice, and a save that fails": Sizes(n_deaths=0, n_leases=1, main_dies=False),
     "a writer that dies or hangs, and a reader": Sizes(n_cubes=2, n_readers=1),
     "three cubes, main and writer die": Sizes(n_leases=0),
@@ -19,6 +20,7 @@ SIZES = {
     "an event while a cube is read": Sizes(
         n_cubes=3, n_deaths=0, n_failures=1, n_leases=1, retains=True, main_dies=False
     ),
+    "an analysis that yields, and a reader": Sizes(n_deaths=0, n_readers=1, main_dies=False, analysis="yields"),
     "save and put within a line": Sizes(n_failures=0, n_leases=0, n_nested=2),
 }
 
@@ -46,6 +48,7 @@ def test_every_step_of_the_model_is_taken():
     assert taken >= {"begin", "close", "save", "retry", "discard", "recycle", "lend", "give-back", "reader-dies"}
     assert taken >= {"take", "publish", "fail", "answer", "writer-dies", "writer-hangs", "exit-of-hung", "rescue"}
     assert taken >= {"main-dies", "standby-rescues", "begin-line", "commit-line", "nested-save", "nested-put"}
+    assert taken >= {"analysis-releases", "analysis-dies"}
 
 
 @pytest.mark.parametrize("guard", ["defers_saves", "refuses_puts"])
@@ -98,7 +101,15 @@ class LendsNothing(SlotOwner):
             super().give_back(lease)
 
 
-@pytest.mark.parametrize("owner", [FreesAtOnce, ForgetsTheDead, LendsNothing])
+class TakesBackFromAll(SlotOwner):
+    """Does not ask whether a standing reader yields."""
+
+    def _taken_back(self):
+        self._standing = dict.fromkeys(self._standing, True)
+        return super()._taken_back()
+
+
+@pytest.mark.parametrize("owner", [FreesAtOnce, ForgetsTheDead, LendsNothing, TakesBackFromAll])
 def test_an_owner_that_breaks_the_protocol_is_found_out(owner):
     def make(**sizes):
         return owner(owner_of(**sizes).memory)

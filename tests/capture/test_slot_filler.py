@@ -61,6 +61,26 @@ def test_drop_goes_on_and_counts_each_frame_with_its_id():
     assert bench.filler.ledger.n_lost == 3
 
 
+def test_frames_lost_before_a_pause_are_declared_once_and_none_of_the_pause_are():
+    bench = Bench("drop", n_slots=2, n_lines=2)
+    for frame_id in range(4):
+        bench.take(frame_id)
+        if frame_id % 2:
+            bench.save()
+    assert not bench.take(4), "no slot is free"
+    for frame_id in (5, 6, 9):
+        bench.filler.pass_over(frame_id)
+    bench.supervisor.answer()
+    for frame_id in (10, 12):
+        assert bench.take(frame_id)
+    ids, lost, n_lost = bench.save()
+    assert (ids, lost, n_lost) == ([10, 12], [11], 1)
+    assert bench.filler.ledger.lost_ids() == (IdRange(4, 4), IdRange(11, 11))
+    slots = bench.filler.slots
+    closed = slots.slots_in(SlotState.SAVING)[-1]
+    assert slots.discarded_before(closed).ranges == (IdRange(4, 4),)
+
+
 def test_stop_ends_and_says_what_every_slot_is_at():
     bench = Bench("stop", n_lines=2)
     for frame_id in range(4):

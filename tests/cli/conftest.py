@@ -1,29 +1,21 @@
 """The command line as users run it: in its own process, in an empty directory."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import openhsi_shared
+from tests.support.commands import Ended
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(openhsi_shared.__file__).parent.parent), "COLUMNS": "120"}
 SMALL = ("--option", "resolution=[16,48]", "--option", "row_slice=[2,14]", "--option", "mode=counting")
 """A camera with frames of 16 x 48 pixels that prove themselves."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Exit code and output of a command."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -74,9 +66,17 @@ def record(run: Callable[..., Ended]) -> Callable[..., Ended]:
     return lambda *arguments: run("record", *SMALL, *arguments)
 
 
+@pytest.fixture(scope="session")
+def recorded_flight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Record two cubes of 8 lines, once for all tests, which copy them."""
+    directory = tmp_path_factory.mktemp("flight")
+    command = [sys.executable, "-m", "openhsi_shared", "record", *SMALL, "--lines", "8", "--cubes", "2"]
+    subprocess.run(command, cwd=directory, env=ENVIRONMENT, capture_output=True, timeout=100, check=True)
+    return directory / "flight"
+
+
 @pytest.fixture
-def cubes(record: Callable[..., Ended], tmp_path: Path) -> list[Path]:
-    """Record two cubes of 8 lines and return where they are."""
-    ended = record("--lines", 8, "--cubes", 2)
-    assert ended.code == 0, ended.err
+def cubes(recorded_flight: Path, tmp_path: Path) -> list[Path]:
+    """Two cubes of 8 lines in the folder `flight`."""
+    shutil.copytree(recorded_flight, tmp_path / "flight")
     return sorted((tmp_path / "flight").rglob("*.nc"))

@@ -9,6 +9,7 @@ import pytest
 from openhsi_shared import open_cube
 from openhsi_shared.cli.channels import _delivers
 from openhsi_shared.control.status import ChannelStatus
+from tests.support.commands import run_here
 
 Run = Callable[..., Any]
 
@@ -55,8 +56,8 @@ def test_a_source_that_has_delivered_is_silent_where_nothing_comes_any_more(stat
         (("--channel", "a=sim:spot"), "Recorder"),
     ],
 )
-def test_what_is_no_source_is_one_line(run: Run, arguments: tuple[str, ...], words: str) -> None:
-    ended = run("channels", *arguments, "--seconds", 1)
+def test_what_is_no_source_is_one_line(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    ended = run_here(tmp_path, "channels", *arguments, "--seconds", 1)
     assert ended.code != 0
     assert words in ended.err
     assert "Traceback" not in ended.err

@@ -12,6 +12,7 @@ import pytest
 from openhsi_shared import open_cube, verify
 from openhsi_shared.errors import FileError
 from openhsi_shared.jobs import PipelineJob
+from tests.support.commands import run_here
 from tests.support.helpers import wait_for
 from tests.support.job_cubes import save_cube, save_raw_cube
 
@@ -129,11 +130,9 @@ def test_a_dry_run_says_what_is_expected_and_makes_nothing(run: Run, flight: Pat
         (("flight", "--follow", "--out", "flight/2026_11_01/2026_11_01.nc"), "not a folder"),
     ],
 )
-def test_bad_input_is_one_clear_error(
-    run: Run, flight: Path, tmp_path: Path, arguments: tuple[str, ...], problem: str
-) -> None:
+def test_bad_input_is_one_clear_error(flight: Path, tmp_path: Path, arguments: tuple[str, ...], problem: str) -> None:
     before = sorted(tmp_path.rglob("*"))
-    ended = run("process", *arguments, *(() if "--out" in arguments else ("--out", "out")))
+    ended = run_here(tmp_path, "process", *arguments, *(() if "--out" in arguments else ("--out", "out")))
     assert ended.code != 0
     assert problem in ended.err, ended.err
     assert "Traceback" not in ended.err

@@ -16,6 +16,7 @@ import pytest
 from openhsi_shared import open_cube
 from openhsi_shared.drivers.simulated import check_frame, frame_number
 from tests.cli.conftest import SMALL
+from tests.support.commands import run_here
 from tests.support.helpers import wait_for
 
 Run = Callable[..., Any]
@@ -195,8 +196,8 @@ def _works_in(directory: Path) -> bool:
         (("--rate", "-3"), "rate must be > 0"),
     ],
 )
-def test_an_error_is_one_line_and_exit_code_1(run: Run, arguments: tuple[str, ...], words: str) -> None:
-    ended = run("record", "--cubes", 1, "--lines", 4, *arguments)
+def test_an_error_is_one_line_and_exit_code_1(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    ended = run_here(tmp_path, "record", "--cubes", 1, "--lines", 4, *arguments)
     assert ended.code == 1
     assert ended.out == ""
     (line,) = ended.err.splitlines()
@@ -238,8 +239,8 @@ def test_a_broken_settings_file_is_named_with_its_fault(run: Run, tmp_path: Path
         (("--what",), "No such option"),
     ],
 )
-def test_a_wrong_option_is_exit_code_2(run: Run, arguments: tuple[str, ...], words: str) -> None:
-    ended = run("record", *arguments)
+def test_a_wrong_option_is_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    ended = run_here(tmp_path, "record", *arguments)
     assert ended.code == 2
     assert words in ended.err
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.commands import run_here
+
 URL = re.compile(r"http://127\.0\.0\.1:\d+/[\w-]+")
 CONFIG = """
 maxlen = 20
@@ -51,12 +53,10 @@ def test_it_serves_a_page_until_ctrl_c(start: Callable[..., Any], tmp_path: Path
         ("[channels.a]\nshape = [3, 4]\nsource = 3", "source"),
     ],
 )
-def test_what_is_no_configuration_is_one_line(
-    run: Callable[..., Any], tmp_path: Path, text: str | None, words: str
-) -> None:
+def test_what_is_no_configuration_is_one_line(tmp_path: Path, text: str | None, words: str) -> None:
     if text is not None:
         (tmp_path / "mine.toml").write_text(text)
-    ended = run("recorder", *(["mine.toml"] if text is not None else []), "--no-browser")
+    ended = run_here(tmp_path, "recorder", *(["mine.toml"] if text is not None else []), "--no-browser")
     assert ended.code != 0
     assert words in ended.err
     assert "Traceback" not in ended.err

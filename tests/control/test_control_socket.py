@@ -143,17 +143,17 @@ def exchange(path, line):
 
 def test_a_server_answers_another_version_with_its_own_and_goes_on():
     with closing(ControlSocket("test", serve)) as server:
-        answer = exchange(server.path, b'{"version": 4, "type": "AskStatus", "fields": {"of": "the future"}}\n')
+        answer = exchange(server.path, b'{"version": 99, "type": "AskStatus", "fields": {"of": "the future"}}\n')
         refused = decode(answer, ANSWERS)
         assert isinstance(refused, Refused)
-        assert "version 4 of the control socket, this one version 3" in refused.why
+        assert "version 99 of the control socket, this one version 5" in refused.why
         assert answers(server.path)
 
 
 def test_a_client_of_another_version_raises_one_error_with_both_versions():
     program = """
 from openhsi_shared.control import messages
-messages.VERSION = 4
+messages.VERSION = 99
 from openhsi_shared.control.control_socket import find_sockets, request
 try:
     request(find_sockets()[0], messages.AskStatus())
@@ -163,7 +163,7 @@ except Exception as error:
     with closing(ControlSocket("test", serve)) as server:
         done = run_python("-c", program)
         assert done.stdout.startswith(
-            "RecordingError the other program uses version 3 of the control socket, this one version 4: "
+            "RecordingError the other program uses version 5 of the control socket, this one version 99: "
         ), done.stderr
         assert answers(server.path)
 
@@ -172,12 +172,12 @@ def test_descriptors_of_another_version_are_closed(monkeypatch):
     with closing(ControlSocket("test", lambda asked: Reply(SLOTS, [os.open(os.devnull, os.O_RDONLY)]))) as server:
         before = n_descriptors()
         encode_here = control_socket.encode
-        newer = json.dumps(json.loads(encode(SLOTS)) | {"version": 4}).encode() + b"\n"
+        newer = json.dumps(json.loads(encode(SLOTS)) | {"version": 99}).encode() + b"\n"
         monkeypatch.setattr(control_socket, "encode", lambda m: newer if m is SLOTS else encode_here(m))
-        with pytest.raises(RecordingError, match="version 4"):
+        with pytest.raises(RecordingError, match="version 99"):
             request(server.path, AskSlots())
         wait_for(lambda: n_descriptors() <= before)
-    assert messages.VERSION == 3
+    assert messages.VERSION == 5
 
 
 def test_decoding_of_requests_is_prepared_before_the_first_one():
@@ -185,7 +185,8 @@ def test_decoding_of_requests_is_prepared_before_the_first_one():
     with closing(ControlSocket("test", serve)):
         n_prepared = messages._validator.cache_info().misses
         for kind in messages.REQUESTS.values():
-            messages.decode(encode(kind()), messages.REQUESTS)
+            given = {messages.SetParameter: ("scale", "2"), messages.Mark: ("here", 1)}.get(kind, ())
+            messages.decode(encode(kind(*given)), messages.REQUESTS)
         assert messages._validator.cache_info().misses == n_prepared == len(messages.REQUESTS)
 
 

@@ -9,14 +9,26 @@ import numpy as np
 import pytest
 
 from openhsi_shared.control import messages
+from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.control.messages import (
     ANSWERS,
     REQUESTS,
+    AnalysisNow,
+    AskAnalysis,
     AskGlance,
+    AskPublished,
     AskSlots,
     AskStatus,
     Glance,
+    Mark,
+    Marked,
+    ParameterSet,
+    Pause,
+    PauseNow,
+    PublishedNow,
     Refused,
+    Resume,
+    SetParameter,
     StatusNow,
     Stop,
     Stopping,
@@ -27,6 +39,7 @@ from openhsi_shared.errors import RecordingError
 from openhsi_shared.frames.losses import IdRange
 from tests.support.control import RECORDING_STATUS, SLOTS, STATUS, glance
 
+ANALYSIS = AnalysisStatus(name="ndvi", mode="tap", state="running", rates=(5.0,), age_s=0.5)
 ALL_ANSWERS = [
     StatusNow(STATUS),
     StatusNow(RECORDING_STATUS),
@@ -35,9 +48,25 @@ ALL_ANSWERS = [
     SLOTS,
     replace(SLOTS, about=replace(SLOTS.about, kind="camera", wavelengths_nm=None, full_scale=4095)),
     Stopping(),
+    PublishedNow(),
+    AnalysisNow(replace(ANALYSIS, skipped_ids=(IdRange(3, 4),)), {"till_x": "3", "poni": "\xff\0"}),
+    Marked(),
+    PauseNow(True),
+    ParameterSet(5, 1_790_000_000_000_000_000, "ab12"),
     Refused("the camera is closed"),
 ]
-ALL_REQUESTS = [AskStatus(), AskGlance(), AskSlots(), Stop()]
+ALL_REQUESTS = [
+    AskStatus(),
+    AskGlance(),
+    AskSlots(),
+    Stop(),
+    Mark("start of line 3\n", 1_790_000_000_000_000_000),
+    Pause(),
+    Resume(),
+    AskPublished(512, 9),
+    AskAnalysis(),
+    SetParameter("a", "\xff"),
+]
 
 
 @pytest.mark.parametrize("answer", ALL_ANSWERS, ids=lambda answer: type(answer).__name__)
@@ -82,7 +111,7 @@ def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
     newer = encode(StatusNow(STATUS))
     monkeypatch.undo()
     expected = (
-        r"the other program uses version 99 of the control socket, this one version 3: use the same openhsi_shared"
+        r"the other program uses version 99 of the control socket, this one version 5: use the same openhsi_shared"
     )
     with pytest.raises(RecordingError, match=expected):
         decode(newer, ANSWERS)
@@ -91,12 +120,12 @@ def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
 
 
 def test_a_type_that_is_not_known_is_refused_with_those_that_are():
-    with pytest.raises(RecordingError, match=r"unknown message 'Mark' .* one of AskStatus, AskGlance, AskSlots, "):
-        decode(b'{"version": 3, "type": "Mark", "fields": {"text": "here"}}', REQUESTS)
+    with pytest.raises(RecordingError, match=r"unknown message 'Flag' .* one of AskStatus, AskGlance, AskSlots, "):
+        decode(b'{"version": 5, "type": "Flag", "fields": {"text": "here"}}', REQUESTS)
     with pytest.raises(RecordingError, match="unknown message 'StatusNow'"):
         decode(encode(StatusNow(STATUS)), REQUESTS)
     with pytest.raises(RecordingError, match=r"unknown message \[\]"):
-        decode(b'{"version": 3, "type": []}', REQUESTS)
+        decode(b'{"version": 5, "type": []}', REQUESTS)
 
 
 def changed(message, change):
@@ -133,7 +162,7 @@ def test_garbage_is_refused(line):
 
 @pytest.mark.parametrize("fields", [None, [], 7, "text"])
 def test_fields_that_are_none_are_refused(fields):
-    line = json.dumps({"version": 3, "type": "AskStatus", "fields": fields}).encode()
+    line = json.dumps({"version": 5, "type": "AskStatus", "fields": fields}).encode()
     with pytest.raises(RecordingError, match="invalid AskStatus"):
         decode(line, REQUESTS)
 

@@ -1,6 +1,7 @@
 """Answers of a camera to requests of other programs."""
 
 import gc
+import json
 import os
 import threading
 import time
@@ -14,12 +15,16 @@ from openhsi_shared.control.messages import (
     AskGlance,
     AskSlots,
     AskStatus,
+    Mark,
+    Marked,
+    Pause,
     Request,
     Stop,
     Stopping,
 )
 from openhsi_shared.datacube.control_server import MAX_GAPS
 from openhsi_shared.errors import ClosedError, RecordingError
+from openhsi_shared.files.reading import open_cube
 from openhsi_shared.frames.losses import IdRange
 from tests.support.control import RECORDING_STATUS
 from tests.support.helpers import wait_for
@@ -66,8 +71,9 @@ def test_a_camera_of_a_program_tells_its_status_and_cannot_be_stopped(cube, tmp_
     glance = server.answer(AskGlance()).answer
     assert glance.save_dir == str(tmp_path)
     assert glance.disk_minutes_left > 0
-    with pytest.raises(RecordingError, match="stop it in the program"):
-        server.answer(Stop())
+    for message, way_out in ((Stop(), "stop it in the program"), (Pause(), "pause it in the program")):
+        with pytest.raises(RecordingError, match=way_out):
+            server.answer(message)
 
 
 def test_slots_come_with_what_a_reader_must_know(cube):
@@ -137,3 +143,11 @@ def test_the_end_is_announced_to_clients_only(cube):
     assert (glance.phase, glance.ended_by) == ("ended", "an error")
     ending.join(20)
     assert not ending.is_alive()
+
+
+def test_a_camera_of_a_program_takes_marks(cube, tmp_path):
+    cube.put(np.zeros(SHAPE, np.uint16))
+    assert cube.control_server().answer(Mark("here", time.monotonic_ns())) == (Marked(), ())
+    cube.put(np.zeros(SHAPE, np.uint16))
+    with open_cube(cube.save(tmp_path).result(20).path) as saved:
+        assert [(mark["line"], mark["text"]) for mark in json.loads(saved.attributes["marks"])] == [(1, "here")]

@@ -7,6 +7,7 @@ Reports: folders called "~" in the working directory; ENVI headers, .nc.gz and G
 import bz2
 import gzip
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,10 +20,12 @@ import pytest
 
 import openhsi_shared
 from openhsi_shared import SharedSimulatedCamera
-from openhsi_shared.errors import ArgumentError, FileError
+from openhsi_shared.errors import ArgumentError, FileError, SaveError
 from openhsi_shared.files import CubeWriter, open_cube
 from openhsi_shared.paths import given_path
+from openhsi_shared.recording.space import check_names, check_space
 from openhsi_shared.save_options import SaveOptions
+from tests.support.commands import run_here
 from tests.support.cubes import make_cube
 from tests.support.faulty_calls import FaultyCalls
 from tests.support.helpers import wait_for
@@ -164,17 +167,17 @@ def _make_circle(path: Path) -> None:
         (None, "", "must be the path of a file or directory, got ''"),
     ],
 )
-def test_a_directory_that_is_none_is_refused_before_the_first_line(run, tmp_path, make, out, words):
+def test_a_directory_that_is_none_is_refused_before_the_first_line(tmp_path, make, out, words):
     if make is not None:
         make(tmp_path / "flight")
-    done = run("record", *SMALL, f"--out={out}")
-    assert done.returncode in (1, 2)
-    assert words in done.stderr
+    done = run_here(tmp_path, "record", *SMALL, f"--out={out}")
+    assert done.code in (1, 2)
+    assert words in done.err
     assert not list(tmp_path.rglob("*.nc"))
 
 
-@pytest.mark.parametrize("name", ["a?b", "a*b", 'a"b', "a<b", "a|b"])
-def test_a_name_that_the_file_system_refuses_is_refused_before_the_first_line(run, tmp_path, name):
+def test_a_name_that_the_file_system_refuses_is_refused_before_the_first_line(run, tmp_path):
+    name = "a?b"
     calls = FaultyCalls(tmp_path, mark=name)
     calls.inject(22, "open mkdir")  # EINVAL, as of FAT
     done = run("record", *SMALL, f"--prefix={name}", **calls.environment)
@@ -188,6 +191,23 @@ def test_a_name_that_the_file_system_refuses_is_refused_before_the_first_line(ru
     assert run("record", *SMALL, f"--prefix={name}", **calls.environment).returncode == 0
     assert len(list(tmp_path.rglob("*.nc"))) == 1
     assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("name", ["a?b", "a*b", 'a"b', "a<b", "a|b"])
+def test_each_character_that_fat_refuses_is_told(tmp_path, name, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(22, "Invalid argument")
+
+    check_names(tmp_path, name, "")  # here they are names
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(os, "mkdir", refuse)
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(
+        SaveError, match=f"prefix {re.escape(repr(name))}.*leave out the characters {re.escape(name[1])}"
+    ):
+        check_names(tmp_path, name, "")
+    with pytest.raises(SaveError, match=f"refuses the name .it contains {re.escape(name[1])}"):
+        check_space(tmp_path / name, 0, None, 1.0)
 
 
 @pytest.mark.parametrize("where", ["save_dir", "prefix", "preconfig_meta_path"])
@@ -213,10 +233,10 @@ def test_a_null_character_is_refused(tmp_path, where):
         (["flight2"], "unexpected extra argument"),
     ],
 )
-def test_an_option_that_means_nothing_is_refused(run, tmp_path, options, words):
-    done = run("record", *SMALL, *options)
-    assert done.returncode in (1, 2)
-    assert words in done.stderr
+def test_an_option_that_means_nothing_is_refused(tmp_path, options, words):
+    done = run_here(tmp_path, "record", *SMALL, *options)
+    assert done.code in (1, 2)
+    assert words in done.err
     assert not list(tmp_path.rglob("*.nc"))
 
 

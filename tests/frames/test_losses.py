@@ -94,6 +94,21 @@ def test_one_that_was_looked_at_behind_lost_frames_is_not_skipped():
     assert ledger.n_lost == 5
 
 
+def test_frames_that_are_passed_over_are_neither_saved_nor_lost_and_those_lost_before_stay_lost():
+    ledger = FrameLedger()
+    assert ledger.pass_over(70_000) is None
+    assert (ledger.expected, ledger.n_passed_over) == (70_001, 1)
+    for frame_id in (70_001, 70_002):
+        ledger.offer(frame_id)
+        ledger.commit()
+    ledger.offer(70_004)
+    assert ledger.pass_over(70_009) == IdRange(70_003, 70_004)
+    assert ledger.pass_over(70_009) is None, "a duplicate"
+    assert (ledger.n_lost, ledger.n_committed, ledger.n_passed_over) == (2, 2, 6)
+    assert (ledger.expected, ledger.next_id) == (70_010, 70_010)
+    assert ledger.lost_ids() == (IdRange(70_003, 70_004),)
+
+
 def test_more_gaps_than_are_kept_are_still_counted_exactly():
     ledger = FrameLedger()
     n = MAX_RANGES + 50

@@ -14,6 +14,7 @@ import pytest
 from openhsi_shared import open_cube, verify
 from openhsi_shared.errors import SaveError
 from openhsi_shared.jobs import JobError, JobRunner, PipelineJob
+from openhsi_shared.jobs.stages.references import Dark
 from tests.support.helpers import ROOT, environment, wait_for
 from tests.support.job_cubes import save_cube
 from tests.support.job_teams import damage
@@ -47,6 +48,29 @@ def test_no_pixels_come_out_as_zero_without_a_word(job):
         assert made.dataset["line_flag"].attrs["flag_meanings"].split()[1] == "failed"
         assert not made.lines[4].any()  # uint16 has no NaN
         assert "line 4, stage 'function': ValueError: it is too hot" in made.attributes["pipeline_log"]
+
+
+def test_a_line_that_failed_in_one_job_is_no_line_of_zeros_for_the_next_one(job):
+    def fails(line):
+        if line[0, 0] in (_value_of(4), _value_of(9)):
+            raise ValueError("it is too hot")
+        return line
+
+    first = _result(job(fails, on_error="nan")).path
+    values = (FIRST + 1000.0 * np.arange(N_LINES)) % 65536
+    dark = _result(
+        job(Dark(lines=slice(3, 6)), Dark(first), path_in=first, path_out=first.parent / "next", block_lines=3)
+    )
+    rows = _result(job(lambda line: [{"x": 1}], path_in=first, path_out=first.parent / "rows"))
+    assert dark.n_failed == rows.n_failed == 2
+    good = [n for n in range(N_LINES) if n not in (4, 9)]
+    with open_cube(dark.path) as made:
+        expected = values - values[[3, 5]].mean() - values[good].mean()
+        expected[[4, 9]] = np.nan
+        np.testing.assert_allclose(made.lines[:][:, 0, 0], expected, rtol=1e-5)
+        assert np.flatnonzero(made.column("line_flag") == 1).tolist() == [4, 9]
+    with open_cube(rows.path) as made:
+        assert made.groups["detections"].read().variables["y"].data.tolist() == good
 
 
 def test_one_bad_line_does_not_end_a_run_of_hours(job, tmp_path):

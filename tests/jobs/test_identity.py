@@ -4,18 +4,23 @@ import functools
 import linecache
 import math
 import pickle
+import random
 import shutil
+import sys
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.interpolate import CubicSpline
 
 from openhsi_shared.calibration import Calibration, read_calibration, write_calibration
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.jobs import PipelineJob, Stage
 from openhsi_shared.jobs.recipes.contents import calibration_hash, content_of_cube
+from openhsi_shared.jobs.recipes.serial import from_jsonable, to_jsonable
 from openhsi_shared.jobs.recipes.value_texts import text_of, value_of
 from tests.calibration.test_pickles import as_openhsi_has_it
 from tests.support.helpers import in_child
@@ -363,3 +368,77 @@ def ppid_of_json(text):
 
 def ppid_of(pickled):
     return pickle.loads(pickled).get_ppid()
+
+
+class Decorated:
+    """A decorator that is more than its function."""
+
+    def __init__(self, function, factor):
+        functools.update_wrapper(self, function)
+        self.factor = factor
+
+    def __call__(self, line):
+        return self.__wrapped__(line) * self.factor
+
+
+class WithSlots:
+    __slots__ = ("factor",)
+
+    def __init__(self, factor):
+        self.factor = factor
+
+
+class WithBoth(WithSlots):
+    pass
+
+
+def with_attribute(factor):
+    def function(line):
+        return line * function.factor
+
+    function.factor = factor
+    return function
+
+
+def of_two_masks():
+    return [np.ma.array([1.0, 2.0], mask=mask) for mask in ([0, 1], [1, 0])]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (with_attribute(1), with_attribute(2)),
+        (Decorated(np.sqrt, 1), Decorated(np.sqrt, 2)),
+        (WithBoth(1), WithBoth(2)),
+        (CubicSpline([0, 1, 2], [0, 1, 2]), CubicSpline([0, 1, 2], [0, 1, 3])),
+        (defaultdict(int), defaultdict(float)),
+        (random.Random(1), random.Random(2)),
+        of_two_masks(),
+    ],
+    ids=lambda thing: type(thing).__name__,
+)
+def test_all_that_a_pickle_of_a_thing_holds_is_in_the_id(one, other):
+    def using(thing):
+        return lambda line: line + bool(thing)
+
+    assert id_of(using(one)) != id_of(using(other))
+    again = from_jsonable(to_jsonable(using(one)), allow_functions=True)
+    assert id_of(again) == id_of(using(one))
+
+
+def test_a_masked_array_as_a_parameter_is_known_by_its_mask_and_is_no_part_of_a_recipe():
+    one, other = of_two_masks()
+    assert text_of(one) != text_of(other)
+    with pytest.raises(ArgumentError, match="NaN where it is masked"):
+        to_jsonable(one)
+
+
+def test_a_value_that_was_set_in_a_module_of_the_users_is_in_the_id(monkeypatch):
+    module = sys.modules[__name__]
+
+    def function(line):
+        return line * module.GAIN
+
+    before = id_of(function)
+    monkeypatch.setattr(module, "GAIN", 3)
+    assert id_of(function) != before

@@ -13,7 +13,8 @@ import pytest
 from openhsi_shared.errors import ArgumentError, JobError
 from openhsi_shared.jobs import JobRunner, PipelineJob
 from openhsi_shared.jobs.workers.control import Control
-from openhsi_shared.jobs.workers.remote import RemoteTeam, client_of
+from openhsi_shared.jobs.workers.remote import RemoteTeam
+from openhsi_shared.processes.dask_client import client_of
 from tests.support.helpers import wait_for
 from tests.support.job_cubes import save_calibration, save_raw_cube, save_settings
 
@@ -64,7 +65,7 @@ def test_other_formats_executors_and_schedulers_are_refused(files: Path, tmp_pat
         JobRunner(job_of(files, tmp_path / "out.nc", output="netcdf"), executor=executor).run()
     with pytest.raises(ArgumentError, match="submit"):
         JobRunner(job_of(files, tmp_path / "out.zarr"), executor=3).run()
-    with pytest.raises(JobError, match="does not answer"), client_of("nothing://at-all"):
+    with pytest.raises(JobError, match="does not answer"), client_of("nothing://at-all", JobError):
         pass
     assert not list(tmp_path.iterdir())
 

@@ -4,11 +4,10 @@ A program sets its own clock by `SETTING`, which defines `set_clock(seconds)` an
 """
 
 import os
-import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.support.compiled_c import compiled, has_compiler
 
 __all__ = ["SETTING", "SteppedClock"]
 
@@ -30,12 +29,10 @@ class SteppedClock:
     """A wall clock for programs that are started with its `environment`; `step` sets it."""
 
     def __init__(self, directory: Path) -> None:
-        """Compile the shim into `directory`. RuntimeError where there is no C compiler, or no Linux."""
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if compiler is None or sys.platform != "linux":
+        """RuntimeError where there is no C compiler, or no Linux. The offset of the clock is in `directory`."""
+        if not has_compiler():
             raise RuntimeError("the clock shim needs Linux and a C compiler")
-        library, self._offset = directory / "clock_shim.so", directory / "clock_offset"
-        subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, SOURCE], check=True, capture_output=True)
+        library, self._offset = compiled(SOURCE), directory / "clock_offset"
         self._write(0.0, 0.0)
         preload = " ".join(filter(None, [str(library), os.environ.get("LD_PRELOAD", "")]))
         self.environment = {"LD_PRELOAD": preload, "CLOCK_OFFSET_FILE": str(self._offset)}

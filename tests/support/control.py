@@ -37,6 +37,9 @@ ABOUT = About(
     full_scale=None,
     exposure_ms=2.5,
     can_stop=True,
+    prefix="sea_",
+    suffix="",
+    settings='{"luminance": 10000}',
 )
 LAYOUT = SlotLayout(
     n_slots=2,

@@ -2,14 +2,13 @@
 
 import mmap
 import os
-import shutil
 import struct
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from tests.support.compiled_c import compiled, has_compiler
 
 SOURCE = Path(__file__).with_name("iofault.c")
 ALL = "open write allocate truncate sync rename renameat2 link unlink mkdir lock close"
@@ -67,14 +66,10 @@ class FaultyCalls(Control):
     """Faults of all programs with this `environment`, on files whose path contains `mark`; can change at any time."""
 
     def __init__(self, directory: Path, mark: str) -> None:
-        """Compile the library into `directory`; skip the test where that is not possible."""
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if compiler is None or sys.platform != "linux":
+        """Skip the test where the library cannot be compiled. What controls it is in `directory`."""
+        if not has_compiler():
             pytest.skip("faulty calls need Linux and a C compiler")
-        library, control = directory / "iofault.so", directory / "iofault.control"
-        command = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-o", str(library), str(SOURCE), "-ldl"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        library, control = compiled(SOURCE), directory / "iofault.control"
         control.write_bytes(bytes(SIZE))
         super().__init__(control)
         others = os.environ.get("LD_PRELOAD", "").split()

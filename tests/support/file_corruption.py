@@ -203,7 +203,7 @@ def everything_in(path: Path) -> dict[str, Any]:
             look(name, lambda name=name: getattr(cube, name))  # type: ignore[misc]
         for name in ("x", "y", "camera_time_ns", "line_crc32"):
             look(f"column {name}", lambda name=name: cube.column(name))  # type: ignore[misc]
-        look("dataset", lambda: cube.dataset.load().to_dict())
+        look("dataset", lambda: cube.dataset.load().to_dict(data="array"))
         _look_at_groups(look, lambda: cube.groups)
     return found
 
@@ -218,7 +218,7 @@ def _look_at_groups(
             where = f"{path}/{name}"
             look(f"attributes of {where}", lambda group=group: group.attributes)  # type: ignore[misc]
             look(f"variables of {where}", lambda group=group: list(group.variables))  # type: ignore[misc]
-            look(f"dataset of {where}", lambda group=group: group.dataset.load().to_dict())  # type: ignore[misc]
+            look(f"dataset of {where}", lambda group=group: group.dataset.load().to_dict(data="array"))  # type: ignore[misc]
             with suppress(FileError):
                 for key in group.variables:
                     look(f"{where}/{key}", lambda group=group, key=key: tuple(group.variables[key]))  # type: ignore[misc]

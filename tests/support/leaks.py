@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterator
 from multiprocessing.heap import BufferWrapper
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,18 @@ os.environ[MARK] = f"{os.getpid()} {time.time_ns()}"
 LEAKS_ON_PURPOSE = re.compile(r"left-by-a-test")
 """Names of files that `tests/test_leaks.py` leaves in a run of its own, which sets `SEES_ALL`."""
 SEES_ALL = "OPENHSI_SHARED_TEST_SEES_ALL_LEAKS"
+
+
+_kept: set[int] = set()
+"""Processes that several tests share."""
+
+
+@contextlib.contextmanager
+def what_starts_is_kept() -> Iterator[None]:
+    """Children that a fixture of several tests starts within this, and their descendants, are no leak of a test."""
+    before = {process.pid for process in psutil.Process().children()}
+    yield
+    _kept.update({process.pid for process in psutil.Process().children()} - before)
 
 
 class LeakWatch:
@@ -91,10 +104,11 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def _is_descendant(process: psutil.Process) -> bool:
-    """Whether it is this process, or a direct or orphaned descendant."""
+    """Whether it is this process, or a direct or orphaned descendant, but not of what is kept."""
     with contextlib.suppress(psutil.Error):
-        if os.getpid() in (process.pid, *(parent.pid for parent in process.parents())):
-            return True
+        line = {process.pid, *(parent.pid for parent in process.parents())}
+        if os.getpid() in line:
+            return not line & _kept
         return bool(process.environ().get(MARK) == os.environ[MARK])
     return False
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from openhsi_shared.buffers.discarded_cubes import place_of
+from openhsi_shared.buffers.lease import Lease
 from openhsi_shared.buffers.slot_memory import SlotState, Word
-from openhsi_shared.buffers.slot_owner import Lease, SlotOwner
+from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import IllegalMove
 from tests.support.slots import owner_of, put
 
@@ -69,6 +70,10 @@ class State:
     n_discards: int = 0
     readers: tuple[Read | None, ...] = (None, None)
     n_leases: tuple[int, ...] = (0, 0)
+    analysis: tuple[Read, ...] | None = None
+    """What it was lent, in order; None without one, or after its death."""
+    has_died: bool = False
+    """The analysis."""
     line: Line | None = None
     n_nested: int = 0
     """Calls within lines."""
@@ -93,11 +98,13 @@ class Sizes(NamedTuple):
     stands_by: bool = False
     retains: bool = False
     """FULL cubes can stay unsaved, and be recycled."""
+    analysis: str = ""
+    """"lossless", or "yields": its leases are taken back when no slot is free."""
     n_nested: int = 0
     """Calls of `save` and `put` in the same thread within a line, the second one of its cube."""
 
 
-Snapshot = tuple[bytes, frozenset[Lease], int, int, bytes, bytes]
+Snapshot = tuple[bytes, frozenset[Lease], int, Any, int, bytes, bytes]
 Step = tuple[str, Callable[[State], State | None]]
 
 
@@ -125,15 +132,21 @@ class Explorer:
         slots = self.slots
         arrays = slots.memory.arrays
         changing = (bytes(arrays[name][piece]) for name, piece in self._pieces)
-        return bytes(arrays["words"]), frozenset(slots._leases), slots._n_cubes, *changing
+        return (
+            bytes(arrays["words"]),
+            frozenset(slots._leases),
+            slots._n_cubes,
+            frozenset(slots._standing.items()),
+            *changing,
+        )
 
     def _restore(self, snapshot: Snapshot) -> None:
-        words, leases, n_cubes, *more = snapshot
+        words, leases, n_cubes, standing, *more = snapshot
         slots = self.slots
         slots.memory.arrays["words"][:] = words
         for (name, piece), content in zip(self._pieces, more, strict=True):
             slots.memory.arrays[name][piece] = content
-        slots._leases, slots._n_cubes = set(leases), n_cubes
+        slots._leases, slots._n_cubes, slots._standing = set(leases), n_cubes, dict(standing)
 
     @staticmethod
     def _key(state: State, snapshot: Snapshot) -> Any:
@@ -144,7 +157,9 @@ class Explorer:
 
     def explore(self) -> None:
         """Visit every state. Violation, with the history, at the first forbidden state."""
-        start = (State(), self._save())
+        if self.sizes.analysis:
+            self.slots.lend_each("analysis", yields=self.sizes.analysis == "yields")
+        start = (State(analysis=() if self.sizes.analysis else None), self._save())
         first = self._key(*start)
         found = {first: ("", None)}
         after: dict[Any, set[Any]] = {}
@@ -186,7 +201,8 @@ class Explorer:
     def _check(self, state: State, found: dict[Any, Any], key: Any) -> None:
         """Every process reads its own cube, and no committed cube is lost."""
         processes = [w.at for w in (state.writer, *state.hung) if w is not None and w.at]
-        for read in [*processes, *(read for read in state.readers if read)]:
+        reads = state.analysis or () if self.sizes.analysis == "lossless" else ()  # one that yields looks afterwards
+        for read in [*processes, *(read for read in state.readers if read), *reads]:
             if self.slots.word(read.slot, Word.CUBE) != read.cube:
                 raise Violation(f"a reader of cube {read.cube} reads another one\n{self._history(found, key)}")
         states = {slot: self.slots.state(slot) for slot in range(self.sizes.n_slots)}
@@ -230,8 +246,11 @@ class Explorer:
             yield from self._steps_of_main(state)
             for number in range(self.sizes.n_readers):
                 yield from self._steps_of_reader(state, number)
+            if state.analysis:
+                yield "analysis-releases", self._analysis_releases
+                yield "analysis-dies", self._analysis_dies
             if self.sizes.main_dies and state.n_begun == self.sizes.n_cubes:  # the latest time has the most cases
-                yield "main-dies", lambda s: replace(s, main="dead", readers=(None, None))
+                yield "main-dies", lambda s: replace(s, main="dead", readers=(None, None), analysis=None)
         yield from self._steps_of_writer(state)
         for number in range(len(state.hung)):
             yield f"exit-of-hung {number}", lambda s, number=number: self._exit_of_hung(s, number)
@@ -259,7 +278,10 @@ class Explorer:
         slot = self.slots.begin(0)
         if slot is None:
             return None
-        put(self.slots, slot, self.slots.word(slot, Word.CUBE))
+        cube = self.slots.word(slot, Word.CUBE)
+        put(self.slots, slot, cube)
+        if state.analysis is not None:
+            state = replace(state, analysis=(*state.analysis, Read(slot, cube, None)))
         return replace(state, slot=slot, n_begun=state.n_begun + 1)
 
     def _begin_line(self, state: State) -> State | None:
@@ -361,6 +383,21 @@ class Explorer:
     @staticmethod
     def _without_reader(state: State, number: int) -> State:
         return replace(state, readers=tuple(None if k == number else read for k, read in enumerate(state.readers)))
+
+    def _analysis_releases(self, state: State) -> State | None:
+        """It has processed all lines of its oldest cube, which is closed."""
+        assert state.analysis
+        first, *others = state.analysis
+        if first.slot == state.slot and len(state.analysis) == 1:
+            return None
+        is_lent = self.slots.end_lease("analysis", first.slot, first.cube)
+        if not is_lent and self.sizes.analysis == "lossless":
+            raise Violation("a lease was taken back from a lossless analysis")
+        return replace(state, analysis=tuple(others))
+
+    def _analysis_dies(self, state: State) -> State:
+        self.slots.give_back_all("analysis")
+        return replace(state, analysis=None, has_died=True)
 
     # ---- writers ----
 

@@ -1,13 +1,20 @@
-"""A real browser for tests of pages, which are skipped with a reason where there is none."""
+"""A real browser for tests of pages, which are skipped with a reason where there is none.
 
+One for all tests of a worker, because to start and to end it takes a second; each test has windows of its own in it.
+"""
+
+import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
+from tests.support import leaks
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -18,16 +25,33 @@ FLAGS = [
 TIMEOUT_MS = 60_000
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """Give Debian's chromium, driven by playwright."""
+@pytest.fixture(scope="session")
+def shared_browser() -> Iterator[Any]:
+    """Start Debian's chromium, driven by playwright."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
     if CHROMIUM is None:
         pytest.skip("chromium is missing: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
+    with ExitStack() as stack:
+        with leaks.what_starts_is_kept():
+            driver = stack.enter_context(playwright.sync_playwright())
+            browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        loop = asyncio.get_running_loop()  # playwright leaves it so, and no other loop could run in this thread
+        asyncio._set_running_loop(None)
+        yield browser, loop
+        asyncio._set_running_loop(loop)
         browser.close()
+
+
+@pytest.fixture
+def browser(shared_browser: tuple[Any, asyncio.AbstractEventLoop]) -> Iterator[Any]:
+    """Give the browser, without windows."""
+    browser, loop = shared_browser
+    asyncio._set_running_loop(loop)
+    yield browser
+    browser.new_context()  # playwright keeps the frame of its last caller, with all that it knows
+    for context in browser.contexts:
+        context.close()
+    asyncio._set_running_loop(None)
 
 
 class Tab:

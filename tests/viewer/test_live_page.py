@@ -1,6 +1,7 @@
 """The live page in a real browser, beside recordings that must not notice it."""
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 from openhsi_shared import SharedSimulatedCamera, record
 from openhsi_shared.control.control_socket import find_sockets
 from openhsi_shared.errors import ArgumentError, RecordingError, ViewerError
+from openhsi_shared.files.flight_log import FlightLog
 from openhsi_shared.viewer.live_page import LivePage
 from tests.support.flow import COUNTING, account, cubes_in
 from tests.support.helpers import environment, wait_for
@@ -110,6 +112,24 @@ def test_the_stop_button_ends_the_recording_in_good_order(tmp_path, look):
     assert numbers == list(range(summary.lines))
     assert gaps == []
     assert 75 < len(numbers) < 5000  # of a cube that was not full
+
+
+@pytest.mark.browser
+def test_a_text_and_its_button_mark_the_line_being_taken(tmp_path, look):
+    with record(SharedSimulatedCamera, tmp_path / "out", **SMALL | {"n_lines": 5000}) as run, run.view() as page:
+        tab = look(page.url)
+        tab.wait(lambda: number_of(tab, "lines") > 20)
+        field = tab.page.get_by_placeholder("text of a mark")
+        field.fill("over the coast")
+        tab.click("Mark")
+        tab.wait(lambda: field.input_value() == "")
+        log = FlightLog(tmp_path / "out")
+        tab.wait(lambda: "mark" in [entry["kind"] for entry in log.entries()[0]])
+        lines = run.status().lines
+        tab.wait(lambda: run.status().lines > lines + 5)
+        tab.picture("live_page_mark")
+    (cube,) = cubes_in(tmp_path / "out")
+    assert [mark["text"] for mark in json.loads(cube.attributes["marks"])] == ["over the coast"]
 
 
 @pytest.mark.browser
@@ -260,6 +280,7 @@ def test_when_the_recording_has_ended_and_no_browser_is_connected_the_page_ends_
 VIEWER = """
 import sys, urllib.request
 from pathlib import Path
+from openhsi_shared.files.flight_log import FlightLog
 from openhsi_shared.viewer.live_page import LivePage
 page = LivePage(Path(sys.argv[1]))
 urllib.request.urlopen(page.url).close()

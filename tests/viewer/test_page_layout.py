@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from openhsi_shared import SharedSimulatedCamera, record
+from openhsi_shared.analysis.pairs.mean_spectrum import MeanSpectrumReducer, MeanSpectrumWorker
 from tests.support.flow import COUNTING
 
 pytestmark = [
@@ -41,19 +42,23 @@ FAULTS = """() => {
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("width", "height"), [(420, 900), (768, 1024), (1500, 900)])
-def test_no_box_lies_over_another_and_no_text_is_cut(tmp_path, look, width, height):
+def test_no_box_lies_over_another_and_no_text_is_cut(tmp_path, look):
     keywords = {**COUNTING, "n_lines": 500, "rate": 100, "queue": 9999, "when_full": "block", "progress": False}
     keywords |= {"channels": {"lamp": "sim:sine,unit=W", "stage": "sim:ramp"}}
+    keywords["analyse"] = (MeanSpectrumWorker, MeanSpectrumReducer)
     script = {20: "gap", 30: "gap"}
     with record(SharedSimulatedCamera, tmp_path / "out", script=script, **keywords) as run, run.view() as page:
-        tab = look(page.url, width=width, height=height)
-        tab.await_text(".tile.lost.bad .value", "2")
-        tab.await_text(".tile.disk .value", "h")
-        tab.await_text(".legend", "stage")
-        tab.picture(f"live_page_{width}")
-        assert tab.page.evaluate(FAULTS) == []
-        tab.page.mouse.wheel(0, 1200)
-        stop = tab.page.get_by_role("button", name="Stop")
-        tab.wait(lambda: 0 <= stop.bounding_box()["y"] < height - 40)  # it can be reached wherever one has scrolled to
+        for width, height in ((420, 900), (768, 1024), (1500, 900)):
+            tab = look(page.url, width=width, height=height)
+            tab.await_text(".tile.lost.bad .value", "2")
+            tab.await_text(".tile.disk .value", "h")
+            tab.await_text(".legend", "stage")
+            tab.await_text(".analysis .tile", "n_lines")
+            tab.picture(f"live_page_{width}")
+            assert tab.page.evaluate(FAULTS) == [], width
+            tab.page.mouse.wheel(0, 1200)
+            stop = tab.page.get_by_role("button", name="Stop")
+            # it can be reached wherever one has scrolled to
+            tab.wait(lambda stop=stop, height=height: 0 <= stop.bounding_box()["y"] < height - 40)
+            tab.page.close()
         run.stop()

@@ -12,7 +12,7 @@ from openhsi_shared.buffers.tap import SlotStatus
 from openhsi_shared.frames.losses import IdRange
 from openhsi_shared.viewer.feed import facts_of
 from openhsi_shared.viewer.tiles import Numbers, head, losses, minutes, tiles
-from tests.support.control import ABOUT, glance
+from tests.support.control import ABOUT, RECORDING_STATUS, glance
 
 LIVE = Numbers(shown_per_s=480.0, age_s=0.123, is_frozen=False)
 
@@ -110,3 +110,9 @@ def test_a_line_tells_of_exposure_and_focus():
     assert math.isnan(facts_of(sharp.astype(np.float32), None).share_saturated)
     facts = facts_of(np.full((4, 8), np.nan, np.float32), None)
     assert (facts.counts.sum(), facts.focus) == (0, 0.0)
+
+
+def test_a_recording_that_is_paused_says_so():
+    paused = replace(glance(), status=replace(RECORDING_STATUS, is_paused=True))
+    assert ">PAUSED<" in head("running", ABOUT, paused)
+    assert ">ENDED<" in head("ended", ABOUT, paused)

@@ -7,7 +7,7 @@ import pytest
 
 from openhsi_shared.errors import ArgumentError, StageNotApplicable
 from openhsi_shared.jobs.stages.anomaly import ReedXiaoli
-from openhsi_shared.jobs.stages.covariance import NO_PIXELS, joined, moments_of
+from openhsi_shared.moments import NO_PIXELS, joined, moments_of
 from tests.support.stage_runs import line_format, prepared, run_in_blocks
 
 N_BANDS = 9

@@ -83,8 +83,9 @@ def test_reflectance_of_raw_lines_with_both_references(saved):
 def test_without_light_there_is_no_reflectance(saved):
     white = WHITE.astype(np.float32)
     white[:, 1, 2], white[:, 3, 4], white[:, 0, 0] = 0, -5, np.nan
+    white[2, 2, 1] = np.inf
     made, _ = made_by(White(saved(white, level=4)), lines=LINES.astype(np.float32), level=4)
-    assert np.isnan(made[0]).nonzero()[0].tolist() == [0, 1, 3]
+    assert np.isnan(made[0]).nonzero()[0].tolist() == [0, 1, 2, 3]
 
 
 def test_an_array_of_numpy_is_a_reference(tmp_path):
