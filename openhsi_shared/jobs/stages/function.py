@@ -166,7 +166,8 @@ class FunctionStage(Stage):
 
     def _results(self, function: Callable[..., Any], lines: NDArray[Any]) -> list[Any]:
         """The results of all lines for which it does not raise; the last one is that of the first of them again."""
-        results, raised, first = [], None, lines[0]
+        results: list[Any] = []
+        raised, first = None, lines[0]
         for line in lines:
             try:
                 result = self._call(function, line)
