@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from openhsi_shared.cli.arguments import GivenPath
-from openhsi_shared.flight.config import FlightConfig, read_config
+from openhsi_shared.flight.config import KEYS, FlightConfig, read_config
 
 if TYPE_CHECKING:
     from openhsi_shared.channels.channel import Channel
 
-__all__ = ["channels_of", "config_option", "key_of", "keywords_of", "option_from"]
+__all__ = ["channels_of", "config_option", "key_of", "keywords_of", "note_config", "option_from"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -80,3 +80,25 @@ def channels_of(config: FlightConfig) -> "dict[str, Channel]":
     from openhsi_shared.channels.addresses import channels_from
 
     return channels_from(config.channels)
+
+
+def note_config(context: click.Context, directory: Path) -> None:
+    """Note in the flight's log what the recording was started with: file and command line together, if there is a file.
+
+    Blocks for as long as the disk takes.
+    """
+    from openhsi_shared.files.flight_log import FlightLog
+
+    config: FlightConfig = context.params["config"]
+    if not config.tables:
+        return
+    given = {key_of(option): context.params.get(str(option.name)) for option in context.command.params}
+    record = {key: _plain(value) for key, value in given.items() if key in KEYS["record"] and value not in (None, ())}
+    FlightLog(directory).note("config", **{**config.tables, "record": record})
+
+
+def _plain(value: Any) -> Any:
+    """As in a file: paths as texts."""
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value

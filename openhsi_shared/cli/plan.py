@@ -38,7 +38,7 @@ def plan(context: click.Context, /, **given: Any) -> None:
     keys stay, and the file is kept as flight.toml~. The exit code is 1, and nothing is written, if nothing holds.
     """
     from openhsi_shared.cameras import camera_class
-    from openhsi_shared.flight.plan import write_plan
+    from openhsi_shared.flight.plan import note_plan, write_plan
 
     of_camera = dict(given["options"])
     if given["rate"] is not None:
@@ -56,6 +56,7 @@ def plan(context: click.Context, /, **given: Any) -> None:
         raise click.UsageError(f"--option {key}: use the dedicated option for this; see --help")
     with camera_class(given["camera"])(**keywords, **of_camera) as camera:
         found = camera.plan(given["out"], given["minutes"])
+    note_plan(found)
     for line in str(found).split("\n"):
         echo(line)
     if not found.holds:

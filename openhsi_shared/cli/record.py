@@ -10,7 +10,7 @@ import click
 
 from openhsi_shared.cli.arguments import GivenPath
 from openhsi_shared.cli.channels import given_channels
-from openhsi_shared.cli.configured import channels_of, config_option, keywords_of, option_from
+from openhsi_shared.cli.configured import channels_of, config_option, keywords_of, note_config, option_from
 from openhsi_shared.cli.keys import keys_of
 from openhsi_shared.cli.output import echo
 from openhsi_shared.errors import OpenHSIError
@@ -122,6 +122,7 @@ def record(context: click.Context, /, **given: Any) -> None:
     if given["view"]:
         require("--view", "bokeh", "tornado")  # before the first line
     run = _start(given)
+    note_config(context, run.save_dir)
     page = _view(run, given["config"].view or {}) if given["view"] else None
     error: OpenHSIError | None = None
     try:

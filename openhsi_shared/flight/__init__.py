@@ -1,4 +1,4 @@
 """A flight day: what is done before, around and after recordings.
 
-`config` reads and writes `flight.toml`; `service` starts a recording with the computer.
+`config` reads and writes `flight.toml`, `plan` makes one of a plan; `service` starts a recording with the computer.
 """

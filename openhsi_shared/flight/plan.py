@@ -1,5 +1,6 @@
 """The plan of a flight as a `flight.toml`, which `record --config` takes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +8,31 @@ from typing import Any
 
 from openhsi_shared.capture.planning.plan import Plan
 from openhsi_shared.errors import RecordingError
+from openhsi_shared.files.flight_log import FlightLog
 from openhsi_shared.flight.config import FlightConfig, read_config, write_config
 from openhsi_shared.paths import given_path
 
-__all__ = ["write_plan"]
+__all__ = ["note_plan", "write_plan"]
+
+
+def note_plan(plan: Plan) -> None:
+    """Note the plan in the log of the flight, beside the cubes that come: kind "plan"."""
+    measured, last = plan.measured, (plan.minutes, plan.stall_s, plan.margin)
+    minutes, stall_s, margin = (value if math.isfinite(value) else None for value in last)
+    FlightLog(measured.save_dir).note(
+        "plan",
+        holds=plan.holds,
+        problems=list(plan.problems),
+        rate=measured.rate,
+        queue=measured.queue,
+        n_lines=plan.n_lines,
+        n_buffers=plan.n_buffers,
+        compression=plan.compression,
+        margin=margin,
+        stall_s=stall_s,
+        minutes=minutes,
+        lines_lost_per_minute=plan.lines_lost_per_minute,
+    )
 
 
 def write_plan(plan: Plan, path: str | Path, record: Mapping[str, Any], camera: Mapping[str, Any]) -> Path:

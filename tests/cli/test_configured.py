@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from openhsi_shared import open_cube
+from openhsi_shared.files.flight_log import FlightLog
 
 Run = Callable[..., Any]
 
@@ -42,6 +43,10 @@ def test_a_recording_has_the_values_of_its_file_and_the_command_line_goes_before
         assert cube.lines.shape == (16, 16, 48)  # raw: whole frames
         assert json.loads(cube.attributes["settings"])["exposure_ms"] == 3
         assert "load" in cube.channels
+    noted = [one for one in FlightLog(tmp_path / "configured").entries()[0] if one["kind"] == "config"]
+    assert len(noted) == 1
+    assert (noted[0]["record"]["lines"], noted[0]["record"]["cubes"], noted[0]["record"]["prefix"]) == (16, 1, "line-")
+    assert noted[0]["channels"] == {"load": {"source": "sim:sine"}}
 
 
 def test_what_is_wrong_in_the_file_is_one_line_and_nothing_is_recorded(run: Run, tmp_path: Path) -> None:

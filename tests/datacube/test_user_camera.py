@@ -10,6 +10,7 @@ import pytest
 from openhsi_shared import SharedOpenHSI, SharedSimulatedCamera
 from openhsi_shared.errors import CameraError, FrameError, NothingToSave, UnknownKeyword
 from tests.support.flow import CAMERA, SHAPE, account, cubes_in, frame, read, run
+from tests.support.products import each_value_once
 
 
 class MyBase:
@@ -288,8 +289,7 @@ cam.stop_cam()
 )
 
 
-@pytest.mark.parametrize("how", ["script", "stdin", "-c"])
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize(("how", "method"), each_value_once(["script", "stdin", "-c"], ["fork", "forkserver", "spawn"]))
 def test_a_program_without_a_guard_works_whatever_the_start_method(tmp_path, how, method):
     code = f"import multiprocessing; multiprocessing.set_start_method({method!r})\n{SCRIPT}"
     code, output, errors = run(code, tmp_path, how)
@@ -320,9 +320,12 @@ class SharedRounding(Rounding, SharedOpenHSI):
     pass
 
 
-@pytest.mark.parametrize(("camera", "taken"), [(SharedMine, 4.7), (SharedRounding, 5.0), (SharedRenamed, 4.7)])
-@pytest.mark.parametrize("how", ["settings", "set_exposure", "reinitialise"])
-def test_its_hardware_does_the_exposure_that_settings_and_files_tell(tmp_path, camera, taken, how):
+@pytest.mark.parametrize(
+    ("camera", "how"),
+    each_value_once([SharedMine, SharedRounding, SharedRenamed], ["settings", "reinitialise", "set_exposure"]),
+)
+def test_its_hardware_does_the_exposure_that_settings_and_files_tell(tmp_path, camera, how):
+    taken = 5.0 if camera is SharedRounding else 4.7
     with _mine(camera, exposure_ms=2) as cam:
         assert cam.told == []  # the hardware is not there while settings are read
         if how == "settings":

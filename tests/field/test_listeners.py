@@ -16,6 +16,7 @@ from openhsi_shared.files.dumping import read_dump
 from tests.support.flow import CAMERA, SHAPE, account, cubes_in, frame, processes_in, run
 from tests.support.helpers import wait_for
 from tests.support.process_faults import camera, newest_writer, writers_of
+from tests.support.products import each_value_once
 
 WHOLE = """
 cam = camera(n_buffers=4)
@@ -181,8 +182,7 @@ def _wake_up(cam):
 CLOSED = [_pipe, _sentinel, _alive, _wake, _wake_up]
 
 
-@pytest.mark.parametrize("descriptor", CLOSED)
-@pytest.mark.parametrize("is_reused", [False, True])
+@pytest.mark.parametrize(("descriptor", "is_reused"), each_value_once(CLOSED, [False, True]))
 def test_a_descriptor_that_is_closed_by_other_code_costs_no_line_and_no_file_of_others(tmp_path, descriptor, is_reused):
     """Not one line of the cube that is being filled either: a writer that cannot hear must not save a part of it."""
     cam = camera(n_buffers=4)

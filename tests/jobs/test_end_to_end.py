@@ -13,6 +13,7 @@ from openhsi_shared.jobs import JobRunner, PipelineJob
 from openhsi_shared.processing_levels import LEVELS
 from tests.jobs.conftest import N_LINES
 from tests.support.job_cubes import save_cube
+from tests.support.products import each_value_once
 
 COMPAT_LEVELS = [level for level in LEVELS if level >= 0]
 
@@ -38,26 +39,25 @@ def _assert_same(found, expected):
     assert found.tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize(
-    ("level", "compat"), [*((level, None) for level in LEVELS), *((level, "openhsi") for level in COMPAT_LEVELS)]
-)
-def test_every_level_is_what_a_serial_loop_computes(raw_job, tmp_path, level, compat):
+ARITHMETICS = [*((level, None) for level in LEVELS), *((level, "openhsi") for level in COMPAT_LEVELS)]
+
+
+@pytest.mark.parametrize(("arithmetic", "old_style"), each_value_once(ARITHMETICS, [True, False]))
+def test_every_level_is_what_a_serial_loop_computes(raw_job, tmp_path, arithmetic, old_style):
+    level, compat = arithmetic
     job = raw_job(level, compat=compat, block_lines=4, n_procs=2)
     expected = _serially(job)
-    for old_style in (True, False):
-        result = JobRunner(job.replace(old_style=old_style, path_out=tmp_path / str(old_style))).run()
-        assert (result.n_lines, result.n_failed, result.skipped) == (N_LINES, 0, False)
-        assert verify(result.path).ok
-        _assert_same(_lines(result.path), expected)
-        with open_cube(result.path) as made, open_cube(job.path_in) as source:
-            assert made.level == level
-            assert made.dataset["datacube"].dims == (
-                ("x", "y", "wavelength") if old_style else ("wavelength", "x", "y")
-            )
-            np.testing.assert_array_equal(made.times_ns, source.times_ns)
-            np.testing.assert_array_equal(made.frame_ids, source.frame_ids)
-            assert made.column("line_flag").tolist() == [0] * N_LINES
-            assert made.attributes["source_uuid"] == source.attributes["uuid"]
+    result = JobRunner(job.replace(old_style=old_style, path_out=tmp_path / str(old_style))).run()
+    assert (result.n_lines, result.n_failed, result.skipped) == (N_LINES, 0, False)
+    assert verify(result.path).ok
+    _assert_same(_lines(result.path), expected)
+    with open_cube(result.path) as made, open_cube(job.path_in) as source:
+        assert made.level == level
+        assert made.dataset["datacube"].dims == (("x", "y", "wavelength") if old_style else ("wavelength", "x", "y"))
+        np.testing.assert_array_equal(made.times_ns, source.times_ns)
+        np.testing.assert_array_equal(made.frame_ids, source.frame_ids)
+        assert made.column("line_flag").tolist() == [0] * N_LINES
+        assert made.attributes["source_uuid"] == source.attributes["uuid"]
 
 
 @pytest.mark.parametrize("block_lines", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 1000])

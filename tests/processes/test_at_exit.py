@@ -8,6 +8,7 @@ import pytest
 from openhsi_shared import SharedSimulatedCamera
 from tests.support.flow import CAMERA, COUNTING, ENDLESS, account, cubes_in, parts_in, processes_in, program, run
 from tests.support.helpers import wait_for
+from tests.support.products import each_value_once
 
 PENDING = (
     CAMERA
@@ -79,20 +80,20 @@ cam = ToldCamera(mode="counting", resolution=(16, 32), row_slice=None, cal_path=
 )
 
 
-@pytest.mark.parametrize("has_begun", [True, False])
-@pytest.mark.parametrize(
-    ("end", "exit_code"),
-    [
-        ("", 0),
-        ("sys.exit(3)", 3),
-        ("1 / 0", 1),
-        ("del cam; gc.collect(); print('still here', flush=True); os._exit(4)", 4),
-        ("(lambda held: None)(cam); threading.Thread(target=lambda: cam.n_lines).start()", 0),
-        ("cam.close()", 0),
-        ("cam.reinitialise(n_lines=5); cam.close(); os._exit(5)", 5),
-    ],
-)
-def test_a_camera_is_given_back_in_whatever_way_the_program_ends(tmp_path, end, exit_code, has_begun):
+GIVEN_BACK = [
+    ("", 0),
+    ("sys.exit(3)", 3),
+    ("1 / 0", 1),
+    ("del cam; gc.collect(); print('still here', flush=True); os._exit(4)", 4),
+    ("(lambda held: None)(cam); threading.Thread(target=lambda: cam.n_lines).start()", 0),
+    ("cam.close()", 0),
+    ("cam.reinitialise(n_lines=5); cam.close(); os._exit(5)", 5),
+]
+
+
+@pytest.mark.parametrize(("end", "has_begun"), each_value_once(GIVEN_BACK, [True, False]))
+def test_a_camera_is_given_back_in_whatever_way_the_program_ends(tmp_path, end, has_begun):
+    end, exit_code = end
     collect = "cam.collect(progress=False)" if has_begun else ""
     code, output, _ = run(f"{TOLD}\n{collect}\n{end}\n", tmp_path)
     assert code == exit_code

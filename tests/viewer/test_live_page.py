@@ -170,7 +170,7 @@ def test_a_click_on_the_waterfall_chooses_the_pixel_of_the_spectrum(tmp_path, lo
 def test_browsers_that_leave_in_the_middle_leave_no_traceback_and_others_go_on_looking(tmp_path, look, capfd, caplog):
     with record(SharedSimulatedCamera, tmp_path / "out", **SMALL) as run, run.view() as page:
         stays = look(page.url)
-        for _ in range(4):
+        for _ in range(2):
             tab = look(page.url)
             tab.wait(lambda tab=tab: number_of(tab, "lines") > 0)
             tab.page.close()

@@ -12,6 +12,7 @@ from openhsi_shared.errors import NoFreeSlot, SaveError, WriterFailed
 from openhsi_shared.files.dumping import read_dump
 from tests.support.flow import COUNTING, SHAPE, account, cubes_in, frame, read
 from tests.support.helpers import wait_for
+from tests.support.products import each_value_once
 
 POINTS = ["created", "half", "written", "fsynced", "published", "before_answer"]
 
@@ -53,8 +54,7 @@ def _writers_by_age() -> list[psutil.Process]:
     return sorted(_writers(), key=lambda process: process.create_time())
 
 
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize(("point", "times"), each_value_once(POINTS, [1, 2, 3]))
 def test_a_cube_whose_writer_is_killed_is_saved_once(fault, tmp_path, point, times, caplog):
     fault(f"{point}:kill:{times}")
     with _camera(n_buffers=4) as cam:

@@ -18,6 +18,7 @@ from openhsi_shared.writer.writer_group import WriterGroup
 from tests.support.flow import CAMERA, COUNTING, account, cubes_in, processes_in, run
 from tests.support.helpers import wait_for
 from tests.support.process_faults import camera, frozen, newest_writer, writers_of
+from tests.support.products import each_value_once
 
 UNHEARD = "the thread that receives the writer's answers has failed"
 
@@ -51,10 +52,9 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize(("owner", "name"), PLACES)
-@pytest.mark.parametrize("writers", [1, 2])
-def test_pending_cubes_fail_with_the_cause_and_every_line_is_in_a_file(monkeypatch, tmp_path, owner, name, writers):
-    begin = inject(monkeypatch, owner, name)
+@pytest.mark.parametrize(("place", "writers"), each_value_once(PLACES, [1, 2]))
+def test_pending_cubes_fail_with_the_cause_and_every_line_is_in_a_file(monkeypatch, tmp_path, place, writers):
+    begin = inject(monkeypatch, *place)
     cam = camera(n_buffers=4, writers=writers)
     cam.collect()
     cam.save(tmp_path).result(20)

@@ -24,6 +24,8 @@ LIMIT_S = 18.0
 """For all but the end of the process, which is killed."""
 COMPRESSIONS: tuple[tuple[Compression | None, float], ...] = ((None, 5.0), ("deflate", 2.5), ("zstd", 2.5))
 """In the order of preference (every reader opens deflate), and for how many seconds each is tried."""
+ANSWER_S = 3.0
+"""How long the disk may take to say what is free."""
 LAST_S = 1.5
 """A compression is not tried when less time is left."""
 MIN_TRIAL_BYTES = 16 << 20
@@ -46,7 +48,7 @@ def measured_plan(
     What `read` raises; SaveError if the disk cannot be used or has no room for the trial, MemoryShortage.
     """
     end = time.monotonic() + LIMIT_S
-    free_disk = free_bytes(save_dir, FREE_CUBES * layout.line_bytes, 5.0)
+    free_disk = free_bytes(save_dir, FREE_CUBES * layout.line_bytes, ANSWER_S)
     trial = CameraTrial(read, source, plan, np.empty(layout.line_shape, layout.dtype))
     rate = trial.rate(end - LIMIT_S / 2)
     busy = trial.busy(rate)
@@ -55,7 +57,7 @@ def measured_plan(
     n_lines = lines_of_a_cube(rate, layout.stride, available, queue.waits)
     n_trial = max(16, min(max(n_lines, MIN_TRIAL_BYTES // layout.stride), MAX_TRIAL_BYTES // layout.stride))
     n_trial = min(n_trial, max(1, available // 4 // layout.stride))
-    free_disk = free_bytes(save_dir, FREE_CUBES * n_trial * layout.line_bytes, 5.0)
+    free_disk = free_bytes(save_dir, FREE_CUBES * n_trial * layout.line_bytes, ANSWER_S)
     measured = Measured(
         camera=camera,
         save_dir=str(save_dir),

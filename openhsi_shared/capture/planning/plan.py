@@ -118,7 +118,7 @@ class Plan:
                 (
                     f"  {choice.compression or 'none'}",
                     f"{slow}{speed.lines_per_s:.0f} lines/s, {speed.slowest:.0f} in the slowest second: margin "
-                    f"{choice.margin:.2f}, full after {choice.minutes:.0f} min"
+                    f"{_floored(choice.margin)}, full after {choice.minutes:.0f} min"
                     + (f", loses {choice.lines_lost_per_minute:.0f} lines/min" if choice.lines_lost_per_minute else "")
                     + (f", the camera dropped {speed.n_lost} frames" if speed.n_lost else ""),
                 )
@@ -127,13 +127,18 @@ class Plan:
             ("lines", f"{self.n_lines} a cube"),
             ("buffers", f"{self.n_buffers}: the disk may stall for {self.stall_s:.1f} s"),
             ("compression", self.compression or "none"),
-            ("margin", f"{self.margin:.2f}"),
+            ("margin", _floored(self.margin)),
             ("minutes", f"{self.minutes:.0f} until the disk is full"),
             ("holds", "yes" if self.holds else f"no: {'; '.join(self.problems)}"),
         ]
-        if not self.holds:
+        if self.lines_lost_per_minute:
             rows.append(("lost", f"about {self.lines_lost_per_minute:.0f} lines a minute otherwise"))
         return "\n".join(f"{name:13}{text}" for name, text in rows)
+
+
+def _floored(margin: float) -> str:
+    """One that is too small must not look like one that is not."""
+    return f"{math.floor(100 * margin) / 100:.2f}" if margin < math.inf else "infinite"
 
 
 def lines_of_a_cube(rate: float, stride: int, free_memory: int, waits: bool) -> int:
@@ -201,7 +206,8 @@ def _problems(measured: Measured, best: Choice, n_most: int, minutes: float | No
     if not measured.waits and best.margin < MIN_MARGIN:
         slow = "the computation of the level" if measured.busy > measured.rate / disk.slowest else "the disk"
         found.append(
-            f"{slow} has a margin of {best.margin:.2f}, below {MIN_MARGIN}: use a faster one, a lower rate, or binning"
+            f"{slow} has a margin of {_floored(best.margin)}, below {MIN_MARGIN}: use a faster one, a lower rate, "
+            "or binning"
         )
     elif not measured.waits and disk.n_lost:
         found.append(

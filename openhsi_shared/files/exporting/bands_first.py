@@ -157,6 +157,8 @@ class BandsFirstWriter:
         sizes = {"wavelength": bands, "y": n_lines, "x": x}
         variables = {name: one for name, one in description.variables.items() if name != CHECKSUM}
         labels = {key: value for key, value in description.labels.items() if key != "ancillary_variables"}
+        if description.dtype.kind == "f":
+            labels["_FillValue"] = description.dtype.type(np.nan)  # without it GDAL reads 0 where a pixel is NaN
         put_attributes(self._datacube, {**labels, "grid_mapping": "crs"})
         put_checked(self._file.id, dict(description.attributes))
         root.add_dimensions(sizes, variables)

@@ -119,6 +119,14 @@ def test_gdal_reads_every_band_of_bands_first_netcdf_and_no_row_is_mirrored(tmp_
     np.testing.assert_array_equal(by_gdal(out), lines_of(path))
 
 
+def test_gdal_reads_nan_of_bands_first_netcdf_as_nan_and_not_as_zero(tmp_path, small_blocks):
+    lines = np.random.default_rng(1).normal(0, 9, (5, 4, 12)).astype(np.float32)  # (x, y, wavelength)
+    lines[:, 2], lines[3, 1, 7], lines[0, 0, 5] = np.nan, np.nan, np.inf
+    (tmp_path / "out").mkdir()
+    out = export_cube(put(openhsi_cube(lines), tmp_path / "in.nc"), tmp_path / "out", "netcdf", bands_first=True)
+    np.testing.assert_array_equal(by_gdal(out), lines.transpose(1, 0, 2))
+
+
 def test_a_bands_first_file_is_a_cube_that_xarray_and_this_library_open(tmp_path, small_blocks):
     import xarray as xr
 
