@@ -39,6 +39,7 @@ __all__ = [
     "day_folder",
     "decode_times",
     "global_attributes",
+    "iso_time",
     "json_value",
     "time_variable",
     "user_attributes",
@@ -353,7 +354,9 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
     created_ns = time.time_ns() if created_ns is None else created_ns
     times = known_times(np.asarray(cube.columns["time_ns"]))
     times = times[~was_never_set(times)]
-    coverage = {"time_coverage_start": _iso(times.min()), "time_coverage_end": _iso(times.max())} if len(times) else {}
+    coverage = (
+        {"time_coverage_start": iso_time(times.min()), "time_coverage_end": iso_time(times.max())} if len(times) else {}
+    )
     is_custom = cube.attributes.get("level_arithmetic") == CUSTOM
     known = LEVELS.get(cube.level) if cube.level is not None else None
     steps = f"made by {CUSTOM}" if is_custom else known.description if known else "processed by the user"
@@ -368,13 +371,18 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
         **({} if cube.level is None else {"level": cube.level}),
         "processing_level": steps if cube.level is None else f"level {cube.level}: {steps}",
         **coverage,
-        "date_created": _iso(created_ns),
-        "history": f"{_iso(created_ns)} written by openhsi_shared",
+        "date_created": iso_time(created_ns),
+        "history": f"{iso_time(created_ns)} written by openhsi_shared",
     }
     written_later = {"complete", "durability", "format_reads_from", ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS}
     own |= user_attributes(cube.attributes, own.keys() | written_later)
     return DEFAULTS | user_attributes(cube.metadata, own.keys() | written_later | {LINK_ATTRIBUTE}) | own
 
 
-def _iso(time_ns: int) -> str:
+def iso_time(time_ns: int) -> str:
+    """A time as in attributes of files.
+
+    >>> iso_time(1_700_000_000_123_456_789)
+    '2023-11-14T22:13:20.123456Z'
+    """
     return f"{utc_of(time_ns).strftime('%Y-%m-%dT%H:%M:%S.%f')}Z"

@@ -34,6 +34,7 @@ __all__ = [
     "RealTimeRefused",
     "RecordingError",
     "ReentryError",
+    "ReferenceRefused",
     "RingExists",
     "RingNotFound",
     "SaveError",
@@ -153,6 +154,10 @@ class WriterFailed(OpenHSIError, RuntimeError):
 
 class RecordingError(OpenHSIError, RuntimeError):
     """A recording ended prematurely."""
+
+
+class ReferenceRefused(OpenHSIError, ValueError):
+    """A dark or white reference that is bright, saturated or dark, or does not belong to what is recorded."""
 
 
 class RingExists(OpenHSIError, FileExistsError):

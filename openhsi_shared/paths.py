@@ -6,11 +6,13 @@ from pathlib import Path
 
 from openhsi_shared.errors import ArgumentError
 
-__all__ = ["MATCHED", "cubes_below", "given_path", "given_text"]
+__all__ = ["MATCHED", "REFERENCE", "cubes_below", "given_path", "given_text"]
 
 MATCHED = ".channels"
 """Ends the name, without `.nc`, of a file beside a cube that contains channels matched to its lines."""
-_MATCHED_FILE = re.compile(rf".*{re.escape(MATCHED)}(-\d+)?\.nc")
+REFERENCE = ".reference"
+"""Ends the name, without `.nc`, of a file with a dark or white reference."""
+_NO_CUBE = re.compile(rf".*({re.escape(MATCHED)}|{re.escape(REFERENCE)})(-\d+)?\.nc")
 
 
 def given_path(path: str | os.PathLike[str], what: str = "path", kind: str = "the path of a file or directory") -> Path:
@@ -51,4 +53,4 @@ def given_text(path: str | os.PathLike[str], what: str = "path", kind: str = "th
 def cubes_below(directory: Path) -> list[Path]:
     """All cubes (`*.nc`) in a directory and below, sorted by their paths."""
     found = sorted(directory.rglob("*.nc"))
-    return [path for path in found if not path.name.startswith(".") and not _MATCHED_FILE.fullmatch(path.name)]
+    return [path for path in found if not path.name.startswith(".") and not _NO_CUBE.fullmatch(path.name)]

@@ -40,6 +40,8 @@ class SaveOptions:
     together."""
     fallback_dirs: Sequence[str | Path] = ()
     """Directories for cubes whose own directory fails; converted to absolute paths."""
+    embed_references: bool = True
+    """False: files have only path and checksum of the references that belong to them, not the references."""
     writer_patience_s: float | None = None
     """Timeout: a writer that makes no progress for so long is replaced; None: 30 s plus the time at 4 MB/s."""
 
@@ -48,6 +50,8 @@ class SaveOptions:
         self._check_choice("durability", get_args(Durability))
         self._check_choice("writers", (1, 2))
         self._check_choice("when_full", get_args(WhenFull))
+        if not isinstance(self.embed_references, bool):
+            raise ArgumentError(f"embed_references must be True or False, got {self.embed_references!r}")
         self._check_compression_level()
         patience_s: Any = self.writer_patience_s
         is_number = isinstance(patience_s, Real) and not isinstance(patience_s, bool)

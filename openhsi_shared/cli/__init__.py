@@ -24,6 +24,7 @@ COMMANDS = (
     "plan",
     "record",
     "service",
+    "reference",
     "view",
     "mark",
     "analyse",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from openhsi_shared.recording.run import Recording
     from openhsi_shared.viewer.live_page import LivePage
 
-__all__ = ["WITH_RATE", "rate_of", "record"]
+__all__ = ["WITH_RATE", "given_options", "rate_of", "record"]
 
 WITH_RATE = ("simulated", "replay")
 """Cameras whose line rate can be set."""
@@ -212,7 +212,7 @@ def _keywords(given: dict[str, Any]) -> dict[str, Any]:
     if found:
         keywords["channels"] = found
     keywords |= keywords_of(config, of_camera, keywords)
-    return keywords | _options(given["options"], keywords.keys() - of_camera.keys())
+    return keywords | given_options(given["options"], keywords.keys() - of_camera.keys())
 
 
 def _analyses(given: dict[str, Any]) -> list[Any]:
@@ -228,7 +228,8 @@ def _analyses(given: dict[str, Any]) -> list[Any]:
     return found
 
 
-def _options(pairs: Sequence[tuple[str, Any]], dedicated: Container[str]) -> dict[str, Any]:
+def given_options(pairs: Sequence[tuple[str, Any]], dedicated: Container[str]) -> dict[str, Any]:
+    """Keywords of --option. UsageError for one that has its own option, or is given twice."""
     options: dict[str, Any] = {}
     for key, value in pairs:
         if key in dedicated:

@@ -102,8 +102,13 @@ class DriverCamera(SharedOpenHSI):
 
     def save_with(self, attributes: Mapping[str, Any], request: SaveRequest) -> SaveHandle:
         """`save`, with the driver's provenance of the camera."""
-        provenance: Mapping[str, Any] = self._driver.provenance() if isinstance(self._driver, HasProvenance) else {}
-        return super().save_with({**provenance, **attributes}, request)
+        return super().save_with({**self._provenance(), **attributes}, request)
+
+    def _provenance(self) -> Mapping[str, Any]:
+        return self._driver.provenance() if isinstance(self._driver, HasProvenance) else {}
+
+    def _attributes(self) -> dict[str, Any]:
+        return {**super()._attributes(), **self._provenance()}
 
     def _apply_exposure(self) -> None:
         """No-op: the driver was opened with the exposure."""

@@ -14,8 +14,10 @@ from openhsi_shared.calibration import Calibration, read_calibration
 from openhsi_shared.channels.addresses import channels_from
 from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S, AttachedChannels
 from openhsi_shared.channels.channel import Channel
+from openhsi_shared.datacube.references_in_force import read_references
 from openhsi_shared.datacube.transforming import Functions, crops
 from openhsi_shared.errors import ArgumentError, UnknownKeyword
+from openhsi_shared.files.references import Kind, Reference
 from openhsi_shared.levels import check_functions, check_level
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.settings import CameraSettings, nearest_name, read_settings
@@ -34,6 +36,7 @@ OF_THE_CUBE = {
     "custom_tfms",
     "channels",
     "connect_timeout_s",
+    "references",
 }
 OF_THE_THREAD = {"realtime"}
 """Keywords of a camera that its source does not get."""
@@ -62,6 +65,7 @@ class CameraKeywords:
     channels: "dict[str, Channel] | AttachedChannels" = field(default_factory=dict)
     """By name; of a recording, their memory."""
     connect_timeout_s: float = CONNECT_TIMEOUT_S
+    references: Mapping[Kind, Reference] = field(default_factory=dict)
     calibration_sha256: str
     """Of the file at the time of reading: it may change or vanish while the camera runs."""
 
@@ -96,6 +100,7 @@ def read_keywords(
     channels = of_the_cube.pop("channels", None)
     of_the_cube["channels"] = channels if isinstance(channels, AttachedChannels) else channels_from(channels)
     check_connect_timeout(of_the_cube.get("connect_timeout_s", CONNECT_TIMEOUT_S))
+    of_the_cube["references"] = read_references(of_the_cube.get("references"))
     calibration = read_calibration(cal_path)
     is_cropped = crops(of_the_cube["processing_lvl"], of_the_cube.get("custom_tfms"))
     settings = read_settings(of_the_cube["json_path"], {**of_settings, **changed}, crops=is_cropped)

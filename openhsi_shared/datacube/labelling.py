@@ -1,10 +1,12 @@
 """Labels of cubes: where and how each is to be saved, with the metadata and provenance of its file."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from openhsi_shared.datacube.references_in_force import ReferencesInForce
 from openhsi_shared.dataset import json_value
 from openhsi_shared.errors import SettingsError
 from openhsi_shared.settings import CameraSettings, read_json
@@ -17,13 +19,15 @@ __all__ = ["Labeller"]
 class Labeller:
     """Makes the labels of one camera's cubes. An unchanged label is reused: `save` must be fast."""
 
-    def __init__(self, about: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    def __init__(
+        self, about: Mapping[str, Any], metadata: Mapping[str, Any], references: ReferencesInForce | None = None
+    ) -> None:
         """`about` is written to every file; keywords of the camera are written to its `settings`.
 
         An `exposure_ms` of None there means unknown. `metadata` is also written to every file, unless the user's
-        metadata file overrides it.
+        metadata file overrides it. `references`: those that belong to the cubes, if they fit.
         """
-        self._about = about
+        self._about, self._references = about, references or ReferencesInForce()
         self._basis = dict(metadata)
         self._metadata: tuple[Any, dict[str, Any]] = (None, {})
         self._last: tuple[Any, Label] | None = None
@@ -36,12 +40,13 @@ class Labeller:
     ) -> Label:
         """Make the label that is sent to the writer. SettingsError for metadata that cannot be read."""
         metadata = self._read_metadata(request.preconfig_meta_path)
-        how = (request, dict(attributes))
+        how = (request, dict(attributes), self._references.version)
         if self._last is not None:
             (last_settings, last_metadata, last_how), label = self._last
             if last_settings is settings and last_metadata is metadata and last_how == how:
                 return label
-        label = request.label(metadata, {**self._provenance(settings), **attributes})
+        found = self.attributes(settings, attributes)
+        label = dataclasses.replace(request.label(metadata, found), references=self._references.fitting(found))
         self._last = (settings, metadata, how), label
         return label
 
@@ -58,7 +63,8 @@ class Labeller:
             self._metadata = version, self._basis | read_json(path, "preconfig_meta_path")
         return self._metadata[1]
 
-    def _provenance(self, settings: CameraSettings) -> dict[str, Any]:
+    def attributes(self, settings: CameraSettings, more: Mapping[str, Any]) -> dict[str, Any]:
+        """What is written to every file about the camera and its settings, and `more`."""
         keywords = {
             name: self._about[name] for name in ("n_lines", "processing_lvl", "exposure_ms") if name in self._about
         }
@@ -68,4 +74,5 @@ class Labeller:
             "camera_id": str(settings.camera_id),
             **{name: value for name, value in self._about.items() if name not in keywords},
         }
-        return {name: value for name, value in attributes.items() if value is not None}  # unknown values are omitted
+        known = {name: value for name, value in attributes.items() if value is not None}  # unknown values are omitted
+        return {**known, **more}

@@ -18,6 +18,7 @@ from openhsi_shared.datacube.engine import PATIENCE_S, CubeEngine
 from openhsi_shared.datacube.keywords import CameraKeywords, hosted, read_keywords
 from openhsi_shared.datacube.labelling import Labeller
 from openhsi_shared.datacube.looking import Looking
+from openhsi_shared.datacube.references_in_force import ReferencesInForce
 from openhsi_shared.datacube.saving_later import save_kept
 from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.errors import ArgumentError, ChannelError, OpenHSIError, SettingsError
@@ -60,10 +61,12 @@ class SharedDataCube(Looking):
         `n_lines` per cube, `processing_lvl` from -1 (raw) to 8 (reflectance; see `openhsi_shared.levels`), `json_path`
         and `cal_path` (or `pkl_path`) are the files of settings and calibration. `compat="openhsi"` computes levels as
         openhsi does, `custom_tfms` are functions from frame to frame that are run instead. Further keywords: those of
-        `SaveOptions` (n_buffers, when_full, compression, compression_level, durability, writers, fallback_dirs) and
-        every key of a settings file, which overrides the file. `channels` are matched to the lines: a mapping of names
-        to Channels or texts, or a TOML file; before the first line, each required one has `connect_timeout_s` (5) to
-        deliver a sample. Raises SettingsError, CalibrationError, LevelError, ArgumentError, UnknownKeyword or
+        `SaveOptions` (n_buffers, when_full, compression, compression_level, durability, writers, fallback_dirs,
+        embed_references) and every key of a settings file, which overrides the file. `channels` are matched to the
+        lines: a mapping of names to Channels or texts, or a TOML file; before the first line, each required one has
+        `connect_timeout_s` (5) to deliver a sample. `references` are saved with the cubes: files of `take_reference`,
+        {"dark": path, "white": path}, or a folder, whose `references` has them. Raises SettingsError, CalibrationError,
+        LevelError, ArgumentError, UnknownKeyword, FileError or ReferenceRefused for the references, or
         MemoryShortage.
         """
         self._keywords = {
@@ -76,6 +79,7 @@ class SharedDataCube(Looking):
         }
         self._changed_settings: dict[str, Any] = {}
         self._cube_clock = CubeClock()
+        self._references = ReferencesInForce()
         self._life_lock = threading.RLock()
         """Held by `close` and `reinitialise`: one of them at a time."""
         self._configure()
@@ -128,7 +132,13 @@ class SharedDataCube(Looking):
         about |= dict.fromkeys(self.settings.not_known)
         if self._calibration_sha256:
             about["calibration_sha256"] = self._calibration_sha256
-        self._labeller = Labeller(about, self._source_metadata())
+        about["camera"] = type(self).__name__
+        self._labeller = Labeller(about, self._source_metadata(), self._references)
+        try:
+            self._references.use_given(self._keywords.get("references"), keywords.references, self._attributes())
+        except BaseException:
+            self._engine.close()
+            raise
         self._finalizer = weakref.finalize(self, self._engine.drop, type(self).__name__)
         self._finalizer.atexit = False  # then it is `finish_at_exit` that does it
 
@@ -211,6 +221,17 @@ class SharedDataCube(Looking):
         label = self._labeller.label(self.settings.model, attributes, request)
         engine = self._engine
         return save_kept(engine, self._plan, label) if engine.is_closed else engine.save(label)
+
+    def _attributes(self) -> dict[str, Any]:
+        """What files say about the camera and its settings now."""
+        return self._labeller.attributes(self.settings.model, {})
+
+    def use_references_in(self, directory: str | Path) -> None:
+        """Save cubes with the newest references in the folder `references` of `directory`, if they fit.
+
+        Not those of a kind that is in use already. One that does not fit, or cannot be read, is a warning.
+        """
+        self._references.use_newest(Path(directory))
 
     def will_save_to(self, *where: Any, **how: Any) -> None:
         """Set where cubes are to be saved if this process dies before it calls `save`, with the arguments of `save`."""

@@ -23,7 +23,7 @@ from openhsi_shared.capture.loop import FrameLoop
 from openhsi_shared.capture.planning.plan import Plan
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.datacube.progress import progress_bar
-from openhsi_shared.datacube.shared_data_cube import SharedDataCube
+from openhsi_shared.datacube.referencing import Referencing
 from openhsi_shared.drivers import FrameSource, FrameStamp
 from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, FrameError, IllegalMove, SourceEnded
 from openhsi_shared.levels import LevelPlan, copy_pixels
@@ -41,7 +41,7 @@ NEXT_FRAME_S = 0.2
 """How long to wait for the next frame of another thread before looking whether it still collects."""
 
 
-class SharedOpenHSI(SharedDataCube):
+class SharedOpenHSI(Referencing):
     """A datacube in shared memory that collects from a camera, cube after cube, without stopping it between cubes.
 
     With `realtime=True` the thread that collects is scheduled in real time meanwhile (SCHED_FIFO, Linux), for cameras

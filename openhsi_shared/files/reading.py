@@ -177,6 +177,18 @@ class OpenCube:
         """The raw series of the channels that were recorded with the cube, by name; see `docs/file_format.md`."""
         return self.groups["channels"].groups if "channels" in self.groups else {}
 
+    def reflectance(self, panel: float = 1.0) -> FileLines:
+        """(line - dark) / (white - dark) * panel by the references in the file, per pixel, as lines read on access.
+
+        `panel` is the reflectance of the white target. NaN where white is not significantly above dark: by less than
+        three standard errors. Of float32, of float64 for lines of float64 and integers from 32 bits on. FileError if
+        the file has not both references, ReferenceRefused if its lines are others than those that they belong to, such
+        as the result of a job, ArgumentError for a `panel` that is not above 0.
+        """
+        from openhsi_shared.files.reflectance import ReflectanceLines, correction_of
+
+        return ReflectanceLines(self.lines, correction_of(self, panel))
+
     @cached_property
     def level(self) -> int | None:
         """Processing level; also None for a file of another program, which may have copied an outdated attribute."""

@@ -33,6 +33,8 @@ RECORDING_ATTRIBUTES = (
     "host_clock",
     "host_clock_max_error_s",
     "calibration_sha256",
+    "reference_files",
+    "references_failed",
     "recovered",
     "ended_by",
     "date_created",

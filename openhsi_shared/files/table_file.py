@@ -4,13 +4,15 @@ Its variables along `y`, its groups and its attributes are those of a cube's fil
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import h5py
 
 from openhsi_shared import dataset
-from openhsi_shared.dataset import CONTENTS_CHECKSUMS, FORMAT, Cube
+from openhsi_shared.dataset import CONTENTS_CHECKSUMS, FORMAT, Cube, Group, Variable
 from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.attributes import plain
@@ -22,28 +24,40 @@ from openhsi_shared.files.pieces import write_extents
 from openhsi_shared.files.variables import GroupWriter, put_attributes, put_checked
 from openhsi_shared.files.versions import check_version
 
-__all__ = ["OpenTable", "is_table", "write_table"]
+__all__ = ["OpenTable", "is_table", "write_table", "write_variables"]
 
 
 def write_table(part: PartFile, cube: Cube) -> None:
     """Write the metadata of a cube along `y`, its groups, and its attributes. SaveError."""
+    variables = {name: one for name, one in dataset.coordinates(cube).items() if one.dims == ("y",)}
+    attributes = {**dataset.global_attributes(cube), "durability": "fsync"}
+    write_variables(part, {"y": cube.n_lines}, variables, attributes, cube.groups)
+
+
+def write_variables(
+    part: PartFile,
+    dimensions: Mapping[str, int],
+    variables: Mapping[str, Variable],
+    attributes: Mapping[str, Any],
+    groups: Mapping[str, Group] = MappingProxyType({}),
+) -> None:
+    """Write a complete file of variables along these dimensions, with checksums. SaveError."""
     memory = MemoryFile()
     with h5py.File(memory, "w", libver=("v108", "v108"), track_order=True) as file:
         root = GroupWriter(file)
-        variables = {name: one for name, one in dataset.coordinates(cube).items() if one.dims == ("y",)}
-        put_checked(file.id, {**dataset.global_attributes(cube), "durability": "fsync"})
-        root.add_dimensions({"y": cube.n_lines}, variables)
+        put_checked(file.id, attributes)
+        root.add_dimensions(dimensions, variables)
         for name, variable in variables.items():
-            if name != "y":
+            if name not in dimensions:
                 root.add_variable(name, variable)
-        for name, group in cube.groups.items():
+        for name, group in groups.items():
             root.add_group(name, group)
         put_attributes(file.id, {CONTENTS_CHECKSUMS: json.dumps(root.contents), "complete": 1})
     write_extents(memory.extents(), memory.size, part)
 
 
 class OpenTable:
-    """An open file of `write_table`: use it in a `with` block. FileError if it is something else."""
+    """An open file of `write_table`, or of `write_variables`: use it in a `with` block. FileError for any other."""
 
     contents: Contents
 
@@ -53,7 +67,8 @@ class OpenTable:
             with broken_file(path):
                 version = check_version(path, self._file.attrs)
                 if not _is_of_table(self._file):
-                    raise FileError(f"{path} is no table of a job: it contains {sorted(map(str, self._file))[:9]}")
+                    has = sorted(map(str, self._file))[:9]
+                    raise FileError(f"{path} is no table of a job, and no reference: it contains {has}")
                 self.contents = Contents(path, self._file, True, version, True)
         except BaseException:
             self._file.close()

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -45,9 +46,11 @@ from openhsi_shared.recording.messages import (
     StatusRequest,
     StopAnalysis,
     StopRequest,
+    TakeReference,
 )
 from openhsi_shared.recording.pauses import Pauses
 from openhsi_shared.recording.plan import RecordingPlan
+from openhsi_shared.recording.references import take_reference
 from openhsi_shared.recording.reporting import number_of, picklable, without_handle_hint
 from openhsi_shared.recording.slot_readers import host_readers
 from openhsi_shared.recording.space import check_place
@@ -92,6 +95,8 @@ class _RecordingLoop:
     def __init__(self, parent: Parent, channels: AttachedChannels | None) -> None:
         self.parent, self.channels = parent, channels
         self.stop = threading.Event()
+        self.requests: deque[TakeReference] = deque()
+        """What is to be done between two cubes: the one being filled is closed."""
         self.camera: SharedOpenHSI | None = None
         self.control: ControlServer | None = None
         self.cubes: list[SaveHandle] = []
@@ -122,6 +127,8 @@ class _RecordingLoop:
         self.camera = camera
         try:
             check_place(camera, plan)
+            if plan.camera_keywords.get("references") is None:
+                camera.use_references_in(plan.save_dir)
             self.notes = FlightNotes(camera, plan)
             camera.will_save(plan.request)
             self.control = camera.control_server(self)
@@ -174,26 +181,36 @@ class _RecordingLoop:
 
     def _fill_all(self, camera: SharedOpenHSI) -> None:
         """Take and save one cube after the other, until the recording is to end."""
-        while self.plan.n_cubes is None or len(self.cubes) < self.plan.n_cubes:
+        n_full = 0
+        while n_full != self.plan.n_cubes:
             with self.watch.calling("get_img", self._frame_timeout_s(camera)):
-                self.pauses.take(camera, lambda: self.stop.is_set() or time.monotonic() >= self.ends_at, self.notes)
+                self.pauses.take(camera, self._is_to_end, self.notes)
                 n_frames = self._fill_one(camera)
             if n_frames is None:
                 return
-            if n_frames:
+            if camera.n_collected:
                 self._save(camera)
+            n_full += n_frames == camera.n_lines
+            while self.requests:
+                with self.watch.calling("get_img", self._frame_timeout_s(camera)):
+                    answer = take_reference(camera, self.requests.popleft(), self.plan, lambda: not self._is_to_end())
+                self.parent.tell(answer)
 
     def _fill_one(self, camera: SharedOpenHSI) -> int | None:
-        """Take the frames of one cube, fewer before a pause. Returns their number; None if the recording is to end."""
+        """Take the frames of one cube, fewer before a pause or a reference. Returns their number; None at the end."""
         end = None if self.plan.seconds is None else self.begun + self.plan.seconds
         stop, is_paused, take_line = self.stop.is_set, self.pauses.is_wanted, camera.take_line
+        requests = self.requests
         for n in range(camera.n_lines):
             if stop() or (end is not None and time.monotonic() >= end):
                 return None
-            if is_paused():
+            if requests or is_paused():
                 return n
             take_line()
         return camera.n_lines
+
+    def _is_to_end(self) -> bool:
+        return self.stop.is_set() or time.monotonic() >= self.ends_at
 
     def _start_listening(self) -> None:
         self.is_listening = True
@@ -337,6 +354,8 @@ class _RecordingLoop:
                 time.sleep(MARK_INTERVAL_S)
             elif isinstance(message, PauseRequest):
                 self.pauses.want(*message)
+            elif isinstance(message, TakeReference):
+                self.requests.append(message)
             elif isinstance(message, StopRequest) or message is GONE:
                 self.stop.set()
                 if message is GONE:

@@ -7,16 +7,19 @@ from typing import Any, NamedTuple
 
 from openhsi_shared.analysis.live.messages import ReaderEnded
 from openhsi_shared.control.status import RecordingStatus
+from openhsi_shared.files.references import Kind
 
 __all__ = [
     "Ended",
     "MarkRequest",
     "PauseRequest",
     "RecordingSummary",
+    "ReferenceTaken",
     "Started",
     "StatusRequest",
     "StopAnalysis",
     "StopRequest",
+    "TakeReference",
 ]
 
 
@@ -69,6 +72,20 @@ class PauseRequest(NamedTuple):
 
     is_paused: bool
     """Pause, or resume."""
+
+
+class TakeReference(NamedTuple):
+    """To the recording: close the cube, take a reference, and go on; answered with a ReferenceTaken."""
+
+    kind: Kind
+    n: int
+
+
+class ReferenceTaken(NamedTuple):
+    """From the recording: the file of a reference, or why there is none."""
+
+    path: Path | None
+    error: Exception | None = None
 
 
 class Started(NamedTuple):

@@ -29,16 +29,19 @@ from openhsi_shared.recording.messages import (
     MarkRequest,
     PauseRequest,
     RecordingSummary,
+    ReferenceTaken,
     Started,
     StatusRequest,
     StopAnalysis,
     StopRequest,
 )
 from openhsi_shared.recording.plan import RecordingPlan
+from openhsi_shared.recording.references import ReferenceRequests
 from openhsi_shared.recording.reporting import error_of
 
 if TYPE_CHECKING:
     from openhsi_shared.control.analysis_status import AnalysisStatus
+    from openhsi_shared.files.references import Kind, Reference
     from openhsi_shared.viewer.live_page import LivePage
     from openhsi_shared.viewer.notebook import LiveCell
 
@@ -75,6 +78,7 @@ class Recording:
         self._latest: RecordingStatus | None = None
         self._stop_sent = self._was_killed = False
         self._heard_at = 0.0
+        self._references = ReferenceRequests(self._changed)
         self._is_end_reported = False
         self._owner = os.getpid()
         self._condition_error: BaseException | None = None
@@ -153,6 +157,17 @@ class Recording:
                     None if self._ended is None else self._ended.error
                 )
             return self._latest
+
+    def take_reference(self, kind: "Kind", n: int = 200) -> "Reference":
+        """Take the "dark" or the "white" reference within the recording; see `take_reference` of a camera.
+
+        The cube is closed and saved, `n` frames are taken, and it goes on with the next cube, without a line that is
+        called lost for it. The cubes that follow contain the reference. Blocks until it is taken. ReferenceRefused,
+        SaveError and ArgumentError as of a camera: then the recording goes on as before. RecordingError if it has
+        ended, or ends meanwhile.
+        """
+        self._check_owner()
+        return self._references.take(kind, n, self._child.send, lambda: self._ended is not None)
 
     def live(self) -> "LiveCell":
         """Show image, spectrum and counters in a notebook's cell, and keep them up to date until the recording ends.
@@ -365,6 +380,10 @@ class Recording:
                 break
             self._heard_at = time.monotonic()
             with self._changed:
+                if isinstance(answer, ReferenceTaken):
+                    self._references.answers.append(answer)
+                    self._changed.notify_all()
+                    continue
                 if isinstance(answer, Ended):
                     self._ended = answer
                 self._latest = answer.status if isinstance(answer, Ended) else answer

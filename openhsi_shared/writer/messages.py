@@ -73,6 +73,8 @@ class Label:
     """Attributes given by the user."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Attributes set by this library; they take precedence over the user's."""
+    references: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Path and SHA-256 of the references in force, by kind."""
 
     @cached_property
     def as_bytes(self) -> bytes:

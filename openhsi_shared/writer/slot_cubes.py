@@ -16,6 +16,7 @@ from openhsi_shared.files.published import CubeOnDisk
 from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
 from openhsi_shared.line_times import begin_of
 from openhsi_shared.writer.cube_marks import marks_of
+from openhsi_shared.writer.cube_references import references_of_cube
 from openhsi_shared.writer.messages import CubeKind, Label
 from openhsi_shared.writer.rescue_directory import directories_of
 
@@ -40,7 +41,7 @@ def cube_in(
     first, n = slots.extent(slot)
     columns = {column.name: slots.column(slot, column.name) for column in slots.layout.columns}
     times = slots.times(slot)
-    groups: Mapping[str, Group] = {}
+    groups: dict[str, Group] = {}
     more, left_out = dict[str, Any](), tuple[str, ...]()
     described: Sequence[Column] = ()
     about: Mapping[str, Any] = {}
@@ -63,6 +64,16 @@ def cube_in(
         inner = {name: one for part in (again.groups, groups) for name, one in part.items()}
         both = [part["channels"].groups for part in (again.groups, groups) if "channels" in part]
         groups = inner | ({"channels": Group(groups={**both[0], **both[1]})} if len(both) == 2 else {})
+    if label.references:
+        taken, about_them = references_of_cube(
+            label.references,
+            slots.layout.line_shape,
+            columns["time_ns"],
+            columns["temperature"],
+            kind.options.embed_references,
+        )
+        groups = groups | ({"references": Group(groups=taken)} if taken else {})
+        about = {**about, **about_them}
     return Cube(
         memory=slots.lines(slot),
         first=first,

@@ -488,3 +488,38 @@ def test_rate_is_that_of_the_lines():
     then, _ = bench.filler._rate_from
     bench.filler._rate_from = (then - 1_000_000_000, 0)  # a second ago
     assert 80 < bench.filler.rate() <= 100
+
+
+# ---- frames that are not wanted ----
+
+
+def test_frames_that_are_passed_over_are_not_lost_nor_those_between_them():
+    bench = Bench(n_slots=3)
+    for frame_id in (0, 1):
+        bench.take(frame_id)
+    assert bench.save() == ([0, 1], [], 0)
+    for frame_id in (2, 3, 9):
+        bench.filler.pass_over(frame_id)
+    assert bench.take(10)
+    bench.take(12)
+    assert bench.filler.ledger.lost_ids() == (IdRange(11, 11),)
+    assert bench.save() == ([10, 12], [11], 1)
+
+
+def test_what_was_lost_before_a_frame_is_passed_over_stays_lost():
+    bench = Bench("drop", n_slots=3)
+    bench.filler.pass_over(5)
+    assert bench.filler.ledger.n_lost == 0, "before the first line nothing was wanted"
+    bench.take(6)
+    bench.save()
+    bench.filler.lose(7)
+    for frame_id in (9, 11):
+        bench.filler.pass_over(frame_id)
+    assert bench.filler.ledger.lost_ids() == (IdRange(7, 7),), "the camera skipped 8 when nothing was wanted any more"
+    assert bench.take(12)
+    slot = bench.filler.slot
+    assert bench.slots.discarded_before(slot).ranges == (IdRange(7, 7),), "the file of the next cube declares them"
+    assert bench.save() == ([12], [], 0)
+    assert bench.slots.discarded_before(slot).n_lost == 1
+    assert bench.filler.ledger.n_lost == 1
+    assert bench.filler.ledger.n_committed == 2

@@ -1,4 +1,4 @@
-"""References in files: the mean of the lines of a cube, or an array of numpy. One is read once in a process."""
+"""References in files: of a camera, the mean of lines of a cube, or an array. One is read once in a process."""
 
 import threading
 from pathlib import Path
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import FileError, StageNotApplicable
 from openhsi_shared.files.reading import OpenCube, open_cube
+from openhsi_shared.files.references import Reference, differences, is_reference
 from openhsi_shared.files.source_cube import bad_lines_of
 from openhsi_shared.jobs.stages.binning import compiled_bin
 from openhsi_shared.jobs.stages.pixels import as_compiled, range_of
@@ -24,7 +25,7 @@ _reading = threading.Lock()
 
 
 class ReferenceFile:
-    """A cube whose lines, or some of them, show a reference, or a `.npy` file with an array (cross-track, wavelength).
+    """A file of `take_reference`, a cube of which some lines show a reference, or a `.npy` file with an array.
 
     All methods raise FileError if it cannot be read, StageNotApplicable if it does not fit.
     """
@@ -39,6 +40,9 @@ class ReferenceFile:
         """
         if self._path.suffix == ".npy":
             self._check_shape(self._array().shape, source)
+            return
+        if is_reference(self._path):
+            self._check_reference(self._reference(), source, level)
             return
         with open_cube(self._path, check=False) as cube:
             cube.check_not_empty()
@@ -70,8 +74,27 @@ class ReferenceFile:
             if key not in _kept:
                 while len(_kept) >= MAX_KEPT:
                     _kept.pop(next(iter(_kept)))
-                _kept[key] = self._array() if self._path.suffix == ".npy" else self._mean_of_cube()
+                _kept[key] = self._read()
             return _kept[key]
+
+    def _read(self) -> NDArray[np.float64]:
+        if self._path.suffix == ".npy":
+            return self._array()
+        return self._reference().mean.astype(np.float64) if is_reference(self._path) else self._mean_of_cube()
+
+    def _reference(self) -> Reference:
+        if self._lines is not None:
+            raise StageNotApplicable(f"{self._code}: {self._path} is a reference, and has no lines: leave out lines=")
+        return Reference.read(self._path)
+
+    def _check_reference(self, reference: Reference, source: LineFormat, level: int | None) -> None:
+        self._check_shape(reference.mean.shape, source)
+        cube = source.source
+        found = differences(reference.attributes, {**cube.attributes, "level": level})
+        if level is None:
+            found.append("the lines are changed by another stage")
+        if found:
+            raise StageNotApplicable(f"{self._code}: {self._path} does not belong to {cube.path}: {'; '.join(found)}")
 
     def _array(self) -> NDArray[np.float64]:
         try:

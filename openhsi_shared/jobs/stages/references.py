@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.errors import ArgumentError, StageNotApplicable
+from openhsi_shared.errors import ArgumentError, ReferenceRefused, StageNotApplicable
+from openhsi_shared.files.reading import open_cube
+from openhsi_shared.files.reflectance import Correction, check_panel, correction_of
 from openhsi_shared.jobs.stages.binning import compiled_bin
 from openhsi_shared.jobs.stages.pixels import (
     as_compiled,
@@ -25,7 +27,7 @@ from openhsi_shared.levels.compiled import compiled_loop
 from openhsi_shared.paths import given_text
 from openhsi_shared.processing_levels import LABELS
 
-__all__ = ["Dark", "White"]
+__all__ = ["Dark", "Reflectance", "White"]
 
 
 class _Reference(Stage):
@@ -110,7 +112,8 @@ class Dark(_Reference):
     """
 
     path: str | None = None
-    """A cube, or a `.npy` file with one reference (cross-track, wavelength). Without it, the lines of this cube."""
+    """A reference of a camera, a cube, or a `.npy` file with one reference (cross-track, wavelength). Without it, the
+    lines of this cube."""
     lines: slice | None = None
     """Which lines: of the cube at `path`, or of the lines that this stage is given, numbered from the first one."""
 
@@ -135,13 +138,14 @@ class White(_Reference):
     """
 
     path: str | None = None
-    """A cube, or a `.npy` file with one reference (cross-track, wavelength). Without it, the lines of this cube."""
+    """A reference of a camera, a cube, or a `.npy` file with one reference (cross-track, wavelength). Without it, the
+    lines of this cube."""
     lines: slice | None = None
     """Which lines: of the cube at `path`, or of the lines that this stage is given, numbered from the first one."""
     reflectance: float = 1.0
     """Of the target."""
     dark_path: str | None = None
-    """The dark reference of the one at `path`, which is subtracted from it; a cube or a `.npy` file, as `path`."""
+    """The dark reference of the one at `path`, which is subtracted from it; a file as `path`."""
 
     code = "white"
 
@@ -182,6 +186,67 @@ class White(_Reference):
         factor = np.full(white.shape, np.nan)
         np.divide(self.reflectance, white, out=factor, where=(white > 0) & np.isfinite(white))
         self._compile(_multiply, source, factor)
+
+
+@dataclass
+class Reflectance(Stage):
+    """Reflectance by the dark and white references that the cube itself contains, as `OpenCube.reflectance`.
+
+    out = (pixel - dark) / (white - dark) x panel, float32, or float64 of float64 and of integers from 32 bits on; NaN
+    where white is not significantly above dark.
+    """
+
+    panel: float = 1.0
+    """Reflectance of the white target."""
+
+    code = "reflectance"
+    takes_strided_out = True
+
+    def __post_init__(self) -> None:
+        self.panel = check_panel(self.panel)
+
+    def check(self, source: LineFormat) -> None:
+        """StageNotApplicable if the cube lacks a reference, or a stage before it changed the lines. FileError."""
+        check_real(self.code, source)
+        if source.level is None or source.level != source.source.level or source.line_shape != source.source.line_shape:
+            raise StageNotApplicable(
+                f"{self.code}: the references of {source.source.path} belong to its lines as they are in the file: "
+                "make it the first stage"
+            )
+        self._correction(source)
+
+    def _correction(self, source: LineFormat) -> Correction:
+        with open_cube(source.source.path) as cube:
+            try:
+                return correction_of(cube, self.panel)
+            except ReferenceRefused as error:
+                raise StageNotApplicable(f"{self.code}: {error}") from error
+
+    def out_dtype(self, source: LineFormat) -> np.dtype[Any]:
+        """float32, or float64 for float64 and integers from 32 bits on."""
+        return float_type(source.dtype)
+
+    def out_format(self, source: LineFormat) -> LineFormat:
+        """Reflectance, of no level."""
+        return super().out_format(source).replace(level=None, quantity="reflectance", labels={**LABELS["reflectance"]})
+
+    def prepare(self, source: LineFormat) -> None:
+        """Read the references: once in each process. Blocks. FileError."""
+        out = self.out_dtype(source)
+        self._operands = [part.astype(out) for part in self._correction(source)]
+        types = (f"{compiled_type(source.dtype)}:2", f"{out}:2", f"{out}:2", f"{out}:2")
+        self._loop = compiled_loop(_reflect, *types)
+
+    def apply(self, lines: NDArray[Any], out: NDArray[Any]) -> None:
+        """Compute line by line."""
+        for line, made in zip(as_compiled(lines), out, strict=True):
+            self._loop(line, *self._operands, made)
+
+
+def _reflect(line: NDArray[Any], dark: NDArray[Any], factor: NDArray[Any], out: NDArray[Any]) -> None:
+    for row in range(out.shape[0]):
+        for band in range(out.shape[1]):
+            out[row, band] = (line[row, band] - dark[row, band]) * factor[row, band]
 
 
 def _subtract(line: NDArray[Any], reference: NDArray[Any], out: NDArray[Any]) -> None:

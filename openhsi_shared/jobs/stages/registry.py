@@ -29,6 +29,7 @@ STAGES = {
     "bin_pixels": f"{_PACKAGE}.binning:BinPixels",
     "dark": f"{_PACKAGE}.references:Dark",
     "white": f"{_PACKAGE}.references:White",
+    "reflectance": f"{_PACKAGE}.references:Reflectance",
     "running_background": f"{_PACKAGE}.background:RunningBackground",
     "sparse_background": f"{_PACKAGE}.background:SparseBackground",
     "index": f"{_PACKAGE}.index:Index",

@@ -6,10 +6,13 @@ import threading
 import numpy as np
 import pytest
 
-from openhsi_shared.errors import ArgumentError, FileError, StageNotApplicable
-from openhsi_shared.files import CubeWriter
+from openhsi_shared.dataset import Group
+from openhsi_shared.errors import ArgumentError, FileError, ReferenceRefused, StageNotApplicable
+from openhsi_shared.files import CubeWriter, open_cube
+from openhsi_shared.files.references import Reference
+from openhsi_shared.jobs import JobRunner, PipelineJob
 from openhsi_shared.jobs.stages import reference_files
-from openhsi_shared.jobs.stages.references import Dark, White
+from openhsi_shared.jobs.stages.references import Dark, Reflectance, White
 from openhsi_shared.processing_levels import LABELS
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.testing.stage_contract import format_of
@@ -86,6 +89,53 @@ def test_without_light_there_is_no_reflectance(saved):
     white[2, 2, 1] = np.inf
     made, _ = made_by(White(saved(white, level=4)), lines=LINES.astype(np.float32), level=4)
     assert np.isnan(made[0]).nonzero()[0].tolist() == [0, 1, 2, 3]
+
+
+def taken(kind, lines, **about):
+    """A reference of a camera, (5, 7)."""
+    mean, deviation = (values.astype(np.float32) for values in (lines.mean(axis=0), lines.std(axis=0, ddof=1)))
+    numbers = {"n_frames": len(lines), "time_ns": 1_700_000_000_000_000_000, "temperature": 20.0, "units": "1"}
+    about = {"exposure_ms": 10.0, "level": -1} | about
+    return Reference(
+        kind=kind, mean=mean, standard_deviation=deviation, saturated=0.0, brightness=0.5, attributes=about, **numbers
+    )
+
+
+def test_references_of_a_camera_are_taken_as_they_are(tmp_path):
+    dark, white = (taken(kind, lines).write(tmp_path).path for kind, lines in (("dark", DARK), ("white", WHITE)))
+    made, _ = made_by(Dark(dark), White(white, reflectance=0.98, dark_path=dark))
+    of_dark = DARK.mean(axis=0)
+    np.testing.assert_allclose(made, 0.98 * (LINES - of_dark) / (WHITE.mean(axis=0) - of_dark), rtol=2e-5, atol=1e-6)
+    source = format_of(LINES, attributes={"exposure_ms": 5.0})
+    with pytest.raises(StageNotApplicable, match=r"does not belong to made_up\.nc: its exposure_ms is 10\.0, not 5\.0"):
+        Dark(dark).check(source)
+    with pytest.raises(StageNotApplicable, match="changed by another stage"):
+        White(white).check(format_of(LINES, level=None))
+    with pytest.raises(StageNotApplicable, match="is a reference, and has no lines"):
+        Dark(dark, slice(3)).prepare(format_of(LINES))
+
+
+def test_reflectance_by_the_references_in_the_cube(tmp_path):
+    white = WHITE.copy()
+    white[:, 1, 2] = DARK[:6, 1, 2]  # no light: no reflectance
+    own = {"dark": taken("dark", DARK).group({}), "white": taken("white", white).group({})}
+    cube = make_cube(10, 5, 7, groups={"references": Group(groups=own)}, attributes={"exposure_ms": 10.0})
+    cube.memory[:] = LINES
+    with CubeWriter(10, (5, 7), np.uint16, SaveOptions()) as writer:
+        path = writer.write(cube, [tmp_path]).path
+    done = JobRunner(PipelineJob(path, tmp_path / "out", stages=["reflectance:panel=0.9"])).run().path
+    dark = DARK.mean(axis=0)
+    expected = 0.9 * (LINES - dark) / (white.mean(axis=0) - dark)
+    expected[:, 1, 2] = np.nan
+    with open_cube(path) as source, open_cube(done) as result:
+        np.testing.assert_allclose(result.lines[:], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(result.lines[:], source.reflectance(0.9)[:], rtol=1e-6)
+        with pytest.raises(ReferenceRefused, match="not those of the camera any more"):
+            result.reflectance()
+    start = format_of(LINES, path=path)
+    for changed in ({"level": 0}, {"level": None}, {"line_shape": (5, 6)}):
+        with pytest.raises(StageNotApplicable, match="make it the first stage"):
+            Reflectance().check(start.replace(**changed))
 
 
 def test_an_array_of_numpy_is_a_reference(tmp_path):
@@ -170,6 +220,7 @@ def test_a_reference_that_does_not_fit_is_refused(saved, tmp_path):
         (lambda: White("white.nc", reflectance=0), "reflectance must be above 0, such as 0.99, got 0"),
         (lambda: White("white.nc", reflectance="all"), "reflectance must be above 0"),
         (lambda: White(lines=slice(3), dark_path="dark.nc"), "dark_path is for the reference at path"),
+        (lambda: Reflectance(panel=0), "panel must be the reflectance of the white target, such as 0.99, got 0"),
     ],
 )
 def test_parameters_are_checked(make, why):
