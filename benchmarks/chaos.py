@@ -218,7 +218,7 @@ class Chaos:
         self._note(flight, verdict)
         shutil.rmtree(folder)
         for path in self.disk.iterdir():
-            shutil.rmtree(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _pause(self, flight: Flight) -> None:
         until = time.monotonic() + self.dice.uniform(0.3, 3.0)

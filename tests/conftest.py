@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.leaks import LeakWatch
+pytest.register_assert_rewrite("openhsi_shared.testing")  # before anything imports it
+
+from tests.support.leaks import LeakWatch  # noqa: E402
 
 TIMEOUT_S = 5.0
 """What just ends, or is just swept away, may take so long."""

@@ -4,8 +4,6 @@ import pytest
 
 from tests.channels.fed_recorder import Fed
 
-pytest.register_assert_rewrite("openhsi_shared.testing")
-
 
 @pytest.fixture
 def fed():

@@ -107,7 +107,8 @@ def account(directory: Path) -> tuple[list[int], list[int]]:
 
 def parts_in(directory: Path) -> list[Path]:
     """Unfinished files."""
-    return [path for path in Path(directory).rglob("*") if path.is_file() and path.suffix not in (".nc", ".png")]
+    found = [path for path in Path(directory).rglob("*") if path.is_file() and path.name != "flight_log.jsonl"]
+    return [path for path in found if path.suffix not in (".nc", ".png")]
 
 
 # ---- programs --------------------------------------------------------------------------

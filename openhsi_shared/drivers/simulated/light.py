@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from openhsi_shared.drivers.simulated.optics import Optics, colour_spectra
 from openhsi_shared.drivers.simulated.painters import with_infrared
@@ -114,6 +113,8 @@ class LitPainter:
         light, counts = self._light, self._counts
         self._image(frame_id, counts)
         if light.defocus:
+            from scipy.ndimage import gaussian_filter1d
+
             gaussian_filter1d(counts, light.defocus, axis=0, output=counts, mode="nearest")
         dark = light.dark + light.dark_per_ms * self.exposure_ms
         counts *= max(0.0, self._top - dark) if light.per_ms is None else light.per_ms * self.exposure_ms
