@@ -23,12 +23,8 @@ NAME = re.compile(r"[\w.-]{1,40}")
 class Analysis:
     """A worker and a reducer for every line of a recording; see `record`.
 
-        AnalysisError for classes that do not fit, ParameterError for parameters, ArgumentError for other options,
-    <<<<<<< HEAD
-        OpenHSIError for what cannot be sent to another process.
-    =======
-        OpenHSIError for classes that cannot be sent to another process.
-    >>>>>>> live14
+    AnalysisError for classes that do not fit, ParameterError for parameters, ArgumentError for other options,
+    OpenHSIError for classes that cannot be sent to another process.
     """
 
     worker: type | str
