@@ -1,7 +1,7 @@
 """Moments of spectra that were added up part by part, against numpy; distances are tested with the stage of jobs."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openhsi_shared.moments import BandMoments, Joined, band_moments_of, bands_joined
@@ -35,6 +35,7 @@ def test_moments_of_whole_numbers_are_those_of_numpy() -> None:
     assert np.allclose(squares, line.var(axis=0) * 644)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.integers(0, 200), unique=True, max_size=60), st.randoms(use_true_random=False))
 def test_a_joined_sum_does_not_depend_on_the_order_of_its_parts(numbers, random) -> None:
     parts = {number: float(np.random.default_rng(number).normal() * 10.0 ** (number % 30)) for number in numbers}

@@ -5,6 +5,7 @@ Names and encoding as in dranspose 0.2 (`dranspose.parameters`, `protocol.WorkPa
 
 import operator
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,7 +38,7 @@ IDS = UUID("6f1a6c1e-5d0b-4b7e-9a55-3c1f3f3f2a10")
 
 
 @dataclass(frozen=True)
-class Parameter:
+class Parameter(ABC):
     """What a parameter is. ParameterError if its default does not fit."""
 
     name: str
@@ -83,8 +84,9 @@ class Parameter:
             raise ParameterError(f"parameter {self.name!r}: expected one of {list(self.choices)}, got {_short(value)}")
         return value
 
+    @abstractmethod
     def _converted(self, given: Any) -> Any:
-        raise NotImplementedError
+        """The value in the type of the parameter. ValueError, TypeError, LookupError or OverflowError."""
 
     def to_bytes(self, value: Any) -> bytes:
         """Encode a value: its text."""

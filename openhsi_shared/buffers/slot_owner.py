@@ -226,8 +226,12 @@ class SlotOwner(SlotView):
             return True
 
     def held_up_by(self) -> list[str]:
-        """Readers without which more slots would be free: the uses of the slots that they read have ended."""
-        return sorted({lease.reader for slot in self.slots_in(LENT) for lease in self.leases(slot)})
+        """Readers without which more slots would be free: the uses of the slots that they read have ended.
+
+        Not those whose leases are taken back when a slot is needed.
+        """
+        leases = (lease for slot in self.slots_in(LENT) for lease in self.leases(slot))
+        return sorted({lease.reader for lease in leases if not self._standing.get(lease.reader, False)})
 
     def _taken_back(self) -> list[int]:
         """The oldest slot that only yielding readers still read, whose leases are taken back."""

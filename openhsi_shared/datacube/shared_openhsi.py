@@ -24,10 +24,9 @@ from openhsi_shared.capture.planning.plan import Plan
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.referencing import Referencing
+from openhsi_shared.datacube.user_methods import UserMethods
 from openhsi_shared.drivers import FrameSource, FrameStamp
-from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, FrameError, IllegalMove, SourceEnded
-from openhsi_shared.levels import LevelPlan, copy_pixels
-from openhsi_shared.masked import unmasked
+from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, IllegalMove, SourceEnded
 from openhsi_shared.paths import given_path
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.processes.logs import safe_logger
@@ -82,7 +81,7 @@ class SharedOpenHSI(Referencing):
             raise CameraError(
                 f"{type(self).__name__} has no {', '.join(missing)}: a camera needs start_cam, stop_cam and get_img"
             )
-        return _Methods(self, self._plan)
+        return UserMethods(self, self._plan)
 
     def _frame_loop(self) -> FrameLoop:
         return self._loop or self._engine.turn.between_lines("start", self._make_loop)
@@ -98,7 +97,7 @@ class SharedOpenHSI(Referencing):
 
     def _temperature(self) -> float:
         source = self._loop and self._loop.source
-        return source.temperature if isinstance(source, _Methods) else float("nan")
+        return source.temperature if isinstance(source, UserMethods) else float("nan")
 
     def start_streaming(self) -> None:
         """Start the camera, unless it is streaming; it streams until `stop_cam`, or the end of the `with` block."""
@@ -362,42 +361,3 @@ def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
 
     noted.is_noted = True  # type: ignore[attr-defined]
     return noted
-
-
-def _what(answer: Any) -> str:
-    """An answer of `get_img` in words: None, a tuple such as (ok, frame), or its type."""
-    if isinstance(answer, tuple):
-        return f"a tuple ({', '.join(type(item).__name__ for item in answer[:4])})"
-    return "None" if answer is None else type(answer).__name__
-
-
-class _Methods:
-    """A user's camera class as a source: `get_img` for each frame, `get_temp` between lines, at most once a second."""
-
-    frame_id_period: int | None = None  # its frames have no ids: they are counted here
-
-    def __init__(self, camera: Any, plan: LevelPlan) -> None:
-        self.frame_shape, self.frame_dtype, self._check = plan.frame_shape, plan.frame_dtype, plan.check
-        self.temperature = float("nan")
-        self._camera = camera
-        self._has_temperature = callable(getattr(camera, "get_temp", None))
-        self._next_reading = 0.0
-
-    def read_into(self, out: NDArray[Any], timeout_s: float) -> FrameStamp:  # noqa: ARG002 - get_img has no limit
-        if self._has_temperature and time.monotonic() >= self._next_reading:
-            self._next_reading = time.monotonic() + 1.0
-            self.temperature = self._temperature_or_nan()
-        answer = self._camera.get_img()
-        try:
-            self._check(frame := unmasked(answer))
-        except ValueError as error:  # a FrameError, or no array at all
-            raise FrameError(f"{type(self._camera).__name__}.get_img returned {_what(answer)}: {error}") from error
-        copy_pixels(frame, out)
-        return FrameStamp()
-
-    def _temperature_or_nan(self) -> float:
-        try:
-            return float(self._camera.get_temp())
-        except Exception as error:  # noqa: BLE001 - a line without a temperature is better than no line
-            logger.warning("get_temp failed, lines have no temperature: %s", error)
-            return float("nan")

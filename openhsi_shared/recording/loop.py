@@ -12,8 +12,6 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import NoReturn
 
-import numpy as np
-
 from openhsi_shared.analysis.live.hosting import HostedReaders
 from openhsi_shared.analysis.live.messages import ReaderEnded
 from openhsi_shared.channels.attached import AttachedChannels
@@ -51,7 +49,7 @@ from openhsi_shared.recording.messages import (
 from openhsi_shared.recording.pauses import Pauses
 from openhsi_shared.recording.plan import RecordingPlan
 from openhsi_shared.recording.references import take_reference
-from openhsi_shared.recording.reporting import number_of, picklable, without_handle_hint
+from openhsi_shared.recording.reporting import number_of, picklable, status_of, summary_of, without_handle_hint
 from openhsi_shared.recording.slot_readers import host_readers
 from openhsi_shared.recording.space import check_place
 from openhsi_shared.writer.final_rescue import Rescued
@@ -184,11 +182,11 @@ class _RecordingLoop:
         n_full = 0
         while n_full != self.plan.n_cubes:
             with self.watch.calling("get_img", self._frame_timeout_s(camera)):
-                self.pauses.take(camera, self._is_to_end, self.notes)
+                self.pauses.take(camera, lambda: bool(self.requests) or self._is_to_end(), self.notes)
                 n_frames = self._fill_one(camera)
             if n_frames is None:
                 return
-            if camera.n_collected:
+            if camera.n_collected or n_frames == camera.n_lines:  # also one whose lines are all lost, which is reported
                 self._save(camera)
             n_full += n_frames == camera.n_lines
             while self.requests:
@@ -282,19 +280,9 @@ class _RecordingLoop:
         self, rescued: Rescued, errors: Sequence[str], offered: RecordingStatus, seconds: float, n_unfinished: int = 0
     ) -> RecordingSummary:
         """`offered` is the status before the rescue; `n_unfinished` are the lines of a cube that was never saved."""
-        done = {cube.name: cube.result().path for cube in self.cubes if not cube.is_alive() and not cube.error}
-        n_lines = {cube.name: cube.n_lines for cube in self.cubes}
-        files = [(name, path) for name in {**n_lines, **rescued.files} if (path := (done | rescued.files).get(name))]
         self._last_status = status = self.status()  # lines that could not be rescued are lost
-        return RecordingSummary(
-            paths=tuple(path for _, path in files),
-            lines=sum(n_lines.get(name, n_unfinished) for name, _ in files),
-            lines_lost=status.lines_lost,
-            lost_ids=status.lost_ids,
-            seconds=seconds,
-            rate=(offered.lines + offered.lines_lost) / seconds if seconds else 0.0,
-            errors=tuple(errors),
-        )
+        n_offered = offered.lines + offered.lines_lost
+        return summary_of(self.cubes, rescued, errors, status, n_offered, seconds, n_unfinished)
 
     def _announce_end(self, failure: BaseException | None, summary: RecordingSummary | None) -> None:
         ended_by = f"{type(failure).__name__}: {failure}" if failure else self.orphaned_by
@@ -399,18 +387,13 @@ class _RecordingLoop:
         camera = self.camera
         if camera is None:
             raise RecordingError("the camera is not open yet")
-        status = camera.status()
-        rows, _, bands = camera.dc_shape
-        rate = status.rate * rows * bands * np.dtype(camera.dtype_out).itemsize
-        space = self.disks.space(self.plan.save_dir)
-        return RecordingStatus(
-            **status.__dict__
-            | {
-                "errors": (*status.errors, *space.complaint(self.plan.save_dir)),
-                "analyses": {} if self.readers is None else self.readers.statuses(),
-            },
+        directory = self.plan.save_dir
+        return status_of(
+            camera,
+            directory,
+            self.disks.space(directory),
+            {} if self.readers is None else self.readers.statuses(),
+            begun=self.begun,
+            n_cubes=len(self.cubes),
             is_paused=self.pauses.is_now,
-            seconds=time.monotonic() - self.begun,
-            cubes=len(self.cubes),
-            disk_minutes_left=space.minutes_left(rate),
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S
-from openhsi_shared.errors import ArgumentError
+from openhsi_shared.recording.conditions import conditions_of
 from openhsi_shared.recording.messages import RecordingSummary
 from openhsi_shared.recording.plan import RecordingPlan
 from openhsi_shared.recording.run import Recording
@@ -71,7 +71,7 @@ def record(
         capture_every=capture_every,
         **keywords,
     )
-    return Recording(plan, _conditions(until, toggle), progress)
+    return Recording(plan, conditions_of(until, toggle), progress)
 
 
 def switched_camera(
@@ -97,17 +97,3 @@ def switched_camera(
     ) as run:
         run.wait()
     return run.wait()
-
-
-def _conditions(until: Callable[[], bool] | None, toggle: Any) -> list[Callable[[], bool]]:
-    """Functions; the recording ends when one of them returns true."""
-    found = []
-    if until is not None:
-        if not callable(until):
-            raise ArgumentError(f"until must be a callable that returns true to stop, got {until!r}")
-        found.append(until)
-    if toggle is not None:
-        if not hasattr(toggle, "status"):
-            raise ArgumentError(f"toggle must have a `status`, which is true while recording, got {toggle!r}")
-        found.append(lambda: not (toggle.status() if callable(toggle.status) else toggle.status))
-    return found

@@ -1,10 +1,22 @@
-"""Errors and names of cubes as the parent of a recording needs them."""
+"""What is reported of a recording: its status and summary, its errors, and the names of cubes."""
 
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from openhsi_shared.control.analysis_status import AnalysisStatus
+from openhsi_shared.control.status import RecordingStatus
+from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.errors import OpenHSIError, RecordingError, SaveError
-from openhsi_shared.recording.messages import Ended
+from openhsi_shared.processes.disk_watch import Space
+from openhsi_shared.recording.messages import Ended, RecordingSummary
+from openhsi_shared.writer.final_rescue import Rescued
+from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.pending import KEPT
 
-__all__ = ["error_of", "number_of", "picklable", "without_handle_hint"]
+__all__ = ["error_of", "number_of", "picklable", "show_progress", "status_of", "summary_of", "without_handle_hint"]
 
 
 def number_of(name: str) -> int:
@@ -39,3 +51,62 @@ def error_of(ended: Ended) -> BaseException:
     if ended.traceback:
         error.add_note(f"in the recording's process:\n{ended.traceback}")
     return error
+
+
+def status_of(
+    camera: SharedOpenHSI,
+    directory: str,
+    space: Space,
+    analyses: Mapping[str, AnalysisStatus],
+    *,
+    begun: float,
+    n_cubes: int,
+    is_paused: bool,
+) -> RecordingStatus:
+    """The status of its camera, with what concerns the recording; it began at `begun` by `time.monotonic()`."""
+    status = camera.status()
+    rows, _, bands = camera.dc_shape
+    rate = status.rate * rows * bands * np.dtype(camera.dtype_out).itemsize
+    more = {"errors": (*status.errors, *space.complaint(directory)), "analyses": analyses}
+    return RecordingStatus(
+        **status.__dict__ | more,
+        is_paused=is_paused,
+        seconds=time.monotonic() - begun,
+        cubes=n_cubes,
+        disk_minutes_left=space.minutes_left(rate),
+    )
+
+
+def summary_of(
+    cubes: Sequence[SaveHandle],
+    rescued: Rescued,
+    errors: Sequence[str],
+    status: RecordingStatus,
+    n_offered: int,
+    seconds: float,
+    n_unfinished: int,
+) -> RecordingSummary:
+    """`status` is that after the rescue; `n_unfinished` are the lines of a cube that was never saved."""
+    done = {cube.name: cube.result().path for cube in cubes if not cube.is_alive() and not cube.error}
+    n_lines = {cube.name: cube.n_lines for cube in cubes}
+    files = [(name, path) for name in {**n_lines, **rescued.files} if (path := (done | rescued.files).get(name))]
+    return RecordingSummary(
+        paths=tuple(path for _, path in files),
+        lines=sum(n_lines.get(name, n_unfinished) for name, _ in files),
+        lines_lost=status.lines_lost,
+        lost_ids=status.lost_ids,
+        seconds=seconds,
+        rate=n_offered / seconds if seconds else 0.0,
+        errors=tuple(errors),
+    )
+
+
+def show_progress(bar: Any, status: RecordingStatus) -> None:
+    """Show the status in a progress bar of lines."""
+    speed = f"{status.writer_mb_per_s:.0f} MB/s, " if status.cubes_saved else ""
+    bar.set_postfix_str(
+        f"{status.rate:.0f} lines/s, {status.lines_lost} lost, {status.slots['FREE']} slots free, "
+        f"{speed}{status.disk_minutes_left:.0f} min of disk left",
+        refresh=False,
+    )
+    bar.update(status.lines + status.lines_lost - bar.n)

@@ -23,6 +23,7 @@ from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import pack
 from openhsi_shared.processes.supervision import GuardedThread
+from openhsi_shared.recording.conditions import Conditions
 from openhsi_shared.recording.loop import run_recording
 from openhsi_shared.recording.messages import (
     Ended,
@@ -37,7 +38,7 @@ from openhsi_shared.recording.messages import (
 )
 from openhsi_shared.recording.plan import RecordingPlan
 from openhsi_shared.recording.references import ReferenceRequests
-from openhsi_shared.recording.reporting import error_of
+from openhsi_shared.recording.reporting import error_of, show_progress
 
 if TYPE_CHECKING:
     from openhsi_shared.control.analysis_status import AnalysisStatus
@@ -49,7 +50,6 @@ __all__ = ["Recording"]
 
 logger = safe_logger(__name__)
 
-POLL_INTERVAL_S = 0.02
 UNRESPONSIVE_S = 30.0
 """After a stop request, a process of which no thread runs for so long is killed: a call holds Python's global lock."""
 
@@ -70,7 +70,7 @@ class Recording:
         """
         self.save_dir = Path(plan.save_dir)
         """Where the cubes go."""
-        self._plan, self._progress, self._conditions = plan, progress, conditions
+        self._plan, self._progress, self._conditions = plan, progress, Conditions(conditions, self.stop)
         self.shows_progress = True
         """Whether the progress bar of `wait` is updated."""
         self._changed = threading.Condition()
@@ -81,7 +81,6 @@ class Recording:
         self._references = ReferenceRequests(self._changed)
         self._is_end_reported = False
         self._owner = os.getpid()
-        self._condition_error: BaseException | None = None
         self.analyses: Mapping[str, RunningAnalysis] = {
             str(analysis.name): self._running_analysis(analysis) for analysis in plan.analyse
         }
@@ -131,13 +130,7 @@ class Recording:
             failure="the thread that receives the recording's answers has failed: the recording ends",
             on_failure=self._end_on_listener_failure,
         ).start()
-        if self._conditions:
-            GuardedThread(
-                self._watch_conditions,
-                name="until",
-                failure="the stop condition (until, toggle) has failed: the recording ends",
-                on_failure=self._end_by_condition,
-            ).start()
+        self._conditions.watch(lambda: self._ended is not None)
 
     # ---- what users call ----
 
@@ -292,8 +285,8 @@ class Recording:
         if ended is None:
             raise TimeoutError(f"the recording has not ended after {timeout} s")
         self._is_end_reported = True
-        if self._condition_error is not None:
-            raise self._condition_error
+        if self._conditions.error is not None:
+            raise self._conditions.error
         if ended.error is not None or ended.summary is None:
             raise error_of(ended)
         return ended.summary
@@ -322,7 +315,7 @@ class Recording:
         del crashed
         self.stop()
         self._follow(None)
-        error = self._condition_error or (None if self._ended is None else self._ended.error)
+        error = self._conditions.error or (None if self._ended is None else self._ended.error)
         return [] if error is None or self._is_end_reported else [error]
 
     def _check_owner(self) -> None:
@@ -343,7 +336,7 @@ class Recording:
                 self._kill_unresponsive()
                 if not bar.disable and self._ended is None and self.shows_progress:
                     with suppress(RecordingError):
-                        self._show(bar, self.status())
+                        show_progress(bar, self.status())
         if self._ended is not None:
             self._child.join()
             forget(self)
@@ -354,16 +347,6 @@ class Recording:
             if time.monotonic() - self._heard_at > UNRESPONSIVE_S:
                 self._was_killed = True
                 self._child.kill()
-
-    @staticmethod
-    def _show(bar: Any, status: RecordingStatus) -> None:
-        speed = f"{status.writer_mb_per_s:.0f} MB/s, " if status.cubes_saved else ""
-        bar.set_postfix_str(
-            f"{status.rate:.0f} lines/s, {status.lines_lost} lost, {status.slots['FREE']} slots free, "
-            f"{speed}{status.disk_minutes_left:.0f} min of disk left",
-            refresh=False,
-        )
-        bar.update(status.lines + status.lines_lost - bar.n)
 
     def _receive_all(self) -> None:
         while self._ended is None:
@@ -403,15 +386,6 @@ class Recording:
         failed = "the thread that receives the recording's answers has failed"
         self._note_end(f"{failed}; the recording was stopped and saves the collected lines", error)
         self._close_channels()
-
-    def _watch_conditions(self) -> None:
-        while self._ended is None and not any(condition() for condition in self._conditions):
-            time.sleep(POLL_INTERVAL_S)
-        self.stop()
-
-    def _end_by_condition(self, error: BaseException) -> None:
-        self._condition_error = error  # raised by `wait`
-        self.stop()
 
 
 def _cell_of_analysis(read_status: "Callable[[], AnalysisStatus]") -> Any:

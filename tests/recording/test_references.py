@@ -33,6 +33,20 @@ def lines_come(run):
     wait_for(lambda: run.status().lines > before + 40)
 
 
+def test_a_reference_is_taken_while_the_recording_is_paused(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path, **LIT) as run:
+        lines_come(run)
+        run.pause()
+        wait_for(lambda: run.status().is_paused)
+        lines = run.status().lines
+        assert run.take_reference("white", 10).n_frames == 10
+        wait_for(lambda: run.status().is_paused)
+        assert run.status().lines == lines, "it goes on to be paused"
+        run.resume()
+        lines_come(run)
+    assert run.summary.lines_lost == 0
+
+
 def test_references_are_taken_between_cubes_and_the_next_recording_uses_them(tmp_path):
     out = tmp_path / "flight"
     with record(SharedSimulatedCamera, out, **LIT) as run:

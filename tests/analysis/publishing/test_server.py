@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openhsi_shared.analysis.publishing.selections import selected
@@ -243,6 +243,7 @@ PARTS = st.integers(1, 9).flatmap(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(PARTS, min_size=1, max_size=3))
 def test_selections_are_those_of_numpy(axes):
     parts = [part for _, part in axes]

@@ -7,7 +7,7 @@ from pathlib import Path
 import cbor2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openhsi_shared.analysis.events import Event
@@ -84,6 +84,7 @@ some_streams = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(some_streams, min_size=1, max_size=6), st.booleans(), st.integers(0, 300), st.data())
 def test_any_records_are_found_and_each_cut_is_an_error_after_the_whole_ones(
     tmp_path_factory: pytest.TempPathFactory, streams, timed: bool, first: int, data: st.DataObject
