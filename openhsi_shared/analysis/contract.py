@@ -40,7 +40,7 @@ OF_REDUCER = ("process_result", "timer", "finish", "close")
 
 @dataclass(frozen=True)
 class State:
-    """What a worker or a reducer is told of itself."""
+    """What a worker or a reducer gets to know of itself."""
 
     name: str
     """Unique among all workers."""

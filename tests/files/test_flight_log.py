@@ -1,4 +1,4 @@
-"""The log of a flight: no line is torn or lost, whoever writes, and no disk makes it raise."""
+"""The log of a flight: no line is torn or lost, whichever program writes, and no disk makes it raise."""
 
 import json
 import os

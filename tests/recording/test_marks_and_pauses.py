@@ -1,4 +1,4 @@
-"""Marks and pauses of a recording: each mark in one file, no frame of a pause is lost, whoever dies."""
+"""Marks and pauses of a recording: each mark in one file, no frame of a pause is lost, whichever process dies."""
 
 import itertools
 import json

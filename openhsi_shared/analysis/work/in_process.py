@@ -9,7 +9,7 @@ from openhsi_shared.analysis.parameters import Parameters
 from openhsi_shared.analysis.streams.source import Reader, Source
 from openhsi_shared.analysis.work.batches import events_of
 from openhsi_shared.analysis.work.messages import Batch, BatchResult
-from openhsi_shared.analysis.work.worker import WorkerRunner
+from openhsi_shared.analysis.work.worker import WorkerRunner, end_work
 from openhsi_shared.analysis.work.workers import SumsLost
 
 __all__ = ["InProcess", "Workers"]
@@ -116,9 +116,4 @@ class InProcess(Workers):
         """Close worker and source. AnalysisError if `close` of the worker raises. Idempotent."""
         runner, reader = self._runner, self._reader
         self._runner = self._reader = None
-        try:
-            if runner is not None:
-                runner.close()
-        finally:
-            if reader is not None:
-                reader.close()
+        end_work(runner, reader)

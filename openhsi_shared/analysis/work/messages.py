@@ -16,7 +16,7 @@ class Batch:
     """From 0 on, in the order of events."""
     part: Range
     version: int = 0
-    """Of the parameters: the same for all its events, whoever processes them."""
+    """Of the parameters: the same for all its events, and for every worker."""
     tick: int | None = None
     """Number of the event for which `tick` is true; None if there is none in this batch."""
     is_repeated_for_state: bool = False

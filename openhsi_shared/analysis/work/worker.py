@@ -9,14 +9,14 @@ from openhsi_shared.analysis.contract import Pair, State, bound, constructing
 from openhsi_shared.analysis.events import Event
 from openhsi_shared.analysis.parameters import Parameters
 from openhsi_shared.analysis.pickling import pickled
-from openhsi_shared.analysis.streams.source import Read, Unreadable
+from openhsi_shared.analysis.streams.source import Read, Reader, Unreadable
 from openhsi_shared.analysis.work.failures import failed, failure_of
 from openhsi_shared.analysis.work.forking import ForkGuard
 from openhsi_shared.analysis.work.messages import Batch, BatchResult, EventFailure
 from openhsi_shared.analysis.work.overwriting import OverwrittenBehind
 from openhsi_shared.errors import AnalysisError
 
-__all__ = ["WorkerRunner"]
+__all__ = ["WorkerRunner", "end_work"]
 
 
 class WorkerRunner:
@@ -171,3 +171,13 @@ class WorkerRunner:
         if self._on_exception is not None:
             self._on_exception(event_number, error)
         failures.append(failure_of(event_number, error, is_first=not failures))
+
+
+def end_work(runner: WorkerRunner | None, reader: Reader | None) -> None:
+    """Close a worker, and its source in any case. AnalysisError if `close` of the worker raises."""
+    try:
+        if runner is not None:
+            runner.close()
+    finally:
+        if reader is not None:
+            reader.close()

@@ -13,7 +13,7 @@ from openhsi_shared.analysis.streams.source import Reader, Source
 from openhsi_shared.analysis.work.batches import events_of
 from openhsi_shared.analysis.work.failures import failed
 from openhsi_shared.analysis.work.messages import Batch, BatchResult, EventFailure
-from openhsi_shared.analysis.work.worker import WorkerRunner
+from openhsi_shared.analysis.work.worker import WorkerRunner, end_work
 from openhsi_shared.errors import AnalysisError
 from openhsi_shared.loggers import AnyLogger
 from openhsi_shared.processes.child import Child
@@ -153,9 +153,4 @@ class _Service:
         """End the run. Idempotent."""
         runner, reader = self._runner, self._reader
         self._runner = self._reader = None
-        try:
-            if runner is not None:
-                runner.close()
-        finally:
-            if reader is not None:
-                reader.close()
+        end_work(runner, reader)

@@ -15,7 +15,7 @@ from tests.analysis.pairs_for_replay import Reducer, Worker
 N = 41
 
 
-def test_each_batch_arrives_once_whoever_is_killed_and_the_first_event_before_all_others(tmp_path):
+def test_each_batch_arrives_once_whichever_is_killed_and_the_first_event_before_all_others(tmp_path):
     path = tmp_path / "a.cbors"
     with CaptureWriter(path) as writer:
         for k in range(N):
