@@ -96,9 +96,13 @@ def test_a_worker_that_is_too_slow_costs_only_what_its_mode_says_and_every_line_
     status, summary = run.analysis.status, run.summary
     seen, skipped = run.analysis.published["ids"], of_ranges(status.skipped_ids)
     assert sorted([*seen, *skipped, *of_ranges(summary.lost_ids)]) == list(range(512))
-    assert (status.skipped, status.lines_lost) == (len(skipped), summary.lines_lost)
-    assert bool(skipped) is (lossless is not True)
-    assert bool(summary.lines_lost) is (lossless is True)
+    assert status.skipped == len(skipped)
+    if lossless is True:
+        assert not skipped
+        assert 0 < status.lines_lost <= summary.lines_lost
+    else:
+        assert status.lines_lost == 0, "what a slow disk costs is not the analysis'"
+        assert skipped or summary.lines_lost
 
 
 def test_a_loss_names_the_analysis_that_causes_it(tmp_path, monkeypatch, caplog):
