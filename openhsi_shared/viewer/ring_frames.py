@@ -129,12 +129,14 @@ class FrameReader:
         self._newest: Frame | None = None
         self._seen = self._last_shown = -1
         self._warned = False
+        self._unreported: DataIndexes | None = None
         self._reported_at = self._saved_at = float("-inf")
         self._saved_text = ""
         self._history: deque[tuple[float, int, int]] = deque([(time.monotonic(), 0, ring.n_put)])
 
     def newest(self) -> Frame | None:
         """Return the newest frame of the right size, even if it was returned before. Never blocks."""
+        self._report()  # also the last frame before a pause of the camera, which no other follows
         try:
             item = self.ring.latest(self._seen, patience_s=0)
         except OverrunError:
@@ -160,9 +162,16 @@ class FrameReader:
         self._history.append((now, self.n_shown, self.ring.n_put))
         while self._history[1][0] < now - RATE_WINDOW_S:
             self._history.popleft()
-        if now - self._reported_at > REPORT_INTERVAL_S:
+        self._unreported = DataIndexes(frame.start, frame.stop, frame.number, self.n_shown)
+        self._report()
+
+    def _report(self) -> None:
+        """Send what is shown, unless it was sent, or another frame less than `REPORT_INTERVAL_S` ago."""
+        now = time.monotonic()
+        if self._unreported is not None and now - self._reported_at > REPORT_INTERVAL_S:
             self._reported_at = now
-            self._send(DataIndexes(frame.start, frame.stop, frame.number, self.n_shown))
+            self._send(self._unreported)
+            self._unreported = None
 
     def caption(self, frame: Frame | None) -> str:
         """Describe the frame on the screen in one line."""
@@ -191,6 +200,5 @@ class FrameReader:
 
     def report_last(self) -> None:
         """Send the last frame shown, regardless of the report interval."""
-        if self._newest is not None and self.n_shown:
-            frame = self._newest
-            self._send(DataIndexes(frame.start, frame.stop, self._last_shown, self.n_shown))
+        if self._unreported is not None:
+            self._send(self._unreported)

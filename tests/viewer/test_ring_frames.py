@@ -11,6 +11,7 @@ from openhsi_shared import SharedRing
 from openhsi_shared.errors import SaveError
 from openhsi_shared.viewer.ring_frames import Frame, FrameReader, Limits, frame_name, save_frame, to_grey
 from openhsi_shared.viewer.ring_messages import DataIndexes, Initialize, Saved
+from tests.support.helpers import wait_for
 
 FRAME = Frame(7, 1_700_000_000_000_001_999, 0, 6, np.array([[0, 100, 200], [300, 400, 500]], np.uint16))
 
@@ -96,7 +97,7 @@ def test_a_directory_that_cannot_be_made_is_told_and_nothing_ends(tmp_path, capl
 
 
 def test_only_the_newest_frame_is_found_and_what_is_shown_is_told(tmp_path):
-    with SharedRing(64, create=True) as ring:
+    with SharedRing(128, create=True) as ring:
         reader, told = reader_of(ring, (2, 3), tmp_path)
         assert reader.newest() is None
         assert reader.caption(None) == "waiting for the first frame"
@@ -113,8 +114,13 @@ def test_only_the_newest_frame_is_found_and_what_is_shown_is_told(tmp_path):
         reader.save(frame)
         assert told[-1] == Saved(tmp_path / f"{frame_name(3, frame.time_ns)}.npy")
         assert reader.caption(frame) == f"saved {frame_name(3, frame.time_ns)}.npy"
+        ring.put(np.zeros((2, 3), np.uint16))
+        reader.note_shown(reader.newest())
+        wait_for(lambda: reader.newest() and told[-1] == DataIndexes(24, 30, 4, 2), 10)
+        ring.put(np.zeros((2, 3), np.uint16))
+        reader.note_shown(reader.newest())
         reader.report_last()
-        assert told[-1] == DataIndexes(18, 24, 3, 1)
+        assert told[-1] == DataIndexes(30, 36, 5, 3)
 
 
 def test_items_of_another_size_are_not_shown_and_said_once(caplog):
