@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.groups import check_attributes, check_name, numbers
 
-__all__ = ["COLUMNS", "OTHER_VARIABLES", "Column"]
+__all__ = ["COLUMNS", "FRAMES_USED", "OTHER_VARIABLES", "SATURATED", "Column", "Saturation"]
 
 OTHER_VARIABLES = ("datacube", "x", "y", "wavelength", "time", "line_crc32")
 """Variables of every file besides columns; a column cannot have one of these names."""
@@ -56,3 +56,30 @@ COLUMNS = (
     Column("temperature", "float32", "degC", "camera temperature"),
 )
 """Columns of every camera: UTC in ns, unwrapped frame id, camera clock (-1 = unknown), degrees Celsius."""
+
+FRAMES_USED = Column(
+    "frames_used",
+    "uint64",
+    "1",
+    "frames whose mean the line is, a bit for each",
+    {"comment": "the lowest bit that is set is frame_id, and a bit k places above it frame_id + k"},
+)
+"""A further column of cameras that average frames. Bit k is the frame whose id is k modulo `average`."""
+
+SATURATED = Column(
+    "saturated",
+    "float32",
+    "1",
+    "share of saturated pixels",
+    {"comment": "of the pixels inside row_slice that are at full_scale or above, 0 to 1"},
+)
+"""Column that the writer makes, of lines that hold counts of the camera."""
+
+
+class Saturation(NamedTuple):
+    """Which pixels of a line are counted for `SATURATED`, and from which number on they are saturated."""
+
+    full_scale: int
+    first_row: int
+    end_row: int
+    """Excluded."""

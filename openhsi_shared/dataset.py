@@ -3,11 +3,9 @@
 Only texts and tables; `files` writes them. Every per-line variable has the axis `y`.
 """
 
-import json
 import os
-import re
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES, Column
+from openhsi_shared.attributes import user_attributes
+from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES, SATURATED, Column, Saturation
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.groups import RESERVED_ATTRIBUTES, Group, Variable, check_groups, numbers
+from openhsi_shared.groups import Group, Variable, check_groups, numbers
 from openhsi_shared.line_times import TIME_UNITS, UNKNOWN_TIME_NS, decode_times, known_times, was_never_set
 from openhsi_shared.processing_levels import LABELS, LEVELS
 
@@ -31,7 +30,6 @@ __all__ = [
     "Cube",
     "Group",
     "Variable",
-    "attribute_value",
     "check_affixes",
     "coordinates",
     "cube_stem",
@@ -40,9 +38,8 @@ __all__ = [
     "decode_times",
     "global_attributes",
     "iso_time",
-    "json_value",
+    "saturated_variable",
     "time_variable",
-    "user_attributes",
     "utc_of",
     "written_labels",
 ]
@@ -80,9 +77,6 @@ LABELS_OF_COLUMN: dict[str, dict[str, str]] = {  # besides name and unit, which 
         "comment": "CRC-32 (zlib) of the line's bytes in (x, wavelength) C order, little-endian",
     },
 }
-
-RESERVED = RESERVED_ATTRIBUTES | {"coordinates"}
-"""Attributes that HDF5, netCDF and xarray reserve, like every name that begins with an underscore."""
 
 DEFAULTS = {
     "title": "hyperspectral datacube",
@@ -124,6 +118,9 @@ class Cube:
     """Global attributes from the user; `attributes` have priority."""
     uuid: str
     """Unique id of this cube, by which a cube that was saved already is recognised."""
+    saturation: Saturation | None = None
+    """How saturated pixels are counted when it is saved, for the variable `saturated`; None: not at all. A column of
+    that name, which another cube had, is written only then."""
 
     def __post_init__(self) -> None:
         n_stored = self.memory.shape[0] if self.memory.ndim == 3 else 0
@@ -152,7 +149,8 @@ class Cube:
             if not np.isfinite(np.asarray(self.wavelengths_nm)).all():
                 raise ArgumentError("wavelengths contain NaN or infinity: give a number for each band, or None")
         dimensions = {"x": self.line_shape[0], "y": self.n_lines, "wavelength": self.line_shape[1]}
-        check_groups(self.groups, dimensions, (*OTHER_VARIABLES, *self.columns))
+        made = () if self.saturation is None else (SATURATED.name,)
+        check_groups(self.groups, dimensions, (*OTHER_VARIABLES, *self.columns, *made))
 
     @property
     def line_shape(self) -> tuple[int, int]:
@@ -245,8 +243,9 @@ def coordinates(cube: Cube) -> dict[str, Variable]:
         variables["wavelength"] = Variable(("wavelength",), wavelengths, LABELS_OF_AXIS["wavelength"])
     variables["time"] = time_variable(cube.columns["time_ns"])
     described = {item.name: _labels_of(item) for item in cube.column_descriptions}
+    made = {"time_ns"} | ({SATURATED.name} if cube.saturation is not None else set())
     for name, column in cube.columns.items():
-        if name != "time_ns":
+        if name not in made:
             labels = described.get(name) or {"long_name": name} | LABELS_OF_COLUMN.get(name, {})
             variables[name] = Variable(("y",), np.asarray(column), labels)
     return variables
@@ -266,7 +265,7 @@ def written_labels(name: str, long_name: object) -> Mapping[str, str]:
         return next((LABELS_OF_AXIS[one] for one in ("band", "wavelength") if _has(LABELS_OF_AXIS[one], long_name)), {})
     if name in OTHER_VARIABLES:
         return LABELS_OF_AXIS.get(name) or LABELS_OF_COLUMN.get(name, {})
-    return next((labels for labels in map(_labels_of, COLUMNS) if _has(labels, long_name)), {})
+    return next((labels for labels in map(_labels_of, (*COLUMNS, SATURATED)) if _has(labels, long_name)), {})
 
 
 def _has(labels: Mapping[str, str], long_name: object) -> bool:
@@ -276,6 +275,12 @@ def _has(labels: Mapping[str, str], long_name: object) -> bool:
 def checksums(lines_crc32: NDArray[np.uint32]) -> Variable:
     """The checksum of every line."""
     return Variable(("y",), lines_crc32, LABELS_OF_COLUMN["line_crc32"])
+
+
+def saturated_variable(shares: ArrayLike, saturation: Saturation) -> Variable:
+    """The share of saturated pixels of every line."""
+    labels = SATURATED.labels | {"full_scale": saturation.full_scale}
+    return Variable(("y",), np.asarray(shares, SATURATED.dtype), labels)
 
 
 def datacube_attributes(level: int | None, coordinate_names: str = "time", arithmetic: Any = "") -> dict[str, str]:
@@ -288,65 +293,6 @@ def datacube_attributes(level: int | None, coordinate_names: str = "time", arith
 
 
 # ---- attributes ------------------------------------------------------------------------------
-
-
-def attribute_value(value: Any) -> str | int | float | NDArray[Any]:
-    """Convert any value for an attribute: text, a number, or an array of numbers; all else becomes JSON text.
-
-    >>> attribute_value(None), attribute_value({"a": [1, None]}), attribute_value([1, 2]).tolist()
-    ('null', '{"a": [1, null]}', [1, 2])
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, str | os.PathLike):
-        return _text(str(value))
-    if isinstance(value, int | float) and not isinstance(value, bool) and _fits(value):
-        return value
-    if isinstance(value, np.ndarray):
-        if value.ndim == 1 and value.size and value.dtype.kind in "uif":
-            return value
-        value = value.tolist()
-    if isinstance(value, list | tuple) and value and all(type(item) in (int, float) and _fits(item) for item in value):
-        return np.asarray(value)
-    try:
-        return _text(json.dumps(value, default=json_value, ensure_ascii=False))
-    except (TypeError, ValueError):
-        return _text(str(value))  # keys that JSON does not support, or a circular reference
-
-
-def json_value(value: Any) -> Any:
-    """What JSON has instead of `value`, for `json.dumps`: numbers for those of numpy, texts for all else.
-
-    >>> json.dumps([np.int64(7), np.ones(2), 1j], default=json_value)
-    '[7, [1.0, 1.0], "1j"]'
-    """
-    if isinstance(value, np.number | np.bool_) and value.dtype.kind in "biuf":
-        return value.item()
-    return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" else str(value)
-
-
-def _fits(value: float) -> bool:
-    return not isinstance(value, int) or -(2**63) <= value < 2**63
-
-
-def _text(text: str) -> str:
-    """A text without what UTF-8 and C cannot store."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-
-
-def user_attributes(metadata: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
-    """The user's metadata as attributes. A name in `taken`, or a reserved one, becomes `metadata_<name>`."""
-    result: dict[str, Any] = {}
-    for key, value in metadata.items():
-        name = re.sub(r"[\x00-\x1f\x7f/]", "_", _text(str(key))).strip()[:200]
-        if not name or name in taken or name in result or name in RESERVED or name.startswith("_"):
-            name = f"metadata_{name}"
-        plain, count = name, 1
-        while name in taken or name in result:
-            count += 1
-            name = f"{plain}_{count}"
-        result[name] = attribute_value(value)
-    return result
 
 
 def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, Any]:

@@ -23,7 +23,9 @@ __all__ = [
     "numbers",
 ]
 
-NAME = re.compile(r"[A-Za-z0-9\x80-\ud7ff\ue000-\U0010ffff][^\x00-\x1f\x7f/\ud800-\udfff]*(?<! )")
+_NO_SURROGATE = r"(?![\ud800-\udfff])"
+"""Before a set of characters; as a part of the set it takes each process 5 ms to compile."""
+NAME = re.compile(rf"{_NO_SURROGATE}[^\x00-/:-@\[-`{{-\x7f](?:{_NO_SURROGATE}[^\x00-\x1f\x7f/])*(?<! )")
 MAX_NAME_BYTES = 200
 NUMBER_TYPES = {"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"}
 """Numeric types of netCDF-4."""

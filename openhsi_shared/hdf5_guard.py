@@ -1,6 +1,6 @@
 """Detection of damage in HDF5's global heaps that sends its library into an endless loop."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 __all__ = ["refuse_endless_heaps"]
@@ -11,14 +11,16 @@ HEADER_BYTES = 16
 BLOCK_BYTES = 16 << 20
 
 
-def refuse_endless_heaps(file: BinaryIO) -> None:
+def refuse_endless_heaps(file: BinaryIO, known: Sequence[tuple[int, int]] = ()) -> None:
     """ValueError if the length of an object in a global heap collection leads nowhere. Reads the whole file.
+
+    All but the parts `known`, (offset, length) each: those that are certainly something else.
 
     Collections store texts and lists of axes, without a checksum. HDF5 iterates over the objects by their stored
     lengths; a damaged length that advances by 0 bytes makes an endless loop, which cannot be interrupted. So check
     before HDF5 opens the file.
     """
-    for begin in list(_collections(file)):
+    for begin in list(_collections(file, known)):
         file.seek(begin + 8)
         end = begin + int.from_bytes(file.read(8), "little")
         offset = begin + HEADER_BYTES
@@ -34,11 +36,19 @@ def refuse_endless_heaps(file: BinaryIO) -> None:
             offset += step
 
 
-def _collections(file: BinaryIO) -> Iterator[int]:
+def _collections(file: BinaryIO, known: Sequence[tuple[int, int]]) -> Iterator[int]:
     """Offsets of the collections."""
-    file.seek(0)
-    before, base = b"", 0
-    while block := file.read(BLOCK_BYTES):
+    begin = 0
+    for offset, length in [*sorted(known), (None, 0)]:
+        yield from _collections_between(file, begin, offset)
+        begin = max(begin, (offset or 0) + length)
+
+
+def _collections_between(file: BinaryIO, begin: int, end: int | None) -> Iterator[int]:
+    """Those from one offset to another; None: to the end of the file."""
+    file.seek(begin)
+    before, base = b"", begin
+    while block := file.read(BLOCK_BYTES if end is None else max(0, min(BLOCK_BYTES, end - base - len(before)))):
         data = before + block
         offset = data.find(SIGNATURE)
         while offset >= 0:

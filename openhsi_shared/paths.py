@@ -6,7 +6,7 @@ from pathlib import Path
 
 from openhsi_shared.errors import ArgumentError
 
-__all__ = ["MATCHED", "REFERENCE", "cubes_below", "given_path", "given_text"]
+__all__ = ["MATCHED", "REFERENCE", "cubes_below", "file_version", "given_path", "given_text", "is_below"]
 
 MATCHED = ".channels"
 """Ends the name, without `.nc`, of a file beside a cube that contains channels matched to its lines."""
@@ -48,6 +48,17 @@ def given_text(path: str | os.PathLike[str], what: str = "path", kind: str = "th
             "that begins with ~"
         )
     return expanded
+
+
+def file_version(path: Path) -> tuple[str | int, ...]:
+    """What changes when the content of a file does, also if its size and time are what they were. OSError."""
+    found = path.stat()
+    return str(path.absolute()), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def is_below(path: Path, folder: Path) -> bool:
+    """Whether a path is in a folder, or below it; links are followed."""
+    return folder.resolve() in path.resolve().parents
 
 
 def cubes_below(directory: Path) -> list[Path]:

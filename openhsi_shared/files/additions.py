@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 
 from openhsi_shared.files.attributes import LIBRARY_ATTRIBUTES, OWN_ATTRIBUTES, creation_order
-from openhsi_shared.files.axes import NOT_A_COORDINATE, is_dimension_only, names_not_utf8, walk
+from openhsi_shared.files.axes import NOT_A_COORDINATE, is_dimension_only, names_not_utf8
 from openhsi_shared.files.contents import Contents, checksums_of
 
 __all__ = ["additions"]
@@ -23,22 +23,23 @@ def additions(contents: Contents) -> Iterator[str]:
     """
     yield from _created_after("complete", contents.file)
     yield from names_not_utf8(contents.file)
-    for path, item in walk(contents.file):
+    for path, item in contents.objects.all.items():
+        attributes = contents.objects.attributes(path)
         shown = f"/{path}" if "/" in path else path
         shown = shown.replace(NOT_A_COORDINATE, "")
         is_group = isinstance(item, h5py.Group)
         if path == "datacube":
             names = _created_after("DIMENSION_LIST", item)
-        elif not is_group and is_dimension_only(item):
+        elif not is_group and is_dimension_only(item, attributes):
             names = iter(())
         elif not (contents.is_written_group(path) if is_group else contents.is_written(path)):
             yield shown
             continue
         elif is_group or "/" in path:
-            listed = json.loads(checksums_of(item) or "{}")
-            names = (name for name in item.attrs if isinstance(name, str) and name not in listed)
+            listed = json.loads(checksums_of(attributes) or "{}")
+            names = (name for name in attributes if isinstance(name, str) and name not in listed)
             yield from (f"{shown}/{name}" for name in (names_not_utf8(item) if is_group else ()))
-            yield from (f"{shown}:{name}" for name in names_not_utf8(item.attrs))
+            yield from (f"{shown}:{name}" for name in names_not_utf8(attributes))
         else:
             names = _created_after("values_crc32", item)
         yield from (f"{shown}:{name}" for name in names if name not in LIBRARY_ATTRIBUTES | OWN_ATTRIBUTES)

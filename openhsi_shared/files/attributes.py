@@ -1,6 +1,7 @@
 """Attributes of files, variables and groups as plain values."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, lru_cache
 from typing import Any
 
 import h5py
@@ -10,7 +11,15 @@ from h5py import h5a, h5t
 from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS
 from openhsi_shared.files.checksums import COLUMN_CHECKSUM
 
-__all__ = ["LIBRARY_ATTRIBUTES", "attributes_of", "creation_order", "is_in_heap", "plain", "typed_attribute"]
+__all__ = [
+    "LIBRARY_ATTRIBUTES",
+    "StoredAttributes",
+    "attributes_of",
+    "creation_order",
+    "is_in_heap",
+    "plain",
+    "typed_attribute",
+]
 
 LIBRARY_ATTRIBUTES = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"}
 LIBRARY_ATTRIBUTES |= {"_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties", "_nc3_strict"}
@@ -20,18 +29,58 @@ OWN_ATTRIBUTES = {COLUMN_CHECKSUM, ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS, "_En
 """Attributes that this library writes besides those that it was given."""
 
 
-def attributes_of(target: Any, check_heap: Callable[[], None]) -> dict[str, Any]:
-    """Attributes of a variable, group or file, without those that libraries write for their own use.
+class StoredAttributes(Mapping[str | bytes, Any]):
+    """Attributes of a variable, group or file, as h5py returns them; each is read once.
 
-    `check_heap` is called before an attribute is read from HDF5's global heap, which has no checksum.
+    Names that are not UTF-8 are bytes. Raises the errors of h5py.
     """
-    found = {}
-    for name in target.attrs:
-        if name not in HIDDEN_ATTRIBUTES and isinstance(name, str):  # h5py gives names that are not UTF-8 as bytes
-            if is_in_heap(target.attrs.get_id(name).get_type()):
-                check_heap()
-            found[name] = plain(target.attrs[name])
-    return found
+
+    def __init__(self, target: Any, check_heap: Callable[[], None]) -> None:
+        """`check_heap` is called before an attribute is read from HDF5's global heap, which has no checksum."""
+        self._attrs, self._check_heap = target.attrs, check_heap
+        self._values: dict[str | bytes, Any] = {}
+
+    def __getitem__(self, name: str | bytes) -> Any:
+        if name not in self._values:
+            self._values[name] = self._read(name)
+        value = self._values[name]
+        return value.copy() if isinstance(value, np.ndarray) else value
+
+    def _read(self, name: str | bytes) -> Any:
+        """As h5py, in half the time for what is not in the heap."""
+        attribute = self._attrs.get_id(name)
+        kind = attribute.get_type()
+        if is_in_heap(kind):
+            self._check_heap()
+        shape, dtype = attribute.shape, kind.dtype
+        if shape is None or dtype.kind not in "iufS":
+            return self._attrs[name]
+        value = np.zeros(shape, dtype)
+        attribute.read(value, mtype=kind if dtype.kind == "S" else _in_memory(dtype))
+        return value if value.ndim else value[()]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values or name in self._attrs
+
+    @cached_property
+    def _names(self) -> tuple[str | bytes, ...]:
+        return tuple(self._attrs)
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+@lru_cache(maxsize=64)
+def _in_memory(dtype: np.dtype[Any]) -> Any:
+    return h5t.py_create(dtype)
+
+
+def attributes_of(stored: StoredAttributes) -> dict[str, Any]:
+    """Attributes of a variable, group or file, without those that libraries write for their own use."""
+    return {name: plain(stored[name]) for name in stored if isinstance(name, str) and name not in HIDDEN_ATTRIBUTES}
 
 
 def creation_order(target: Any) -> Iterator[tuple[int, str]]:
@@ -49,9 +98,9 @@ def is_in_heap(kind: Any) -> bool:
     return bool(kind.is_variable_str()) if is_text else bool(kind.detect_class(h5t.VLEN))
 
 
-def typed_attribute(target: Any, name: str) -> Any:
+def typed_attribute(stored: StoredAttributes, name: str) -> Any:
     """An attribute as a text, or as numbers in their stored type."""
-    value = target.attrs[name]
+    value = stored[name]
     is_number = isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "iuf"
     return value if is_number else plain(value)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES, Column
+from openhsi_shared.columns import COLUMNS, FRAMES_USED, OTHER_VARIABLES, SATURATED, Column
 from openhsi_shared.dataset import Group, Variable
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.files.checksums import COLUMN_CHECKSUM
@@ -47,7 +47,9 @@ def carried_from(
     carried = Carried({}, {}, (), ())
     try:
         with open_cube(path) as cube:
-            return carried_of(cube, n_lines, line_shape, chosen)
+            found = carried_of(cube, n_lines, line_shape, chosen)
+        found.columns.pop(FRAMES_USED.name, None)  # lines that are read again have ids of lines, not of frames
+        return found._replace(descriptions=tuple(one for one in found.descriptions if one.name in found.columns))
     except (OpenHSIError, OSError) as error:
         logger.warning("groups and extra columns of %s are left out: %s", path, error)
         return carried._replace(left_out=("all",))
@@ -65,13 +67,15 @@ def carried_of(cube: OpenCube, n_lines: int, line_shape: tuple[int, int], chosen
                 raise OpenHSIError(f"it belongs to {len(cube.lines)} lines, but {n_lines} are saved")
             if name in cube.groups:
                 group = _of_lines(cube.groups[name].read(), len(cube.lines), chosen)
-                check_groups({name: group}, dimensions, ())
+                check_groups({name: group}, dimensions, (SATURATED.name,))
                 groups[name] = group
             else:
                 dims, values, labels = cube.contents.variable(name)
                 if dims != ("y",):
                     raise OpenHSIError(f"its dimensions are {dims}, and only columns along y are carried over")
                 unit, long_name = str(labels.get("units", "")), str(labels.get("long_name", name))
+                if name == SATURATED.name and long_name != SATURATED.long_name:
+                    raise OpenHSIError(f"it has the name of a variable of this library, but is {long_name!r}")
                 numbers = cube.of_lines(values if cube.contents.packing(name) is None else cube.contents.numbers(name))
                 more = {key: value for key, value in labels.items() if key not in NOT_CARRIED}
                 descriptions.append(Column(name, numbers.dtype.str, unit, long_name, more))

@@ -1,6 +1,7 @@
 """The small variables of a file of this library, each compared with the checksum of its values."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,14 +16,14 @@ __all__ = ["read_column"]
 FLETCHER32_BYTES = 4
 
 
-def read_column(path: Path, variable: Any) -> NDArray[Any]:
-    """Read a variable. ValueError, KeyError or OSError if it is not what was written.
+def read_column(path: Path, variable: Any, attributes: Mapping[str | bytes, Any]) -> NDArray[Any]:
+    """Read a variable that has these attributes. ValueError, KeyError or OSError if it is not what was written.
 
     HDF5 is used only to locate the values: if its index is damaged, reading through HDF5 would return zeros or crash
     the process. Its own checksum of the values does not suffice.
     """
     values = _values(path, variable) if _has_written_layout(variable) else np.asarray(variable[()])
-    if crc32_of(values) != variable.attrs[COLUMN_CHECKSUM]:
+    if crc32_of(values) != attributes[COLUMN_CHECKSUM]:
         raise ValueError("its checksum is not the one that was written")
     return values
 

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS, Variable
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError
-from openhsi_shared.files.attributes import attributes_of, is_in_heap, plain, typed_attribute
-from openhsi_shared.files.axes import axes_of, is_dimension_only, members_of, n_dangling_references, walk
+from openhsi_shared.files.attributes import StoredAttributes, attributes_of, is_in_heap, plain, typed_attribute
+from openhsi_shared.files.axes import axes_of, is_dimension_only, n_dangling_references
 from openhsi_shared.files.checksums import COLUMN_CHECKSUM, attribute_crc32, object_crc32
 from openhsi_shared.files.columns import read_column
 from openhsi_shared.files.damage import broken_file, damaged
+from openhsi_shared.files.objects import Objects
 from openhsi_shared.files.packing import PACKING_ATTRIBUTES, Packing, packing_of
-from openhsi_shared.hdf5_guard import refuse_endless_heaps
 
 __all__ = ["Contents", "checksums_of", "display_name"]
 
@@ -36,14 +36,25 @@ class Contents:
         """`is_ours`: it has checksums; `version`: of the format; `check`: also verify those of attributes."""
         self.path, self.is_ours = path, is_ours
         self._file, self._version, self._check = file, version, check
-        self._heap_is_checked = False
+        self._objects = Objects(path, file)
+        self._good: set[str] = set()
+        """Objects whose attributes were compared with their checksums."""
 
     @property
     def file(self) -> Any:
         """The open file. ArgumentError if it was closed."""
+        self._require_open()
+        return self._file
+
+    @property
+    def objects(self) -> Objects:
+        """The groups and datasets of the file. ArgumentError if it was closed."""
+        self._require_open()
+        return self._objects
+
+    def _require_open(self) -> None:
         if not self._file:
             raise ArgumentError(f"{self.path} is closed: open it again with open_cube")
-        return self._file
 
     # ---- listing ----
 
@@ -53,10 +64,10 @@ class Contents:
 
         ChecksumError if the list is damaged.
         """
-        if not self.is_ours or (self._version < 2 and CONTENTS_CHECKSUMS not in self.file.attrs):
+        if not self.is_ours or (self._version < 2 and CONTENTS_CHECKSUMS not in self.objects.attributes("")):
             return None
         with damaged(self.path, "the list of its contents"):
-            listed = json.loads(plain(self.file.attrs[CONTENTS_CHECKSUMS]))
+            listed = json.loads(plain(self.objects.attributes("")[CONTENTS_CHECKSUMS]))
             return {str(path): int(checksum) for path, checksum in listed.items()}
 
     def is_written(self, path: str) -> bool:
@@ -65,7 +76,7 @@ class Contents:
             return path in self.written
         if not self.is_ours or "/" in path:
             return False
-        if path == "line_crc32" or path not in self.file:
+        if path == "line_crc32" or path not in self.objects:
             return True
         info = [self.file.id.links.get_info(name.encode("utf-8")) for name in (path, "line_crc32")]
         return not all(link.corder_valid for link in info) or info[0].corder < info[1].corder  # which is written last
@@ -77,12 +88,15 @@ class Contents:
     def has(self, path: str) -> bool:
         """Whether such a variable or group exists, or existed when the file was written."""
         with damaged(self.path, display_name(path)):
-            return path in self.file or path in (self.written or ())
+            return path in self.objects or path in (self.written or ())
 
     def is_dimension_only(self, path: str) -> bool:
         """Whether netCDF has no variable of that name, only a dimension: its values mean nothing."""
         with damaged(self.path, display_name(path)):
-            return path in self.file and is_dimension_only(self._dataset(path))
+            return path in self.objects and self._is_dimension_only(path, self._dataset(path))
+
+    def _is_dimension_only(self, path: str, dataset: Any) -> bool:
+        return is_dimension_only(dataset, self.objects.attributes(path))
 
     def members(self, group: str) -> tuple[list[str], list[str]]:
         """Names of the variables, and of the groups, in a group: those that exist, and those that were written."""
@@ -95,23 +109,24 @@ class Contents:
         with damaged(self.path, display_name(group, is_group=True)):
             parts = group.split("/") if group else []
             within = {self._group("/".join(parts[:depth])) for depth in range(len(parts) + 1)}
-            for name, item in members_of(self._group(group)):
+            self._group(group)
+            for name, item in self.objects.members(group):
                 if isinstance(item, h5py.Group):
                     if item not in within:  # a group that is linked into itself has no end
                         groups[name] = None
-                elif self.written is None if item is None else not is_dimension_only(item):
+                elif self.written is None if item is None else not self._is_dimension_only(prefix + name, item):
                     variables[name] = None  # what cannot be opened may be a dimension, where all variables are listed
         return list(variables), list(groups)
 
     def _group(self, path: str) -> Any:
-        item = self.file[path or "/"]
+        item = self.objects[path]
         if not isinstance(item, h5py.Group):
             raise ValueError("it is no group")
         return item
 
     @cached_property
     def _at_root(self) -> dict[str, Any]:
-        members = dict(members_of(self.file))
+        members = dict(self.objects.members(""))
         for name, item in members.items():
             if item is None and (name == "datacube" or self.is_written(name)):
                 raise OSError(f"{name} cannot be opened")
@@ -120,20 +135,21 @@ class Contents:
     @cached_property
     def root_axes(self) -> dict[str, tuple[str, ...]]:
         """Names of the axes of the variables at the root."""
-        return axes_of(self._at_root)
+        return axes_of(self._at_root, self.objects.attributes)
 
     def n_dangling_references(self) -> int:
         """Number of references of root dimensions to variables that are missing or cannot be opened."""
-        return n_dangling_references(self._at_root)
+        return n_dangling_references(self._at_root, self.objects.attributes)
 
     @cached_property
     def _axes(self) -> dict[str, tuple[str, ...]]:
-        return axes_of({path: item for path, item in walk(self.file) if isinstance(item, h5py.Dataset)})
+        datasets = {path: item for path, item in self.objects.all.items() if isinstance(item, h5py.Dataset)}
+        return axes_of(datasets, self.objects.attributes)
 
     @property
     def written_by(self) -> str:
         """The version attribute that netCDF's library writes (`_NCProperties`); "" if there is none."""
-        return str(plain(self.file.attrs.get("_NCProperties", "")))
+        return str(plain(self.objects.attributes("").get("_NCProperties", "")))
 
     # ---- reading ----
 
@@ -143,7 +159,7 @@ class Contents:
             dataset = self._dataset(path)
             dims = self._dims(path, dataset)
             values = self._values(path, dataset, dims)
-            attributes = self._attributes(dataset, display_name(path))
+            attributes = self._attributes(path, display_name(path))
             if values.dtype == "S1" and str(attributes.get("_Encoding", "")).lower() in ENCODINGS and values.ndim:
                 texts = np.ascontiguousarray(values).view(f"S{values.shape[-1]}")[..., 0]
                 values, dims = np.char.decode(texts, attributes.pop("_Encoding")), dims[:-1]
@@ -158,13 +174,9 @@ class Contents:
     def packing(self, path: str) -> Packing | None:
         """How the numbers of a variable are packed or masked; None if they are stored as they are."""
         with damaged(self.path, display_name(path)):
-            dataset, what = self._dataset(path), f"{display_name(path)} of {self.path}"
-            found = {}
-            for name in PACKING_ATTRIBUTES.intersection(dataset.attrs):
-                if is_in_heap(dataset.attrs.get_id(name).get_type()):
-                    self.check_heap()
-                found[name] = typed_attribute(dataset, name)
-            return packing_of(what, found, dataset.dtype)
+            dataset, stored = self._dataset(path), self.objects.attributes(path)
+            found = {str(name): typed_attribute(stored, str(name)) for name in PACKING_ATTRIBUTES.intersection(stored)}
+            return packing_of(f"{display_name(path)} of {self.path}", found, dataset.dtype)
 
     def numbers(self, path: str) -> NDArray[Any]:
         """Read the values of a variable, decoded: NaN where a number is missing. FileError if they are no numbers."""
@@ -186,34 +198,36 @@ class Contents:
     def has_checksum(self, path: str) -> bool:
         """Whether the variable has a checksum of its values."""
         with damaged(self.path, display_name(path)):
-            return COLUMN_CHECKSUM in self._dataset(path).attrs
+            self._dataset(path)
+            return COLUMN_CHECKSUM in self.objects.attributes(path)
 
     def checksum(self, path: str) -> int | None:
         """The checksum of its values that is stored with a variable; None if there is none."""
         with damaged(self.path, display_name(path)):
-            checksum = plain(self._dataset(path).attrs.get(COLUMN_CHECKSUM))
+            self._dataset(path)
+            checksum = plain(self.objects.attributes(path).get(COLUMN_CHECKSUM))
             return checksum if isinstance(checksum, int) else None
 
     def attributes(self, path: str, is_group: bool = False) -> dict[str, Any]:
         """Attributes of a variable or a group: texts, numbers, rows of numbers. ChecksumError if one is damaged."""
         what = display_name(path, is_group)
         with damaged(self.path, what):
-            target = self._group(path) if is_group else self._dataset(path)
+            _ = self._group(path) if is_group else self._dataset(path)
             if is_group and self.is_written_group(path):
-                self._compare(f"{path}/", object_crc32(checksums_of(target)))
-            return self._attributes(target, what)
+                self._compare(f"{path}/", object_crc32(checksums_of(self.objects.attributes(path))))
+            return self._attributes(path, what)
 
     def root_attributes(self) -> dict[str, Any]:
         """Attributes of the whole file. ChecksumError if one is damaged."""
         with broken_file(self.path):
-            return self._attributes(self.file, "")
+            return self._attributes("", "")
 
     def _dataset(self, path: str) -> Any:
-        if path not in self.file:
+        if path not in self.objects:
             if self.written is not None and path in self.written:
                 raise ValueError("it was written, but is not in the file")
             raise FileError(f"{self.path} has no variable {path!r}; it has {sorted(map(str, self.file))}")
-        dataset = self.file[path]
+        dataset = self.objects[path]
         if not isinstance(dataset, h5py.Dataset):
             raise ValueError("it is no variable")
         return dataset
@@ -224,13 +238,14 @@ class Contents:
 
     def _values(self, path: str, dataset: Any, dims: tuple[str, ...]) -> NDArray[Any]:
         if self.is_written(path):
-            values = read_column(self.path, dataset)
+            stored = self.objects.attributes(path)
+            values, checksum = read_column(self.path, dataset, stored), plain(stored[COLUMN_CHECKSUM])
             if self.written is not None:
-                kind, checksum = dataset.dtype.newbyteorder("<").str, plain(dataset.attrs[COLUMN_CHECKSUM])
-                self._compare(path, object_crc32(checksums_of(dataset), dims, dataset.shape, kind, checksum))
+                kind = dataset.dtype.newbyteorder("<").str
+                self._compare(path, object_crc32(checksums_of(stored), dims, dataset.shape, kind, checksum))
             return values
         if is_in_heap(dataset.id.get_type()):
-            self.check_heap()
+            self.objects.check_heap()
         text = h5py.check_string_dtype(dataset.dtype)
         return np.asarray(dataset.asstr()[()] if text is not None and text.length is None else dataset[()])
 
@@ -238,28 +253,23 @@ class Contents:
         if self.written is not None and self.written[path] != found:
             raise ValueError("it is not what was written under this name")
 
-    def _attributes(self, target: Any, owner: str) -> dict[str, Any]:
-        attributes = attributes_of(target, self.check_heap)
-        if self.is_ours and self._check:
-            for name, checksum in json.loads(checksums_of(target) or "{}").items():
-                if name not in attributes or attribute_crc32(typed_attribute(target, name)) != checksum:
+    def _attributes(self, path: str, owner: str) -> dict[str, Any]:
+        stored = self.objects.attributes(path)
+        attributes = attributes_of(stored)
+        if self.is_ours and self._check and path not in self._good:
+            for name, checksum in json.loads(checksums_of(stored) or "{}").items():
+                if name not in attributes or attribute_crc32(typed_attribute(stored, name)) != checksum:
                     raise ChecksumError(
                         f"{self.path}: the attribute {name}{f' of {owner}' if owner else ''} is damaged: its checksum "
                         f"is not the one that was written; open the file with check=False to read it unchecked"
                     )
+            self._good.add(path)
         return attributes
 
-    def check_heap(self) -> None:
-        """ValueError if HDF5 would loop endlessly in one of the heaps that store variable-length texts."""
-        if not self._heap_is_checked:
-            with self.path.open("rb") as content:
-                refuse_endless_heaps(content)
-            self._heap_is_checked = True
 
-
-def checksums_of(target: Any) -> str:
+def checksums_of(stored: StoredAttributes) -> str:
     """The checksums of attributes of a variable, group or file, as stored; "" if there are none."""
-    return str(plain(target.attrs.get(ATTRIBUTE_CHECKSUMS, "")))
+    return str(plain(stored.get(ATTRIBUTE_CHECKSUMS, "")))
 
 
 def display_name(path: str, is_group: bool = False) -> str:

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared import dataset
-from openhsi_shared.columns import Column
-from openhsi_shared.dataset import Cube, Group, Variable, attribute_value
+from openhsi_shared.attributes import attribute_value
+from openhsi_shared.columns import Column, Saturation
+from openhsi_shared.dataset import Cube, Group, Variable
 from openhsi_shared.durable import Durability, PartFile, make_folder, save_error
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, SaveError
 from openhsi_shared.line_times import begin_of
@@ -158,6 +159,7 @@ def _sidecar_fields(cube: Cube, raw: Path, crcs: list[int], how: dict[str, Any])
         "attributes": dict(cube.attributes),
         "metadata": dict(cube.metadata),
         "uuid": cube.uuid,
+        "saturation": cube.saturation,
         **groups,
         **how,
     }
@@ -263,8 +265,18 @@ def _dump(path: Path, fields: dict[str, Any]) -> Dump:
         attributes=fields["attributes"],
         metadata=fields["metadata"],
         uuid=fields["uuid"],
+        saturation=_saturation(fields.get("saturation"), shape),
     )
     return Dump(cube, raw, fields["prefix"], fields["suffix"], fields["old_style"])
+
+
+def _saturation(fields: Any, shape: tuple[int, ...]) -> Saturation | None:
+    if fields is None:  # also of an older version
+        return None
+    found = Saturation(*map(int, fields))
+    if not 0 <= found.first_row < found.end_row <= shape[1]:
+        raise ValueError(f"saturation is {fields!r:.60}, expected full scale and rows of a line")
+    return found
 
 
 def _column(name: str, fields: Any) -> NDArray[Any]:

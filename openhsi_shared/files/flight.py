@@ -11,8 +11,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -22,12 +21,14 @@ from numpy.typing import NDArray
 
 from openhsi_shared.dataset import LINK_ATTRIBUTE, Variable
 from openhsi_shared.errors import ArgumentError, FileError
+from openhsi_shared.files.flight_dataset import common_of
+from openhsi_shared.files.flight_pairs import Pairs, pairs_of
+from openhsi_shared.files.flight_part import FlightPart
 from openhsi_shared.files.gaps import Gap, gaps_of_run
 from openhsi_shared.files.lines import FileLines
 from openhsi_shared.files.opening import open_unchecked
-from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.reading import OpenCube, open_cube
-from openhsi_shared.line_times import UNKNOWN_TIME_NS, begin_of
+from openhsi_shared.line_times import begin_of
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.packages import require
 from openhsi_shared.paths import cubes_below, given_path
@@ -41,61 +42,6 @@ logger = safe_logger(__name__)
 
 MAX_OPEN = 16
 """Files that stay open, besides those of cubes that the caller still has."""
-
-
-@dataclass(frozen=True, eq=False)
-class FlightPart:
-    """What is known of one cube of a flight."""
-
-    path: Path
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    level: int | None
-    wavelengths_nm: NDArray[np.float64] | None
-    run_id: str | None
-    number: int | None
-    """Of the cube in its run, from 1 on; None for a file that was not recorded by this library."""
-    uuid: str | None
-    times_ns: NDArray[np.int64]
-    frame_ids: NDArray[np.int64] | None
-    frames_paused: int = 0
-    """Before it, which are not lost."""
-
-    @classmethod
-    def of(cls, cube: OpenCube) -> "FlightPart":
-        """Of an open cube. FileError if it is empty."""
-        cube.check_not_empty()
-        n, rows, bands = cube.lines.shape
-        run_id = cube.attributes.get("run_id", cube.attributes.get("source_run_id")) if cube.is_ours else None
-        return cls(
-            path=cube.path,
-            shape=(n, rows, bands),
-            dtype=np.dtype(cube.lines.dtype),
-            level=cube.level,
-            wavelengths_nm=cube.wavelengths_nm,
-            run_id=None if run_id is None else str(run_id),
-            number=_number_of(cube),
-            uuid=str(cube.attributes.get("uuid")) if cube.is_ours else None,
-            times_ns=np.full(n, UNKNOWN_TIME_NS) if cube.times_ns is None else cube.times_ns,
-            frame_ids=None if cube.frame_ids is None else cube.frame_ids.astype(np.int64),
-            frames_paused=int(cube.attributes.get("frames_paused", cube.attributes.get("source_frames_paused", 0)))
-            if cube.is_ours
-            else 0,
-        )
-
-    def difference(self, other: "FlightPart") -> str:
-        """How it differs in kind from another one; "" if both are of one kind."""
-        for what, mine, others in (
-            ("lines of", f"{self.dtype} {self.shape[1:]}", f"{other.dtype} {other.shape[1:]}"),
-            ("level", self.level, other.level),
-        ):
-            if mine != others:
-                return f"{self.path} has {what} {mine}, but {other.path} {others}"
-        mine_nm, others_nm = self.wavelengths_nm, other.wavelengths_nm
-        is_same = mine_nm is others_nm or (
-            mine_nm is not None and others_nm is not None and np.allclose(mine_nm, others_nm, rtol=0, atol=0.01)
-        )
-        return "" if is_same else f"{self.path} and {other.path} have bands of other wavelengths"
 
 
 class _Files:
@@ -169,8 +115,6 @@ class Flight(Sequence[OpenCube]):
     the flight is closed, or until the caller has dropped it.
     """
 
-    lines: FileLines
-    """(along-track, cross-track, wavelength) of all cubes, read on access."""
     paths: tuple[Path, ...]
     """The files, in the order of the lines."""
     parts: tuple[FlightPart, ...]
@@ -178,8 +122,8 @@ class Flight(Sequence[OpenCube]):
 
     def __init__(self, parts: Sequence[FlightPart], files: _Files, *, is_whole: bool = True) -> None:
         self.parts, self._files, self._is_whole = tuple(parts), files, is_whole
-        self._lines = _FlightLines(self.parts, files)
-        self.lines, self.paths = self._lines, tuple(part.path for part in self.parts)
+        self.paths = tuple(part.path for part in self.parts)
+        self._begins = np.cumsum([0, *(part.shape[0] for part in self.parts)])
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -199,15 +143,48 @@ class Flight(Sequence[OpenCube]):
             raise IndexError(f"no cube is chosen of the {len(self)} cubes of the flight")
         return Flight(parts, self._files, is_whole=False)
 
+    @cached_property
+    def lines(self) -> FileLines:
+        """(along-track, cross-track, wavelength) of all cubes, read on access. ArgumentError for several cameras."""
+        return _FlightLines(self.parts_of_one_camera("lines"), self._files)
+
     @property
     def level(self) -> int | None:
-        """Processing level of all cubes; None if the files do not contain it."""
-        return self.parts[0].level
+        """Processing level of all cubes; None if the files do not contain it. ArgumentError for several cameras."""
+        return self.parts_of_one_camera("level")[0].level
 
     @property
     def wavelengths_nm(self) -> NDArray[np.float64] | None:
-        """Centre of each band; None if unknown."""
-        return self.parts[0].wavelengths_nm
+        """Centre of each band; None if unknown. ArgumentError for several cameras."""
+        return self.parts_of_one_camera("wavelengths_nm")[0].wavelengths_nm
+
+    def parts_of_one_camera(self, what: str) -> tuple[FlightPart, ...]:
+        """What is known of each file. ArgumentError for several cameras; it names `what` was asked for."""
+        if len(self.cameras) > 1:
+            names = ", ".join(map(repr, self.cameras))
+            raise ArgumentError(f"{what} of a flight with the cameras {names}: choose one, flight.cameras[name].{what}")
+        return self.parts
+
+    @cached_property
+    def cameras(self) -> "Mapping[str, Flight]":
+        """A flight for each of several cameras that recorded together, by name; of one alone, by ""."""
+        names = sorted({part.joint_name for part in self.parts})
+        if len(names) == 1:
+            return {names[0]: self}
+        return {name: self._some([part for part in self.parts if part.joint_name == name]) for name in names}
+
+    def pairs(self, first: str, second: str, within_s: float | None = None) -> Pairs:
+        """The lines of two cameras that were taken at the same time; see `Pairs`.
+
+        Each line of `first` with the line of `second` that is nearest in time, if it is not farther than `within_s`;
+        None is the usual step of the lines of `second`. Lines without a partner, as in gaps, are left out. Lines that
+        `record_all` has recorded together are compared by the monotonic clock, so it does not matter if the wall clock
+        was set meanwhile; others by UTC. ArgumentError for other names, or for a `within_s` that is no time.
+        """
+        for name in (first, second):
+            if name not in self.cameras:
+                raise ArgumentError(f"this flight has no camera {name!r}: it has {', '.join(map(repr, self.cameras))}")
+        return pairs_of(self.cameras[first].parts, self.cameras[second].parts, within_s)
 
     @cached_property
     def times(self) -> NDArray[np.datetime64]:
@@ -230,10 +207,10 @@ class Flight(Sequence[OpenCube]):
 
     def cube_of(self, line: int) -> tuple[int, int]:
         """Number of the cube that contains a line of the flight, and the number of the line in it. IndexError."""
-        if not 0 <= line < len(self.lines):
-            raise IndexError(f"line {line} does not exist: the flight has {len(self.lines)} lines")
-        number = bisect.bisect_right(self._lines.begins, line) - 1
-        return number, line - int(self._lines.begins[number])
+        if not 0 <= line < self._begins[-1]:
+            raise IndexError(f"line {line} does not exist: the flight has {self._begins[-1]} lines")
+        number = bisect.bisect_right(self._begins, line) - 1
+        return number, line - int(self._begins[number])
 
     @cached_property
     def gaps(self) -> tuple[Gap, ...]:
@@ -245,9 +222,9 @@ class Flight(Sequence[OpenCube]):
         found: list[Gap] = []
         for run in self.runs:
             first = self.paths.index(run.paths[0])  # the cubes of a run are consecutive
-            begins = self._lines.begins[first : first + len(run) + 1]
+            begins = self._begins[first : first + len(run) + 1]
             paused = [part.frames_paused for part in run.parts]
-            found += gaps_of_run(run.times, run.frame_ids, begins, run.paths, paused)
+            found += gaps_of_run(run.times, run.frame_ids, begins, run.paths, paused, run.parts[0].average)
         return tuple(found)
 
     @cached_property
@@ -261,7 +238,7 @@ class Flight(Sequence[OpenCube]):
         from openhsi_shared.files.lazy import dataset_of
 
         first = self[0]
-        variables, attributes = _common(self)
+        variables, attributes = common_of(self)
         variables["y"] = Variable(("y",), np.arange(len(self.lines)), {"long_name": "along-track"})
         counts = [part.shape[0] for part in self.parts]
         variables["cube"] = Variable(
@@ -286,6 +263,8 @@ class Flight(Sequence[OpenCube]):
         self.close()
 
     def __repr__(self) -> str:
+        if len(self.cameras) > 1:
+            return f"<Flight of {len(self)} cubes of the cameras {', '.join(self.cameras)}>"
         level = "" if self.level is None else f", level {self.level}"
         return f"<Flight of {len(self)} cubes in {len(self.runs)} runs: {self.lines.shape} {self.lines.dtype}{level}>"
 
@@ -295,8 +274,9 @@ def open_flight(directory: str | os.PathLike[str], check: bool = True) -> Flight
 
     Each file is opened once for its times and ids. Runs are in the order of their first lines. NetCDF files without a
     datacube, such as a calibration, and further copies of a cube are left out, with a warning. FileError if the folder
-    contains no cube, an incomplete or damaged one, or cubes of different kinds (shape, type, level, wavelengths);
-    ArgumentError if it is no folder.
+    contains no cube, an incomplete or damaged one, or cubes of one camera of different kinds (shape, type, level,
+    wavelengths); ArgumentError if it is no folder. What several cameras have recorded together is one flight for each
+    of them, in `cameras`, and `pairs` has the lines of two that belong together.
     """
     folder = given_path(directory, "directory", "the path of a folder of cubes")
     if not folder.is_dir():
@@ -310,8 +290,9 @@ def open_flight(directory: str | os.PathLike[str], check: bool = True) -> Flight
 def flight_of(parts: list[FlightPart], check: bool = True) -> Flight:
     """The cubes that these files contain as one flight, in the order of `open_flight`. FileError."""
     parts = _without_copies(parts)
+    firsts: dict[str, FlightPart] = {}
     for part in parts:
-        difference = part.difference(parts[0])
+        difference = part.difference(firsts.setdefault(part.joint_name, part))
         if difference:
             raise FileError(f"{difference}: the cubes of a flight are of one kind; put others into another folder")
     begins: dict[str | None, tuple[int, str]] = {}
@@ -319,11 +300,6 @@ def flight_of(parts: list[FlightPart], check: bool = True) -> Flight:
         begins[part.run_id] = min(begins.get(part.run_id, _begin(part)), _begin(part))
     parts.sort(key=lambda part: (begins[part.run_id], part.run_id or "", _begin(part)))
     return Flight(parts, _Files(check))
-
-
-def _number_of(cube: OpenCube) -> int | None:
-    number = cube.attributes.get("cube_number") if cube.is_ours and "run_id" in cube.attributes else None
-    return int(number) if isinstance(number, int | np.integer) else None
 
 
 def _part_of(path: Path, check: bool) -> FlightPart | None:
@@ -356,38 +332,3 @@ def _without_copies(parts: list[FlightPart]) -> list[FlightPart]:
 
 def _begin(part: FlightPart) -> tuple[int, str]:
     return begin_of(part.times_ns) or 0, part.path.name
-
-
-def _common(flight: Flight) -> tuple[dict[str, Variable], dict[str, Any]]:
-    """Variables that all cubes have: along `y` one after the other, else those of the first one; equal attributes."""
-    columns: dict[str, list[NDArray[Any]]] = {}
-    variables: dict[str, Variable] = {}
-    attributes: dict[str, Any] = {}
-    for number, cube in enumerate(flight):
-        names = [name for name in cube.contents.members("")[0] if name not in ("datacube", "line_crc32", "time", "y")]
-        found = {name: cube.contents.variable(name) for name in names}
-        found = {
-            name: each._replace(dims=("y",), data=cube.of_lines(each.data)) if name in cube.axes_of_lines else each
-            for name, each in found.items()
-        }
-        if number == 0:
-            variables, attributes = found, dict(cube.attributes)
-        variables = {name: each for name, each in variables.items() if name in found and _are_alike(found[name], each)}
-        attributes = {name: each for name, each in attributes.items() if _is_equal(each, cube.attributes.get(name))}
-        for name, each in found.items():
-            columns.setdefault(name, []).append(each.data)
-    for name, each in variables.items():
-        if each.dims == ("y",):
-            variables[name] = each._replace(data=np.concatenate(columns[name]))
-    return variables, attributes
-
-
-def _are_alike(first: Variable, second: Variable) -> bool:
-    names = ("units", "calendar", *PACKING_ATTRIBUTES)
-    return first.dims == second.dims and all(
-        _is_equal(first.attributes.get(name), second.attributes.get(name)) for name in names
-    )
-
-
-def _is_equal(first: Any, second: Any) -> bool:
-    return bool(np.array_equal(np.asarray(first), np.asarray(second)))

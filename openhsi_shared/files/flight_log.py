@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from openhsi_shared.dataset import json_value, utc_of
+from openhsi_shared.attributes import json_value
+from openhsi_shared.dataset import utc_of
 from openhsi_shared.file_calls import read_at
 from openhsi_shared.processes.logs import safe_logger
 

@@ -37,17 +37,19 @@ def gaps_of_run(
     begins: NDArray[np.int64],
     paths: Sequence[Path],
     paused: Sequence[int] = (),
+    average: int = 1,
 ) -> list[Gap]:
     """The gaps in a run with these times and ids of its lines.
 
     `begins`: number of the first line of each cube, and that after the last one, in the flight; `paths`: their files;
-    `paused`: how many frames were not wanted before each cube, which are not missing.
+    `paused`: how many frames were not wanted before each cube, which are not missing; `average`: how many frames were
+    one line, whose ids are then those of the first frames that came.
     """
     is_known = ~(np.isnat(times[1:]) | np.isnat(times[:-1]))
     seconds = np.where(is_known, np.diff(times.astype(np.int64)) / 1e9, np.nan)
-    steps = seconds if ids is None else np.diff(ids)
+    steps = seconds if ids is None else np.diff(ids // average)
     if ids is not None and len(paused):
-        steps[begins[1:-1] - begins[0] - 1] -= np.array(paused[1:], np.int64)
+        steps[begins[1:-1] - begins[0] - 1] -= np.array(paused[1:], np.int64) // average
     usual = _usual(steps)
     found = []
     for index in np.flatnonzero(steps > usual * MAX_STEP) if usual else ():
@@ -55,8 +57,8 @@ def gaps_of_run(
         number = int(np.searchsorted(begins, line, "right")) - 1
         missing: tuple[int | None, int | None, int | None] = None, None, None
         if ids is not None:
-            before, after = int(ids[index]), int(ids[index + 1])
-            missing = before + 1, after - 1, round(int(steps[index]) / usual) - 1
+            before, after = (int(one) // average for one in ids[index : index + 2])
+            missing = (before + 1) * average, after * average - 1, round(int(steps[index]) / usual) - 1
         found.append(Gap(line, paths[number], line == begins[number], *missing, float(seconds[index])))
     return found
 

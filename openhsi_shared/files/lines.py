@@ -24,7 +24,7 @@ from openhsi_shared.files.packing import Packing
 from openhsi_shared.files.threads import in_threads
 from openhsi_shared.save_options import Compression
 
-__all__ = ["CheckedLines", "DecodedLines", "FileLines", "PlainLines", "SelectedLines"]
+__all__ = ["CACHED_BYTES", "CheckedLines", "DecodedLines", "FileLines", "PlainLines", "SelectedLines"]
 
 READ_THREADS = 4
 SPAN_BYTES = 32 << 20
@@ -214,6 +214,13 @@ class CheckedLines(FileLines):
         self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self._close = weakref.finalize(self, os.close, self._fd)  # also if it is dropped without `close`
         self._close.atexit = False
+
+    @property
+    def extents(self) -> list[tuple[int, int]]:
+        """(offset, number of bytes) in the file of each line, if lines are stored as they are: not compressed."""
+        if self._compression is not None:
+            return []
+        return [(chunk.offset, chunk.n_bytes) for chunk in self._chunks.values()]
 
     def close(self) -> None:
         """Close the file. Idempotent."""

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,7 +52,7 @@ def write_preview(picture: NDArray[np.uint8], path: str | Path) -> Path:
         )
     try:
         _refuse_to_replace(path)
-        part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+        part = path.with_name(f".{path.name[:200]}.{os.urandom(4).hex()}.tmp")
         try:
             with part.open("xb") as file:
                 Image.fromarray(picture).save(file, "PNG", compress_level=COMPRESS_LEVEL)

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.columns import FRAMES_USED, SATURATED
 from openhsi_shared.dataset import CONTENTS_CHECKSUMS, LINK_ATTRIBUTE, Variable
 from openhsi_shared.errors import ArgumentError, FileError, IncompleteFileError
 from openhsi_shared.files.contents import Contents
@@ -217,6 +218,14 @@ class OpenCube:
         ids = self._numbers_of_lines("frame_id")
         return ids if ids is not None and ids.dtype.kind in "iu" else None
 
+    @property
+    def frames_per_line(self) -> int:
+        """How many frames are one line, with those that were lost: more than 1 if lines are means (`average`)."""
+        if not (self.is_ours and self.contents.has(FRAMES_USED.name)):
+            return 1
+        average = self.attributes.get("average", self.attributes.get("source_average"))
+        return int(average) if isinstance(average, int | np.integer) and average > 0 else 1
+
     @cached_property
     def camera_times_ns(self) -> NDArray[Any] | None:
         """The camera's own clock at each line, -1 where it is unknown."""
@@ -227,6 +236,13 @@ class OpenCube:
     def temperatures(self) -> NDArray[Any] | None:
         """Temperature of the camera at each line, in celsius."""
         return self._numbers_of_lines("temperature")
+
+    @cached_property
+    def saturated(self) -> NDArray[np.float32] | None:
+        """Share of saturated pixels of each line, 0 to 1: of the pixels of its frame inside `row_slice`."""
+        name = SATURATED.name
+        is_ours = self.contents.has(name) and self._attribute(name, "long_name") == SATURATED.long_name
+        return self._numbers_of_lines(name) if is_ours else None
 
     @cached_property
     def wavelengths_nm(self) -> NDArray[np.float64] | None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared import dataset
+from openhsi_shared.attributes import attribute_value
 from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS, FORMAT, Group, Variable
 from openhsi_shared.durable import PartFile, make_folder, save_error
 from openhsi_shared.errors import ArgumentError, FileError
@@ -126,7 +127,7 @@ class Reference:
             "title": f"{self.kind} reference",
             "history": f"{dataset.iso_time(time.time_ns())} written by openhsi_shared",
         }
-        own = {name: dataset.attribute_value(value) for name, value in group.attributes.items()}
+        own = {name: attribute_value(value) for name, value in group.attributes.items()}
         return dict(zip(AXES, self.mean.shape, strict=True)), variables, attributes | own
 
     @classmethod
@@ -222,7 +223,7 @@ def checksum_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise FileError(error.errno, error.strerror, str(path)) from error
+        raise FileError(f"the reference {path} cannot be read: {error.strerror}") from error
 
 
 # ---- whether a reference belongs to lines ----

@@ -2,10 +2,11 @@
 
 ::
 
-    cube.memory ──unchanged, or encoded line by line──▶ chunks of the file ─┐
-       └──in threads──▶ checksums, means for the picture ──▶ image ─────────┴▶ fsync ──▶ rename
+    cube.memory ──unchanged, or encoded line by line──▶ chunks of the file ───────────┐
+       └──in threads──▶ checksums, saturated pixels, means for the picture ──▶ image ─┴▶ fsync ──▶ rename
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -20,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared import dataset
+from openhsi_shared.columns import SATURATED
 from openhsi_shared.dataset import Cube, Variable
 from openhsi_shared.durable import Durability, PartFile
+from openhsi_shared.exposure import SaturationCounter
 from openhsi_shared.files.blocks import BlockWriter
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.encoding import Encoded, Encoder
@@ -61,6 +64,8 @@ class Written:
     """Checksum of each line."""
     means: NDArray[np.float32] | None
     """(along-track, cross-track, colours): the data of the picture, or None if none was requested."""
+    saturated: float = math.nan
+    """Mean share of saturated pixels of its lines; NaN if it is not known."""
 
     @classmethod
     def found(cls, path: Path) -> "Written":
@@ -68,7 +73,9 @@ class Written:
         from openhsi_shared.files.reading import open_cube
 
         with open_cube(path) as cube:
-            return cls(path, path.stat().st_size, 0.0, cube.column("line_crc32"), None)
+            shares = cube.saturated
+            saturated = math.nan if shares is None else float(np.mean(shares))
+            return cls(path, path.stat().st_size, 0.0, cube.column("line_crc32"), None, saturated)
 
     @property
     def has_picture(self) -> bool:
@@ -95,6 +102,8 @@ class _BlockResult(NamedTuple):
     """What a thread computed for a block."""
 
     crcs: list[int]
+    shares: list[float]
+    """Of saturated pixels; empty if they are not counted."""
     means: NDArray[np.float32] | None
     encoded: Encoded | None = None
     """The chunks of the lines, if they are not written unchanged."""
@@ -121,7 +130,10 @@ class Saving:
             self.passed("created")
             results = self._write_lines(image, part)
             crcs = np.array([crc for block in results for crc in block.crcs], np.uint32)
-            image.add("line_crc32", dataset.checksums(crcs))
+            shares = [share for block in results for share in block.shares]
+            if self.cube.saturation is not None:
+                image.add(SATURATED.name, dataset.saturated_variable(shares, self.cube.saturation))
+            image.add("line_crc32", dataset.checksums(crcs))  # last: what follows was added by another program
             image.finish()
             write_extents(image.extents(), image.final_size, part, lambda: self.passed("piece"))
             self.passed("written")
@@ -131,7 +143,8 @@ class Saving:
             path = self._publish(part, stem)
         means = [block.means for block in results if block.means is not None]
         seconds = time.perf_counter() - start
-        return Written(path, image.final_size, seconds, crcs, np.concatenate(means) if means else None)
+        saturated = float(np.mean(shares)) if shares else math.nan
+        return Written(path, image.final_size, seconds, crcs, np.concatenate(means) if means else None, saturated)
 
     def _publish(self, part: PartFile, stem: str) -> Path:
         """Give the file its name. A failure after that is none if the file is whole: else it would be saved twice."""
@@ -203,22 +216,27 @@ class Saving:
             self.passed("half")
 
     def _process(self, block: Block, encoder: Encoder | None = None) -> _BlockResult:
-        """Compute checksums, means, and encoding of the lines of a block; runs in a thread."""
-        lines = self.cube.memory[block.position : block.position + block.n_lines]
+        """Compute checksums, saturation, means, and encoding of the lines of a block; runs in a thread."""
+        cube = self.cube
+        lines = cube.memory[block.position : block.position + block.n_lines]
+        saturation = cube.saturation
+        counter = None if saturation is None else SaturationCounter(saturation, cube.line_shape, lines.dtype)
         step = decimation(self.cube.n_lines)
         shown = range(-block.first % step, block.n_lines, step) if self.bands is not None else range(0)
         averaging = BandMeans(self.cube.line_shape, self.bands) if self.bands is not None else None
         means = np.empty((len(shown), self.cube.line_shape[0], len(self.bands or ())), np.float32)
         encoded = encoder.block(block.n_lines) if encoder is not None else None
-        crcs = []
+        crcs, shares = list[int](), list[float]()
         for number, line in enumerate(lines):  # all that is to be done with it while it is in the processor's caches
             crcs.append(crc32_of(line))
+            if counter is not None:
+                shares.append(counter.share_of(line))
             if averaging is not None and number in shown:
                 at = shown.index(number)
                 averaging.average(lines[number : number + 1], means[at : at + 1])
             if encoder is not None and encoded is not None:
                 encoder.encode(line, encoded)
-        return _BlockResult(crcs, means if len(shown) else None, encoded)
+        return _BlockResult(crcs, shares, means if len(shown) else None, encoded)
 
 
 def _blocks(cube: Cube, n_bytes: int) -> list[Block]:

@@ -4,7 +4,6 @@ Read once; the pixels stay in the file. Jobs, and `ProcessRawDatacube`, make the
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,21 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.calibration import Calibration, read_calibration
-from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES
 from openhsi_shared.errors import FileError, LevelError, SettingsError
-from openhsi_shared.files.reading import OpenCube, open_cube
+from openhsi_shared.files.reading import open_cube
+from openhsi_shared.files.recorded import bad_lines_of, extra_columns, groups_of, numbers_of_bands, recorded_settings
 from openhsi_shared.levels import LevelPlan, Transforms, check_level, is_our_radiance, quantity_of, recognise_level
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processing_levels import LEVELS, Quantity
 from openhsi_shared.settings import CameraSettings, make_settings, read_settings
 
-__all__ = ["LINE_FLAG", "Compat", "SourceCube", "bad_lines_of", "extra_columns", "recorded_settings"]
+__all__ = ["Compat", "SourceCube"]
 
 logger = safe_logger(__name__)
 
 Compat = Literal["openhsi"] | None
-LINE_FLAG = "line_flag"
-"""Column of a result of a job: not 0 for a line that has no values, since it failed, was damaged, or is lost."""
 Functions = Sequence[Callable[[NDArray[Any]], NDArray[Any]]]
 """From frame to frame, run in order."""
 MAX_SHIFT_NM = 1.0
@@ -116,7 +113,7 @@ class SourceCube:
                 calibration=Calibration(),
                 exposure_is_known=False,
                 wavelengths_nm=cube.wavelengths_nm,
-                band_labels=cube.wavelengths_nm if cube.wavelengths_nm is not None else _numbers_of_bands(cube),
+                band_labels=cube.wavelengths_nm if cube.wavelengths_nm is not None else numbers_of_bands(cube),
                 quantity=quantity,
                 labels=labels,
                 attributes=dict(cube.attributes),
@@ -126,7 +123,7 @@ class SourceCube:
                 times_are_uncertain=cube.times_are_uncertain,
                 bad_lines=bad_lines_of(cube),
                 columns=extra_columns(cube),
-                groups=_groups_of(cube),
+                groups=groups_of(cube),
                 n_bytes=found.st_size if found else -1,
                 mtime_ns=found.st_mtime_ns if found else -1,
             ).with_settings(settings, read_calibration(cal_path))
@@ -356,45 +353,3 @@ class SourceCube:
             return plan.wavelengths_nm
         labels = self.transforms(plan.level, plan.compat).band_wavelengths_nm
         return labels if labels is not None and len(labels) == n_bands else None
-
-
-def recorded_settings(cube: OpenCube) -> CameraSettings:
-    """Settings of the recording that differ from the defaults; the defaults for a file of another program."""
-    if not cube.is_ours:
-        return CameraSettings()
-    recorded = json.loads(cube.attributes.get("settings", "{}"))
-    defaults = CameraSettings().model_dump(mode="json")
-    differing = {
-        name: value for name, value in recorded.items() if name in defaults and value not in (None, defaults[name])
-    }
-    return make_settings(differing, f"settings in {cube.path}")
-
-
-def bad_lines_of(cube: OpenCube) -> NDArray[np.bool_] | None:
-    """Which lines an earlier job marked as having no values; None if there are none."""
-    if LINE_FLAG not in extra_columns(cube):
-        return None
-    bad: NDArray[np.bool_] = cube.of_lines(cube.column(LINE_FLAG)) != 0
-    return bad if bad.any() else None
-
-
-def _numbers_of_bands(cube: OpenCube) -> NDArray[np.float64] | None:
-    if not cube.contents.has("wavelength"):
-        return None
-    values = cube.column("wavelength")
-    return values.astype(np.float64) if values.dtype.kind in "iuf" else None
-
-
-def extra_columns(cube: OpenCube) -> tuple[str, ...]:
-    """Names of variables along `y` besides those of every cube."""
-    known = {*OTHER_VARIABLES, *(column.name for column in COLUMNS)}
-    names = [name for name in cube.contents.members("")[0] if name not in known]
-    return tuple(name for name in names if cube.contents.dims(name) == ("y",))
-
-
-def _groups_of(cube: OpenCube) -> tuple[str, ...]:
-    try:
-        return tuple(cube.groups)
-    except FileError as error:
-        logger.warning("groups of %s cannot be read: %s", cube.path, error)
-        return ()

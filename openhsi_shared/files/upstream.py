@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared import dataset
+from openhsi_shared.attributes import attribute_value
 from openhsi_shared.dataset import Cube, Variable
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.files.image import Image, Layout
@@ -151,7 +152,7 @@ def _variable(name: str, given: Any) -> Variable:
         dims, data, labels = (name,), np.asarray(given), {}
     if data.ndim != len(dims) or data.ndim == 0:
         raise ArgumentError(f"coordinate {name!r} has {data.ndim} axes, but the dimension names {dims}")
-    labels = {key: dataset.attribute_value(value) for key, value in labels.items()}
+    labels = {key: attribute_value(value) for key, value in labels.items()}
     if data.dtype.kind == "O":
         data = data.astype("datetime64[ns]")
     if data.dtype.kind == "M":

@@ -9,7 +9,8 @@ import numpy as np
 from h5py import h5s, h5t
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, Group, Variable, attribute_value
+from openhsi_shared.attributes import attribute_value
+from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, Group, Variable
 from openhsi_shared.files.checksums import (
     COLUMN_CHECKSUM,
     LONG_ATTRIBUTE,

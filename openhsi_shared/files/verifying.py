@@ -1,9 +1,13 @@
 """Verifies a file: every checksum is computed again."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
 
 from openhsi_shared.dataset import LINK_ATTRIBUTE
 from openhsi_shared.errors import FileError
@@ -11,16 +15,16 @@ from openhsi_shared.files.additions import additions
 from openhsi_shared.files.contents import Contents, display_name
 from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.journal import JOURNAL, journal_of, unfinished
-from openhsi_shared.files.lines import CheckedLines
-from openhsi_shared.files.opening import open_unchecked
+from openhsi_shared.files.lines import CACHED_BYTES, CheckedLines
 from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.files.rewritten import rewritten_labels
 from openhsi_shared.files.table_file import OpenTable, is_table
 from openhsi_shared.files.threads import in_threads
-from openhsi_shared.hdf5_guard import refuse_endless_heaps
 from openhsi_shared.paths import given_path
 
-__all__ = ["Report", "verify"]
+__all__ = ["Report", "verify", "verify_and_read"]
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -59,29 +63,43 @@ def verify(path: str | os.PathLike[str]) -> Report:
     of the result of a job that was interrupted. So is a source that the file refers to and that is nowhere, or was
     replaced; its own lines are not compared.
     """
+    return verify_and_read(path, lambda _: None)[0]
+
+
+def verify_and_read(
+    path: str | os.PathLike[str], read: Callable[[OpenCube], Value]
+) -> tuple[Report, Value | None]:  # fmt: skip
+    """`verify`, and what `read` finds in the cube, which is opened only once. None if it is not good, or no cube."""
     path = given_path(path, kind="the path of a file")
     journal = path if JOURNAL.fullmatch(path.name) else journal_of(path)
     try:
         if journal is not None:
-            return Report(path, (str(unfinished(journal)),))
-        n_bytes = path.stat().st_size
+            return Report(path, (str(unfinished(journal)),)), None
         if is_table(path) and not _is_linked(path):
-            return _verify_table(path, n_bytes)
+            return _verify_table(path, path.stat().st_size), None
         with open_cube(path) as cube:
-            covers = _written(cube.contents) if cube.is_ours else []
-            problems = _problems_of_contents(cube, covers)
-            damaged: tuple[int, ...] = ()
-            if isinstance(cube.raw_lines, CheckedLines):
-                damaged, of_lines = _problems_of_lines(cube, cube.raw_lines)
-                problems += of_lines
-            problems += _problems_of_link(cube)
-            if not problems:  # other libraries may crash the process on damaged contents
-                problems += _problems_of_other_readers(path, covers)
-            added = _added(cube, problems)
-            names = tuple(f"/{name}" if "/" in name else name for name in covers)
-            return Report(path, tuple(problems), len(cube.lines), damaged, n_bytes, names, added)
+            report = _verify_cube(cube)
+            return report, read(cube) if report.ok else None
     except (OSError, ValueError) as error:
-        return Report(path, (str(error),))
+        return Report(path, (str(error),)), None
+
+
+def _verify_cube(cube: OpenCube) -> Report:
+    n_bytes = cube.path.stat().st_size
+    covers = _written(cube.contents) if cube.is_ours else []
+    problems = _problems_of_contents(cube, covers)
+    damaged: tuple[int, ...] = ()
+    extents: list[tuple[int, int]] = []
+    if isinstance(cube.raw_lines, CheckedLines):
+        damaged, of_lines = _problems_of_lines(cube, cube.raw_lines)
+        problems += of_lines
+        extents = cube.raw_lines.extents
+    problems += _problems_of_link(cube)
+    if not problems:  # other libraries may crash the process on damaged contents
+        problems += _problems_of_other_readers(cube.contents, covers, extents)
+    added = _added(cube, problems)
+    names = tuple(f"/{name}" if "/" in name else name for name in covers)
+    return Report(cube.path, tuple(problems), len(cube.lines), damaged, n_bytes, names, added)
 
 
 def _is_linked(path: Path) -> bool:
@@ -97,7 +115,7 @@ def _verify_table(path: Path, n_bytes: int) -> Report:
             n_lines = table.attributes.get("n_lines", 0)
         except FileError as error:
             problems, n_lines = [*problems, str(error)], 0
-        problems += [] if problems else _problems_of_other_readers(path, covers)
+        problems += [] if problems else _problems_of_other_readers(table.contents, covers)
         names = tuple(f"/{name}" if "/" in name else name for name in covers)
         return Report(path, tuple(problems), n_lines, (), n_bytes, names)
 
@@ -119,22 +137,36 @@ def _written(contents: Contents) -> list[str]:
     return [name for name in contents.members("")[0] if contents.is_written(name)]
 
 
-def _problems_of_other_readers(path: Path, covers: list[str]) -> list[str]:
-    """Problems with what only other readers use: labels, and the dimension of each axis."""
+def _problems_of_other_readers(
+    contents: Contents, covers: list[str], lines: Sequence[tuple[int, int]] = ()
+) -> list[str]:  # fmt: skip
+    """Problems with what only other readers use: labels, the dimension of each axis, and where HDF5 looks for lines.
+
+    `lines`: where good lines are in the file.
+    """
+    path, objects = contents.path, contents.objects
     try:
-        with path.open("rb") as content:
-            refuse_endless_heaps(content)
-        with open_unchecked(path) as file:
-            for name in covers:
-                variable = file[name]
-                dict(variable.attrs)
-                for axis in variable.dims:
-                    axis.values()
-                if name != "datacube":
-                    variable[...]
+        objects.check_heap(lines)
+        for name in covers:
+            variable = objects[name]
+            dict(objects.attributes(name))
+            for axis in variable.dims:
+                axis.values()
+            if name != "datacube":
+                variable[...]
+            elif variable.chunks and (n_hidden := _hidden_chunks(variable)):
+                return [f"{path}: other netCDF readers do not find {n_hidden} of its lines, and read zeros instead"]
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         return [f"{path} cannot be read by other netCDF readers: {error}"]
     return []
+
+
+def _hidden_chunks(variable: Any) -> int:
+    """How many chunks are missing from the index, as keys there are damaged."""
+    known: set[tuple[int, ...]] = set()
+    variable.id.chunk_iter(lambda chunk: known.add(chunk.chunk_offset))
+    sizes = zip(variable.shape, variable.chunks, strict=True)
+    return sum(place not in known for place in product(*(range(0, size, of_chunk) for size, of_chunk in sizes)))
 
 
 def _problems_of_contents(cube: OpenCube, covers: list[str]) -> list[str]:
@@ -191,8 +223,21 @@ def _problems_of_link(cube: OpenCube) -> list[str]:
 
 def _problems_of_lines(cube: OpenCube, lines: CheckedLines) -> tuple[tuple[int, ...], list[str]]:
     written = cube.column("line_crc32")
+    n_at_once = max(1, CACHED_BYTES // max(1, lines.dtype.itemsize * lines.shape[1] * lines.shape[2]))
+    rooms: list[Any] = []
 
-    def check(index: int) -> str:
+    def check(first: int) -> list[tuple[int, str]]:
+        stop = min(first + n_at_once, len(lines))
+        try:
+            room = rooms.pop()
+        except IndexError:  # one for each thread
+            room = np.empty((n_at_once, *lines.shape[1:]), lines.dtype)
+        good = lines.read_into(first, stop, room[: stop - first])
+        rooms.append(room)
+        bad = (int(index) for index in first + np.flatnonzero(~good))
+        return [(index, problem) for index in bad if (problem := problem_of(index))]
+
+    def problem_of(index: int) -> str:
         try:
             found = lines.crc32_in_file(index)
         except FileError as error:
@@ -202,6 +247,6 @@ def _problems_of_lines(cube: OpenCube, lines: CheckedLines) -> tuple[tuple[int, 
             "" if same else f"{cube.path}: line {index} is damaged: checksum {found:#010x}, not {written[index]:#010x}"
         )
 
-    found = in_threads(4, check, range(len(lines)))
-    damaged = tuple(index for index, problem in enumerate(found) if problem)
-    return damaged, [found[index] for index in damaged]
+    blocks = in_threads(4, check, range(0, len(lines), n_at_once))
+    damaged = [one for block in blocks for one in block]
+    return tuple(index for index, _ in damaged), [problem for _, problem in damaged]

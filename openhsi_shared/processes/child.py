@@ -1,5 +1,7 @@
 """A child process as seen by its parent: start, receive, terminate, kill, reap."""
 
+import gc
+import multiprocessing
 import multiprocessing.process
 import os
 import pickle
@@ -17,8 +19,10 @@ from openhsi_shared.processes.logs import AnyLogger, Log, package_level, set_pac
 from openhsi_shared.processes.spawning import SPAWN, spawn
 from openhsi_shared.standard_streams import fill_standard_descriptors
 
-__all__ = ["Child"]
+__all__ = ["Child", "is_in_child"]
 
+NAME = "openhsi_shared "
+"""Beginning of the names that `multiprocessing` has for children."""
 KILL_TIMEOUT_S = 2.0
 """A killed process exits at once, unless it hangs in the kernel, waiting for a disk that does not respond."""
 POLL_INTERVAL_S = 0.25
@@ -61,8 +65,8 @@ class Child:
         try:
             self._process = SPAWN.Process(
                 target=_run,
-                args=(child_end, os.getpid(), package_level(), target, *args),
-                name=f"openhsi_shared {name}",
+                args=(_WithoutCollector(), child_end, os.getpid(), package_level(), target, *args),
+                name=f"{NAME}{name}",
                 daemon=daemon,
             )
             spawn(self._process)
@@ -227,6 +231,21 @@ def _is_reaped(pid: int | None) -> bool:
 # ---- in the child --------------------------------------------------------------------
 
 
-def _run(connection: Connection, parent_id: int, level: int, target: Callable[..., object], *args: Any) -> None:
+def is_in_child() -> bool:
+    """Whether this process is a `Child`, also while its arguments are unpickled."""
+    return multiprocessing.current_process().name.startswith(NAME)
+
+
+class _WithoutCollector:
+    """Unpickled first of all arguments: what the others import is not scanned for garbage meanwhile, a tenth faster."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return gc.disable, ()
+
+
+def _run(
+    _: None, connection: Connection, parent_id: int, level: int, target: Callable[..., object], *args: Any
+) -> None:
+    gc.enable()
     set_package_level(level)
     target(Parent(connection, parent_id), *args)

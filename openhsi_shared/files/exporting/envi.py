@@ -14,7 +14,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import json_value
+from openhsi_shared.attributes import json_value
 from openhsi_shared.durable import PAGE, PartFile, save_error
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files.checksums import crc32_of

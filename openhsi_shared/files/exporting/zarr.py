@@ -12,7 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import Group, Variable, attribute_value
+from openhsi_shared.attributes import attribute_value
+from openhsi_shared.dataset import Group, Variable
 from openhsi_shared.durable import save_error
 from openhsi_shared.errors import FileError, SaveError
 from openhsi_shared.files.checksums import crc32_of

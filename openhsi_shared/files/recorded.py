@@ -1,0 +1,63 @@
+"""What is stored in an open cube besides its lines: settings of the recording, bands, further columns and groups."""
+
+import json
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES, SATURATED
+from openhsi_shared.errors import FileError
+from openhsi_shared.files.reading import OpenCube
+from openhsi_shared.loggers import safe_logger
+from openhsi_shared.settings import CameraSettings, make_settings
+
+__all__ = ["LINE_FLAG", "bad_lines_of", "extra_columns", "groups_of", "numbers_of_bands", "recorded_settings"]
+
+logger = safe_logger(__name__)
+
+LINE_FLAG = "line_flag"
+"""Column of a result of a job: not 0 for a line that has no values, since it failed, was damaged, or is lost."""
+
+
+def recorded_settings(cube: OpenCube) -> CameraSettings:
+    """Settings of the recording that differ from the defaults; the defaults for a file of another program."""
+    if not cube.is_ours:
+        return CameraSettings()
+    recorded = json.loads(cube.attributes.get("settings", "{}"))
+    defaults = CameraSettings().model_dump(mode="json")
+    differing = {
+        name: value for name, value in recorded.items() if name in defaults and value not in (None, defaults[name])
+    }
+    return make_settings(differing, f"settings in {cube.path}")
+
+
+def bad_lines_of(cube: OpenCube) -> NDArray[np.bool_] | None:
+    """Which lines an earlier job marked as having no values; None if there are none."""
+    if LINE_FLAG not in extra_columns(cube):
+        return None
+    bad: NDArray[np.bool_] = cube.of_lines(cube.column(LINE_FLAG)) != 0
+    return bad if bad.any() else None
+
+
+def numbers_of_bands(cube: OpenCube) -> NDArray[np.float64] | None:
+    """Values of `wavelength`, whatever their unit is; None if there are none."""
+    if not cube.contents.has("wavelength"):
+        return None
+    values = cube.column("wavelength")
+    return values.astype(np.float64) if values.dtype.kind in "iuf" else None
+
+
+def extra_columns(cube: OpenCube) -> tuple[str, ...]:
+    """Names of variables along `y` besides those of every cube."""
+    known = {*OTHER_VARIABLES, *(column.name for column in (*COLUMNS, SATURATED))}
+    names = [name for name in cube.contents.members("")[0] if name not in known]
+    return tuple(name for name in names if cube.contents.dims(name) == ("y",))
+
+
+def groups_of(cube: OpenCube) -> tuple[str, ...]:
+    """Names of its groups; none, with a warning, if they cannot be read."""
+    try:
+        return tuple(cube.groups)
+    except FileError as error:
+        logger.warning("groups of %s cannot be read: %s", cube.path, error)
+        return ()
