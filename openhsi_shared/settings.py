@@ -4,7 +4,6 @@ The keys are those of openhsi's settings files. An unknown key is kept, because 
 logged as a warning once per file, because most of them are typing errors.
 """
 
-import difflib
 import json
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -93,8 +92,9 @@ class CameraSettings(BaseModel):
     pixel_format: str | None = None
     """The vendor's name for the digits of a pixel, such as "Mono12". None: 16 bit."""
     full_scale: PositiveInt | None = None
-    """Value of a saturated pixel. None: the largest number of `pixel_format`, and the attribute is that number. Set it
-    for a sensor of fewer bits than its format, such as 4095 for one of 12 bits in 16-bit words."""
+    """Value of a saturated pixel. None: as the camera reports it, or else the largest number of `pixel_format`, and the
+    attribute is that number. Set it for a sensor of fewer bits than its format, such as 4095 for 12 bits in 16-bit
+    words."""
     mac_addr: str | None = None
     """Address of the camera on the network; a note: drivers select a camera by `serial_num`."""
     serial_num: str | int | None = None
@@ -366,5 +366,7 @@ def nearest_name(name: str, known: Any) -> str:
     ' (did you mean exposure_ms?)'
     """
     by_lower = {str(each).lower(): each for each in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, 1)
+    from difflib import get_close_matches  # not above: it takes 5 ms
+
+    near = get_close_matches(name.lower(), by_lower, 1)
     return f" (did you mean {by_lower[near[0]]}?)" if near else ""

@@ -13,7 +13,7 @@ from openhsi_shared.buffers.slot_view import SlotView
 __all__ = ["CubeMarks", "end_of_lines_ns"]
 
 Words = Iterable[tuple[Word, int]]
-SUMMED = (Word.N_MARKS_PUSHED_OUT, Word.PAUSED_NS, Word.N_FRAMES_PAUSED)
+SUMMED = (Word.N_MARKS_PUSHED_OUT, Word.PAUSED_NS, Word.N_FRAMES_PAUSED, Word.N_NOT_WANTED)
 
 
 class CubeMarks:
@@ -38,10 +38,15 @@ class CubeMarks:
         self._from_ns = self._until_ns = max(self._until_ns, end_of_lines_ns(slots, slot))
         return ((Word.MARKS_UNTIL_NS, self._until_ns),)
 
-    def pass_on(self, slots: SlotView, slot: int) -> tuple[int | None, Words]:
-        """The slot of the cube after that in `slot`, which is dropped, with the words by which it takes them over."""
+    def pass_on(self, slots: SlotView, slot: int, wanted_before: int) -> tuple[int | None, Words]:
+        """The slot of the cube after that in `slot`, which is dropped, with the words by which it takes them over.
+
+        Of the lost frames that it declares, those from `wanted_before` on were not wanted.
+        """
         cube, from_ns = slots.word(slot, Word.CUBE), slots.word(slot, Word.MARKS_FROM_NS)
         counts = {word: slots.word(slot, word) for word in SUMMED}
+        before = slots.discarded_before(slot)
+        counts[Word.N_NOT_WANTED] += len(slots.lost_with(slot)[0]) + before.n_lost - before.before(wanted_before).n_lost
         for later in slots.slots_in(SlotState.FILLING, SlotState.FULL):
             if slots.word(later, Word.CUBE) == cube + 1:
                 counts = {word: n + slots.word(later, word) for word, n in counts.items()}
@@ -56,12 +61,20 @@ class CubeMarks:
         `time_ns` by the monotonic clock; a line ends `lead_ns` after its time, which is that of mid-exposure.
         """
         ring = MarkRing(slots.side(MARKS.name))
-        overwritten = ring.put(max(time_ns - lead_ns, self._until_ns + 1), time_ns, text)
+        unsent = [slots.word(slot, Word.MARKS_FROM_NS) for slot in slots.slots_in(SlotState.FULL)]
+        overwritten = ring.put(max(time_ns - lead_ns, min([self._until_ns, *unsent]) + 1), time_ns, text)
         return (None, ()) if overwritten is None else self._add(slots, overwritten, {Word.N_MARKS_PUSHED_OUT: 1})
 
     def add_pause(self, slots: SlotView, paused_ns: int, n_frames: int) -> tuple[int | None, Words]:
         """Add to the pause before the next line. Returns words to be set."""
         return self._add(slots, None, {Word.PAUSED_NS: paused_ns, Word.N_FRAMES_PAUSED: n_frames})
+
+    def add_wanted(self, slots: SlotView, slot: int | None, n_frames: int) -> tuple[int | None, Words]:
+        """Count fewer frames as not wanted before the cube in `slot`, or the next one. Returns words to be set."""
+        if slot is not None:
+            return slot, ((Word.N_NOT_WANTED, slots.word(slot, Word.N_NOT_WANTED) - n_frames),)
+        self._kept[Word.N_NOT_WANTED] -= n_frames
+        return None, ()
 
     def _add(self, slots: SlotView, position_ns: int | None, counts: dict[Word, int]) -> tuple[int | None, Words]:
         """Add to the counts of the cube with the mark at `position_ns`, or of the one that is filled."""

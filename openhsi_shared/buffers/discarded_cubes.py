@@ -38,6 +38,10 @@ class Discarded:
         """Number of lost frames."""
         return sum(map(len, self.ranges)) + self.n_without_id
 
+    def before(self, frame_id: int) -> Self:
+        """Those with ids before this one, and without id."""
+        return type(self)(tuple(ids for ids in self.ranges if ids.last < frame_id), self.n_without_id)
+
     def __add__(self, other: Self) -> Self:
         """Union of two that have no frame in common."""
         return type(self)(merged(self.ranges + other.ranges), self.n_without_id + other.n_without_id)
@@ -61,6 +65,16 @@ class DiscardedCubes:
     def note(self, cube: int, discarded: Discarded) -> None:
         """Add the frames that were lost with `cube` to the open set."""
         self._replace_open(cube, self.open + discarded)
+
+    def add(self, slot: int, discarded: Discarded) -> None:
+        """Add frames to those that the cube in `slot`, which is closed, declares."""
+        place = place_of(slot)
+        n = self._numbers[place + 2]
+        listed = discarded.ranges[: MAX_RANGES - n]
+        values = array("q", chain.from_iterable(listed))
+        self._numbers[place + 3 + 2 * n : place + 3 + 2 * n + len(values)] = values
+        self._numbers[place + 1] += discarded.n_lost - sum(map(len, listed))
+        self._numbers[place + 2] = n + len(listed)  # after them, so that a range is declared as a whole or not at all
 
     def assign(self, slot: int) -> None:
         """Copy the open set to `slot`, whose cube is about to be closed."""

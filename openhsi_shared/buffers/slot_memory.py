@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.buffers.discarded_cubes import n_numbers
 from openhsi_shared.buffers.memory import PAGE, aligned_bytes, require_memory, shared_array
-from openhsi_shared.columns import COLUMNS, Column
+from openhsi_shared.columns import COLUMNS, FRAMES_USED, Column
 from openhsi_shared.errors import ArgumentError
 
 __all__ = [
@@ -77,7 +77,7 @@ class Word(IntEnum):
     STEP_SUSPENDED_NS = 11
     EARLIER_UNTIL_NS = 12
     MARKS_FROM_NS = 13
-    """The cube has the marks after this time, by the monotonic clock; this word and the next four: see `cube_marks`."""
+    """The cube has the marks after this time, by the monotonic clock; this word and the next five: see `cube_marks`."""
     MARKS_UNTIL_NS = 14
     """Up to this time; 0 until the cube is closed."""
     N_MARKS_PUSHED_OUT = 15
@@ -86,6 +86,8 @@ class Word(IntEnum):
     """How long the recording was paused before the cube."""
     N_FRAMES_PAUSED = 17
     """Frames in the pauses before the cube, which were not wanted."""
+    N_NOT_WANTED = 18
+    """Frames of the recycled cubes before it, since the last cube that was saved."""
 
 
 N_WORDS = len(Word)
@@ -134,6 +136,11 @@ class SlotLayout:
         for side in self.side_buffers:
             if side.n_bytes < 1:
                 raise ArgumentError(f"side buffer {side.name!r} needs at least 1 byte, got {side.n_bytes}")
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether lines are means of frames."""
+        return FRAMES_USED in self.columns
 
     @property
     def line_bytes(self) -> int:

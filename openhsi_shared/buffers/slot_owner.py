@@ -2,19 +2,14 @@
 
 Every word in shared memory is written by one process only: the acquiring one. All other processes read (`slot_view`);
 the writer answers on its pipe. The state of a slot (what it is used for) and its leases (which readers may still read
-it) are independent: a slot is free when its use is over and its last lease is released. ::
-
-    FREE ──begin──▶ FILLING ──close──▶ FULL ──save──▶ SAVING ──free──▶ LENT ──last lease──▶ FREE
-                       │                │               │  ▲             ▲
-                       └──free──▶ LENT  └─recycle─▶ LENT └hold▶ HELD ──free
-
+it) are independent: a slot is free when its use is over and its last lease is released. The moves are in `slot_moves`.
 Without a lease, a slot passes through LENT at once. A standing reader is lent each slot that is begun.
 """
 
 import dataclasses
+import sys
 import threading
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,29 +22,14 @@ from openhsi_shared.buffers.memory import arena_of
 from openhsi_shared.buffers.resident import make_resident
 from openhsi_shared.buffers.slot_copy import COPIED_WORDS, SlotCopy
 from openhsi_shared.buffers.slot_memory import N_WORDS, SlotMemory, SlotState, Word, check_label
+from openhsi_shared.buffers.slot_moves import FILLING, FREE, FULL, LENDABLE, LENT, MOVES
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import CubeTimes
 from openhsi_shared.errors import ArgumentError, IllegalMove
 from openhsi_shared.frames.losses import IdRange
 from openhsi_shared.processes.descriptors import Owned
 
-__all__ = ["MOVES", "SlotOwner"]
-
-FREE, FILLING, FULL, SAVING, HELD, LENT = SlotState
-
-MOVES: Mapping[str, Mapping[SlotState, SlotState]] = {
-    "begin": {FREE: FILLING},
-    "close": {FILLING: FULL},
-    "save": {FULL: SAVING, HELD: SAVING},
-    "hold": {SAVING: HELD},
-    "free": {FILLING: LENT, SAVING: LENT, HELD: LENT},
-    "recycle": {FULL: LENT},
-    "last lease": {LENT: FREE},
-}
-"""Transitions of each move, from state to state. All others are errors."""
-
-LENDABLE = (FILLING, FULL, SAVING, HELD)
-"""States in which a reader may get a lease."""
+__all__ = ["SlotOwner"]
 
 
 class SlotOwner(SlotView):
@@ -146,24 +126,31 @@ class SlotOwner(SlotView):
             self._move(slot, "free")
             self._free_if_last(slot)
 
-    def recycle(self) -> int | None:
-        """Free the oldest cube that is FULL and not lent, for recording before an event; None if there is none.
+    def recycle(self, wanted_before: int = sys.maxsize, slot: int | None = None) -> int | None:
+        """Free the oldest cube that is FULL and not lent, or that in `slot`; None if there is none.
 
-        Its lines are dropped intentionally and count as neither saved nor lost; the discarded cubes that it declares
-        are declared by the next cube that is closed.
+        For recording before an event. Its lines count as neither saved nor lost. The next cube declares the lost frames
+        that it declares, those with ids before `wanted_before`.
         """
         with self.changed:
-            unread = [slot for slot in self.slots_in(FULL) if not self.leases(slot)]
-            if not unread:
+            slot = self._first_unread(FULL) if slot is None else slot
+            if slot is None:
                 return None
-            slot = unread[0]
-            declared = self.discarded_before(slot)
-            if declared.n_lost:
-                self._discarded_cubes.note(self.word(slot, Word.CUBE), declared)
-            self._set_words(*self._marks.pass_on(self, slot))
+            if (declared := self.discarded_before(slot).before(wanted_before)).n_lost:
+                self._declare(declared, self.word(slot, Word.CUBE))
+            self._set_words(*self._marks.pass_on(self, slot, wanted_before))
             self._move(slot, "recycle")
             self._free_if_last(slot)
             return slot
+
+    def _declare(self, lost: Discarded, cube: int) -> int | None:
+        """Let the first cube after `cube` that is not sent declare lost frames. Returns its slot, None if not begun."""
+        for slot in self.slots_in(FULL, FILLING):
+            if self.word(slot, Word.CUBE) > cube and self.state(slot) is FULL:
+                self._discarded_cubes.add(slot, lost)
+                return slot
+        self._discarded_cubes.note(cube, lost)
+        return next(iter(self.slots_in(FILLING)), None)
 
     def _require(self, slot: int, move: str) -> SlotState:
         """The state after `move`. IllegalMove if the move is not allowed in the state of the slot."""
@@ -234,14 +221,20 @@ class SlotOwner(SlotView):
         return sorted({lease.reader for lease in leases if not self._standing.get(lease.reader, False)})
 
     def _taken_back(self) -> list[int]:
-        """The oldest slot that only yielding readers still read, whose leases are taken back."""
-        for slot in self.slots_in(LENT):
+        """The oldest slot that only yielding readers still read, which is free now."""
+        slot = self._first_unread(LENT)
+        if slot is not None:
+            self._free_if_last(slot)
+        return [] if slot is None else [slot]
+
+    def _first_unread(self, state: SlotState) -> int | None:
+        """The oldest slot in `state` that at most yielding readers still read, whose leases are taken back."""
+        for slot in self.slots_in(state):
             leases = self.leases(slot)
             if all(self._standing.get(lease.reader, False) for lease in leases):
                 self._leases.difference_update(leases)
-                self._free_if_last(slot)
-                return [slot]
-        return []
+                return slot
+        return None
 
     def leases(self, slot: int | None = None) -> list[Lease]:
         """Active leases, oldest first: of one slot, or of all."""
@@ -369,8 +362,15 @@ class SlotOwner(SlotView):
             self._set_words(*self._marks.add_pause(self, paused_ns, n_frames))
 
     def note_lost(self, ids: IdRange) -> None:
-        """Let the cube that is closed next declare frames that were lost before it, with no cube."""
-        self._discarded_cubes.note(self._discarded_cubes.last_cube, Discarded((ids,)))
+        """Let the cube that is closed next declare frames lost before it."""
+        with self.changed:
+            self._discarded_cubes.note(self._discarded_cubes.last_cube, Discarded((ids,)))
+
+    def note_recycled(self, cube: int, ids: IdRange) -> None:
+        """Let the first cube after a recycled one that is not sent declare its frames lost, which were wanted."""
+        with self.changed:
+            slot = self._declare(Discarded((ids,)), cube)
+            self._set_words(*self._marks.add_wanted(self, slot, len(ids)))
 
     def write_label(self, slot: int, label: bytes) -> None:
         """Set where and how the cube is to be saved. ArgumentError if it does not fit."""
@@ -385,13 +385,8 @@ class SlotOwner(SlotView):
     def note_discarded(self, slot: int) -> IdRange:
         """Note a discarded cube, to be declared by the next one. Returns its frame ids, including lost ones.
 
-        The note includes the frames lost before and within it, and cubes discarded before it. Overwritten lines are not
-        included, since they are counted separately.
+        The note includes the frames lost before and within it, and cubes discarded before it.
         """
-        ids, n_overwritten = self.column(slot, "frame_id"), self.n_overwritten(slot)
-        first = int(ids[0]) if n_overwritten else self.word(slot, Word.EXPECTED_ID)
-        own = IdRange(first, int(ids[-1]))
-        n_without_id = self.word(slot, Word.N_LOST) + len(ids) - len(own)
-        before = self.discarded_before(slot)
-        self._discarded_cubes.note(self.word(slot, Word.CUBE), before + Discarded((own,), n_without_id))
+        own, discarded = self.lost_with(slot)
+        self._discarded_cubes.note(self.word(slot, Word.CUBE), discarded)
         return own

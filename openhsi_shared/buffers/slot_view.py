@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.discarded_cubes import Discarded, DiscardedCubes
 from openhsi_shared.buffers.slot_memory import LABEL_BYTES, N_WORDS, SlotLayout, SlotMemory, SlotState, Word
 from openhsi_shared.buffers.times import Anchor, ClockStep, CubeTimes
+from openhsi_shared.columns import FRAMES_USED
+from openhsi_shared.frames.averaged import frames_of, frames_per_line
+from openhsi_shared.frames.losses import IdRange
 
 __all__ = ["SlotView"]
 
@@ -97,6 +100,23 @@ class SlotView:
         column = self._columns[name][slot]
         return np.concatenate([column[first : first + n], column[: max(0, first + n - self.layout.n_lines)]])
 
+    def frame_ids(self, slot: int) -> NDArray[np.int64]:
+        """Ids of the frames of the cube's lines, in order; of several for each line, if lines are means."""
+        ids = self.column(slot, "frame_id")
+        return frames_of(ids, self.column(slot, FRAMES_USED.name)) if self.layout.is_averaged else ids
+
+    def lost_before(self, slot: int, first: int, stop: int) -> list[int]:
+        """Frames lost after the line before each of the lines from `first` to `stop` (excluded), and within it."""
+        from_line = max(0, first - 1)
+        last = ids = self.column_of_lines(slot, from_line, stop, "frame_id")
+        n: NDArray[np.int64] = np.ones_like(ids)
+        if self.layout.is_averaged:
+            last, n = frames_per_line(ids, self.column_of_lines(slot, from_line, stop, FRAMES_USED.name))
+        if not first:
+            last, n = np.insert(last, 0, self.word(slot, Word.EXPECTED_ID) - 1), np.insert(n, 0, 0)
+        lost: list[int] = np.maximum(0, np.diff(last) - n[1:]).tolist()
+        return lost
+
     def column_of_lines(self, slot: int, first: int, stop: int, name: str) -> NDArray[Any]:
         """Copy of one column of the lines from `first` to `stop` (excluded), numbered as they were committed."""
         column: NDArray[Any] = self._columns[name][slot].take(np.arange(first, stop), mode="wrap")
@@ -130,6 +150,16 @@ class SlotView:
         """Frames of cubes discarded since the previous cube was closed: this cube's file declares them."""
         cubes = self._discarded_cubes
         return cubes.open if self.state(slot) is SlotState.FILLING else cubes.of(slot)
+
+    def lost_with(self, slot: int) -> tuple[IdRange, Discarded]:
+        """Frame ids of a cube with lines, lost ones included, and what the next file must declare if it is discarded.
+
+        Overwritten lines are not included, since they are counted separately.
+        """
+        ids, n_overwritten = self.frame_ids(slot), self.n_overwritten(slot)
+        own = IdRange(int(ids[0]) if n_overwritten else self.word(slot, Word.EXPECTED_ID), int(ids[-1]))
+        n_without_id = self.word(slot, Word.N_LOST) + len(ids) - len(own)
+        return own, self.discarded_before(slot) + Discarded((own,), n_without_id)
 
     def is_discarded(self, slot: int) -> bool:
         """Whether the cube was discarded: it must not be saved, although its slot may not be free yet."""

@@ -20,6 +20,10 @@ class CubeClock(Clock):
         self._before = self._logged = self.anchor
         self._latest_ns = EARLIEST_NS
 
+    def restart(self, anchor: Anchor) -> None:
+        """Use this anchor, before the first line."""
+        self.anchor = self._before = self._logged = anchor
+
     @property
     def times(self) -> CubeTimes:
         """What is known of the clock of the cube that was started last."""

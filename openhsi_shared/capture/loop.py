@@ -33,6 +33,11 @@ class FrameLoop:
         self._filler, self._temperature = filler, temperature
         self._scratch = np.empty(plan.frame_shape, plan.frame_dtype)
 
+    @property
+    def half_line_ns(self) -> int:
+        """How long a line lasts after its time."""
+        return int(self.exposure_ms * 500_000)
+
     def take(self) -> bool:
         """Wait for the next frame and make it a line; False if it was lost, or is a duplicate.
 

@@ -7,7 +7,7 @@ The hot path is `next_line`, fill it, `commit`: it allocates nothing, logs nothi
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from openhsi_shared.buffers.times import EARLIEST_NS
 from openhsi_shared.capture.cube_clock import CubeClock
 from openhsi_shared.capture.line_turn import LineTurn
 from openhsi_shared.errors import ClosedError, NoFreeSlot, OpenHSIError
-from openhsi_shared.frames.losses import FrameLedger, ranges_in_words
+from openhsi_shared.frames.losses import FrameLedger, IdRange, ranges_in_words
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.save_options import WhenFull
 
@@ -55,6 +55,8 @@ class SlotFiller:
         self.ledger = FrameLedger()
         self.clock = clock or CubeClock()
         self.when_full: WhenFull = when_full
+        self.make_room: Callable[[], bool] | None = None
+        """While it is not known whether lines are wanted: called when a slot is needed, true if one is free now."""
         self.slot: int | None = None
         """The slot being filled, or None while none is free."""
         self.n_overwritten = 0
@@ -112,10 +114,7 @@ class SlotFiller:
             return False
         slot = self.slot
         if slot is None or self.turn.is_void:
-            self.turn.check_open()
-            if self.turn.is_void:  # its memory may belong to a cube that is saved or gone
-                raise ClosedError("close() was called within this line, and has failed: its frame is lost")
-            raise OpenHSIError("commit without next_line")
+            self._refuse_commit()
         if ledger.n_committed == 0:
             self.slots.expect(slot, ledger.expected)  # the first id of a camera is known with its first frame
         if self._is_first_line:
@@ -139,6 +138,12 @@ class SlotFiller:
             self.n_overwritten += n_put > self.slots.layout.n_lines
             self._is_first_line = n_put % self.slots.layout.n_lines == 0
         return True
+
+    def _refuse_commit(self) -> NoReturn:
+        self.turn.check_open()
+        if self.turn.is_void:  # its memory may belong to a cube that is saved or gone
+            raise ClosedError("close() was called within this line, and has failed: its frame is lost")
+        raise OpenHSIError("commit without next_line")
 
     def _start_times(self, slot: int) -> None:
         """Let the times of a cube follow the wall clock; lines that are overwritten in this turn move with it."""
@@ -179,12 +184,26 @@ class SlotFiller:
 
         Frames that were lost before such frames are declared by the next file.
         """
-        lost = self.ledger.pass_over(frame_id)
+        self._settle(self.ledger.pass_over(frame_id))
+
+    def settle_losses(self) -> None:
+        """Let the next file declare frames that were lost since the last line, whatever comes. Between two cubes."""
+        self._settle(self.ledger.settle())
+
+    def _settle(self, lost: IdRange | None) -> None:
         if lost is not None:
             self._lost_at_swap += len(lost)
             self.slots.note_lost(lost)
         if self.slot is not None:
             self.slots.expect(self.slot, self.ledger.expected)
+
+    def want_no_more(self, ids: IdRange, n_lost: int) -> None:
+        """Let `n_lost` frames among `ids`, all before the cube being filled, no longer count as lost."""
+        self.ledger.want_no_more(ids, n_lost)
+        self._lost_at_swap -= n_lost
+        self._lost_reported -= min(n_lost, self._lost_reported)
+        self._n_lost_known -= n_lost
+        self._n_lost_logged -= min(n_lost, self._n_lost_logged)
 
     def _note_committed(self, slot: int) -> None:
         """Note the slot's last line in the ledger, unless it was: a signal handler may raise right after the commit."""
@@ -219,8 +238,14 @@ class SlotFiller:
         self.n_overwritten += self.slots.n_overwritten(slot) - n_counted
         self.slots.close(slot)
         self._end_times()
-        self.slot = self.slots.begin(self.ledger.expected, self.label)
+        self.slot = self._begin()
         return slot, n, lost
+
+    def _begin(self) -> int | None:
+        slot = self.slots.begin(self.ledger.expected, self.label)
+        if slot is None and self.make_room is not None and self.make_room():
+            slot = self.slots.begin(self.ledger.expected, self.label)
+        return slot
 
     def _end_times(self) -> None:
         self._is_first_line = True
@@ -233,7 +258,7 @@ class SlotFiller:
 
     def _take_slot(self) -> int | None:
         begun = self.slots.slots_in(SlotState.FILLING)  # by a call of this that a signal handler ended
-        self.slot = begun[0] if begun else self.slots.begin(self.ledger.expected, self.label)
+        self.slot = begun[0] if begun else self._begin()
         if self.slot is None and self.when_full == "stop":
             raise NoFreeSlot(
                 f"{self._why_full()}; when_full='stop' ends here: use more slots, larger cubes or a faster disk"
@@ -244,7 +269,7 @@ class SlotFiller:
                     self.turn.check_open()
                     self._raise_if_stalled()
                     self._supervisor.changed.wait(0.5)
-                    self.slot = self.slots.begin(self.ledger.expected, self.label)
+                    self.slot = self._begin()
         return self.slot
 
     def _raise_if_stalled(self) -> None:
@@ -264,6 +289,8 @@ class SlotFiller:
     def _log_loss(self, cause: str, why: Callable[[], str]) -> None:
         """Log lost lines: at the first loss of each cause, then at most once a second."""
         self._n_lost_known = self.ledger.n_lost
+        if self.make_room is not None:  # it may not be wanted
+            return
         now = time.monotonic()
         if now - self._logged_loss_at.get(cause, float("-inf")) > 1.0:
             self._logged_loss_at[cause], self._n_lost_logged = now, self._n_lost_known
@@ -290,7 +317,7 @@ class SlotFiller:
         return {max(1, n // 2), max(1, n * 4 // 5)} if n >= 8 else set()
 
     def _warn_before_loss(self, n_put: int) -> None:
-        if self.when_full != "block" and not self.slots.slots_in(SlotState.FREE):
+        if self.when_full != "block" and not self.slots.slots_in(SlotState.FREE, SlotState.FULL):
             logger.warning(
                 "the cube being filled is %d %% full and no other slot is free: "
                 "lines will be lost if %s does not catch up",

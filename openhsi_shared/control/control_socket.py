@@ -31,7 +31,16 @@ from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.own_directory import own_directory, user_name
 from openhsi_shared.processes.supervision import GuardedThread
 
-__all__ = ["ANALYSIS_PREFIX", "ControlSocket", "Reply", "find_sockets", "request", "runtime_directory", "socket_path"]
+__all__ = [
+    "ANALYSIS_PREFIX",
+    "ControlSocket",
+    "Reply",
+    "find_sockets",
+    "open_socket",
+    "request",
+    "runtime_directory",
+    "socket_path",
+]
 
 logger = safe_logger(__name__)
 
@@ -175,6 +184,15 @@ class ControlSocket:
                 client.sendall(text)
         finally:
             _close_all(reply.descriptors)
+
+
+def open_socket(name: str, answer: Callable[[Request[Any]], Reply[Any]]) -> ControlSocket | None:
+    """Open a control socket; None, with a warning, where the platform has none."""
+    try:
+        return ControlSocket(name, answer)
+    except (OSError, AttributeError, RecordingError) as error:
+        logger.warning("control socket unavailable: live view disabled: %s", error)
+        return None
 
 
 def _close_all(descriptors: Sequence[int]) -> None:

@@ -1,6 +1,6 @@
 """Requests and answers of the control socket, and their encoding as lines of JSON. Both ends use this module.
 
-A line is `{"version": 5, "type": "AskGlance", "fields": {}}`. A new request is a frozen dataclass in `REQUESTS`, its
+A line is `{"version": 6, "type": "AskGlance", "fields": {}}`. A new request is a frozen dataclass in `REQUESTS`, its
 answer one in `ANSWERS`. A change of any field increments `VERSION`. Its position in the line never changes, so that
 every version recognises another one.
 """
@@ -52,7 +52,7 @@ __all__ = [
     "prepare_decoding",
 ]
 
-VERSION = 5
+VERSION = 6
 """Version of the messages; must be the same at both ends."""
 
 Kind = Literal["recording", "camera"]
@@ -87,6 +87,8 @@ class Glance(Answer):
     """The error that ended it; empty if there was none."""
     camera: str
     """Class of the camera."""
+    joint_name: str
+    """If it is one of several of a flight: then the others get its requests, too; else empty."""
     save_dir: str
     """Directory of the last cube; before the first one that of the recording, empty if there is none."""
     program_id: int
@@ -156,7 +158,7 @@ class AnalysisNow(Answer):
 
     status: AnalysisStatus
     parameters: Mapping[str, str]
-    """Encoded, by name; bytes as text in Latin-1."""
+    """Encoded, by name, in base64; empty unless they were asked for."""
 
 
 @dataclass(frozen=True)
@@ -256,9 +258,10 @@ class AskPublished(Request[PublishedNow]):
 
 @dataclass(frozen=True)
 class AskAnalysis(Request[AnalysisNow]):
-    """Request status and parameters of an analysis."""
+    """Request status of an analysis, and its parameters, whose values may be large."""
 
     answer_type = AnalysisNow
+    with_parameters: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from openhsi_shared.frames.losses import IdRange, ranges_in_words
 
 __all__ = ["ChannelStatus", "RecordingStatus", "Status"]
 
-ONLY_IF_ANY = ("lines_overwritten", "readers", "writer_restarts")
+ONLY_IF_ANY = ("lines_overwritten", "readers", "writer_restarts", "is_waiting", "event", "lines_not_wanted")
 """Omitted from tables while zero or empty."""
 UNITS = {
     "rate": "lines per second",
     "writer_mb_per_s": "writer, MB/s",
     "temperature": "temperature, celsius",
+    "saturated": "saturated pixels, newest cube",
     "disk_minutes_left": "minutes of disk left",
 }
 
@@ -90,6 +91,9 @@ class Status:
     """How many writers were replaced because they died or hung."""
     temperature: float
     """Of the sensor, in degrees Celsius; NaN if unknown."""
+    saturated: float
+    """Mean share of saturated pixels of the newest cube that was saved, 0 to 1, as `saturated` in its file; NaN before
+    the first, and where the file does not have it."""
     errors: tuple[str, ...]
     """Of failed saves whose cubes are still in memory; and whether the disk of a recording does not respond."""
     readers: tuple[str, ...] = ()
@@ -119,6 +123,7 @@ class Status:
             f"{self.cubes_saved} cubes saved, {self.cubes_pending} pending",
             f"slots: {slots}",
             f"writer {self.writer_mb_per_s:.0f} MB/s" if self.cubes_saved else "",
+            f"{_percent(self.saturated)} saturated" if self.saturated > 0 else "",
             *(f"{name}: {channel}" for name, channel in self.channels.items()),
             *(f"analysis {name}: {analysis}" for name, analysis in self.analyses.items()),
             *self.readers,
@@ -152,11 +157,29 @@ class RecordingStatus(Status):
     """Cubes started and closed so far."""
     is_paused: bool = False
     """Whether `pause` has taken effect: the cube is closed, and frames are thrown away."""
+    is_waiting: bool = False
+    """Whether it waits for an event: full cubes stay in their slots, and are recycled when these are needed."""
+    event: int = 0
+    """Number of the event that goes on, or of the last one; 0 before the first."""
+    lines_not_wanted: int = 0
+    """Lines of the cubes that were recycled; `lines` contains them, `lines_lost` does not."""
     disk_minutes_left: float
     """Until the disk is full, at this rate: 0 if its directory no longer exists, infinite while nothing arrives.
 
     If the disk does not respond, of its last answer (NaN before the first), and `errors` says so.
     """
+
+    def __str__(self) -> str:
+        return "; ".join(filter(None, [super().__str__(), self.event_in_words]))
+
+    @property
+    def event_in_words(self) -> str:
+        """As "waiting for event 3", or "event 3"; empty if all lines are wanted."""
+        return f"waiting for event {self.event + 1}" if self.is_waiting else f"event {self.event}" if self.event else ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def _format(name: str, value: Any) -> str:
@@ -167,8 +190,8 @@ def _format(name: str, value: Any) -> str:
             return texts if isinstance(texts, str) else "; ".join(texts)
         case "slots", slots:
             return ", ".join(f"{n} {state}" for state, n in slots.items() if n)
-        case "fill", share:
-            return f"{100 * share:.0f} %"
+        case "fill" | "saturated", share if share == share:  # noqa: PLR0124 - NaN means unknown
+            return _percent(share) if name == "saturated" else f"{100 * share:.0f} %"
         case _, float():
             return "" if value != value else f"{value:,.1f}"  # noqa: PLR0124 - NaN means unknown
     return f"{value:,}"

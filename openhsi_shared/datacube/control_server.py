@@ -89,6 +89,8 @@ class ControlServer:
         """Serve `camera`, which has this engine. Only a recording can be stopped by a request."""
         self._engine, self._camera, self._recording = engine, weakref.ref(camera), recording
         self.phase: Phase = "running"
+        self.joint_name = ""
+        """If the camera is one of several of a flight."""
         self._ended_by = ""
         self._changed = threading.Condition()
         self._disks = DiskWatch()
@@ -155,6 +157,7 @@ class ControlServer:
             phase=phase,
             ended_by=ended_by,
             camera=engine.kind.camera,
+            joint_name=self.joint_name,
             save_dir=self._directory,
             program_id=os.getpid() if self._recording is None else os.getppid(),
             disk_minutes_left=self._minutes_left(status),

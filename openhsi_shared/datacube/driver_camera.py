@@ -15,6 +15,7 @@ from openhsi_shared.capture.temperature import TemperatureWatch
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.drivers import (
     Driver,
+    HasFullScale,
     HasProvenance,
     HasTemperature,
     MayNotKnowExposure,
@@ -24,12 +25,15 @@ from openhsi_shared.drivers import (
 from openhsi_shared.errors import ArgumentError, OpenHSIError, ReentryError, SettingsError
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.processes.logs import safe_logger
-from openhsi_shared.writer.handle import SaveHandle
+from openhsi_shared.writer.messages import Label
 from openhsi_shared.writer.save_request import SaveRequest
 
 __all__ = ["DriverCamera"]
 
 logger = safe_logger(__name__)
+
+LIMIT_STEPS = 12
+"""Until the limit of an exposure is met within 1 %, if it is within a factor of a million."""
 
 
 class DriverCamera(SharedOpenHSI):
@@ -76,7 +80,10 @@ class DriverCamera(SharedOpenHSI):
     def _reported(self, driver: Driver) -> dict[str, Any]:
         """Values as set by the camera, for the settings."""
         exposure_ms = driver.set_exposure(self.settings.model.exposure_ms)
-        return {"exposure_ms": exposure_ms, "resolution": driver.frame_shape}
+        found: dict[str, Any] = {"exposure_ms": exposure_ms, "resolution": driver.frame_shape}
+        if isinstance(driver, HasFullScale) and "full_scale" not in self.settings.model.model_fields_set:
+            found["full_scale"] = driver.full_scale
+        return found
 
     def _frame_source(self) -> Driver:
         return self.driver
@@ -100,9 +107,8 @@ class DriverCamera(SharedOpenHSI):
     def _temperature(self) -> float:
         return self._watch.celsius if self._watch is not None else float("nan")
 
-    def save_with(self, attributes: Mapping[str, Any], request: SaveRequest) -> SaveHandle:
-        """`save`, with the driver's provenance of the camera."""
-        return super().save_with({**self._provenance(), **attributes}, request)
+    def _label(self, attributes: Mapping[str, Any], request: SaveRequest) -> Label:
+        return super()._label({**self._provenance(), **attributes}, request)
 
     def _provenance(self) -> Mapping[str, Any]:
         return self._driver.provenance() if isinstance(self._driver, HasProvenance) else {}
@@ -182,15 +188,29 @@ class DriverCamera(SharedOpenHSI):
             self.settings.note(exposure_ms=self.driver.set_exposure(self._plan.exposure_ms))
             raise
 
+    def _set_nearest_exposure(self, exposure_ms: float) -> None:
+        """Set an exposure, or, of one that the camera refuses, one near its limit, which drivers do not tell."""
+        accepted, asked = self._known_exposure_ms, exposure_ms
+        for _ in range(LIMIT_STEPS):
+            try:
+                self.set_exposure(asked)
+            except SettingsError:
+                refused = asked
+            else:
+                if asked == exposure_ms:
+                    return
+                accepted = asked
+            asked = math.sqrt(accepted * refused)
+
     def auto_exposure(self, target: float = 0.9, rate: float | None = None) -> Exposure:
         """Set the longest exposure at which the brightest band of what the camera sees now stays below full scale.
 
         Of that band 99.9 % of the illuminated pixels stay at or below `target`, a share of `full_scale` of the
-        settings; the exposure fits into `rate` lines/s. Blocks for at most 20 frames and the starts of the camera;
-        afterwards it does not stream. `limited_by` of the result says why the exposure is not longer, a warning that
-        nothing reaches the target. Raises ArgumentError for a target or rate that is none, or while lines are
-        collected that are not saved, ReentryError from a signal handler of a thread that is filling a line, CameraError
-        and its subclasses, and what `set_exposure` raises.
+        settings; the exposure fits into `rate` lines/s, of `average` frames each. Blocks for at most 20 frames and the
+        starts of the camera; afterwards it does not stream. `limited_by` of the result says why the exposure is not
+        longer, a warning that nothing reaches the target. Raises ArgumentError for a target or rate that is none, or
+        while lines are collected that are not saved, ReentryError from a signal handler of a thread that is filling a
+        line, CameraError and its subclasses, and what `set_exposure` raises.
         """
         check_target(target, rate)
         if self.n_collected:
@@ -201,14 +221,15 @@ class DriverCamera(SharedOpenHSI):
 
         def set_exposure(exposure_ms: float) -> float:
             self.stop_cam()  # frames that wait in its queue have another exposure
-            self.set_exposure(exposure_ms)
+            self._set_nearest_exposure(exposure_ms)
             self.start_streaming()
             return self._known_exposure_ms
 
         full_scale = self.settings.model.full_scale or int(np.iinfo(self.driver.frame_dtype).max)
         camera = Exposing(set_exposure, lambda: self.get_img()[rows], full_scale)
+        frames_per_s = None if rate is None else rate * (self._average or 1)
         try:
-            return find_exposure(camera, self._known_exposure_ms, target, rate)
+            return find_exposure(camera, self._known_exposure_ms, target, frames_per_s)
         finally:
             self.stop_cam()
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from openhsi_shared.buffers.marks import MARKS
-from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState, check_label
+from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState, Word, check_label
 from openhsi_shared.buffers.slot_owner import SlotOwner
+from openhsi_shared.capture.averaging.filler import AveragingFiller
 from openhsi_shared.capture.cube_clock import CubeClock
 from openhsi_shared.capture.slot_filler import SlotFiller
 from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S, AttachedChannels
+from openhsi_shared.columns import COLUMNS, FRAMES_USED, Saturation
 from openhsi_shared.control.status import Status
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.visible_cube import CubeInMemory, CubeInSlot, LinesSoFar, SavedCube, VisibleCube
@@ -57,13 +59,16 @@ class CubeEngine:
         channels: AttachedChannels | None = None,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         replayed_from: str = "",
+        is_averaged: bool = False,
+        saturation: Saturation | str = "",
     ) -> None:
-        """Allocate the slots. `again`: for a cube of a camera that is closed."""
+        """Allocate the slots. `again`: for a cube of a camera that is closed; `is_averaged`: lines are means."""
         layout = SlotLayout(
             n_slots=options.n_buffers,
             n_lines=n_lines,
             line_shape=plan.line_shape,
             dtype=plan.line_dtype.name,
+            columns=(*COLUMNS, FRAMES_USED) if is_averaged else COLUMNS,
             side_buffers=(MARKS,),
         )
         self.kind = again or CubeKind(
@@ -74,13 +79,15 @@ class CubeEngine:
             options=options,
             groups_from=groups_from,
             replayed_from=replayed_from,
+            saturation=saturation,
             channels=None if channels is None else channels.attached(),
         )
         self.channels = channels
         self._connect_timeout_s, self._awaits_channels = connect_timeout_s, channels is not None
         self.slots = SlotOwner(SlotMemory.make(layout))
         self.writer = WriterSupervisor(self.slots, self.kind)
-        self.filler = SlotFiller(self.slots, self.writer, options.when_full, clock)
+        make_filler = AveragingFiller if is_averaged else SlotFiller
+        self.filler = make_filler(self.slots, self.writer, options.when_full, clock)
         self.turn = self.filler.turn
         self.last_directory = ""
         self.is_closed = False
@@ -174,11 +181,8 @@ class CubeEngine:
         """Swap. Only in this thread's turn."""
         with handlers_deferred():  # a cube that is closed must reach the writer
             self._require_something_to_save()
-            if label.directory not in self._directories:
-                label = dataclasses.replace(label, make_directory=True)
+            label = self._label_in_use(label)
             self.filler.label = label_bytes = label.as_bytes
-            self._directories.add(label.directory)
-            self.last_directory = label.directory
             slot, n_lines, n_lost = self.filler.swap()
             handle = handle or SaveHandle("cube without lines", 0, 0, self.writer)
             handle.n_lines, handle.lines_lost = n_lines, n_lost
@@ -188,6 +192,20 @@ class CubeEngine:
                 return handle
             self.last = SavedCube(self.slots, slot, label.directory, handle)
             return self.writer.save(slot, label, label_bytes, handle)
+
+    def save_retained(self, slot: int, label: Label) -> SaveHandle:
+        """Hand a cube that is closed, and was retained, to the writer. Never blocks. WriterFailed as `save`."""
+        self.writer.raise_failure()
+        handle = SaveHandle("cube", self.slots.extent(slot)[1], self.slots.word(slot, Word.N_LOST), self.writer)
+        self.last = SavedCube(self.slots, slot, label.directory, handle)
+        label = self._label_in_use(label)
+        return self.writer.save(slot, label, label.as_bytes, handle)
+
+    def _label_in_use(self, label: Label) -> Label:
+        """The label, which may create the directory if that is named for the first time."""
+        is_new, self.last_directory = label.directory not in self._directories, label.directory
+        self._directories.add(label.directory)
+        return dataclasses.replace(label, make_directory=True) if is_new else label
 
     def lines_so_far(self) -> LinesSoFar:
         """The lines that the cube being filled has now. ClosedError after `close`."""
@@ -229,6 +247,7 @@ class CubeEngine:
             writer_mb_per_s=sum(rates) / len(rates) if rates else float("nan"),
             writer_restarts=tally.n_restarts,
             temperature=temperature,
+            saturated=tally.saturated,
             errors=tuple(str(handle.error) for handle in self.writer.held()),
             channels={} if self.channels is None else self.channels.statuses(),
             readers=tuple(str(lease) for lease in self.slots.leases() if not self.writer.is_saving_under(lease)),

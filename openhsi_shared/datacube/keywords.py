@@ -38,7 +38,7 @@ OF_THE_CUBE = {
     "connect_timeout_s",
     "references",
 }
-OF_THE_THREAD = {"realtime"}
+OF_THE_LOOP = {"realtime", "average"}
 """Keywords of a camera that its source does not get."""
 FRAME_BYTES = 16
 """Minimum memory per pixel of a frame, for the frame and its processing."""
@@ -80,7 +80,7 @@ def read_keywords(
     """
     of_the_cube = {name: value for name, value in keywords.items() if name in OF_THE_CUBE}
     options = SaveOptions(**{name: value for name, value in keywords.items() if name in OPTIONS})
-    of_the_source = source_names - OPTIONS - OF_THE_THREAD - (OF_THE_CUBE - FOR_BOTH)
+    of_the_source = source_names - OPTIONS - OF_THE_LOOP - (OF_THE_CUBE - FOR_BOTH)
     source_options = {name: value for name, value in keywords.items() if name in of_the_source}
     of_others = {*of_the_cube, *OPTIONS, *source_names}
     of_settings = {name: value for name, value in keywords.items() if name not in of_others}

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from openhsi_shared.attributes import json_value
 from openhsi_shared.datacube.references_in_force import ReferencesInForce
-from openhsi_shared.dataset import json_value
 from openhsi_shared.errors import SettingsError
 from openhsi_shared.settings import CameraSettings, read_json
 from openhsi_shared.writer.messages import Label
@@ -31,6 +31,11 @@ class Labeller:
         self._basis = dict(metadata)
         self._metadata: tuple[Any, dict[str, Any]] = (None, {})
         self._last: tuple[Any, Label] | None = None
+
+    def add(self, **about: str) -> None:
+        """Write these attributes to every file, too."""
+        self._about = {**self._about, **about}
+        self._last = None
 
     def label(
         self,

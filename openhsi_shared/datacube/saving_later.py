@@ -18,7 +18,14 @@ def save_kept(closed: CubeEngine, plan: LevelPlan, label: Label) -> SaveHandle:
         raise ClosedError("this camera or cube is closed: make a new one")
     kind, layout = closed.kind, closed.slots.layout
     engine = CubeEngine(
-        layout.n_lines, plan, kind.options, kind.wavelengths_nm, kind.camera, kind.groups_from, again=kind
+        layout.n_lines,
+        plan,
+        kind.options,
+        kind.wavelengths_nm,
+        kind.camera,
+        kind.groups_from,
+        again=kind,
+        is_averaged=layout.is_averaged,
     )
     try:
         engine.start()

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.capture.cube_clock import CubeClock
 from openhsi_shared.capture.slot_filler import SlotFiller
@@ -19,6 +20,8 @@ from openhsi_shared.datacube.keywords import CameraKeywords, hosted, read_keywor
 from openhsi_shared.datacube.labelling import Labeller
 from openhsi_shared.datacube.looking import Looking
 from openhsi_shared.datacube.references_in_force import ReferencesInForce
+from openhsi_shared.datacube.retained_cubes import RetainedCubes
+from openhsi_shared.datacube.saturation import saturation_of
 from openhsi_shared.datacube.saving_later import save_kept
 from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.errors import ArgumentError, ChannelError, OpenHSIError, SettingsError
@@ -28,6 +31,7 @@ from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.settings import SettingsMapping
 from openhsi_shared.writer.final_rescue import Rescued
 from openhsi_shared.writer.handle import SaveHandle
+from openhsi_shared.writer.messages import Label
 from openhsi_shared.writer.save_request import SaveRequest
 
 __all__ = ["SharedDataCube"]
@@ -125,10 +129,14 @@ class SharedDataCube(Looking):
             channels=hosted(keywords),
             connect_timeout_s=keywords.connect_timeout_s,
             replayed_from=self._replayed_from,
+            is_averaged=self._average is not None,
+            saturation=saturation_of(self._plan, self.settings.model, self._average),
         )
         about = {"n_lines": self.n_lines, "processing_lvl": self.processing_lvl, "level_arithmetic": self._arithmetic}
         if self._plan.is_mask:
             about["pixel_type"] = "bool: 0 is false, 1 is true"
+        if self._average is not None:
+            about["average"] = self._average
         about |= dict.fromkeys(self.settings.not_known)
         if self._calibration_sha256:
             about["calibration_sha256"] = self._calibration_sha256
@@ -141,6 +149,12 @@ class SharedDataCube(Looking):
             raise
         self._finalizer = weakref.finalize(self, self._engine.drop, type(self).__name__)
         self._finalizer.atexit = False  # then it is `finish_at_exit` that does it
+
+    @property
+    def _average(self) -> int | None:
+        """How many frames are averaged to one line; None: none are."""
+        average = self._keywords.get("average")
+        return None if average is None else int(average)
 
     def _source_keywords(self) -> set[str]:
         """Keywords of the source, which are neither settings nor keywords of the cube."""
@@ -218,13 +232,27 @@ class SharedDataCube(Looking):
 
     def save_with(self, attributes: Mapping[str, Any], request: SaveRequest) -> SaveHandle:
         """`save`, with more attributes for the file. Raises NothingToSave, ClosedError, SettingsError."""
-        label = self._labeller.label(self.settings.model, attributes, request)
-        engine = self._engine
+        label, engine = self._label(attributes, request), self._engine
         return save_kept(engine, self._plan, label) if engine.is_closed else engine.save(label)
+
+    def _label(self, attributes: Mapping[str, Any], request: SaveRequest) -> Label:
+        return self._labeller.label(self.settings.model, attributes, request)
+
+    def retained_cubes(self, keep_s: float) -> RetainedCubes:
+        """Its cubes when they are full, if they are to stay in their slots, for `keep_s` if there are enough."""
+        return RetainedCubes(self._engine, self._label, keep_s)
 
     def _attributes(self) -> dict[str, Any]:
         """What files say about the camera and its settings now."""
         return self._labeller.attributes(self.settings.model, {})
+
+    def join(self, name: str, anchor: Anchor, joint_id: str) -> None:
+        """Make this one of several cameras that record together: files contain its name, and the id of all of them.
+
+        Times are by their common anchor. To be called before the first line.
+        """
+        self._labeller.add(joint_name=name, joint_id=joint_id)
+        self._cube_clock.restart(anchor)
 
     def use_references_in(self, directory: str | Path) -> None:
         """Save cubes with the newest references in the folder `references` of `directory`, if they fit.
@@ -237,9 +265,9 @@ class SharedDataCube(Looking):
         """Set where cubes are to be saved if this process dies before it calls `save`, with the arguments of `save`."""
         self.will_save(SaveRequest(*where, **how))
 
-    def will_save(self, request: SaveRequest) -> None:
-        """Set the request for cubes that are not saved yet; see `will_save_to`."""
-        self._engine.expect(self._labeller.label(self.settings.model, {}, request))
+    def will_save(self, request: SaveRequest, attributes: Mapping[str, Any] | None = None) -> None:
+        """Set the request for cubes that are not saved yet, and more attributes of their files; see `will_save_to`."""
+        self._engine.expect(self._label(attributes or {}, request))
 
     def reinitialise(self, **keywords: Any) -> None:
         """Recreate slots and settings with these keywords changed. Blocks until pending saves are done.

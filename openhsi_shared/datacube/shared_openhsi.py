@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openhsi_shared.capture.averaging.loop import check_average
 from openhsi_shared.capture.loop import FrameLoop
 from openhsi_shared.capture.planning.plan import Plan
+from openhsi_shared.datacube.averaging import Averaging
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.datacube.progress import progress_bar
-from openhsi_shared.datacube.referencing import Referencing
 from openhsi_shared.datacube.user_methods import UserMethods
 from openhsi_shared.drivers import FrameSource, FrameStamp
 from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, IllegalMove, SourceEnded
@@ -40,16 +41,16 @@ NEXT_FRAME_S = 0.2
 """How long to wait for the next frame of another thread before looking whether it still collects."""
 
 
-class SharedOpenHSI(Referencing):
+class SharedOpenHSI(Averaging):
     """A datacube in shared memory that collects from a camera, cube after cube, without stopping it between cubes.
 
-    With `realtime=True` the thread that collects is scheduled in real time meanwhile (SCHED_FIFO, Linux), for cameras
-    with a short queue on a busy machine. RealTimeRefused if the system refuses it: see docs/platforms.md.
+    With `average=n`, from 2 to 64, a line is the mean of n frames: see docs/averaging.md. With `realtime=True` the
+    thread that collects is scheduled in real time meanwhile (SCHED_FIFO, Linux), for cameras with a short queue on a
+    busy machine. RealTimeRefused if the system refuses it: see docs/platforms.md.
     """
 
     _is_streaming = False
     _is_setting_exposure = False
-    _loop: FrameLoop | None = None
     _n_collecting = 0
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -72,7 +73,7 @@ class SharedOpenHSI(Referencing):
     # ---- the camera ----
 
     def _source_keywords(self) -> set[str]:
-        return {"realtime"}
+        return {"realtime", "average"}
 
     def _frame_source(self) -> FrameSource:
         """The source from which the loop takes frames."""
@@ -88,12 +89,12 @@ class SharedOpenHSI(Referencing):
 
     def _make_loop(self) -> FrameLoop:
         if self._loop is None:
-            self._loop = FrameLoop(self._frame_source(), self._engine.filler, self._plan, self._temperature)
+            self._loop = self._new_loop(self._frame_source(), self._temperature)
         return self._loop
 
     @property
     def _line_lead_ns(self) -> int:
-        return 0 if self._loop is None else int(self._loop.exposure_ms * 500_000)
+        return 0 if self._loop is None else self._loop.half_line_ns
 
     def _temperature(self) -> float:
         source = self._loop and self._loop.source
@@ -119,7 +120,7 @@ class SharedOpenHSI(Referencing):
         return self._scheduling.capturing()
 
     def take_line(self) -> bool:
-        """Wait for one frame and make it the next line; False if it was lost.
+        """Wait for one frame and make it the next line; False if it was lost, or with `average` is not the last of one.
 
         Raises CameraError and its subclasses; ClosedError, also if another thread closes the camera; ReentryError from
         a signal handler of a thread that is filling a line.
@@ -161,9 +162,10 @@ class SharedOpenHSI(Referencing):
     def collect(self, callback: Callable[[int, int], Any] | None = None, progress: bool = True) -> None:
         """Take exactly `n_lines` frames, with a progress bar. Starts the camera if needed, and leaves it streaming.
 
-        `callback(n, n_lines)` is called after each; it runs in the loop. If the source ends, the cube stays shorter.
-        Raises CameraError and its subclasses; the lines taken before are kept, and can be saved. ClosedError if another
-        thread, or `callback`, calls `reinitialise` meanwhile.
+        With `average`, take the frames of `n_lines` lines. `callback(n, n_lines)` is called after each frame, or line;
+        it runs in the loop. If the source ends, the cube stays shorter. Raises CameraError and its subclasses; the
+        lines taken before are kept, and can be saved. ClosedError if another thread, or `callback`, calls
+        `reinitialise` meanwhile.
         """
         with progress_bar(self.n_lines, "collecting", "line", progress) as bar:
             self.start_streaming()  # last: importing the bar, the first time, takes longer than a camera's queue lasts
@@ -172,11 +174,12 @@ class SharedOpenHSI(Referencing):
 
     def _collect(self, bar: Any, callback: Callable[[int, int], Any] | None) -> None:
         engine, n_lines = self._engine, self.n_lines
+        take_line = self.take_line if self._average is None else self._take_frames_of_line
         self._n_collecting += 1
         try:
             for n in range(1, n_lines + 1):
                 try:
-                    self.take_line()
+                    take_line()
                 except SourceEnded:
                     if n == 1:
                         raise
@@ -189,6 +192,10 @@ class SharedOpenHSI(Referencing):
                     raise ClosedError(f"collect ended after {n} of {n_lines} lines: reinitialise() was called")
         finally:
             self._n_collecting -= 1
+
+    def _take_frames_of_line(self) -> None:
+        for _ in self.takes_of(1):
+            self.take_line()
 
     def avgNimgs(self, n: int) -> NDArray[np.float32]:  # noqa: N802 - openhsi's name
         """Mean of the next `n` unprocessed frames, float32 (cross-track, wavelength); nothing is saved.
@@ -232,7 +239,8 @@ class SharedOpenHSI(Referencing):
 
         try:
             directory = given_path(save_dir).absolute()
-            return measured_plan(engine.kind.camera, source, read, self._plan, engine.slots.layout, directory, minutes)
+            layout, average = engine.slots.layout, self._average or 1
+            return measured_plan(engine.kind.camera, source, read, self._plan, layout, directory, minutes, average)
         finally:
             self.stop_cam()  # type: ignore[attr-defined]
 
@@ -272,8 +280,12 @@ class SharedOpenHSI(Referencing):
         return callable(getattr(type(self), "set_exposure", None))
 
     def reinitialise(self, **keywords: Any) -> None:
-        """See `SharedDataCube`. If the exposure has changed, `set_exposure` of a user's camera is called."""
+        """See `SharedDataCube`. If the exposure has changed, `set_exposure` of a user's camera is called.
+
+        ArgumentError also for an `average` that is none: then nothing has changed.
+        """
         CaptureScheduling(keywords.get("realtime", False))  # if it is refused, nothing has changed
+        check_average(keywords.get("average"))
         before = self._known_exposure_ms
         super().reinitialise(**keywords)
         if self._known_exposure_ms != before:
@@ -313,6 +325,8 @@ def _once(method: Callable[..., Any], streaming: bool) -> Callable[..., Any]:
             return None
         if streaming and self._loop is not None:
             self._loop.ids.restart()
+        if not streaming and self._loop is not None and self._engine.turn.is_mine():
+            self._end_line(is_stopped=True)
         try:
             answer = method(self, *args, **keywords)
         except BaseException:

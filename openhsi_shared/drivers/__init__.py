@@ -8,8 +8,8 @@ drivers by an entry point in the group `openhsi_shared.drivers`; their authors r
 import inspect
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from importlib import metadata
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 from openhsi_shared.errors import DriverMissing
 from openhsi_shared.settings import nearest_name
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 __all__ = [
     "DRIVERS",
     "Driver",
     "FrameSource",
     "FrameStamp",
     "FrameStatus",
+    "HasFullScale",
     "HasProvenance",
     "HasTemperature",
     "driver_class",
@@ -133,6 +137,14 @@ class HasTemperature(Protocol):
 
 
 @runtime_checkable
+class HasFullScale(Protocol):
+    """A camera that reports the value of a saturated pixel, which may be less than that of its pixel format."""
+
+    full_scale: int
+    """Valid once open."""
+
+
+@runtime_checkable
 class HasProvenance(Protocol):
     """A camera that adds attributes to its files."""
 
@@ -140,7 +152,10 @@ class HasProvenance(Protocol):
         """Return attributes; called at every save, between two lines, so it must not access the camera."""
 
 
-def _entry_points() -> dict[str, metadata.EntryPoint]:
+def _entry_points() -> "dict[str, EntryPoint]":
+    """Drivers of other packages; takes 10 ms, since it looks at all packages that are installed."""
+    from importlib import metadata
+
     return {point.name: point for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}
 
 
@@ -151,14 +166,13 @@ def driver_names() -> list[str]:
 
 def driver_class(name: str) -> Callable[..., Driver]:
     """Import the driver `name`. DriverMissing if it does not exist, or its vendor's package is not installed."""
-    found = _entry_points()
-    point = metadata.EntryPoint(name, DRIVERS[name], ENTRY_POINT_GROUP) if name in DRIVERS else found.get(name)
-    if point is None:
+    point = None if name in DRIVERS else _entry_points().get(name)
+    if point is None and name not in DRIVERS:
         raise DriverMissing(
             f"there is no driver called {name!r}{nearest_name(name, driver_names())}; there are {driver_names()}"
         )
     try:
-        loaded: Callable[..., Driver] = point.load()
+        loaded: Callable[..., Driver] = resolve_name(DRIVERS[name]) if point is None else point.load()
     except ImportError as error:
         missing = getattr(error, "name", None) or error
         hint = f"; pip install 'openhsi_shared[{name}]'" if name in EXTRAS else ""

@@ -112,6 +112,7 @@ class ConnectedDriver:
         self.frame_shape: tuple[int, int] = settings.resolution or (0, 0)
         self.frame_dtype: np.dtype[Any] = settings.dtype_in
         self.frame_id_period: int | None = None
+        self.full_scale = settings.full_scale or (1 << 16) - 1
         self.exposure_is_known = True
         self._settings, self._queue, self._is_compat = settings, queue, compat is not None
         wanted = settings.serial_num if serial_num is None else serial_num
@@ -158,6 +159,10 @@ class ConnectedDriver:
         """Feature of the exposure in microseconds."""
         return connection.feature("ExposureTime") or connection.feature("ExposureTimeAbs")
 
+    def _full_scale(self, connection: Connection) -> int:  # noqa: ARG002 - XIMEA cameras want it
+        """Value of a saturated pixel in the format that is set."""
+        return (1 << self._pixel_format.n_bits) - 1
+
     def _temperature(self, connection: Connection) -> float | None:
         found: float | None = value_of(connection, "DeviceTemperature")
         return found
@@ -172,6 +177,7 @@ class ConnectedDriver:
         self._name = connection.name
         try:
             self._pixel_format = self._prepare(connection)
+            self.full_scale = self._full_scale(connection)
             self.set_exposure(self._settings.exposure_ms)
             for name, value in self._settings.nodes.items():
                 self._set_node(connection, name, value)

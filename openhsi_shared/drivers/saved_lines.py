@@ -42,11 +42,14 @@ class SavedCube:
     exposure_ms: float | None
     times_ns: NDArray[Any] | None
     frame_ids: NDArray[Any] | None
+    """Of frames; of groups of frames, if lines are means."""
     temperatures: NDArray[Any] | None
     groups: tuple[str, ...] = ()
     """Names of groups of variables that are stored beside the cube."""
     uuid: str | None = None
     """Equal in two files that contain the same lines. None if another program wrote the file."""
+    joint_name: str = ""
+    """Of one of several cameras that recorded together."""
 
 
 class SavedLine(NamedTuple):
@@ -81,6 +84,9 @@ def inspect_cubes(path: Path) -> list[SavedCube]:
                 f"{cube.path} has lines of {cube.dtype} {cube.line_shape}, but {first.path} of {first.dtype} "
                 f"{first.line_shape}: replay cubes of one kind only"
             )
+        if cube.joint_name != first.joint_name:
+            names = f"{first.joint_name!r} and {cube.joint_name!r}"
+            raise FileError(f"{path} has cubes of the cameras {names}: replay those of one, in a folder of their own")
     return cubes
 
 
@@ -97,11 +103,25 @@ def _inspect_one(path: Path) -> SavedCube:
             run_id=cube.attributes.get("run_id"),
             exposure_ms=exposure if isinstance(exposure, int | float) and 0 < exposure < math.inf else None,
             times_ns=cube.times_ns,
-            frame_ids=cube.frame_ids,
+            frame_ids=_ids_of_lines(cube),
             temperatures=cube.temperatures,
             groups=_groups_of(cube),
             uuid=cube.attributes.get("uuid") if cube.is_ours else None,
+            joint_name=str(cube.attributes.get("joint_name", "")) if cube.is_ours else "",
         )
+
+
+def _ids_of_lines(cube: OpenCube) -> NDArray[Any] | None:
+    """An id for each line, with a gap where lines are missing: lines that are means have the numbers of their groups.
+
+    Two lines of one group, before and after a pause, have ids of their own.
+    """
+    ids, average = cube.frame_ids, cube.frames_per_line
+    if ids is None or average == 1:
+        return ids
+    groups = ids.astype(np.int64) // average
+    found: NDArray[np.int64] = groups[0] + np.cumsum(np.insert(np.maximum(1, np.diff(groups)), 0, 0))
+    return found
 
 
 def _warn_of_copies(cubes: list[SavedCube]) -> None:

@@ -17,6 +17,7 @@ Notes:
 """
 
 import ctypes
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
@@ -152,6 +153,10 @@ class XimeaDriver(ConnectedDriver):
     def _exposure(self, connection: Any) -> Feature:
         return Exposure(connection)
 
+    def _full_scale(self, connection: Any) -> int:
+        depth = connection.bit_depth if self._pixel_format.n_bits > 8 else None
+        return super()._full_scale(connection) if depth is None else (1 << depth) - 1
+
     def _temperature(self, connection: Any) -> float:
         if self._is_streaming:  # called once a second, in a separate thread
             self.skipped_at_end = connection.skipped()
@@ -210,6 +215,12 @@ class XimeaConnection:
                 raise
             logger.info("%s has no %s", self.name, method)
             return None
+
+    @property
+    def bit_depth(self) -> int | None:
+        """Bits of a pixel, which are the lowest ones of 16; None if the version of the API does not report them."""
+        found = re.search(r"\d+$", self._text("get_output_bit_depth"))
+        return None if found is None else int(found[0])
 
     def _text(self, method: str) -> str:
         value = self.try_call(method)

@@ -1,6 +1,6 @@
 """Exact account of lost frames: offered and never committed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 __all__ = ["MAX_RANGES", "FrameLedger", "IdRange", "gaps_between", "merged", "ranges_in_words"]
@@ -16,7 +16,15 @@ class IdRange(NamedTuple):
     last: int
 
     def __len__(self) -> int:
-        return self.last - self.first + 1
+        return max(0, self.last - self.first + 1)
+
+    def before(self, frame_id: int) -> "IdRange":
+        """Those of them that are before `frame_id`; false if there are none."""
+        return IdRange(self.first, min(self.last, frame_id - 1))
+
+    def after(self, frame_id: int) -> "IdRange":
+        """Those of them that are after `frame_id`; false if there are none."""
+        return IdRange(max(self.first, frame_id + 1), self.last)
 
 
 class FrameLedger:
@@ -72,11 +80,16 @@ class FrameLedger:
         """Record that the offered frame became a line, or an earlier one that was offered after the last line."""
         last = self._next_offer - 1 if frame_id is None else frame_id
         if last > self._next_commit:
-            self.n_lost_before_last += last - self._next_commit
-            if len(self.ranges) < MAX_RANGES:
-                self.ranges.append(IdRange(self._next_commit, last - 1))
+            self._note(IdRange(self._next_commit, last - 1))
         self._next_commit = last + 1
         self.n_committed += 1
+
+    def commit_all(self, frame_ids: Sequence[int]) -> None:
+        """Record that these frames, of which the last one was offered, became one line."""
+        n_before = self.n_committed
+        for frame_id in frame_ids:
+            self.commit(frame_id)
+        self.n_committed = n_before + 1
 
     def skip(self, frame_id: int) -> bool:
         """Record that `frame_id` was consumed without being saved: neither committed nor lost.
@@ -91,17 +104,32 @@ class FrameLedger:
         self.n_committed -= 1
         return True
 
+    def settle(self) -> IdRange | None:
+        """Let frames that were offered after the last line stay lost, whatever comes; they are returned."""
+        if self._next_offer == self._next_commit:
+            return None
+        lost = IdRange(self._next_commit, self._next_offer - 1)
+        self._note(lost)
+        self._next_commit = self._next_offer
+        return lost
+
+    def want_no_more(self, ids: IdRange, n_lost: int) -> None:
+        """Record that `n_lost` frames among `ids`, which count as lost, were not wanted."""
+        if n_lost:
+            self.n_lost_before_last -= n_lost
+            self.ranges = [part for one in self.ranges for part in (one.before(ids.first), one.after(ids.last)) if part]
+
+    def _note(self, lost: IdRange) -> None:
+        self.n_lost_before_last += len(lost)
+        if len(self.ranges) < MAX_RANGES:
+            self.ranges.append(lost)
+
     def pass_over(self, frame_id: int) -> IdRange | None:
         """Record that `frame_id`, and what the camera skipped before it, is not wanted: neither committed nor lost.
 
         Frames that were offered and not committed before stay lost, and are returned.
         """
-        lost = IdRange(self._next_commit, self._next_offer - 1) if self._next_offer > self._next_commit else None
-        if lost is not None:
-            self.n_lost_before_last += len(lost)
-            if len(self.ranges) < MAX_RANGES:
-                self.ranges.append(lost)
-            self._next_commit = self._next_offer
+        lost = self.settle()
         if self.offer(frame_id):
             self.n_passed_over += self._next_offer - self._next_commit
             self._next_commit = self._next_offer

@@ -28,9 +28,10 @@ def compiled(make: Callable[..., Any], constants: tuple[int, ...], dtypes: tuple
 def compiled_loop(function: Callable[..., None], *types: str) -> Callable[..., None]:
     """Compile a function for arguments of these types; once per process. Blocks for a second.
 
-    "float64:2" is a contiguous array with two axes, "int64" a number; the last one is the array that is written to. The
-    result is cached beside the source, or in the user's cache directory if that is not writeable (or in numba's
-    NUMBA_CACHE_DIR), and loaded from there the next time, in 0.1 s. It runs without the GIL. Sums are not reordered.
+    "float64:2" is a contiguous array with two axes, "int64" a number; written to are the last one, and arrays whose
+    type ends with a star. The result is cached beside the source, or in the user's cache directory if that is not
+    writeable (or in numba's NUMBA_CACHE_DIR), and loaded from there the next time, in 0.1 s. It runs without the GIL.
+    Sums are not reordered.
     """
     return _compiled(function, types, function.__name__)
 
@@ -57,9 +58,10 @@ def _compile(function: Callable[..., Any], types: tuple[str, ...], is_kept: bool
 
 
 def _type_of(text: str, is_result: bool) -> Any:
-    """Numba's type of a contiguous array, or of a number; only the result is written to, others may be read-only."""
+    """Numba's type of a contiguous array, or of a number; arrays that are not written to may be read-only."""
     import numba
 
-    name, _, n_axes = text.partition(":")
+    name, _, n_axes = text.removesuffix("*").partition(":")
     dtype = numba.from_dtype(np.dtype(name))
-    return numba.types.Array(dtype, int(n_axes), "C", readonly=not is_result) if n_axes else dtype
+    is_written = is_result or text.endswith("*")
+    return numba.types.Array(dtype, int(n_axes), "C", readonly=not is_written) if n_axes else dtype

@@ -81,7 +81,8 @@ class CubeChannels:
             self._add_all(found, failures, cube, LineTimes.of(times_ns, exposure_ms), anchor, taken)
         for name, why in failures.items():
             logger.error("cube %d: channel %r is not, or not completely, in the file: %s", cube, name, why)
-        return found._replace(attributes={"channels_failed": failures} if failures else {})
+        found.attributes.update({"channels_failed": failures} if failures else {})
+        return found
 
     def _add_all(
         self,
@@ -118,6 +119,8 @@ class CubeChannels:
             if (offset := self._clocks.offset_at(lines.middle_ns, to_lines_ns)) is not None:
                 found.columns["clock_offset"] = offset.offset_s
                 found.descriptions.append(offset.column)
+                if np.isfinite(offset.uncertainty_s):
+                    found.attributes["clock_source"] = offset.words
         if groups:
             found.groups[CHANNELS] = Group(groups=groups)
 

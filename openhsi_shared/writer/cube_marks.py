@@ -32,6 +32,7 @@ def marks_of(slots: SlotView, slot: int, times_ns: NDArray[np.int64]) -> dict[st
         "marks_pushed_out": slots.word(slot, Word.N_MARKS_PUSHED_OUT),
         "paused_before_s": slots.word(slot, Word.PAUSED_NS) / 1e9,
         "frames_paused": slots.word(slot, Word.N_FRAMES_PAUSED),
+        "frames_not_wanted": slots.word(slot, Word.N_NOT_WANTED),
     }
     return {name: value for name, value in found.items() if value}
 

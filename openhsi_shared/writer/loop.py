@@ -175,7 +175,7 @@ class _WriterLoop:
                 return
             written = Written.found(path)
         self._passed("before_answer")
-        answer = Saved(request.cube, written.path, written.n_bytes, written.seconds, label.savefig)
+        answer = _saved(request.cube, written, preview_follows=label.savefig)
         self._done[request.cube] = answer
         self._note_samples(request.cube, written)
         self._parent.tell(answer)
@@ -245,7 +245,7 @@ class _WriterLoop:
             self._try(failures, self._on_disk(request, label).remove_dumps)
             if label.savefig:
                 self._write_preview(cube, written)
-            return Saved(cube, written.path, written.n_bytes, written.seconds, preview_follows=False)
+            return _saved(cube, written, preview_follows=False)
         dump = self._try(failures, self._on_disk(request, label).dumped)
         for directories in self._directories(label):
             dump = dump or self._try(failures, self._dump, request, label, directories, recovered=True)
@@ -361,6 +361,10 @@ class _WriterLoop:
         except Exception as error:  # noqa: BLE001 - the data are saved; the parent warns of the missing preview
             return PreviewDone(cube, None, f"{type(error).__name__}: {error}")
         return PreviewDone(cube, path, "")
+
+
+def _saved(cube: int, written: Written, preview_follows: bool) -> Saved:
+    return Saved(cube, written.path, written.n_bytes, written.seconds, preview_follows, written.saturated)
 
 
 def _failure(cube: int, error: Exception) -> Failed:

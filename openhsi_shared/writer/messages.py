@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from openhsi_shared.channels.attached import AttachedChannels
+from openhsi_shared.columns import Saturation
 from openhsi_shared.save_options import SaveOptions
 
 __all__ = ["CubeKind", "Dumped", "Failed", "Label", "PreviewDone", "Ready", "Rescue", "Save", "Saved", "Stop"]
@@ -38,6 +39,8 @@ class CubeKind:
     """The saved cube that these cubes are made of: its groups and extra columns are copied."""
     replayed_from: str = ""
     """The saved cube, or the folder of cubes, whose lines are replayed: their channels are matched to them."""
+    saturation: Saturation | str = ""
+    """How saturated pixels are counted, or why they are not."""
     channels: AttachedChannels | None = None
     """Channels whose samples are matched to the lines."""
 
@@ -133,6 +136,8 @@ class Saved(NamedTuple):
     n_bytes: int
     seconds: float
     preview_follows: bool
+    saturated: float
+    """Mean share of saturated pixels; NaN if it is unknown."""
 
 
 class PreviewDone(NamedTuple):

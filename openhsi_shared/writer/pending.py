@@ -1,5 +1,6 @@
 """Pending cubes, which were handed to the writer and whose slots are not free yet; counters of saved cubes."""
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +61,9 @@ class Tally:
     """Frame ids of discarded cubes, including frames lost before and within them."""
     rates: deque[float] = field(default_factory=lambda: deque(maxlen=8))
     """MB/s of the last cubes."""
+
+    saturated: float = math.nan
+    """Mean share of saturated pixels of the newest cube."""
 
     def discard(self, n_lines: int, ids: IdRange) -> None:
         """Count the lines of a discarded cube; `ids` are its frames, including those lost before and within."""

@@ -4,13 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from openhsi_shared.buffers.slot_memory import SlotState, Word
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import CubeTimes, read_anchor
 from openhsi_shared.channels.host_clock import host_clock
-from openhsi_shared.columns import Column
+from openhsi_shared.columns import SATURATED, Column, Saturation
 from openhsi_shared.dataset import Cube, Group
 from openhsi_shared.files.published import CubeOnDisk
 from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
@@ -64,6 +62,9 @@ def cube_in(
         inner = {name: one for part in (again.groups, groups) for name, one in part.items()}
         both = [part["channels"].groups for part in (again.groups, groups) if "channels" in part]
         groups = inner | ({"channels": Group(groups={**both[0], **both[1]})} if len(both) == 2 else {})
+    saturation = kind.saturation if isinstance(kind.saturation, Saturation) else None
+    if isinstance(kind.saturation, str) and kind.saturation and SATURATED.name not in {*columns, *more}:
+        about = {**about, "saturated_unknown": kind.saturation}
     if label.references:
         taken, about_them = references_of_cube(
             label.references,
@@ -74,6 +75,7 @@ def cube_in(
         )
         groups = groups | ({"references": Group(groups=taken)} if taken else {})
         about = {**about, **about_them}
+    clock = host_clock()
     return Cube(
         memory=slots.lines(slot),
         first=first,
@@ -86,22 +88,25 @@ def cube_in(
         metadata=label.metadata,
         attributes={
             **label.attributes,
-            **_provenance(slots, kind, slot, columns["frame_id"]),
+            **_provenance(slots, kind, slot, n),
             **_clock_attributes(times, begin_of(columns["time_ns"])),
-            **host_clock().attributes,
+            **clock.attributes,
+            "clock_source": f"this computer, {clock.attributes['host_clock']}",
             **marks_of(slots, slot, columns["time_ns"]),
             **about,
             **({"source_groups_left_out": ", ".join(left_out)} if left_out else {}),
             **({"unchecked_directories": list(unchecked)} if unchecked else {}),
-            "recovered": int(recovered),
+            "recovered": int(recovered or label.attributes.get("recovered", 0)),
         },
         uuid=kind.uuid_of(slots.word(slot, Word.CUBE)),
+        saturation=saturation,
     )
 
 
-def _provenance(slots: SlotView, kind: CubeKind, slot: int, frame_ids: np.ndarray[Any, Any]) -> dict[str, Any]:
+def _provenance(slots: SlotView, kind: CubeKind, slot: int, n_lines: int) -> dict[str, Any]:
     expected, n_lost = slots.word(slot, Word.EXPECTED_ID), slots.word(slot, Word.N_LOST)
-    n_overwritten = slots.word(slot, Word.N_PUT) - len(frame_ids)
+    n_overwritten = slots.word(slot, Word.N_PUT) - n_lines
+    frame_ids = slots.frame_ids(slot)
     within = int(frame_ids[-1] - frame_ids[0] + 1 - len(frame_ids))
     # if the cube has wrapped around, ids before the oldest line left are of overwritten and of lost lines, mixed
     gaps = gaps_between(int(frame_ids[0]) if n_overwritten else expected, frame_ids.tolist())

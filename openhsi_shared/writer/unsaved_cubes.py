@@ -83,6 +83,7 @@ class UnsavedCubes:
         pending = self.saving[answer.cube]
         pending.path = answer.path
         self.tally.n_saved += 1
+        self.tally.saturated = answer.saturated
         if answer.seconds:  # else it was saved before
             self.tally.rates.append(answer.n_bytes / answer.seconds / 1e6)
         self._free(pending)

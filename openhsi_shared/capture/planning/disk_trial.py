@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.memory import PAGE, aligned_bytes, shared_array
 from openhsi_shared.buffers.slot_memory import SlotLayout
 from openhsi_shared.capture.planning.plan import DiskSpeed
-from openhsi_shared.columns import COLUMNS
+from openhsi_shared.columns import COLUMNS, Saturation
 from openhsi_shared.dataset import Cube
 from openhsi_shared.errors import SaveError
 from openhsi_shared.files.preview import write_preview
@@ -239,4 +239,5 @@ def _cube(lines: NDArray[Any]) -> Cube:
     columns = {column.name: np.zeros(n, column.dtype) for column in COLUMNS}
     columns["frame_id"] = np.arange(n, dtype=columns["frame_id"].dtype)
     columns["time_ns"] = time.time_ns() + 1_000_000 * np.arange(n, dtype=np.int64)
-    return Cube(memory=lines, n_lines=n, columns=columns, uuid=str(uuid.uuid4()))
+    counted = Saturation(np.iinfo(lines.dtype).max, 0, lines.shape[1]) if lines.dtype.kind == "u" else None
+    return Cube(memory=lines, n_lines=n, columns=columns, uuid=str(uuid.uuid4()), saturation=counted)

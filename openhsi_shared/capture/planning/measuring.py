@@ -42,10 +42,12 @@ def measured_plan(
     layout: SlotLayout,
     save_dir: Path,
     minutes: float | None,
+    average: int = 1,
 ) -> Plan:
     """Measure and choose. The camera streams; `read` takes a frame in its turn. Blocks for at most 20 s.
 
-    What `read` raises; SaveError if the disk cannot be used or has no room for the trial, MemoryShortage.
+    `average` frames are one line. Raises what `read` raises; SaveError if the disk cannot be used
+    or has no room for the trial, MemoryShortage.
     """
     end = time.monotonic() + LIMIT_S
     free_disk = free_bytes(save_dir, FREE_CUBES * layout.line_bytes, ANSWER_S)
@@ -53,15 +55,16 @@ def measured_plan(
     rate = trial.rate(end - LIMIT_S / 2)
     busy = trial.busy(rate)
     queue = trial.queue(rate, end - LIMIT_S / 2)
+    line_rate = rate / average
     available = min(free for _, free, _ in free_memory()) - RESERVE
-    n_lines = lines_of_a_cube(rate, layout.stride, available, queue.waits)
+    n_lines = lines_of_a_cube(line_rate, layout.stride, available, queue.waits)
     n_trial = max(16, min(max(n_lines, MIN_TRIAL_BYTES // layout.stride), MAX_TRIAL_BYTES // layout.stride))
     n_trial = min(n_trial, max(1, available // 4 // layout.stride))
     free_disk = free_bytes(save_dir, FREE_CUBES * n_trial * layout.line_bytes, ANSWER_S)
     measured = Measured(
         camera=camera,
         save_dir=str(save_dir),
-        rate=rate,
+        rate=line_rate,
         queue=queue.n_frames,
         queue_is_full=queue.is_full,
         waits=queue.waits,

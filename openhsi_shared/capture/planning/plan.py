@@ -44,7 +44,7 @@ class Measured:
     camera: str
     save_dir: str
     rate: float
-    """Frames/s that the camera delivers, taken or not."""
+    """Lines/s that the camera delivers, taken or not."""
     queue: int | None
     """Frames that wait while none is taken; None: unknown, without a counter."""
     queue_is_full: bool
