@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from openhsi_shared.channels.channel import Channel
     from openhsi_shared.channels.delivering import Deliver
     from openhsi_shared.channels.epics import EpicsChannel
+    from openhsi_shared.channels.gpio import ButtonToggle, RecordingLamp
     from openhsi_shared.channels.gps import GpsChannel
     from openhsi_shared.channels.gpsd import GpsdChannel
     from openhsi_shared.channels.log import LogChannel
     from openhsi_shared.channels.polled import PolledChannel
     from openhsi_shared.channels.properties import Field
+    from openhsi_shared.channels.pulses import PulseChannel
     from openhsi_shared.channels.pva import PvaChannel
     from openhsi_shared.channels.recorder import Recorder
     from openhsi_shared.channels.recorder.files import read_rows
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from openhsi_shared.matching.states import State
 
 __all__ = [
+    "ButtonToggle",
     "CallbackChannel",
     "Channel",
     "Deliver",
@@ -43,8 +46,10 @@ __all__ = [
     "GpsdChannel",
     "LogChannel",
     "PolledChannel",
+    "PulseChannel",
     "PvaChannel",
     "Recorder",
+    "RecordingLamp",
     "SimulatedChannel",
     "State",
     "SystemChannel",
@@ -54,6 +59,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ButtonToggle": "channels.gpio",
     "CallbackChannel": "channels.callback",
     "Channel": "channels.channel",
     "Deliver": "channels.delivering",
@@ -63,8 +69,10 @@ _MODULES = {
     "GpsdChannel": "channels.gpsd",
     "LogChannel": "channels.log",
     "PolledChannel": "channels.polled",
+    "PulseChannel": "channels.pulses",
     "PvaChannel": "channels.pva",
     "Recorder": "channels.recorder",
+    "RecordingLamp": "channels.gpio",
     "SimulatedChannel": "channels.simulated",
     "State": "matching.states",
     "SystemChannel": "channels.system",

@@ -21,6 +21,7 @@ SOURCES = {
     "pva": "openhsi_shared.channels.pva:PvaChannel.from_address",
     "gps": "openhsi_shared.channels.gps:GpsChannel.from_address",
     "gpsd": "openhsi_shared.channels.gpsd:GpsdChannel.from_address",
+    "pps": "openhsi_shared.channels.pulses:PulseChannel.from_address",
     "log": "openhsi_shared.channels.log:LogChannel.from_address",
     "sim": "openhsi_shared.channels.simulated:SimulatedChannel.from_address",
     "sys": "openhsi_shared.channels.system:SystemChannel.from_address",

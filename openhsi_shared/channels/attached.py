@@ -32,6 +32,9 @@ class AttachedChannels:
     def start(self) -> None:
         """Open the sources, if they belong to this process. Idempotent."""
 
+    def wait_until_opened(self) -> None:
+        """Block until all sources are opened, if they belong to this process."""
+
     def wait_until_ready(self, timeout_s: float) -> None:
         """Block until they deliver, if they belong to this process: see `wait_for_first_samples`."""
 

@@ -13,10 +13,10 @@ from openhsi_shared.buffers.times import Anchor, Clock
 from openhsi_shared.channels.matched_columns import LineTimes
 from openhsi_shared.channels.raw_series import RawSeries, part_of, raw_series
 from openhsi_shared.errors import ArgumentError, FileError
-from openhsi_shared.files.reading import open_cube
+from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.paths import cubes_below
 
-__all__ = ["CubeFile", "cube_files", "joined"]
+__all__ = ["CubeFile", "cube_file", "cube_files", "joined"]
 
 
 class CubeFile(NamedTuple):
@@ -43,23 +43,28 @@ def cube_files(path: Path) -> list[CubeFile]:
     return sorted(map(_read, paths), key=lambda cube: (cube.lines.first_ns, cube.path))
 
 
+def cube_file(cube: OpenCube) -> CubeFile:
+    """What channels are matched to, of an open cube. FileError if it has no times, or a series is damaged."""
+    times = cube.times_ns
+    if times is None:
+        raise FileError(f"{cube.path} has no times of its lines: channels cannot be matched to them")
+    about = cube.attributes
+    clocks = (about.get(f"clock_anchor_{which}_ns") for which in ("wall", "monotonic"))
+    anchor = Anchor(*(clock if isinstance(clock, int) else 0 for clock in clocks))
+    has_offset = cube.is_ours and cube.contents.has("clock_offset")
+    return CubeFile(
+        cube.path,
+        LineTimes.of(times, about.get("exposure_ms")),
+        str(about.get("run_id", cube.path)),
+        anchor,
+        np.asarray(cube.column("clock_offset"), np.float64) if has_offset else None,
+        {name: raw_series(name, group, anchor) for name, group in cube.channels.items()},
+    )
+
+
 def _read(path: Path) -> CubeFile:
     with open_cube(path) as cube:
-        times = cube.times_ns
-        if times is None:
-            raise FileError(f"{path} has no times of its lines: channels cannot be matched to them")
-        about = cube.attributes
-        clocks = (about.get(f"clock_anchor_{which}_ns") for which in ("wall", "monotonic"))
-        anchor = Anchor(*(clock if isinstance(clock, int) else 0 for clock in clocks))
-        has_offset = cube.is_ours and cube.contents.has("clock_offset")
-        return CubeFile(
-            path,
-            LineTimes.of(times, about.get("exposure_ms")),
-            str(about.get("run_id", path)),
-            anchor,
-            np.asarray(cube.column("clock_offset"), np.float64) if has_offset else None,
-            {name: raw_series(name, group, anchor) for name, group in cube.channels.items()},
-        )
+        return cube_file(cube)
 
 
 def joined(cubes: list[CubeFile]) -> dict[str, RawSeries]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from openhsi_shared.channels.units import circle_in, known_unit
-from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES
+from openhsi_shared.columns import COLUMNS, FRAMES_USED, OTHER_VARIABLES, SATURATED
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.groups import check_name, check_not_reserved
 from openhsi_shared.matching.lines import IMPOSSIBLE
@@ -23,7 +23,9 @@ Stamp = Literal["source", "arrival", "host"]
 SINGLE = "value"
 """Name of the field of a channel with one value."""
 QUATERNION = ("w", "x", "y", "z")
-VARIABLES_OF_FILE = frozenset({*OTHER_VARIABLES, "channels", "clock_offset", *(column.name for column in COLUMNS)})
+VARIABLES_OF_FILE = frozenset(
+    {*OTHER_VARIABLES, "channels", "clock_offset", *(one.name for one in (*COLUMNS, FRAMES_USED, SATURATED))}
+)
 VARIABLES_OF_GROUP = frozenset({"time", "arrival", "id", "quality", "sample"})
 DIMENSIONS = ("x", "y", "wavelength")
 """Of the whole file: no variable of a group can have these names."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.samples import Samples
 from openhsi_shared.buffers.times import read_anchor
 from openhsi_shared.channels.matched_columns import SourceSeries
+from openhsi_shared.channels.named_pulses import PULSES, BeyondFit, NamedPulses
 from openhsi_shared.channels.properties import ChannelProperties
 from openhsi_shared.columns import Column
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
@@ -45,12 +46,20 @@ class ClockOffset(NamedTuple):
     """Of each line: time of the channel minus `time`; NaN if it is unknown."""
     uncertainty_s: float
     method: str
-    """"arrival", "gpsd" (arrival at gpsd), "pulse" (a pulse per second, seen by gpsd), or "given"."""
+    """"arrival", "gpsd" (arrival at gpsd), "pulse" (a pulse per second), or "given"."""
+    pulses: str = ""
+    """Of "pulse" the channel that has seen them, else gpsd has."""
+
+    @property
+    def words(self) -> str:
+        """For a file: by what true UTC is known, such as "gps by pulse (pps)"."""
+        return f"{self.channel} by {self.method}" + (f" ({self.pulses})" if self.pulses else "")
 
     @property
     def column(self) -> Column:
         """The description of its column."""
         more = {"channel": self.channel, "uncertainty": self.uncertainty_s, "method": self.method}
+        more |= {"pulses": self.pulses} if self.pulses else {}
         return Column("clock_offset", "float64", "s", f"time of {self.channel} minus time", more)
 
 
@@ -67,7 +76,8 @@ class SourceClocks:
         self._seen: dict[str, tuple[int, int]] = {}
         """First and last time of arrival in each fit that has samples."""
         self._by_pulse: dict[str, int] = {}
-        """By how much, in ns, a pulse per second shows the offset of a fit to be too small."""
+        """By how much, in ns, a pulse per second that gpsd sees shows the offset of a fit to be too small."""
+        self._pulses = {name: NamedPulses(one) for name, one in properties.items() if one.source.startswith(PULSES)}
         self._warned: set[str] = set(properties) if are_logs else set()
         self._stopped: set[str] = set()
 
@@ -75,6 +85,8 @@ class SourceClocks:
         """Use those of the samples that are new."""
         new = slice(max(0, self._next_index[name] - samples.first_index), None)
         self._next_index[name] = samples.first_index + len(samples)
+        if name in self._pulses:
+            self._pulses[name].add(samples.arrival_ns[new], samples.description.get("uncertainty_s"))
         if name not in self._fits:
             return
         properties, fit = self._properties[name], self._fits[name]
@@ -86,6 +98,9 @@ class SourceClocks:
         chosen = _least_lags(stamps, arrivals)
         fit.add(stamps[chosen], arrivals[chosen])
         self._seen[name] = self._seen.get(name, (int(arrivals[0]), 0))[0], int(arrivals[-1])
+        for pulses in self._pulses.values():
+            if self._receiver_of(pulses.name) == name:
+                pulses.add_fixes(arrivals)
         self._use_pulse(name, samples)
         if properties.clock == "given" and properties.stamp == "source" and name not in self._warned:
             self._warn(name, properties, fit)
@@ -130,9 +145,10 @@ class SourceClocks:
                 times[is_stamped] = stamps + given_ns
             elif clock in self._seen:
                 fit = self._fits[clock]
-                times[is_stamped] = fit.line_times_ns(stamps, samples.arrival_ns[is_stamped]) + (
-                    to_lines_ns - self._by_pulse.get(clock, 0)
-                )
+                by_fit = fit.line_times_ns(stamps, samples.arrival_ns[is_stamped])
+                nearly = by_fit - self._beyond_fit(clock, by_fit).ns
+                beyond = self._beyond_fit(clock, nearly).ns / (1 + fit.drift)  # the offset changes in between
+                times[is_stamped] = by_fit - np.rint(beyond).astype(np.int64) + to_lines_ns
             else:
                 times[is_stamped] = UNKNOWN_TIME_NS
             fit = self._fits[clock or properties.name]
@@ -167,6 +183,8 @@ class SourceClocks:
 
     def attributes(self, name: str, to_lines_ns: int) -> dict[str, Any]:
         """Attributes of the raw series of a channel: the fit of its clock by arrivals, which may not be used."""
+        if name in self._pulses:
+            return self._of_pulses(name)
         if name not in self._seen or not self._fits[name].is_known:
             return {}
         fit, (first_ns, last_ns) = self._fits[name], self._seen[name]
@@ -183,27 +201,62 @@ class SourceClocks:
 
         That is the one which others name as their `clock`, or else the only one whose clock is "fit".
         """
-        clocks = {one.clock for one in self._properties.values()} - {"given", "fit"}
-        names = clocks or {name for name, one in self._properties.items() if one.clock == "fit"}
-        if len(names) != 1:
+        name = self._true_channel()
+        if name is None:
             return None
-        (name,) = names
         properties = self._properties[name]
         given_ns = _given_ns(properties)
         if given_ns is not None:
             return ClockOffset(name, np.full(len(at_ns), -given_ns * 1e-9), 0.0, "given")
-        by_pulse_ns = self._by_pulse.get(name)
         method = "gpsd" if properties.source.startswith("gpsd:") else "arrival"
-        method = method if by_pulse_ns is None else "pulse"
         if name not in self._seen:
             return ClockOffset(name, np.full(len(at_ns), np.nan), np.inf, method)
         fit = self._fits[name]
         is_known = at_ns != UNKNOWN_TIME_NS
-        at = np.where(is_known, at_ns, 0) - to_lines_ns
-        offset_ns = fit.offset_ns(at) + (by_pulse_ns or 0) - to_lines_ns
-        uncertainty_s = float(fit.uncertainty_at_ns(at[is_known]).max(initial=0.0)) * 1e-9
-        uncertainty_s = uncertainty_s if by_pulse_ns is None else PULSE_UNCERTAINTY_S
-        return ClockOffset(name, np.where(is_known, offset_ns * 1e-9, np.nan), uncertainty_s, method)
+        at = at_ns[is_known] - to_lines_ns
+        beyond = self._beyond_fit(name, at)
+        offset_s = np.full(len(at_ns), np.nan)
+        offset_s[is_known] = (fit.offset_ns(at) + beyond.ns - to_lines_ns) * 1e-9
+        uncertainty_ns, pulses = fit.uncertainty_at_ns(at), ""
+        if len(at) and beyond.is_known.all():
+            uncertainty_ns, method, pulses = beyond.uncertainty_ns, "pulse", self._pulses_of(name) or ""
+        return ClockOffset(name, offset_s, float(uncertainty_ns.max(initial=0.0)) * 1e-9, method, pulses)
+
+    def _true_channel(self) -> str | None:
+        """The channel by which true UTC is known; None if there is none, or more than one."""
+        clocks = {one.clock for one in self._properties.values()} - {"given", "fit"}
+        names = clocks or {name for name, one in self._properties.items() if one.clock == "fit"}
+        return names.pop() if len(names) == 1 else None
+
+    # ---- pulses of a second ----
+
+    def _receiver_of(self, pulses: str) -> str | None:
+        """The channel that names the pulses of a channel: its `clock`, or else that of true UTC."""
+        clock = self._properties[pulses].clock
+        return self._true_channel() if clock == "given" else clock
+
+    def _pulses_of(self, receiver: str) -> str | None:
+        return next((name for name in self._pulses if self._receiver_of(name) == receiver), None)
+
+    def _beyond_fit(self, name: str, at: Times) -> BeyondFit:
+        """What a pulse per second shows beyond the fit of a clock, at times of arrival."""
+        pulses = self._pulses_of(name)
+        by_gpsd_ns = self._by_pulse.get(name)
+        found = BeyondFit(np.zeros(at.shape, np.int64), np.full(at.shape, np.inf))
+        if pulses is not None:
+            found = self._pulses[pulses].beyond(self._fits[name], self._properties[name], at)
+        if by_gpsd_ns is None or found.is_known.any():
+            return found
+        return BeyondFit(np.full(at.shape, by_gpsd_ns), np.full(at.shape, PULSE_UNCERTAINTY_S * 1e9))
+
+    def _of_pulses(self, name: str) -> dict[str, Any]:
+        """Attributes of a channel of pulses: which receiver names them, and how well they are known at the end."""
+        receiver = self._receiver_of(name)
+        if receiver not in self._seen:
+            return {}
+        beyond = self._beyond_fit(receiver, np.array([self._seen[receiver][1]]))
+        known = {"pulse_uncertainty_s": float(beyond.uncertainty_ns[0]) * 1e-9} if beyond.is_known.all() else {}
+        return {"names_seconds_of": receiver, **known}
 
 
 def _given_ns(reference: ChannelProperties) -> int | None:

@@ -10,22 +10,13 @@ from numpy.typing import NDArray
 from openhsi_shared.channels.cube_files import CubeFile, cube_files
 from openhsi_shared.channels.matched_columns import SourceSeries
 from openhsi_shared.channels.matched_files import RunOfCubes
+from openhsi_shared.channels.quantities import ALTITUDES, ANGLES, POSITION, has_position, quantities
 from openhsi_shared.columns import Column
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
 
-__all__ = ["Fixes", "RunTrack", "Track", "tracks_of"]
-
-ANGLES = {
-    "roll": "platform_roll_starboard_down",
-    "pitch": "platform_pitch_fore_up",
-    "heading": "platform_orientation",
-    "course": "platform_course",
-}
-"""Fields of a source with position or attitude, and their CF standard names."""
-POSITION = {"latitude": "latitude", "longitude": "longitude"}
-ALTITUDES = ("height_above_reference_ellipsoid", "altitude")
+__all__ = ["Fixes", "RunTrack", "Track", "fixes_of", "positions_in", "tracks_of"]
 
 
 class Fixes(NamedTuple):
@@ -129,15 +120,20 @@ def tracks_of(path: Path, position: str | None = None) -> tuple[list[RunTrack], 
         tracks = [track for track in _tracks(run, of_run, name) if np.isfinite(track.latitude).any()]
         without += [cube.path for cube in of_run if cube.path not in {track.path for track in tracks}]
         if tracks:
-            found.append(RunTrack(tuple(tracks), _fixes(run, name), _above(run, name)))
+            found.append(RunTrack(tuple(tracks), fixes_of(run, name), _above(run, name)))
     if not found:
         what = "position" if position is None else f"position of a channel {position!r}"
-        raise ArgumentError(f"no cube of {path} has a {what}: record one with channels={{'gps': ...}}, or match a log")
+        raise ArgumentError(f"no cube of {path} has a {what}: record one with channels={{'gps': ...}}")
     return found, without
 
 
+def positions_in(run: RunOfCubes) -> list[str]:
+    """Names of the channels that have a latitude and a longitude."""
+    return [name for name in run.names if has_position(run.properties(name))]
+
+
 def _position_of(run: RunOfCubes, wanted: str | None) -> str | None:
-    names = [name for name in run.names if _fields(run, name).keys() >= POSITION.keys()]
+    names = positions_in(run)
     if wanted is not None:
         return wanted if wanted in names else None
     if len(names) > 1:
@@ -145,20 +141,8 @@ def _position_of(run: RunOfCubes, wanted: str | None) -> str | None:
     return names[0] if names else None
 
 
-def _fields(run: RunOfCubes, name: str) -> dict[str, int]:
-    """Index of each known quantity among the fields of a channel: by standard name, else by its own name."""
-    known = {standard: own for own, standard in (*ANGLES.items(), *POSITION.items())}
-    known |= dict.fromkeys(ALTITUDES, "altitude")
-    found: dict[str, int] = {}
-    for index, field in enumerate(run.properties(name).fields):
-        own = known.get(field.standard_name or "", field.name)
-        if own in (*ANGLES, *POSITION, "altitude", "fix"):
-            found.setdefault(own, index)
-    return found
-
-
 def _above(run: RunOfCubes, name: str) -> str:
-    index = _fields(run, name).get("altitude")
+    index = quantities(run.properties(name)).get("altitude")
     standard = None if index is None else run.properties(name).fields[index].standard_name
     return {ALTITUDES[0]: "ellipsoid", ALTITUDES[1]: "geoid"}.get(standard or "", "")
 
@@ -185,7 +169,7 @@ def _tracks(run: RunOfCubes, cubes: list[CubeFile], position: str) -> Iterator[T
         )
 
 
-def _fixes(run: RunOfCubes, position: str) -> Fixes:
+def fixes_of(run: RunOfCubes, position: str) -> Fixes:
     """All samples of the position, with the attitude of its channel, or else of another one, at their times."""
     series = run.series(position)
     found = _columns(run, position, series)
@@ -203,7 +187,7 @@ def _fixes(run: RunOfCubes, position: str) -> Fixes:
 
 
 def _columns(run: RunOfCubes, name: str, series: SourceSeries) -> dict[str, NDArray[np.float64]]:
-    return {quantity: series.values[:, index] for quantity, index in _fields(run, name).items()}
+    return {quantity: series.values[:, index] for quantity, index in quantities(run.properties(name)).items()}
 
 
 def _angles_at(
