@@ -10,6 +10,7 @@ Data flow, and the packages that implement it::
 Import names from this package; modules may move.
 """
 
+import gc
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from openhsi_shared.files.recovering import Recovery, recover
     from openhsi_shared.files.upstream import save_shared_datacube
     from openhsi_shared.files.verifying import Report, verify
+    from openhsi_shared.flight.together import record_all
     from openhsi_shared.recording.record import record, switched_camera
     from openhsi_shared.recording.run import Recording
     from openhsi_shared.reprocess import ProcessDatacube, ProcessRawDatacube
@@ -83,6 +85,7 @@ __all__ = [
     "open_flight",
     "read_calibration",
     "record",
+    "record_all",
     "recover",
     "save_shared_datacube",
     "switched_camera",
@@ -125,6 +128,7 @@ _MODULES = {
     "open_flight": "files.flight",
     "read_calibration": "calibration",
     "record": "recording.record",
+    "record_all": "flight.together",
     "recover": "files.recovering",
     "save_shared_datacube": "files.upstream",
     "switched_camera": "recording.record",
@@ -137,7 +141,13 @@ def __getattr__(name: str) -> Any:
     """Import a name on first access (PEP 562): importing the package loads nothing large."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    is_collecting = gc.isenabled()
+    gc.disable()  # what is imported stays: to scan it for garbage meanwhile takes a tenth of the time
+    try:
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    finally:
+        if is_collecting:
+            gc.enable()
     globals()[name] = value
     return value
 

@@ -5,7 +5,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["focus_of", "share_saturated"]
+from openhsi_shared.columns import Saturation
+
+__all__ = ["SaturationCounter", "focus_of", "share_saturated"]
+
+
+class SaturationCounter:
+    """Counts the saturated pixels of lines of one type; each thread needs one of its own."""
+
+    def __init__(self, saturation: Saturation, line_shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        self._rows = slice(saturation.first_row, saturation.end_row)
+        self._full = dtype.type(saturation.full_scale)
+        self._is_full = np.empty((saturation.end_row - saturation.first_row, line_shape[1]), np.bool_)
+
+    def share_of(self, line: NDArray[Any]) -> float:
+        """Share of the counted pixels of a line that are saturated, 0 to 1."""
+        pixels = line[self._rows]
+        if pixels.max() < self._full:  # three times as fast as counting, and without the interpreter's lock
+            return 0.0
+        np.greater_equal(pixels, self._full, out=self._is_full)
+        return np.count_nonzero(self._is_full) / self._is_full.size
 
 
 def share_saturated(line: NDArray[Any], full_scale: int | None) -> float:

@@ -60,7 +60,7 @@ class Line:
     channels: Mapping[str, float] = field(default_factory=dict)
     """Values of the channels at the time of the line, as far as they are known, by the names of the file's columns."""
     lost_before: int = 0
-    """Frames lost between the line before it, also of the cube before, and this one."""
+    """Frames lost between the line before it, also of the cube before, and this one, or within it, if it is a mean."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

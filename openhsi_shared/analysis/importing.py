@@ -63,6 +63,8 @@ def _module(name: str, what: str) -> ModuleType:
         raise AnalysisError(
             f"{what}: there is no module {missing!r} in {folder} or in what is installed{hint}"
         ) from error
+    except KeyboardInterrupt:
+        raise  # Ctrl-C
     except BaseException as error:  # not swallowed: a module that exits must not end this process
         where = traceback.format_exc()
         text = f"{type(error).__name__}: {error}"

@@ -15,6 +15,8 @@ from openhsi_shared.errors import ParameterError
 
 __all__ = ["ParameterChange", "ParameterLog"]
 
+MAX_TEXT_BYTES = 1 << 16
+
 
 @dataclass(frozen=True)
 class ParameterChange:
@@ -104,9 +106,11 @@ class ParameterLog:
 
 def _as_json(data: bytes) -> str | dict[str, str]:
     try:
-        return data.decode()
+        if len(data) <= MAX_TEXT_BYTES:  # of larger ones, escapes could make six times as much
+            return data.decode()
     except UnicodeDecodeError:
-        return {"base64": base64.b64encode(data).decode()}
+        pass
+    return {"base64": base64.b64encode(data).decode()}
 
 
 def _from_json(data: str | dict[str, str]) -> bytes:

@@ -36,17 +36,20 @@ def analyse(context: click.Context, /, name: str | None, parameters: Path | None
     from openhsi_shared.analysis.live.analysis import Analysis
     from openhsi_shared.analysis.live.attached import Attached
 
-    analysis = Analysis(options.pop("worker"), options.pop("reducer"), parameters=parameters, **options)
-    with Attached(analysis, choose_recording(name)) as attached:
-        if attached.status.url:
-            echo(attached.status.url)
-        try:
-            attached.wait()
-        except KeyboardInterrupt:
-            attached.stop()
-            attached.wait()
-            echo(str(attached.status), err=True)
-            context.exit(INTERRUPTED)
+    try:
+        analysis = Analysis(options.pop("worker"), options.pop("reducer"), parameters=parameters, **options)
+        with Attached(analysis, choose_recording(name)) as attached:
+            if attached.status.url:
+                echo(attached.status.url)
+            try:
+                attached.wait()
+            except KeyboardInterrupt:
+                attached.stop()
+                attached.wait()
+                echo(str(attached.status), err=True)
+                raise
+    except KeyboardInterrupt:
+        context.exit(INTERRUPTED)
     echo(str(attached.status), err=True)
     if attached.status.failed:
         context.exit(1)

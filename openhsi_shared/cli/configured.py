@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from openhsi_shared.cli.arguments import GivenPath
+from openhsi_shared.cli.camera_options import option_from
 from openhsi_shared.flight.config import KEYS, FlightConfig, read_config
 
 if TYPE_CHECKING:
     from openhsi_shared.channels.channel import Channel
 
-__all__ = ["channels_of", "config_option", "key_of", "keywords_of", "note_config", "option_from"]
+__all__ = ["channels_of", "config_option", "key_of", "keywords_from", "keywords_of", "note_config"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,17 +47,9 @@ def _read(context: click.Context, _option: click.Parameter, path: Path | None) -
     return config
 
 
-def option_from(text: str) -> tuple[str, Any]:
-    """Parse KEY=VALUE; the value is JSON if it is valid JSON (keys of digits become integers), else text."""
-    key, sign, value = text.partition("=")
-    if not key.isidentifier() or not sign:
-        raise click.BadParameter(f"{text!r} is not KEY=VALUE, such as mode=HgAr or exposure_ms=2")
-    try:
-        return key, json.loads(
-            value, object_pairs_hook=lambda pairs: {int(k) if k.isdecimal() else k: v for k, v in pairs}
-        )
-    except ValueError:
-        return key, value
+def keywords_from(of_camera: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of [camera], as --option gives them."""
+    return dict(option_from(f"{key}={json.dumps(value, default=str)}") for key, value in of_camera.items())
 
 
 def keywords_of(config: FlightConfig, of_camera: Mapping[str, Any], dedicated: Container[str]) -> dict[str, Any]:
@@ -67,7 +60,7 @@ def keywords_of(config: FlightConfig, of_camera: Mapping[str, Any], dedicated: C
     for key in of_camera:
         if key in dedicated:
             raise click.UsageError(f"[camera] {key}: use the key of [record] for this")
-    found = dict(option_from(f"{key}={json.dumps(value, default=str)}") for key, value in of_camera.items())
+    found = keywords_from(of_camera)
     of_references = dict(config.references)
     references = {kind: of_references.pop(kind) for kind in ("dark", "white") if kind in of_references}
     if references:

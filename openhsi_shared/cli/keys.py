@@ -17,6 +17,7 @@ from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.standard_streams import is_terminal
 
 if TYPE_CHECKING:
+    from openhsi_shared.flight.recordings import Recordings
     from openhsi_shared.recording.run import Recording
 
 __all__ = ["keys_of"]
@@ -25,7 +26,7 @@ HELP = "keys: m and a text = mark, space = pause or resume, Ctrl-C = stop"
 
 
 @contextmanager
-def keys_of(run: "Recording") -> Iterator[None]:
+def keys_of(run: "Recording | Recordings") -> Iterator[None]:
     """Listen to the keys in the block, if standard input is a terminal, which is restored afterwards."""
     try:
         import termios
@@ -53,7 +54,7 @@ def keys_of(run: "Recording") -> Iterator[None]:
 class _Keys:
     """Listens until the other end of `wake_up` is closed."""
 
-    def __init__(self, run: "Recording", terminal: int, before: list[Any], wake_up: int) -> None:
+    def __init__(self, run: "Recording | Recordings", terminal: int, before: list[Any], wake_up: int) -> None:
         self._run, self._terminal, self._before, self._wake_up = run, terminal, before, wake_up
 
     def listen(self) -> None:

@@ -5,7 +5,7 @@ import time
 import click
 
 from openhsi_shared.cli.output import echo
-from openhsi_shared.cli.running import choose_recording
+from openhsi_shared.cli.running import choose_together
 
 __all__ = ["mark"]
 
@@ -18,11 +18,12 @@ def mark(text: tuple[str, ...], name: str | None) -> None:
 
     The file of the line that is being taken then has it in its attribute `marks`, and the log of the flight,
     flight_log.jsonl in the directory of the cubes, has it, too. Several words are one text.
+    Of several cameras that record together, the files of all have it.
     """
     monotonic_ns = time.monotonic_ns()
     from openhsi_shared.control.control_socket import request
     from openhsi_shared.control.messages import Mark
 
-    path, whole = choose_recording(name), " ".join(text).encode("utf-8", "replace").decode()
+    path, whole = next(iter(choose_together(name).values())), " ".join(text).encode("utf-8", "replace").decode()
     request(path, Mark(whole, monotonic_ns))
     echo(f"marked in {path.stem}: {whole}")

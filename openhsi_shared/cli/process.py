@@ -64,7 +64,7 @@ INTERRUPTED = 130
 @click.option("--dry-run", is_flag=True, help="Process the first lines only: time, size and room expected, a picture.")
 @click.pass_context
 def process(context: click.Context, /, paths: tuple[Path, ...], **options: Any) -> None:
-    r"""Process saved cubes to a level, by stages and functions; of a directory all cubes in it and below.
+    """Process saved cubes to a level, by stages and functions; of a directory all cubes in it and below.
 
     Folders below a directory are kept. A result that is there already, whole and of the same recipe, is skipped, and
     nothing is overwritten. A cube that fails is reported, and does not stop the others; the exit code is then 1.
@@ -72,7 +72,7 @@ def process(context: click.Context, /, paths: tuple[Path, ...], **options: Any) 
     \b
     openhsi-shared process flight_07 --level 4 --calibration cal.nc --out radiance
     openhsi-shared process flight_07 --stage index:formula=ndvi --to zarr --out ndvi
-    """
+    """  # noqa: D301 - click reads a backspace
     resume, scheduler, follow, is_dry = (options.pop(name) for name in ("resume", "scheduler", "follow", "dry_run"))
     job = _job_of(paths, **options)
     if is_dry:

@@ -1,45 +1,40 @@
 """`openhsi-shared record`: record consecutive cubes from a camera, without a gap."""
 
 import signal
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from openhsi_shared.cli.arguments import GivenPath
+from openhsi_shared.cli.camera_options import WITH_RATE, given_options, keyword_options, rate_of
 from openhsi_shared.cli.channels import given_channels
-from openhsi_shared.cli.configured import channels_of, config_option, keywords_of, note_config, option_from
+from openhsi_shared.cli.configured import channels_of, config_option, keywords_of, note_config
 from openhsi_shared.cli.keys import keys_of
 from openhsi_shared.cli.output import echo
+from openhsi_shared.cli.pins import Pins, pin_from
+from openhsi_shared.cli.together import start_cameras, tables_of_all
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.packages import require
 
 if TYPE_CHECKING:
+    from openhsi_shared.flight.recordings import Recordings
     from openhsi_shared.recording.messages import RecordingSummary
     from openhsi_shared.recording.run import Recording
     from openhsi_shared.viewer.live_page import LivePage
 
-__all__ = ["WITH_RATE", "given_options", "rate_of", "record"]
+__all__ = ["record"]
 
-WITH_RATE = ("simulated", "replay")
-"""Cameras whose line rate can be set."""
+SECONDS = click.FloatRange(0)
+OF_EVENTS = ("save_when", "keep_before_s", "keep_after_s", "inside", "margin_m", "at_least_s")
 COMPRESSIONS = ["none", "deflate", "zstd"]
 INTERRUPTED = 130
 """Conventional exit code of a program ended by Ctrl-C."""
 MAX_FILES = 12
 """Files that are listed in the summary."""
-
-
-def rate_of(text: Any) -> float | str | None:
-    """Lines/s, "recorded", or None for "any"."""
-    if text in ("recorded", "any"):
-        return text if text == "recorded" else None
-    try:
-        return float(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is neither a number of lines/s, nor 'any', nor 'recorded'") from None
 
 
 @click.command()
@@ -74,6 +69,7 @@ def rate_of(text: Any) -> float | str | None:
     type=click.Choice(["block", "drop", "stop"]),
     help="If no slot is free: wait, count lost lines, or stop.  [default: block where the source can wait, else drop]",
 )
+@click.option("--average", type=int, metavar="N", help="Make one line of N frames, their mean; 2 to 64.")
 @click.option(
     "--realtime", is_flag=True, help="Schedule the capturing thread in real time, before all ordinary processes."
 )
@@ -99,16 +95,22 @@ def rate_of(text: Any) -> float | str | None:
 @click.option("--lossless", is_flag=True, help="Use no slot again before --analyse has processed its lines.")
 @click.option("-p", "--parameters", type=GivenPath(), metavar="FILE", help="Values of parameters of --analyse.")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Serve what --analyse publishes; 0: any port.")
+@click.option("--save-when", metavar="TEXT", help='Save only events: "lamp > 3.5" on channels, or "mark".')
+@click.option("--keep-before", "keep_before_s", type=SECONDS, metavar="S", help="Seconds before an event to save.")
+@click.option("--keep-after", "keep_after_s", type=SECONDS, metavar="S", help="Seconds after an event to save.")
+@click.option("--inside", type=GivenPath(), metavar="FILE", help="Save only over the polygons of this GeoJSON or KML.")
+@click.option("--margin", "margin_m", type=SECONDS, metavar="M", help="Metres around them.  [default: 20]")
+@click.option("--at-least", "at_least_s", type=SECONDS, metavar="S", help="How long an edge must last.  [default: 1]")
 @click.option("--view", is_flag=True, help="Open the live page in a browser; its address is printed.")
-@click.option("--allow-loss", is_flag=True, help="Exit code 0 even if lines were lost.")
 @click.option(
-    "--option",
-    "options",
-    multiple=True,
-    type=option_from,
-    metavar="KEY=VALUE",
-    help="Any keyword of the camera, or key of its settings; may be repeated.",
+    "--button",
+    type=pin_from,
+    metavar="PIN",
+    help="Record from a press of the button on this pin to the next one, again and again.",
 )
+@click.option("--lamp", type=pin_from, metavar="PIN", help="Pin of a lamp: on = recording, blinking = lines are lost.")
+@click.option("--allow-loss", is_flag=True, help="Exit code 0 even if lines were lost.")
+@keyword_options
 @click.pass_context
 def record(context: click.Context, /, **given: Any) -> None:
     """Record cubes without a gap, until --cubes or --seconds is reached or until Ctrl-C, which stops it cleanly.
@@ -121,12 +123,28 @@ def record(context: click.Context, /, **given: Any) -> None:
     """
     if given["view"]:
         require("--view", "bokeh", "tornado")  # before the first line
-    run = _start(given)
+    with Pins.of(given["button"], given["lamp"]) as pins:
+        while True:
+            try:
+                with _sigterm_as_interrupt():
+                    pins.wait()
+            except KeyboardInterrupt:
+                echo("Interrupted while waiting for the button.", err=True)
+                context.exit(INTERRUPTED)
+            was_interrupted = _record(context, given, pins)
+            if was_interrupted or not pins.go_on:
+                break
+
+
+def _record(context: click.Context, given: dict[str, Any], pins: Pins) -> bool:
+    """Record once; whether it was interrupted."""
+    run = _start(given, pins)
+    pins.show(run)
     note_config(context, run.save_dir)
     page = _view(run, given["config"].view or {}) if given["view"] else None
     error: OpenHSIError | None = None
     try:
-        with _sigterm_as_interrupt(), keys_of(run):
+        with _sigterm_as_interrupt() as signals, keys_of(run):
             run.wait()
     except OpenHSIError as failure:
         error = failure
@@ -135,33 +153,37 @@ def record(context: click.Context, /, **given: Any) -> None:
         context.exit(INTERRUPTED)
     if page is not None:
         page.close()
-    if run.summary is not None:
-        for line in _table(run.summary, given["lines"], run.save_dir):
-            echo(line)
+    for line in _tables(run, given["lines"]):
+        echo(line)
     if error is not None:
         raise error
     n_lost = run.summary.lines_lost if run.summary else 0
     if n_lost and not given["allow_loss"]:
         echo(f"Error: {n_lost} lines were lost (use --allow-loss to ignore this)", err=True)
         context.exit(1)
+    return bool(signals)
 
 
-def _start(given: dict[str, Any]) -> "Recording":
-    """Start the recording. Ctrl-C while the camera starts ends the program."""
+def _start(given: dict[str, Any], pins: Pins) -> "Recording | Recordings":
+    """Start the recording, or those of several cameras. Ctrl-C while the camera starts ends the program."""
     from openhsi_shared.cameras import camera_class
+    from openhsi_shared.recording.conditions import conditions_of
     from openhsi_shared.recording.plan import RecordingPlan
     from openhsi_shared.recording.run import Recording
 
     try:
+        if given["config"].cameras:
+            return start_cameras(given, _keywords, pins.button)
         keywords = _keywords(given)
         progress = keywords.pop("progress", True)
-        return Recording(RecordingPlan.of(camera_class(given["camera"]), given["out"], **keywords), progress=progress)
+        plan = RecordingPlan.of(camera_class(given["camera"]), given["out"], **keywords)
+        return Recording(plan, conditions_of(None, pins.button), progress)
     except KeyboardInterrupt:
         echo("Interrupted before the first line: nothing was recorded.", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
 
 
-def _view(run: "Recording", how: Mapping[str, Any]) -> "LivePage | None":
+def _view(run: "Recording | Recordings", how: Mapping[str, Any]) -> "LivePage | None":
     """Open the live page; if it fails, the recording continues without one."""
     try:
         page = run.view(open_browser=how.get("browser", True), port=how.get("port", 0))
@@ -176,8 +198,8 @@ def _keywords(given: dict[str, Any]) -> dict[str, Any]:
     """Convert command line options to keywords of a plan."""
     camera, rate, config = given["camera"], given["rate"], given["config"]
     context = click.get_current_context()
-    has_rate = context.get_parameter_source("rate") is not click.core.ParameterSource.DEFAULT
     of_camera = dict(config.camera)
+    has_rate = given.get("has_rate", context.get_parameter_source("rate") is not click.core.ParameterSource.DEFAULT)
     if camera in WITH_RATE and "rate" in of_camera:
         configured = of_camera.pop("rate")
         has_rate, rate = True, rate if has_rate else rate_of(configured)
@@ -204,6 +226,8 @@ def _keywords(given: dict[str, Any]) -> dict[str, Any]:
     }
     if has_rate:
         keywords["rate"] = rate
+    if given["average"] is not None:
+        keywords["average"] = given["average"]
     if given["pairs"]:
         keywords["analyse"] = _analyses(given)
     elif given["lossless"] or given["parameters"] or given["port"] is not None:
@@ -212,6 +236,7 @@ def _keywords(given: dict[str, Any]) -> dict[str, Any]:
     if found:
         keywords["channels"] = found
     keywords |= keywords_of(config, of_camera, keywords)
+    keywords |= {name: given[name] for name in OF_EVENTS if given[name] is not None}
     return keywords | given_options(given["options"], keywords.keys() - of_camera.keys())
 
 
@@ -228,26 +253,34 @@ def _analyses(given: dict[str, Any]) -> list[Any]:
     return found
 
 
-def given_options(pairs: Sequence[tuple[str, Any]], dedicated: Container[str]) -> dict[str, Any]:
-    """Keywords of --option. UsageError for one that has its own option, or is given twice."""
-    options: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in dedicated:
-            raise click.UsageError(f"--option {key}: use the dedicated option for this; see --help")
-        if key in options:
-            raise click.UsageError(f"--option {key} is given twice, as {options[key]!r} and as {value!r}: give one")
-        options[key] = value
-    return options
-
-
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Handle SIGTERM, by which a service manager stops a recording, like Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _sigterm_as_interrupt() -> Iterator[list[int]]:
+    """Handle SIGTERM, by which a service manager stops a recording, like Ctrl-C. Yields the signals received."""
+    received: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, in the background
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield
+        yield received
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tables(run: "Recording | Recordings", n_lines: int) -> list[str]:
+    """The summary of a recording, or of several."""
+    from openhsi_shared.recording.run import Recording
+
+    if run.summary is None:
+        return []
+    if isinstance(run, Recording):
+        return _table(run.summary, n_lines, run.save_dir)
+    return tables_of_all(run, run.summary, _table)
 
 
 def _table(summary: "RecordingSummary", n_lines: int, directory: Path) -> list[str]:
@@ -267,6 +300,7 @@ def _table(summary: "RecordingSummary", n_lines: int, directory: Path) -> list[s
         ("cubes", f"{len(summary.paths)}  (of {n_lines} lines)"),
         ("lines", f"{summary.lines}"),
         ("lost", lost),
+        *_under("events", [summary.events_in_words] if summary.events_in_words else []),
         ("rate", f"{summary.rate:.0f} lines/s over {summary.seconds:.1f} s"),
         *_under("errors", summary.errors),
         *_under("files", [str(directory), *files] if files else ["none"]),

@@ -6,9 +6,8 @@ from typing import Any
 import click
 
 from openhsi_shared.cli.arguments import GivenPath
-from openhsi_shared.cli.configured import option_from
+from openhsi_shared.cli.camera_options import given_options, keyword_options
 from openhsi_shared.cli.output import echo
-from openhsi_shared.cli.record import given_options
 
 __all__ = ["reference"]
 
@@ -23,14 +22,7 @@ __all__ = ["reference"]
 @click.option("--level", type=int, default=-1, show_default=True, help="Processing level, as of the recording.")
 @click.option("--out", type=GivenPath(), default="flight", show_default=True, help="Directory of the flight.")
 @click.option("--frames", type=click.IntRange(2), default=200, show_default=True, help="Frames that are averaged.")
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    type=option_from,
-    metavar="KEY=VALUE",
-    help="Any keyword of the camera, or key of its settings; may be repeated.",
-)
+@keyword_options
 def reference(kind: str, camera: str, out: Path, frames: int, level: int, options: Any, **files: Any) -> None:
     """Take a reference, and write it into the folder `references` of --out: `record --out` uses the newest ones.
 

@@ -55,7 +55,7 @@ INTERRUPTED = 130
 @click.option("--trust-pickles", is_flag=True, help="Read pickles, which can execute any code.")
 @click.pass_context
 def replay(context: click.Context, /, files: tuple[Path, ...], more_files: tuple[Path, ...], **options: Any) -> None:
-    r"""Let a worker process each event, and a reducer their results, as they would beside a recording.
+    """Let a worker process each event, and a reducer their results, as they would beside a recording.
 
     Modules are found from the current folder on. The result does not depend on the number of workers. LOG_LEVEL sets
     what your code logs (default INFO). The exit code is 1 if an event failed, 130 after Ctrl-C.
@@ -63,7 +63,7 @@ def replay(context: click.Context, /, files: tuple[Path, ...], more_files: tuple
     \b
     openhsi-shared replay -w src.worker:TestWorker -r src.reducer:TestReducer -f capture.cbors
     openhsi-shared replay -w src.worker:Ndvi -r src.reducer:Waterfall -f flight_07 --nworkers 2
-    """
+    """  # noqa: D301 - click reads a backspace
     from openhsi_shared.analysis.replaying.replay import replay as run
 
     _log_as_asked()

@@ -4,6 +4,7 @@
 
     [record]            options of `openhsi-shared record`, by their names
     [camera]            keywords of the camera, and keys of its settings
+    [cameras.NAME]      one of several cameras: keys of [record] and of [camera], before those of these tables
     [channels.NAME]     a source of values, as in a file of channels
     [references], [event], [view]
 """
@@ -25,6 +26,8 @@ __all__ = ["KEYS", "FlightConfig", "read_config", "write_config"]
 TEXTS = list[str]
 RATE = float | str
 """Lines/s, or "any", "recorded"."""
+PIN = int | str
+"""17 or "GPIO17"."""
 
 KEYS: Mapping[str, Mapping[str, Any]] = {
     "record": {
@@ -42,6 +45,7 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
         "compression_level": int,
         "buffers": int,
         "when_full": str,
+        "average": int,
         "realtime": bool,
         "prefix": str,
         "suffix": str,
@@ -53,7 +57,15 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
         "lossless": bool,
         "parameters": str,
         "port": int,
+        "save_when": str,
+        "keep_before": float,
+        "keep_after": float,
+        "inside": str,
+        "margin": float,
+        "at_least": float,
         "view": bool,
+        "button": PIN,
+        "lamp": PIN,
         "allow_loss": bool,
         "option": TEXTS,
     },
@@ -69,8 +81,10 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
     "view": {"port": int, "browser": bool},
 }
 """Tables whose keys are known, with the types of their values. [record] has a key for each option of the command."""
-OPEN = ("camera", "channels")
+OPEN = ("camera", "cameras", "channels")
 """Tables whose keys are checked by the camera, and by the channels."""
+OF_ALL = ("out", "seconds", "channel", "channels", "view", "allow_loss")
+"""Keys of [record] that hold for all cameras."""
 
 IN_WORDS = {
     str: "a text",
@@ -78,6 +92,7 @@ IN_WORDS = {
     float: "a number",
     bool: "true or false",
     TEXTS: "a list of texts",
+    PIN: 'the number of a pin, or its name such as "GPIO17"',
     RATE: 'a number of lines/s, "any" or "recorded"',
 }
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -92,6 +107,8 @@ class FlightConfig:
     """Options of `record`, by their names with `_`."""
     camera: Mapping[str, Any] = field(default_factory=dict)
     """Keywords of the camera."""
+    cameras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of several cameras, by name, what differs from `record` and `camera`."""
     channels: Mapping[str, Any] = field(default_factory=dict)
     """Tables of channels by name, as `record(channels=...)` takes them."""
     references: Mapping[str, Any] = field(default_factory=dict)
@@ -135,9 +152,20 @@ def read_config(path: str | Path) -> FlightConfig:
             raise ArgumentError(f"{path}: {name} must be a table [{name}], got {table!r:.80}")
         if name in KEYS:
             _check_table(f"{path}: [{name}]", table, KEYS[name])
+    for name, table in found.get("cameras", {}).items():
+        _check_camera(f"{path}: [cameras.{name}]", table)
     if "rate" in found.get("record", {}) and "rate" in found.get("camera", {}):
         raise ArgumentError(f"{path}: rate is in [record] and in [camera]: give it once")
     return FlightConfig(**found)
+
+
+def _check_camera(where: str, table: Any) -> None:
+    if not isinstance(table, dict):
+        raise ArgumentError(f"{where} must be a table, got {table!r:.80}")
+    for key in table.keys() & set(OF_ALL):
+        raise ArgumentError(f"{where} {key} holds for all cameras: it belongs into [record]")
+    of_record = {key: value for key, value in table.items() if key in KEYS["record"]}
+    _check_table(where, of_record, KEYS["record"])
 
 
 def _check_table(where: str, table: Mapping[str, Any], keys: Mapping[str, Any]) -> None:
@@ -179,7 +207,8 @@ def write_config(config: FlightConfig, path: str | Path) -> Path:
 
 def _lines_of(name: tuple[str, ...], table: Mapping[str, Any]) -> str:
     """A table and the tables in it, in TOML."""
-    inner = {key: one for key, one in table.items() if isinstance(one, Mapping) and name == ("channels",)}
+    has_tables = name in (("channels",), ("cameras",))
+    inner = {key: one for key, one in table.items() if isinstance(one, Mapping) and has_tables}
     own = {key: one for key, one in table.items() if key not in inner and one is not None}
     head = f"[{'.'.join(map(_key, name))}]\n" if own or not inner else ""
     return (

@@ -50,6 +50,7 @@ def write_plan(plan: Plan, path: str | Path, record: Mapping[str, Any], camera: 
     if plan.compression is None:
         of_record.pop("compression_level", None)
     of_camera = {**config.camera, **camera}
-    if "rate" in of_camera:
-        of_record.pop("rate", None)
+    for key in ("rate", "average", "compat"):  # keywords of the camera that [record] may have, too
+        if key in camera:
+            of_record.pop(key, None)
     return write_config(replace(config, record=of_record, camera=of_camera), path)

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from openhsi_shared.datacube.driver_camera import DriverCamera
+from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.processes.supervision import GuardedThread
 
-__all__ = ["CameraWatch", "on_sigterm"]
+__all__ = ["CameraWatch", "frame_timeout_s", "on_sigterm"]
 
 POLL_INTERVAL_S, PARENT_INTERVAL_S = 0.1, 0.5
 
@@ -66,6 +68,11 @@ class CameraWatch:
                     if self._call is call:
                         self._on_hang(*call)
             time.sleep(POLL_INTERVAL_S)
+
+
+def frame_timeout_s(camera: SharedOpenHSI) -> float:
+    """How long a frame may take: for drivers a little more than their own timeout, whose error is better."""
+    return (6.0 if isinstance(camera, DriverCamera) else 3.0) + 0.012 * camera.settings.model.exposure_ms
 
 
 def on_sigterm(action: Callable[[], object]) -> None:

@@ -11,6 +11,7 @@ from openhsi_shared.files.flight_log import FlightLog, entry_of
 from openhsi_shared.frames.losses import ranges_in_words
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
+from openhsi_shared.recording.joint import name_of
 from openhsi_shared.recording.messages import RecordingSummary
 from openhsi_shared.recording.plan import RecordingPlan
 from openhsi_shared.settings import CameraSettings
@@ -36,7 +37,8 @@ class FlightNotes:
 
     def __init__(self, camera: SharedOpenHSI, plan: RecordingPlan) -> None:
         self._camera, self._settings = camera, camera.settings.model
-        self._log, self._run_id = FlightLog(plan.save_dir), camera.run_id
+        self._log = FlightLog(plan.save_dir)
+        self._who = {"run_id": camera.run_id, **name_of(plan.joint)}
         self._waiting: queue.SimpleQueue[dict[str, Any] | SaveHandle | None] = queue.SimpleQueue()
         self._n_left_out, self._is_stopped = 0, False
         self._unsaved: list[SaveHandle] = []
@@ -49,7 +51,7 @@ class FlightNotes:
     def note(self, kind: str, *, time_ns: int | None = None, **fields: Any) -> None:
         """Note an entry of now, or of a time in UTC."""
         if self._waiting.qsize() < MAX_WAITING:
-            self._waiting.put(entry_of(kind, {"run_id": self._run_id, **fields}, time_ns or time.time_ns()))
+            self._waiting.put(entry_of(kind, {**self._who, **fields}, time_ns or time.time_ns()))
         else:
             self._n_left_out += 1
 
@@ -90,10 +92,12 @@ class FlightNotes:
         self._is_stopped = True
         found: Mapping[str, Any] = {}
         if summary is not None:
+            events = {"events": summary.events, "lines_not_wanted": summary.lines_not_wanted}
             found = {
                 "n_cubes": len(summary.paths),
                 "lines": summary.lines,
                 "lines_lost": summary.lines_lost,
+                **(events if summary.events is not None else {}),
                 "seconds": summary.seconds,
                 "errors": summary.errors,
             }
@@ -139,10 +143,7 @@ class FlightNotes:
         done = [cube for cube in self._unsaved if not cube.is_alive()]
         self._unsaved = [cube for cube in self._unsaved if cube.is_alive()]
         failed = [(cube.name, str(cube.error)) for cube in done if cube.error is not None]
-        return [
-            entry_of("error", {"run_id": self._run_id, "cube": name, "text": text}, time.time_ns())
-            for name, text in failed
-        ]
+        return [entry_of("error", {**self._who, "cube": name, "text": text}, time.time_ns()) for name, text in failed]
 
 
 def _settings(settings: CameraSettings) -> dict[str, Any]:

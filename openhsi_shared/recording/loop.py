@@ -7,24 +7,22 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
-from typing import NoReturn
+from collections.abc import Sequence
+from contextlib import closing, nullcontext, suppress
+from typing import Any, NoReturn
 
 from openhsi_shared.analysis.live.hosting import HostedReaders
-from openhsi_shared.analysis.live.messages import ReaderEnded
 from openhsi_shared.channels.attached import AttachedChannels
-from openhsi_shared.control.control_socket import ControlSocket
+from openhsi_shared.control.control_socket import ControlSocket, open_socket
 from openhsi_shared.control.status import RecordingStatus
 from openhsi_shared.datacube.control_server import ControlServer
-from openhsi_shared.datacube.driver_camera import DriverCamera
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.errors import (
     CameraLost,
     ClosedError,
     NoFreeSlot,
     RecordingError,
+    SaveError,
     SourceEnded,
     WriterFailed,
 )
@@ -33,13 +31,18 @@ from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service, unpack
 from openhsi_shared.processes.supervision import GuardedThread
-from openhsi_shared.recording.camera_watch import CameraWatch, on_sigterm
+from openhsi_shared.recording.camera_watch import CameraWatch, frame_timeout_s, on_sigterm
+from openhsi_shared.recording.events import Events
 from openhsi_shared.recording.flight_notes import FlightNotes
+from openhsi_shared.recording.joint import JointStart, control_server_of
 from openhsi_shared.recording.messages import (
     Ended,
+    EventChange,
+    MarkMade,
     MarkRequest,
     PauseRequest,
     RecordingSummary,
+    StartAt,
     Started,
     StatusRequest,
     StopAnalysis,
@@ -50,7 +53,7 @@ from openhsi_shared.recording.pauses import Pauses
 from openhsi_shared.recording.plan import RecordingPlan
 from openhsi_shared.recording.references import take_reference
 from openhsi_shared.recording.reporting import number_of, picklable, status_of, summary_of, without_handle_hint
-from openhsi_shared.recording.slot_readers import host_readers
+from openhsi_shared.recording.slot_readers import ended_analyses, host_readers
 from openhsi_shared.recording.space import check_place
 from openhsi_shared.writer.final_rescue import Rescued
 from openhsi_shared.writer.handle import SaveHandle
@@ -109,6 +112,7 @@ class _RecordingLoop:
         self.readers: HostedReaders | None = None
         self.notes: FlightNotes | None = None
         self.pauses = Pauses()
+        self.events: Events | None = None
         self._last_status: RecordingStatus | None = None
         self.listener_failure: RecordingError | None = None
 
@@ -124,16 +128,19 @@ class _RecordingLoop:
             raise RecordingError(f"record() needs a camera class such as SharedSimulatedCamera, got {plan.camera!r}")
         self.camera = camera
         try:
-            check_place(camera, plan)
+            self.start = JointStart(camera, plan.joint)
+            self.place = check_place(camera, plan)
             if plan.camera_keywords.get("references") is None:
-                camera.use_references_in(plan.save_dir)
+                camera.use_references_in(plan.reference_dir)
             self.notes = FlightNotes(camera, plan)
+            self.events = Events(camera, plan, self.notes, self.cubes)
             camera.will_save(plan.request)
-            self.control = camera.control_server(self)
+            self.control = control_server_of(camera, self, plan.joint, self.parent)
             self.readers = host_readers(camera, self.control, plan, self.channels)
-            with self._open_socket(self.control):
+            self.socket = open_socket(f"recording-{os.getpid()}", self.control.answer)
+            with nullcontext() if self.socket is None else closing(self.socket):
                 self._start_listening()
-                failure = self._run(camera)
+                failure = self._run(camera, self.events)
                 return self._end(camera, failure)
         except BaseException as error:
             if self.notes is not None:
@@ -143,7 +150,7 @@ class _RecordingLoop:
             camera.__exit__(type(error), error, error.__traceback__)
             raise
 
-    def _run(self, camera: SharedOpenHSI) -> BaseException | None:
+    def _run(self, camera: SharedOpenHSI, events: Events) -> BaseException | None:
         """The hot loop. Returns the error that ended it early, if any, after saving the unfinished cube."""
         failure: BaseException | None = None
         if self.channels is not None:
@@ -154,13 +161,15 @@ class _RecordingLoop:
         gc.freeze()  # existing objects are not scanned again: they do not lengthen collector pauses in the loop
         with self.watch.calling("start_cam", CALL_TIMEOUT_S):
             camera.start_streaming()  # last: from here on frames wait in the camera's queue
-        self.begun = time.monotonic()
-        if self.plan.seconds is not None:
-            self.ends_at = self.begun + self.plan.seconds
-        self.parent.tell(Started(type(camera).__name__, camera.dc_shape))
+        self.parent.tell(Started(type(camera).__name__, camera.dc_shape, self.place))
         try:
             with camera.capturing():
-                self._fill_all(camera)
+                with self.watch.calling("get_img", frame_timeout_s(camera)):
+                    self.start.wait(self.stop.is_set)
+                self.begun = time.monotonic()
+                if self.plan.seconds is not None:
+                    self.ends_at = self.begun + self.plan.seconds
+                self._fill_all(camera, events)
         except SourceEnded:
             logger.info("the source has ended")
         except NoFreeSlot as error:
@@ -170,39 +179,46 @@ class _RecordingLoop:
         finally:
             gc.unfreeze()
         failure = failure or self.listener_failure
-        if camera.n_collected:
-            try:
-                self._save(camera, failure)
-            except WriterFailed as error:  # the writer rescues the unfinished cube when the camera is closed
-                failure = failure or error
+        try:
+            if failure is not None or self._is_to_end():  # else no more lines are wanted
+                camera.end_line()
+            events.finish(failure, self.orphaned_by)
+        except (WriterFailed, SaveError) as error:  # the writer rescues the unfinished cube when the camera is closed
+            failure = failure or error
         return failure
 
-    def _fill_all(self, camera: SharedOpenHSI) -> None:
+    def _fill_all(self, camera: SharedOpenHSI, events: Events) -> None:
         """Take and save one cube after the other, until the recording is to end."""
         n_full = 0
-        while n_full != self.plan.n_cubes:
-            with self.watch.calling("get_img", self._frame_timeout_s(camera)):
-                self.pauses.take(camera, lambda: bool(self.requests) or self._is_to_end(), self.notes)
-                n_frames = self._fill_one(camera)
+        while events.n_cubes_left != 0 if events.are_wanted else n_full != self.plan.n_cubes:
+            with self.watch.calling("get_img", frame_timeout_s(camera)):
+                self.pauses.take(camera, lambda: self._ends_pause(events), self.notes)
+                n_frames = self._fill_one(camera, events)
             if n_frames is None:
                 return
+            if n_frames < camera.n_lines:
+                camera.end_line()
             if camera.n_collected or n_frames == camera.n_lines:  # also one whose lines are all lost, which is reported
-                self._save(camera)
+                events.close_cube()
+            events.wait_again()
             n_full += n_frames == camera.n_lines
             while self.requests:
-                with self.watch.calling("get_img", self._frame_timeout_s(camera)):
+                with self.watch.calling("get_img", frame_timeout_s(camera)):
                     answer = take_reference(camera, self.requests.popleft(), self.plan, lambda: not self._is_to_end())
                 self.parent.tell(answer)
 
-    def _fill_one(self, camera: SharedOpenHSI) -> int | None:
-        """Take the frames of one cube, fewer before a pause or a reference. Returns their number; None at the end."""
+    def _ends_pause(self, events: Events) -> bool:
+        return events.attend() or bool(self.requests) or self._is_to_end()
+
+    def _fill_one(self, camera: SharedOpenHSI, events: Events) -> int | None:
+        """Take a cube's frames; fewer before a pause or reference, or after an event. Their number, None at the end."""
         end = None if self.plan.seconds is None else self.begun + self.plan.seconds
         stop, is_paused, take_line = self.stop.is_set, self.pauses.is_wanted, camera.take_line
-        requests = self.requests
-        for n in range(camera.n_lines):
+        requests, changes = self.requests, events.changes
+        for n in camera.takes_of(camera.n_lines):
             if stop() or (end is not None and time.monotonic() >= end):
                 return None
-            if requests or is_paused():
+            if requests or is_paused() or (changes and events.follow()):
                 return n
             take_line()
         return camera.n_lines
@@ -218,17 +234,6 @@ class _RecordingLoop:
             failure="the thread that receives stop requests has failed: the recording ends",
             on_failure=self._end_on_listener_failure,
         ).start()
-
-    @staticmethod
-    def _frame_timeout_s(camera: SharedOpenHSI) -> float:
-        """For drivers a little more than their own timeout, whose error is better."""
-        return (6.0 if isinstance(camera, DriverCamera) else 3.0) + 0.012 * camera.settings.model.exposure_ms
-
-    def _save(self, camera: SharedOpenHSI, failure: BaseException | None = None) -> None:
-        why = {} if failure is None else {"ended_by": f"{type(failure).__name__}: {failure}"}
-        self.cubes.append(camera.save_with(why, self.plan.request))
-        if self.notes is not None:
-            self.notes.saved(self.cubes[-1])
 
     def _end(self, camera: SharedOpenHSI, failure: BaseException | None) -> Ended:
         seconds = time.monotonic() - self.begun
@@ -255,16 +260,12 @@ class _RecordingLoop:
             failure.add_note("; ".join(map(rescued.where, failed)))
         cause = failure and failure.__cause__  # which is lost when an error is pickled
         trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
-        return Ended(summary, failure and picklable(failure), trace, self._last_status, self._ended_analyses())
+        return Ended(summary, failure and picklable(failure), trace, self._last_status, ended_analyses(self.readers))
 
     def _first_file(self) -> str:
         """Path of the first cube that is saved; empty before that."""
-        done = (cube.result().path for cube in self.cubes[:1] if not cube.is_alive() and not cube.error)
+        done = (cube.result().path for cube in self.cubes if not cube.is_alive() and not cube.error)
         return str(next(done, None) or "")
-
-    def _ended_analyses(self) -> dict[str, ReaderEnded]:
-        ended = {} if self.readers is None else self.readers.ended()
-        return {name: replace(one, error=one.error and picklable(one.error)) for name, one in ended.items()}
 
     def _stop_camera(self, camera: SharedOpenHSI) -> None:
         """Stop it; an error is logged, since all lines are taken."""
@@ -281,8 +282,9 @@ class _RecordingLoop:
     ) -> RecordingSummary:
         """`offered` is the status before the rescue; `n_unfinished` are the lines of a cube that was never saved."""
         self._last_status = status = self.status()  # lines that could not be rescued are lost
-        n_offered = offered.lines + offered.lines_lost
-        return summary_of(self.cubes, rescued, errors, status, n_offered, seconds, n_unfinished)
+        n_offered = offered.lines + offered.lines_lost // (self.plan.camera_options.get("average") or 1)
+        has_events = self.plan.event.waits
+        return summary_of(self.cubes, rescued, errors, status, n_offered, seconds, n_unfinished, has_events=has_events)
 
     def _announce_end(self, failure: BaseException | None, summary: RecordingSummary | None) -> None:
         ended_by = f"{type(failure).__name__}: {failure}" if failure else self.orphaned_by
@@ -329,43 +331,36 @@ class _RecordingLoop:
     # ---- the listener thread ----
 
     def _listen(self) -> None:
-        while True:
-            message = self.parent.receive()
-            if isinstance(message, StatusRequest):
-                self.parent.tell(self.status())
-            elif isinstance(message, StopAnalysis):
-                if self.readers is not None:
-                    self.readers.end(message.name, self._first_file())
-            elif isinstance(message, MarkRequest):
-                with suppress(ClosedError):  # the camera is closed: there are no more lines
-                    self.mark(*message)
-                time.sleep(MARK_INTERVAL_S)
-            elif isinstance(message, PauseRequest):
-                self.pauses.want(*message)
-            elif isinstance(message, TakeReference):
-                self.requests.append(message)
-            elif isinstance(message, StopRequest) or message is GONE:
-                self.stop.set()
-                if message is GONE:
-                    self.orphaned_by = "the program that recorded has died"
-                    return
+        while (message := self.parent.receive()) is not GONE:
+            self._handle(message)
+        self.orphaned_by = "the program that recorded has died"
+        self.stop.set()
+
+    def _handle(self, message: Any) -> None:
+        """Handle a message, or note it for the main thread."""
+        if isinstance(message, StatusRequest):
+            self.parent.tell(self.status())
+        elif isinstance(message, StopRequest):
+            self.stop.set()
+        elif isinstance(message, StartAt):
+            self.start.at_ns = message.monotonic_ns
+        elif isinstance(message, PauseRequest):
+            self.pauses.want(*message)
+        elif isinstance(message, TakeReference):
+            self.requests.append(message)
+        elif isinstance(message, EventChange) and self.events is not None:
+            self.events.put(message)
+        elif isinstance(message, StopAnalysis) and self.readers is not None:
+            self.readers.end(message.name, self._first_file())
+        elif isinstance(message, MarkRequest):
+            with suppress(ClosedError):  # the camera is closed: there are no more lines
+                self.mark(*message)
+            time.sleep(MARK_INTERVAL_S)
 
     def _end_on_listener_failure(self, error: BaseException) -> None:
         self.listener_failure = RecordingError("the thread that receives stop requests has failed")
         self.listener_failure.__cause__ = error
         self.stop.set()
-
-    @contextmanager
-    def _open_socket(self, control: ControlServer) -> Iterator[None]:
-        """Answer requests on a control socket, where the platform has one."""
-        try:
-            self.socket = ControlSocket(f"recording-{os.getpid()}", control.answer)
-        except (OSError, AttributeError, RecordingError) as error:
-            logger.warning("control socket unavailable: live view disabled: %s", error)
-            yield
-            return
-        with closing(self.socket):
-            yield
 
     @property
     def save_dir(self) -> str:
@@ -379,6 +374,8 @@ class _RecordingLoop:
         """For any thread; see `SharedDataCube.mark_at`."""
         if self.camera is not None and self.notes is not None:
             self.notes.note("mark", time_ns=self.camera.mark_at(text, monotonic_ns), text=text)
+            if self.plan.event.waits:
+                self.parent.tell(MarkMade(monotonic_ns))
 
     def want_pause(self, is_paused: bool) -> None:
         self.pauses.want(is_paused)
@@ -396,4 +393,5 @@ class _RecordingLoop:
             begun=self.begun,
             n_cubes=len(self.cubes),
             is_paused=self.pauses.is_now,
+            of_events={} if self.events is None else self.events.status(),
         )

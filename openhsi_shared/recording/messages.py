@@ -11,10 +11,15 @@ from openhsi_shared.files.references import Kind
 
 __all__ = [
     "Ended",
+    "EventChange",
+    "ForAll",
+    "MarkMade",
     "MarkRequest",
     "PauseRequest",
+    "Place",
     "RecordingSummary",
     "ReferenceTaken",
+    "StartAt",
     "Started",
     "StatusRequest",
     "StopAnalysis",
@@ -37,10 +42,22 @@ class RecordingSummary:
     rate: float
     """Lines per second, lost ones included."""
     errors: tuple[str, ...]
+    events: int | None = None
+    """Number of events; None if all lines were wanted."""
+    lines_not_wanted: int = 0
+    """Lines that were taken, and neither saved nor lost, because no event went on."""
+
+    @property
+    def events_in_words(self) -> str:
+        """As "3 events, 500 lines not wanted"; empty if all lines were wanted."""
+        if self.events is None:
+            return ""
+        return f"{self.events} event{'s' * (self.events != 1)}, {self.lines_not_wanted} lines not wanted"
 
     def __str__(self) -> str:
+        events = f"{self.events_in_words}, " if self.events_in_words else ""
         return (
-            f"{self.lines} lines in {len(self.paths)} cubes, {self.lines_lost} lost, "
+            f"{self.lines} lines in {len(self.paths)} cubes, {self.lines_lost} lost, {events}"
             f"{self.seconds:.1f} s at {self.rate:.0f} lines/s" + "".join(f"; {error}" for error in self.errors)
         )
 
@@ -74,6 +91,34 @@ class PauseRequest(NamedTuple):
     """Pause, or resume."""
 
 
+class StartAt(NamedTuple):
+    """To a recording that is one of several: the first line is that of the next frame after this moment."""
+
+    monotonic_ns: int
+
+
+class ForAll(NamedTuple):
+    """From a recording that is one of several: another program's request, which all of them are to get."""
+
+    message: StopRequest | MarkRequest | PauseRequest
+
+
+class EventChange(NamedTuple):
+    """To the recording: what holds of the condition of events. Sent when it changes, and once a second."""
+
+    is_on: bool
+    since_ns: int
+    """Since when, by the monotonic clock."""
+    doubt: str = ""
+    """Why it is not known, and taken for true."""
+
+
+class MarkMade(NamedTuple):
+    """From the recording: a mark was made, for conditions that wait for one."""
+
+    monotonic_ns: int
+
+
 class TakeReference(NamedTuple):
     """To the recording: close the cube, take a reference, and go on; answered with a ReferenceTaken."""
 
@@ -88,11 +133,20 @@ class ReferenceTaken(NamedTuple):
     error: Exception | None = None
 
 
+class Place(NamedTuple):
+    """What a recording needs of memory and disk."""
+
+    cube_bytes: int
+    max_bytes_per_s: float
+    """At the largest rate that the exposure allows."""
+
+
 class Started(NamedTuple):
     """From the recording: camera and writer are running."""
 
     camera: str
     dc_shape: tuple[int, int, int]
+    place: Place
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Self
 from openhsi_shared.analysis.live.analysis import Analysis, analyses_from
 from openhsi_shared.analysis.streams.capture_writing import check_new_capture
 from openhsi_shared.analysis.streams.capturing import LinesToCapture
+from openhsi_shared.capture.averaging.loop import check_average
 from openhsi_shared.channels.addresses import channels_from
 from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S
 from openhsi_shared.channels.channel import Channel
 from openhsi_shared.datacube.keywords import check_connect_timeout, check_size, seconds_of
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.paths import given_path
+from openhsi_shared.recording.event_plan import EventPlan
+from openhsi_shared.recording.joint import Joint
 from openhsi_shared.save_options import SaveOptions, WhenFull
 from openhsi_shared.settings import read_settings
 from openhsi_shared.writer.save_request import SaveRequest
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["RecordingPlan"]
 
 OPTIONS = {item.name for item in dataclasses.fields(SaveOptions)}
+OF_EVENTS = {item.name for item in dataclasses.fields(EventPlan)}
 OF_A_SAVE = {item.name for item in dataclasses.fields(SaveRequest)} - {"save_dir"}
 
 
@@ -65,8 +69,12 @@ class RecordingPlan:
     """A capture that is written meanwhile: `.cbors` or `.cbors.gz`."""
     capture_every: int = 1
     """Of so many lines the first one is captured."""
+    event: EventPlan = field(default_factory=EventPlan)
+    """Which lines are wanted."""
     camera_options: Mapping[str, Any] = field(default_factory=dict)
     """All other keywords of the camera."""
+    joint: Joint | None = None
+    """If it is one of several recordings; no keyword of `record`."""
 
     def __post_init__(self) -> None:
         if not callable(self.camera):
@@ -86,19 +94,26 @@ class RecordingPlan:
         if self.capture is not None:
             object.__setattr__(self, "capture", check_new_capture(given_path(self.capture, "capture").absolute()))
         check_connect_timeout(self.connect_timeout_s)
+        check_average(self.camera_options.get("average"))
         keywords = self.camera_keywords
         SaveOptions(**{name: value for name, value in keywords.items() if name in OPTIONS})
         check_size(self.n_lines, self.n_buffers)
+        known = {name: channel.properties for name, channel in self.channels.items()}
+        self.event.check(known, self.line_rate, self.n_lines, self.n_buffers)
 
     @classmethod
     def of(cls, camera: Callable[..., Any], save_dir: str | Path, /, **keywords: Any) -> Self:
         """Make a plan of flat keywords: those of a plan, those of `save`, and all others for the camera."""
-        of_a_plan = {item.name for item in dataclasses.fields(cls)} - {"camera", "request", "camera_options"}
+        of_a_plan = {item.name for item in dataclasses.fields(cls)}
+        of_a_plan -= {"camera", "request", "event", "camera_options", "joint"}
         return cls(
             camera=camera,
             request=SaveRequest(save_dir, **{name: keywords[name] for name in OF_A_SAVE & keywords.keys()}),
+            event=EventPlan(**{name: keywords[name] for name in OF_EVENTS & keywords.keys()}),
             **{name: keywords[name] for name in of_a_plan & keywords.keys()},
-            camera_options={name: value for name, value in keywords.items() if name not in of_a_plan | OF_A_SAVE},
+            camera_options={
+                name: value for name, value in keywords.items() if name not in of_a_plan | OF_A_SAVE | OF_EVENTS
+            },
         )
 
     @property
@@ -110,8 +125,15 @@ class RecordingPlan:
         return {**self.camera_options, **own}
 
     def without_channels(self) -> "RecordingPlan":
-        """For the recording process, which gets only the memory of the channels."""
-        return replace(self, channels={})
+        """For the recording process, which gets the memory of the channels, and the answers of the condition."""
+        return replace(self, channels={}, event=self.event.without_condition())
+
+    @property
+    def line_rate(self) -> float | None:
+        """Lines per second, if `rate` is a number; None if the camera sets its own rate."""
+        rate, average = self.camera_options.get("rate"), self.camera_options.get("average") or 1
+        is_number = isinstance(rate, int | float) and isinstance(average, int) and rate > 0 < average
+        return float(rate) / average if is_number and rate is not None else None
 
     def hosted_channels(self) -> "ChannelsSupervisor | None":
         """The channels, with memory for the samples of all slots and 10 s more; None without any.
@@ -122,15 +144,24 @@ class RecordingPlan:
             return None
         from openhsi_shared.channels.supervisor import ChannelsSupervisor
 
+        return ChannelsSupervisor(self.channels, self.seconds_of_samples())
+
+    def seconds_of_samples(self) -> float:
+        """How long samples of channels are kept. Raises what the camera would for settings that cannot be read."""
         options = self.camera_options
         of_settings = {key: options[key] for key in ("exposure_ms",) if key in options}
         settings = read_settings(options.get("json_path"), of_settings)
-        return ChannelsSupervisor(self.channels, seconds_of(self.n_lines, self.n_buffers, settings.exposure_ms))
+        return seconds_of(self.n_lines, self.n_buffers, settings.exposure_ms)
 
     @property
     def save_dir(self) -> str:
         """Directory of the cubes, as an absolute path."""
         return str(self.request.save_dir)
+
+    @property
+    def reference_dir(self) -> Path:
+        """Directory whose folder `references` has those of this camera."""
+        return Path(self.save_dir, "" if self.joint is None else self.joint.name)
 
 
 def _check_limit(name: str, value: Any, kind: type[Any]) -> None:

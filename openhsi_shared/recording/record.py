@@ -33,6 +33,12 @@ def record(
     analyse: Any = None,
     capture: str | Path | None = None,
     capture_every: int = 1,
+    save_when: Callable[[], bool] | str | None = None,
+    keep_before_s: float = 0.0,
+    keep_after_s: float = 0.0,
+    inside: str | Path | None = None,
+    margin_m: float = 20.0,
+    at_least_s: float = 1.0,
     **keywords: Any,
 ) -> Recording:
     """Record cubes of `n_lines` nonstop in a separate process; returns the handle once the camera is running.
@@ -47,11 +53,21 @@ def record(
     `Analysis`, (Worker, Reducer), or a list of these: they get every line in processes of their own, and are at
     `analysis` of the handle; a failure of one never ends the recording. `capture` is the path of a new file, .cbors or
     .cbors.gz, into which each `capture_every`-th line is written for dranspose and `replay`, as far as the disk keeps
-    up: the recording loses nothing for it, and a full disk ends the capture with a warning. The keywords of `save`
-    are passed to every save, the others to the camera. Raises what the camera's class raises, ArgumentError for other
-    arguments that are not valid, SaveError if there is no space for one cube, RealTimeRefused if the system refuses
-    `realtime`, and ChannelError for a required channel that cannot be opened, or delivers nothing within
-    `connect_timeout_s`; AnalysisError and ParameterError for an analysis that does not fit, or cannot be started.
+    up: the recording loses nothing for it, and a full disk ends the capture with a warning.
+
+    With `save_when` or `inside`, only events are saved. `save_when` is polled like `until`, or is a text: a condition
+    on channels such as "lamp > 3.5", or "mark", the moment of each mark. `inside` is a GeoJSON or KML file: lines are
+    wanted where the position of a GPS channel is in its polygons, or at most `margin_m` away; a crossing counts if it
+    lasts `at_least_s`. Full cubes stay in memory, and when an event begins, those of the `keep_before_s` before it are
+    saved, whole cubes. `keep_after_s` after the condition has ended the cube is closed, and it waits again; if the
+    condition holds again meanwhile, the event goes on. In doubt lines are saved: while the condition raises, or its
+    channel has no value. See docs/events.md.
+
+    The keywords of `save` are passed to every save, the others to the camera. Raises what the camera's class raises,
+    ArgumentError for other arguments that are not valid, SaveError if there is no space for one cube, RealTimeRefused
+    if the system refuses `realtime`, and ChannelError for a required channel that cannot be opened, or delivers nothing
+    within `connect_timeout_s`; AnalysisError and ParameterError for an analysis that does not fit, or cannot be
+    started.
     """
     plan = RecordingPlan.of(
         camera,
@@ -69,6 +85,12 @@ def record(
         analyse=analyse,
         capture=capture,
         capture_every=capture_every,
+        save_when=save_when,
+        keep_before_s=keep_before_s,
+        keep_after_s=keep_after_s,
+        inside=inside,
+        margin_m=margin_m,
+        at_least_s=at_least_s,
         **keywords,
     )
     return Recording(plan, conditions_of(until, toggle), progress)

@@ -3,7 +3,6 @@
 import threading
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from openhsi_shared.capture.referencing import check_number
@@ -28,7 +27,7 @@ def take_reference(
     come meanwhile, and may overflow its queue, are not called lost.
     """
     try:
-        reference = camera.take_reference_between_cubes(request.kind, request.n, Path(plan.save_dir), goes_on)
+        reference = camera.take_reference_between_cubes(request.kind, request.n, plan.reference_dir, goes_on)
         answer = ReferenceTaken(reference.path)
     except (ReferenceRefused, SaveError) as error:
         answer = ReferenceTaken(None, error)

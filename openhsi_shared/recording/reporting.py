@@ -16,7 +16,16 @@ from openhsi_shared.writer.final_rescue import Rescued
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.pending import KEPT
 
-__all__ = ["error_of", "number_of", "picklable", "show_progress", "status_of", "summary_of", "without_handle_hint"]
+__all__ = [
+    "died_in_words",
+    "error_of",
+    "number_of",
+    "picklable",
+    "show_progress",
+    "status_of",
+    "summary_of",
+    "without_handle_hint",
+]
 
 
 def number_of(name: str) -> int:
@@ -45,6 +54,12 @@ def picklable(error: BaseException) -> BaseException:
     return error
 
 
+def died_in_words(exit_code: int | None) -> str:
+    """Error text for a recording process that has ended without a result."""
+    hint = ", or the pipe to it was closed by other code of this or that program" if exit_code == 0 else ""
+    return f"the recording's process died, exit code {exit_code}{hint}"
+
+
 def error_of(ended: Ended) -> BaseException:
     """The error of a recording that has ended early, with the traceback of its process."""
     error = ended.error or RecordingError("the recording ended without a result")
@@ -62,12 +77,16 @@ def status_of(
     begun: float,
     n_cubes: int,
     is_paused: bool,
+    of_events: Mapping[str, Any],
 ) -> RecordingStatus:
     """The status of its camera, with what concerns the recording; it began at `begun` by `time.monotonic()`."""
     status = camera.status()
     rows, _, bands = camera.dc_shape
     rate = status.rate * rows * bands * np.dtype(camera.dtype_out).itemsize
-    more = {"errors": (*status.errors, *space.complaint(directory)), "analyses": analyses}
+    event, doubt = {**of_events}, of_events.get("doubt")
+    event.pop("doubt", None)
+    errors = (*status.errors, *space.complaint(directory), *([f"event in doubt: {doubt}"] if doubt else ()))
+    more = {"errors": errors, "analyses": analyses, **event}
     return RecordingStatus(
         **status.__dict__ | more,
         is_paused=is_paused,
@@ -85,6 +104,8 @@ def summary_of(
     n_offered: int,
     seconds: float,
     n_unfinished: int,
+    *,
+    has_events: bool,
 ) -> RecordingSummary:
     """`status` is that after the rescue; `n_unfinished` are the lines of a cube that was never saved."""
     done = {cube.name: cube.result().path for cube in cubes if not cube.is_alive() and not cube.error}
@@ -98,15 +119,18 @@ def summary_of(
         seconds=seconds,
         rate=n_offered / seconds if seconds else 0.0,
         errors=tuple(errors),
+        events=status.event if has_events else None,
+        lines_not_wanted=status.lines_not_wanted,
     )
 
 
 def show_progress(bar: Any, status: RecordingStatus) -> None:
     """Show the status in a progress bar of lines."""
     speed = f"{status.writer_mb_per_s:.0f} MB/s, " if status.cubes_saved else ""
+    event = f"{status.event_in_words}, " if status.event_in_words else ""
     bar.set_postfix_str(
-        f"{status.rate:.0f} lines/s, {status.lines_lost} lost, {status.slots['FREE']} slots free, "
+        f"{event}{status.rate:.0f} lines/s, {status.lines_lost} lost, {status.slots['FREE']} slots free, "
         f"{speed}{status.disk_minutes_left:.0f} min of disk left",
         refresh=False,
     )
-    bar.update(status.lines + status.lines_lost - bar.n)
+    bar.update(status.lines + status.lines_lost - status.lines_not_wanted - bar.n)

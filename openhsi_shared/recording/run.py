@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from openhsi_shared.analysis.live.analysis import Analysis
 from openhsi_shared.analysis.live.running import RunningAnalysis
-from openhsi_shared.control.control_socket import request, socket_path
-from openhsi_shared.control.messages import AskSlots
+from openhsi_shared.channels.attached import AttachedChannels
 from openhsi_shared.control.status import ChannelStatus, RecordingStatus
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.errors import AnalysisError, ArgumentError, ClosedError, RecordingError
@@ -24,13 +23,18 @@ from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import pack
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.conditions import Conditions
+from openhsi_shared.recording.event_watch import EventWatch
+from openhsi_shared.recording.joint import name_of
 from openhsi_shared.recording.loop import run_recording
 from openhsi_shared.recording.messages import (
     Ended,
+    ForAll,
+    MarkMade,
     MarkRequest,
     PauseRequest,
     RecordingSummary,
     ReferenceTaken,
+    StartAt,
     Started,
     StatusRequest,
     StopAnalysis,
@@ -38,13 +42,12 @@ from openhsi_shared.recording.messages import (
 )
 from openhsi_shared.recording.plan import RecordingPlan
 from openhsi_shared.recording.references import ReferenceRequests
-from openhsi_shared.recording.reporting import error_of, show_progress
+from openhsi_shared.recording.reporting import died_in_words, error_of, show_progress
+from openhsi_shared.recording.watching import WatchedRecording
 
 if TYPE_CHECKING:
     from openhsi_shared.control.analysis_status import AnalysisStatus
     from openhsi_shared.files.references import Kind, Reference
-    from openhsi_shared.viewer.live_page import LivePage
-    from openhsi_shared.viewer.notebook import LiveCell
 
 __all__ = ["Recording"]
 
@@ -54,16 +57,25 @@ UNRESPONSIVE_S = 30.0
 """After a stop request, a process of which no thread runs for so long is killed: a call holds Python's global lock."""
 
 
-class Recording:
+class Recording(WatchedRecording):
     """A recording that runs in a separate process.
 
     Use it in a `with` block: at its end the recording is stopped cleanly. Methods raise ClosedError in a forked child.
     """
 
     def __init__(
-        self, plan: RecordingPlan, conditions: Sequence[Callable[[], bool]] = (), progress: bool = True
+        self,
+        plan: RecordingPlan,
+        conditions: Sequence[Callable[[], bool]] = (),
+        progress: bool = True,
+        *,
+        channels: AttachedChannels | None = None,
+        tell_all: Callable[[Any], object] | None = None,
     ) -> None:
         """Start it; blocks until the camera is running. It also ends when one of `conditions` is true.
+
+        One of several has the `channels` of all, and `tell_all(message)`, which sends a request to each of them; it
+        takes no line before `start_at`.
 
         Raises what the camera's class raises, RecordingError if its process dies, and OpenHSIError if `plan` cannot be
         sent to it.
@@ -77,15 +89,15 @@ class Recording:
         self._ended: Ended | None = None
         self._latest: RecordingStatus | None = None
         self._stop_sent = self._was_killed = False
-        self._heard_at = 0.0
         self._references = ReferenceRequests(self._changed)
-        self._is_end_reported = False
+        self._heard_at, self._is_end_reported = 0.0, False
         self._owner = os.getpid()
         self.analyses: Mapping[str, RunningAnalysis] = {
             str(analysis.name): self._running_analysis(analysis) for analysis in plan.analyse
         }
         """The analyses by name."""
-        self._channels = plan.hosted_channels()
+        self._channels, self._tell_all = channels or plan.hosted_channels(), tell_all
+        self._events = EventWatch(plan.event, self.save_dir, self._channels, self._send_if_owner, self.mark_at)
         try:
             self._child = self._start_child(plan)
             self.process_id = self._child.pid
@@ -121,7 +133,7 @@ class Recording:
         if not isinstance(answer, Started):
             self._child.join()
             raise error_of(answer)
-        self.camera, self.dc_shape = answer
+        self.camera, self.dc_shape, self.place = answer
 
     def _start_threads(self) -> None:
         GuardedThread(
@@ -131,6 +143,7 @@ class Recording:
             on_failure=self._end_on_listener_failure,
         ).start()
         self._conditions.watch(lambda: self._ended is not None)
+        self._events.watch(lambda: self._ended is not None)
 
     # ---- what users call ----
 
@@ -162,21 +175,6 @@ class Recording:
         self._check_owner()
         return self._references.take(kind, n, self._child.send, lambda: self._ended is not None)
 
-    def live(self) -> "LiveCell":
-        """Show image, spectrum and counters in a notebook's cell, and keep them up to date until the recording ends.
-
-        Returns at once. Raises PackageMissing without ipywidgets (the extra `notebook`), RecordingError if the
-        recording has ended or has no control socket.
-        """
-        from openhsi_shared.viewer.notebook import live_cell
-
-        self._check_owner()
-        try:
-            slots, descriptors = request(self._socket_path(), AskSlots())
-        except (OSError, RecordingError) as error:
-            raise self._cannot_be_looked_at(f" ({error})") from error
-        return live_cell(self, slots, descriptors, lambda run: not run.is_running).show()
-
     @property
     def channels(self) -> "Mapping[str, ChannelStatus]":
         """Newest sample and state of each channel now: `run.channels["gps"].value`. Does not block."""
@@ -204,6 +202,11 @@ class Recording:
         self._child.send(message)
 
     @property
+    def slot_bytes(self) -> int:
+        """Memory of its slots."""
+        return self.place.cube_bytes * self._plan.n_buffers
+
+    @property
     def is_running(self) -> bool:
         """Whether the recording has not ended yet: more files may be written."""
         return self._ended is None
@@ -213,6 +216,14 @@ class Recording:
         if not self._stop_sent and os.getpid() == self._owner:
             self._stop_sent, self._heard_at = True, time.monotonic()
             self._child.send(StopRequest())
+
+    def start_at(self, monotonic_ns: int) -> None:
+        """Let one of several take its first line after this moment. Does not block."""
+        self.send(StartAt(monotonic_ns))
+
+    def send(self, message: Any) -> None:
+        """Send a message to the recording, if it still runs. Does not block."""
+        self._child.send(message)
 
     def mark(self, text: str) -> None:
         """Note a text at this moment, in the file of the line that is being taken, and in the log of the flight.
@@ -244,28 +255,6 @@ class Recording:
         if self._ended is not None:
             raise RecordingError(f"{what}: this recording has ended; start another one")
         self._child.send(message)
-
-    def view(self, *, open_browser: bool = True, port: int = 0) -> "LivePage":
-        """Open the live page in a browser, served by a separate process, and return its handle at once.
-
-        It never blocks the recording; it ends with this program, with `close` of the handle, and when the recording has
-        ended and no browser shows the page. `port` 0 is any free port. Raises ArgumentError for a port in use,
-        RecordingError if the recording has ended or has no control socket, PackageMissing without bokeh.
-        """
-        from openhsi_shared.viewer.live_page import LivePage
-
-        self._check_owner()
-        path = self._socket_path()
-        if not path.exists():
-            raise self._cannot_be_looked_at()
-        return LivePage(path, open_browser=open_browser, port=port)
-
-    def _socket_path(self) -> Path:
-        return socket_path(f"recording-{self.process_id}")
-
-    def _cannot_be_looked_at(self, more: str = "") -> RecordingError:
-        why = "its control socket does not answer" if self.is_running else "it has ended"
-        return RecordingError(f"this recording cannot be looked at: {why}{more}")
 
     def wait(self, timeout: float | None = None) -> RecordingSummary:
         """Block until the recording has ended, with a progress bar, and return its summary.
@@ -333,7 +322,7 @@ class Recording:
             while self._ended is None and (end is None or time.monotonic() < end):
                 with self._changed:
                     self._changed.wait_for(lambda: self._ended is not None, 0.25)
-                self._kill_unresponsive()
+                self.kill_unresponsive()
                 if not bar.disable and self._ended is None and self.shows_progress:
                     with suppress(RecordingError):
                         show_progress(bar, self.status())
@@ -341,7 +330,8 @@ class Recording:
             self._child.join()
             forget(self)
 
-    def _kill_unresponsive(self) -> None:
+    def kill_unresponsive(self) -> None:
+        """Kill the process if no thread of it runs for long after a stop request."""
         if self._ended is None and self._stop_sent and not self._was_killed:
             self._child.send(StatusRequest())
             if time.monotonic() - self._heard_at > UNRESPONSIVE_S:
@@ -353,22 +343,27 @@ class Recording:
             answer = self._child.receive()
             if answer is GONE:
                 self._child.join()
-                code = self._child.exit_code
-                hint = ", or the pipe to it was closed by other code of this or that program" if code == 0 else ""
-                died = f"the recording's process died, exit code {code}{hint}"
+                died = died_in_words(self._child.exit_code)
                 if self._was_killed:
                     died = f"{self.camera} did not return within {UNRESPONSIVE_S:.0f} s: its process was killed"
                 self._note_end(f"{died}; its writer saves the collected lines")
-                FlightLog(self.save_dir).note("error", text=died)
+                FlightLog(self.save_dir).note("error", text=died, **name_of(self._plan.joint))
                 break
             self._heard_at = time.monotonic()
+            if isinstance(answer, ForAll):
+                if self._tell_all is not None:
+                    self._tell_all(answer.message)
+                continue
             with self._changed:
                 if isinstance(answer, ReferenceTaken):
                     self._references.answers.append(answer)
                     self._changed.notify_all()
                     continue
+                if isinstance(answer, MarkMade):
+                    self._events.note_mark(answer)
+                    continue
                 if isinstance(answer, Ended):
-                    self._ended = answer
+                    self._ended = self._events.ended(answer)
                 self._latest = answer.status if isinstance(answer, Ended) else answer
                 self._changed.notify_all()
         self._close_channels()

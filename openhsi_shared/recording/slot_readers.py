@@ -1,16 +1,23 @@
 """What reads the slots of a recording besides its writer: analyses, and a capture."""
 
-from openhsi_shared.analysis.live.capture_process import capture_reader
-from openhsi_shared.analysis.live.dispatcher import analysis_reader
+from dataclasses import replace
+
 from openhsi_shared.analysis.live.hosting import HostedReaders, SlotReader
-from openhsi_shared.analysis.streams.lines_of_slots import SlotSource
+from openhsi_shared.analysis.live.messages import ReaderEnded
 from openhsi_shared.buffers.slot_memory import SlotMemory
 from openhsi_shared.channels.attached import AttachedChannels
 from openhsi_shared.datacube.control_server import ControlServer
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.recording.plan import RecordingPlan
+from openhsi_shared.recording.reporting import picklable
 
-__all__ = ["host_readers"]
+__all__ = ["ended_analyses", "host_readers"]
+
+
+def ended_analyses(readers: HostedReaders | None) -> dict[str, ReaderEnded]:
+    """How each analysis has ended, for another process."""
+    ended = {} if readers is None else readers.ended()
+    return {name: replace(one, error=one.error and picklable(one.error)) for name, one in ended.items()}
 
 
 def host_readers(
@@ -19,6 +26,11 @@ def host_readers(
     """Start what the plan wants; None if that is nothing."""
     if not plan.analyse and plan.capture is None:
         return None
+    # not above: a recording without them starts sooner
+    from openhsi_shared.analysis.live.capture_process import capture_reader
+    from openhsi_shared.analysis.live.dispatcher import analysis_reader
+    from openhsi_shared.analysis.streams.lines_of_slots import SlotSource
+
     about = control.about()
 
     def readers(memory: SlotMemory) -> list[SlotReader]:

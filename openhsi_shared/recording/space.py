@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import SaveError
 from openhsi_shared.processes.disk_watch import Space, within
 from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.recording.messages import Place
 from openhsi_shared.recording.plan import RecordingPlan
 
-__all__ = ["check_names", "check_place", "check_space"]
+__all__ = ["check_names", "check_place", "check_space", "check_space_of_all"]
 
 logger = safe_logger(__name__)
 
@@ -28,13 +30,14 @@ TIMEOUT_S = 30.0
 """How long the disk may take to answer: one that spins up takes seconds."""
 
 
-def check_place(camera: SharedOpenHSI, plan: RecordingPlan) -> None:
-    """Check space and names for the cubes of `camera`, as `check_space` and `check_names` do."""
+def check_place(camera: SharedOpenHSI, plan: RecordingPlan) -> Place:
+    """Check space and names for the cubes of `camera`, as `check_space` and `check_names` do. Returns what it needs."""
     rows, n_lines, bands = camera.dc_shape
     line_bytes = rows * bands * np.dtype(camera.dtype_out).itemsize
     max_bytes_per_s = 1000 / camera.settings.model.exposure_ms * line_bytes
     check_space(Path(plan.save_dir), n_lines * line_bytes, plan.n_cubes, max_bytes_per_s)
     check_names(Path(plan.save_dir), plan.request.prefix, plan.request.suffix)
+    return Place(n_lines * line_bytes, max_bytes_per_s)
 
 
 def check_space(directory: Path, cube_bytes: int, n_cubes: int | None, bytes_per_s: float) -> None:
@@ -58,6 +61,26 @@ def check_space(directory: Path, cube_bytes: int, n_cubes: int | None, bytes_per
     if n_cubes is not None and free < n_cubes * cube_bytes:
         logger.warning(
             "%s has room for %d of %d cubes, about %.1f minutes", directory, free // cube_bytes, n_cubes, minutes
+        )
+
+
+def check_space_of_all(directory: Path, places: Mapping[str, Place], n_cubes: Mapping[str, int | None]) -> None:
+    """Check the space for several cameras together, by name, as `check_space` does for each. SaveError (ENOSPC)."""
+    free = within(TIMEOUT_S, shutil.disk_usage, directory).free
+    needed = sum(place.cube_bytes for place in places.values())
+    if free < needed:
+        each = ", ".join(f"{name} {place.cube_bytes / 1e6:,.0f} MB" for name, place in places.items())
+        figures = f"one cube of each camera needs {needed / 1e6:,.0f} MB ({each}), {free / 1e6:,.0f} MB are free"
+        raise SaveError(errno.ENOSPC, f"{figures}: choose another disk or fewer lines", str(directory))
+    wanted = sum(place.cube_bytes * (n_cubes[name] or 0) for name, place in places.items())
+    if free < wanted:
+        minutes = Space(free, 0.0).minutes_left(sum(place.max_bytes_per_s for place in places.values()))
+        logger.warning(
+            "%s has room for %s of %s MB of all cameras together, about %.1f minutes",
+            directory,
+            f"{free / 1e6:,.0f}",
+            f"{wanted / 1e6:,.0f}",
+            minutes,
         )
 
 

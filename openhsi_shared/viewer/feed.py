@@ -72,12 +72,12 @@ class TrendPoint(NamedTuple):
 class Feed:
     """Reads one recording, until `close`."""
 
-    def __init__(self, path: Path) -> None:
-        """Send requests to the control socket at `path`.
+    def __init__(self, path: Path, facts_interval_s: float = FACTS_INTERVAL_S) -> None:
+        """Send requests to the control socket at `path`. `facts` are renewed at this interval, or more rarely.
 
         RecordingError if no process answers, its version differs, or it provides no slots.
         """
-        self.path = path
+        self.path, self._facts_interval_s = path, facts_interval_s
         try:
             self.glance = request(path, AskGlance()).answer
             """Last glance received."""
@@ -231,7 +231,7 @@ class Feed:
 
     def _update_facts(self, name: LineName) -> None:
         now = time.monotonic()
-        if now - self._facts_at > FACTS_INTERVAL_S:
+        if now - self._facts_at > self._facts_interval_s:
             self._facts_at = now
             line = self._tap.read(name, np.copy)
             if line is not None:

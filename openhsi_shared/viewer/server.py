@@ -7,7 +7,7 @@ port, but not the page. Scripts and styles are served as well, so a page needs n
 import logging
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from openhsi_shared.errors import ArgumentError
@@ -65,18 +65,20 @@ class PageSocket:
 
 
 def serve(
-    make_document: Callable[[Any], Any],
+    make_document: Callable[[Any], Any] | Mapping[str, Callable[[Any], Any]],
     port: int | PageSocket = 0,
     address: str = LOOPBACK,
     *,
     ready: Callable[[str], Any] | None = None,
     is_over: Callable[[int], bool] | None = None,
+    index: str = "",
 ) -> None:
     """Serve a bokeh application in this thread; blocks until `is_over(n)` is true for n connected browsers.
 
-    `make_document(document)` fills the document of each browser that connects. `port`: a number (0 = any free port), or
-    a PageSocket. `ready(url)` is called when the server is ready. Without `is_over` it serves until
-    KeyboardInterrupt, which is raised. Callbacks of documents run in this thread as well.
+    `make_document(document)` fills the document of each browser that connects; of several, by the ends of their paths,
+    "/NAME", which the HTML page `index` shows. `port`: a number (0 = any free port), or a PageSocket. `ready(url)` is
+    called when the server is ready. Without `is_over` it serves until KeyboardInterrupt, which is raised. Callbacks of
+    documents run in this thread as well.
     """
     import asyncio
 
@@ -86,12 +88,22 @@ def serve(
     from bokeh.server.tornado import BokehTornado
     from tornado.httpserver import HTTPServer
     from tornado.ioloop import IOLoop, PeriodicCallback
+    from tornado.web import RequestHandler
+
+    class _IndexPage(RequestHandler):
+        def initialize(self, html: str) -> None:
+            self._html = html
+
+        def get(self) -> None:
+            self.write(self._html)
 
     _ignore_disconnects()
     asyncio.set_event_loop(loop := asyncio.new_event_loop())
     with port if isinstance(port, PageSocket) else PageSocket(port, address) as listening:
+        documents = make_document if isinstance(make_document, Mapping) else {"": make_document}
         application = BokehTornado(
-            {listening.path: Application(FunctionHandler(make_document))},
+            {f"{listening.path}{end}": Application(FunctionHandler(make)) for end, make in documents.items()},
+            extra_patterns=[(listening.path, _IndexPage, {"html": index})] if index else [],
             extra_websocket_origins=["127.0.0.1:*", "localhost:*"],  # an SSH tunnel may have another local port
             use_index=False,
             unused_session_lifetime_milliseconds=UNUSED_MS,

@@ -22,6 +22,7 @@ GAPS_SHOWN = 40
 BADGES = {
     "running": ("RECORDING", GOOD),
     "paused": ("PAUSED", WARN),
+    "waiting": ("WAITING", WARN),
     "ending": ("SAVING", WARN),
     "ended": ("ENDED", GREY),
     "silent": ("NOT RESPONDING", BAD),
@@ -117,8 +118,7 @@ def _slot(slot: SlotStatus, n_lines: int) -> str:
 
 def head(state: str, about: About, glance: Glance) -> str:
     """First row: state, camera, directory."""
-    is_paused = state == "running" and isinstance(glance.status, RecordingStatus) and glance.status.is_paused
-    badge, colour = BADGES["paused" if is_paused else state]
+    badge, colour = BADGES[_doing(glance.status) if state == "running" else state]
     if about.kind == "camera" and state == "running":
         badge = "CAMERA"
     end = {
@@ -128,11 +128,21 @@ def head(state: str, about: About, glance: Glance) -> str:
         "failed": " · no longer updated: open another page; the recording is not affected",
     }.get(state, "")
     ended_by = f" · {glance.ended_by}" if glance.ended_by else ""
-    what = f"{about.camera} · level {about.level} · {about.exposure_ms} ms"
+    event = (
+        f" · event {glance.status.event}" if isinstance(glance.status, RecordingStatus) and glance.status.event else ""
+    )
+    what = f"{about.camera} · level {about.level} · {about.exposure_ms} ms{event}"
     return (
         f'<div class="head"><span class="badge {state}" style="background:{colour}">{badge}</span><b>{escape(what)}</b>'
         f'<span class="where">{escape(about.save_dir or "not saved yet")}{escape(end + ended_by)}</span></div>'
     )
+
+
+def _doing(status: Status) -> str:
+    """What a recording does that runs."""
+    if not isinstance(status, RecordingStatus):
+        return "running"
+    return "paused" if status.is_paused else "waiting" if status.is_waiting else "running"
 
 
 def losses(glance: Glance) -> str:

@@ -126,7 +126,7 @@ class _Dispatcher:
         """Submitted, and without a result."""
         self._at_reducer: dict[int, Batch] = {}
         self._status_at = 0.0
-        self._is_stopping = self._is_orphan = False
+        self._is_stopping = self._is_orphan = self._is_finishing = False
         self._first_file = ""
         self._unsaved: frozenset[int] = frozenset()
         self._finished: Finished | None = None
@@ -144,7 +144,7 @@ class _Dispatcher:
                 raise
             failed = error
         if failed is None and self._is_orphan:
-            failed = AnalysisError("the process that owns the slots has died")
+            failed = AnalysisError("the program that started it has ended")
         return self._finish(failed)
 
     def _begin_run(self, parameters: Parameters) -> None:
@@ -163,6 +163,7 @@ class _Dispatcher:
         """Let the reducer finish; then worker and reducer are made again, with the newest values of the parameters."""
         finished = self._finish_run(None)
         if finished.error:
+            self._finished = finished
             raise AnalysisError(finished.error, where=finished.where)
         tick_interval_s = self._batches.tick_interval_s
         values = {name: value.value for name, value in self._log.newest.items()}
@@ -248,11 +249,14 @@ class _Dispatcher:
                     batch = self._at_reducer.pop(number, None)
                     self._tally.taken(n_results, None if batch is None else batch.part)
                     self._tally.fail(failures, str(self._pair.reducer_name))
-                    self._raise_first(failures, str(self._pair.reducer_name))
+                    if not self._is_finishing:
+                        self._raise_first(failures, str(self._pair.reducer_name))
                 case SetParameter():
                     self._reducer.send(self._set_parameter(message))
                 case Finished():
                     self._finished = message
+                    if not self._is_finishing:
+                        raise AnalysisError(message.error, where=message.where)
 
     def _set_parameter(self, message: SetParameter) -> ParameterSet:
         """A change holds from the first event on that no worker was given."""
@@ -271,7 +275,9 @@ class _Dispatcher:
     def _status(self) -> AnalysisStatus:
         waiting = self._ranges.n_waiting + sum(len(batch.part) for batch in self._in_flight.values())
         skipped = self._ranges.skipped
-        status = self._tally.status(waiting=waiting, n_skipped=skipped.n, skipped_ids=skipped.ids)
+        status = self._tally.status(
+            waiting=waiting, n_skipped=skipped.n, skipped_ids=skipped.ids, n_replaced=self._crew.n_replaced
+        )
         workers = {name: pid for name, pid in self._crew.workers.items() if pid is not None}
         ids = {"dispatcher": os.getpid(), "reducer": self._reducer.child.pid or 0, **workers}
         is_ending = self._is_stopping or self._batches.is_ended
@@ -288,20 +294,21 @@ class _Dispatcher:
     def _finish_run(self, failed: AnalysisError | None) -> Finished:
         """Let the reducer finish, and save its result. AnalysisError if it dies or hangs."""
         why = "" if failed is None else str(failed)
-        save_as = self._first_file if self._cubes is None else self._cubes.file
+        save_as = (self._first_file or self._ranges.first_file) if self._cubes is None else self._cubes.file
+        self._is_finishing = True
         self._reducer.send(Finish(failed_by=why, save_as=save_as, status=self._status(), changes=self._log.to_json()))
         while (finished := self._finished) is None:
             wait(self._reducer.child.waitables, WAIT_INTERVAL_S)
             self._hear_reducer()
             self._tell_status()
-        self._finished = None
+        self._finished, self._is_finishing = None, False
         self._tally.end_run(finished.n_results)
         self._tally.fail(finished.failures, str(self._pair.reducer_name))
         return finished
 
     def _finish(self, failed: AnalysisError | None) -> ReaderEnded:
-        """Let the reducer finish, also after a failure. AnalysisError if it dies or hangs."""
-        finished = self._finish_run(failed)
+        """Let the reducer finish, also after a failure, unless it has. AnalysisError if it dies or hangs."""
+        finished = self._finished or self._finish_run(failed)
         if finished.error and failed is None:
             failed = AnalysisError(finished.error, where=finished.where)
         state: Any = "ended" if failed is None else "failed"

@@ -53,4 +53,4 @@ class EndNow(NamedTuple):
     """Process what workers have, and end."""
 
     first_file: str
-    """As that of `NoMoreLines`; empty if it is not saved yet."""
+    """As that of `NoMoreLines`; empty if it is not saved yet, or not known."""

@@ -226,7 +226,9 @@ class _Service(Published):
                     self._versions[message.version] = self._newest = message
                     self._runner.set_parameters(message)
                 case ParameterSet():
-                    self._answers.pop(message.ticket).put(message)
+                    waiting = self._answers.pop(message.ticket, None)
+                    if waiting is not None:  # else its client was told that the reducer is busy
+                        waiting.put(message)
                 case AnalysisStatus():
                     self._status = message
                 case NextRun(parameters):
@@ -244,12 +246,18 @@ class _Service(Published):
         failures: list[EventFailure] = []
         error = where = saved_to = ""
         self._status = message.status
-        try:
-            failures = self._runner.finish(AnalysisError(message.failed_by) if message.failed_by else None)
-            self._runner.close()
-            saved_to = self._save(message)
-        except Exception as raised:  # noqa: BLE001 - not swallowed: reported with what was published
-            error, where = str(raised), getattr(raised, "worker_traceback", "") or traceback.format_exc()
+        failed_by = AnalysisError(message.failed_by) if message.failed_by else None
+        for step in ("finish", "close", "save"):  # what is published is saved in any case
+            try:
+                if step == "finish":
+                    failures = self._runner.finish(failed_by)
+                elif step == "close":
+                    self._runner.close()
+                else:
+                    saved_to = self._save(message, message.failed_by or error)
+            except Exception as raised:  # noqa: BLE001 - not swallowed: reported with what was published
+                if not error:
+                    error, where = str(raised), getattr(raised, "worker_traceback", "") or traceback.format_exc()
         return Finished(
             published=pickle.dumps(take_snapshot(self).as_dict()),
             n_results=self._runner.n_results,
@@ -259,7 +267,7 @@ class _Service(Published):
             saved_to=saved_to,
         )
 
-    def _save(self, message: Finish) -> str:
+    def _save(self, message: Finish, failed_by: str) -> str:
         """Save the result beside the first cube; returns its path, empty if nothing is saved."""
         if not message.save_as:
             return ""
@@ -267,10 +275,11 @@ class _Service(Published):
 
         status = message.status
         counts = {name: getattr(status, name) for name in ("name", "mode", "events", "skipped", "failed", "not_saved")}
-        counts |= {"results": self._runner.n_results, "failed_by": message.failed_by}
+        counts |= {"results": self._runner.n_results, "failed_by": failed_by}
         Path(message.save_as).parent.mkdir(parents=True, exist_ok=True)  # the writer may not have made it yet
         log = ParameterLog.from_json(self._pair.described, message.changes)
-        return str(save_result(result_path(Path(message.save_as)), take_snapshot(self), self._pair, log, counts))
+        target = result_path(Path(message.save_as), is_attached=bool(status.recording))
+        return str(save_result(target, take_snapshot(self), self._pair, log, counts))
 
     # ---- for the server's threads ----
 
@@ -310,7 +319,7 @@ class _Service(Published):
             answer = answers.get(timeout=PARAMETER_TIMEOUT_S)
         except queue.Empty:
             self._answers.pop(ticket, None)
-            raise AnalysisError(f"parameter {name!r} is not set yet: the reducer is busy") from None
+            raise AnalysisError(f"parameter {name!r}: no answer, as the reducer is busy; it may be set") from None
         if answer.parameters is None:
             raise ParameterError(answer.refused)
         return answer.event_number, answer.time, answer.parameters.hash

@@ -1,6 +1,7 @@
 """The handle of an analysis that runs beside a recording, or has run."""
 
 import pickle
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,8 @@ class RunningAnalysis:
         if ended is not None:
             return ended.parameters
         described = self._analysis.unpacked()[0].described
-        now = self._ask(AskAnalysis()).answer.parameters
-        return {name: described[name].value_of(data.encode("latin-1")) for name, data in now.items()}
+        now = self._ask(AskAnalysis(with_parameters=True)).answer.parameters
+        return {name: described[name].value_of(b64decode(data)) for name, data in now.items()}
 
     def set_parameter(self, name: str, value: Any) -> tuple[int, np.datetime64]:
         """Let a value hold from an event on, the same for all workers; returns that event's number and the time.

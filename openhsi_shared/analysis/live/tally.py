@@ -32,7 +32,6 @@ class Tally:
         self._newest_ns = 0
         self._error = ""
         self._done = [0] * n_workers
-        self._names: set[str] = set()
         self._rates_from = time.monotonic(), [0] * n_workers
         self._rates: tuple[float, ...] = (0.0,) * n_workers
 
@@ -45,7 +44,6 @@ class Tally:
             logger.error("%s", what)
             return
         self.n_events += result.n_events
-        self._names.add(result.worker)
         self._done[_index(result.worker)] += result.n_events
         if part is not None and part.where is not None:
             self.lines_of[part.where[1]] += result.n_events
@@ -68,8 +66,10 @@ class Tally:
         if part is not None and part.times_ns is not None:
             self._newest_ns = max(self._newest_ns, int(part.times_ns[-1]))
 
-    def status(self, *, waiting: int, n_skipped: int, skipped_ids: tuple[IdRange, ...]) -> AnalysisStatus:
-        """All counts; those of skipped lines are counted by the source."""
+    def status(
+        self, *, waiting: int, n_skipped: int, skipped_ids: tuple[IdRange, ...], n_replaced: int
+    ) -> AnalysisStatus:
+        """All counts; those of skipped lines are counted by the source, those of replaced workers by the crew."""
         self._measure()
         return replace(
             self._status,
@@ -81,7 +81,7 @@ class Tally:
             waiting=waiting,
             rates=self._rates,
             age_s=(time.time_ns() - self._newest_ns) / 1e9 if self._newest_ns else float("nan"),
-            restarts=max(0, len(self._names) - len(self._done)),
+            restarts=n_replaced,
             error=self._error,
         )
 

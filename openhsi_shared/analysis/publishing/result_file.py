@@ -26,9 +26,12 @@ ABOUT = "_analysis"
 """Group with the classes, parameters and counts."""
 
 
-def result_path(first_cube: Path) -> Path:
-    """Return where the result of the analysis of a recording is saved: beside its first cube."""
-    return first_cube.with_name(f"{first_cube.stem}_analysis.h5")
+def result_path(first_cube: Path, *, is_attached: bool = False) -> Path:
+    """Return where the result of the analysis of a recording is saved: beside its first cube.
+
+    One that was attached has a name of its own, beside the first cube that it was given lines of.
+    """
+    return first_cube.with_name(f"{first_cube.stem}_analysis{'_attached' if is_attached else ''}.h5")
 
 
 def save_result(

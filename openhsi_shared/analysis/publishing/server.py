@@ -1,6 +1,7 @@
 """Serves an analysis in threads of the process of its reducer: a control socket, and HTTP if a port is given."""
 
 import os
+from base64 import b64encode
 from contextlib import ExitStack
 from typing import Any, Self
 
@@ -79,8 +80,9 @@ class Server:
         match message:
             case AskPublished(thin_to, max_members):
                 return Reply(PublishedNow(), [take_snapshot(self._published, thin_to, max_members).to_memory()])
-            case AskAnalysis():
-                values = {name: one.data.decode("latin-1") for name, one in self._published.parameters.items()}
+            case AskAnalysis(with_parameters):
+                asked = self._published.parameters if with_parameters else {}
+                values = {name: b64encode(one.data).decode() for name, one in asked.items()}
                 return Reply(AnalysisNow(self._published.status(), values))
             case SetParameter(name, data):
                 number, time, digest = self._published.set_parameter(name, data.encode("latin-1"))

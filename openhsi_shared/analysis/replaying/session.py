@@ -161,15 +161,18 @@ class ReplaySession(ExitStack):
     def _end(self, run: Run, reducer: ReduceRunner, failed: BaseException | None, seconds: float) -> None:
         """Finish the reducer, and note the result."""
         reducer.set_parameters(run.log.newest)
+        raised: Exception | None = None
         try:
-            run.fail(reducer.finish(failed), self._pair.reducer_name)
+            run.fail(reducer.finish(failed or self._stopped), self._pair.reducer_name)
             reducer.close()
-        except Exception as error:
-            if failed is None:
-                raise
-            failed.add_note(str(error))
+        except Exception as error:  # noqa: BLE001 - not swallowed: raised below, when what is published is saved
+            raised = error
         if self._options.publish is not None:
-            self._save(self._options.publish, run, failed)
+            self._save(self._options.publish, run, failed or self._stopped or raised)
+        if raised is not None:
+            if failed is None:
+                raise raised
+            failed.add_note(str(raised))
         self._runs.append(
             Replayed(
                 reducer=reducer.reducer,
@@ -240,7 +243,7 @@ class ReplaySession(ExitStack):
             "n_events": run.n_events,
             "n_results": run.reducer.n_results,
             "n_failed": run.failures.n_failed,
-            "failed": "" if failed is None else str(failed),
+            "failed": "" if failed is None else str(failed) or type(failed).__name__,
         }
         saved = save_result(path.absolute(), take_snapshot(run.reducer), self._pair, run.log, counts)
         logger.info("saved what is published as %s", saved)

@@ -101,7 +101,7 @@ class CubeRanges(Ranges):
 
     def __init__(self, source: CubeSource) -> None:
         with source.flight() as flight:
-            self._parts = flight.parts
+            self._parts = flight.parts_of_one_camera("a replay")
         source.look_at(self._parts[0].path)
         self._places, self._begins = _places_of(self._parts)
         self._end = self._begins[-1] + self._parts[-1].shape[0]

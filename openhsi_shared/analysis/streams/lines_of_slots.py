@@ -18,7 +18,7 @@ from openhsi_shared.analysis.events import Line
 from openhsi_shared.analysis.streams.line_events import LineStream
 from openhsi_shared.analysis.streams.slot_ranges import LinesInSlot, SlotRanges
 from openhsi_shared.analysis.streams.source import Overwritten, Range, Read, Reader, Source
-from openhsi_shared.buffers.slot_memory import SlotMemory, Word
+from openhsi_shared.buffers.slot_memory import SlotMemory
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.tap import Tap
 from openhsi_shared.control.analysis_status import Mode
@@ -128,9 +128,7 @@ class SlotReader(Reader):
         stop = first + len(frame_ids)
         times = slots.column_of_lines(slot, first, stop, "time_ns").view("datetime64[ns]")
         temperatures = slots.column_of_lines(slot, first, stop, "temperature").tolist()
-        before = slots.word(slot, Word.EXPECTED_ID)
-        if first:
-            before = 1 + slots.column_of_line(slot, (first - 1) % slots.layout.n_lines, "frame_id")
+        lost_before = slots.lost_before(slot, first, stop)
         channels = self._channels_now()
         for index, frame_id in enumerate(frame_ids):
             data = slots.lines(slot)[(first + index) % slots.layout.n_lines]
@@ -148,9 +146,8 @@ class SlotReader(Reader):
                 time=times[index],
                 temperature=temperatures[index],
                 channels=channels,
-                lost_before=max(0, frame_id - before),
+                lost_before=lost_before[index],
             )
-            before = frame_id + 1
 
     def _channels_now(self) -> dict[str, float]:
         """The newest value of each channel, by the names of the columns of the file."""

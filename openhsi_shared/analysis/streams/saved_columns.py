@@ -7,9 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.analysis.events import About, Line
+from openhsi_shared.columns import FRAMES_USED
 from openhsi_shared.dataset import CUSTOM
 from openhsi_shared.files.reading import OpenCube
-from openhsi_shared.files.source_cube import SourceCube, extra_columns, recorded_settings
+from openhsi_shared.files.recorded import extra_columns, recorded_settings
+from openhsi_shared.files.source_cube import SourceCube
+from openhsi_shared.frames.averaged import frames_per_line
 from openhsi_shared.levels import LevelPlan
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
 from openhsi_shared.processing_levels import full_scale
@@ -48,17 +51,21 @@ def _channels(cube: OpenCube) -> list[tuple[str, list[float]]]:
     return [
         (name, cube.of_lines(cube.contents.numbers(name)).astype(np.float64).tolist())
         for name in extra_columns(cube)
-        if cube.column(name).dtype.kind in "iuf"
+        if name != FRAMES_USED.name and cube.column(name).dtype.kind in "iuf"
     ]
 
 
 def _lost_before(cube: OpenCube, ids: NDArray[np.int64], expected_id: int) -> list[int]:
     """Frames lost before each line: by frame ids, whose usual step is more than 1 only if lines were binned."""
     is_recorded = cube.is_ours and "run_id" in cube.attributes
+    before = cube.attributes.get("lines_lost_before") if is_recorded else None
+    if is_recorded and FRAMES_USED.name in extra_columns(cube):
+        last, n = frames_per_line(ids, cube.of_lines(cube.column(FRAMES_USED.name)))
+        lost = np.maximum(0, last - np.insert(last[:-1], 0, ids[0] - 1) - n).tolist()
+        return [int(before or 0) + lost[0], *lost[1:]]
     steps = np.diff(ids)
     known = steps[steps > 0]
     usual = 1 if is_recorded or not len(known) else max(1, int(np.median(known)))
-    before = cube.attributes.get("lines_lost_before") if is_recorded else None
     if not isinstance(before, int | np.integer):
         before = 0 if expected_id < 0 else max(0, int(ids[0]) - expected_id)
     return [int(before), *np.maximum(0, np.rint(steps / usual).astype(int) - 1).tolist()]

@@ -115,6 +115,8 @@ class SlotRanges(Ranges):
         """Lines that were not given, or that `note_overwritten` reports."""
         self.released: list[tuple[int, int]] = []
         """Slots, with the numbers of their cubes, of which no line is needed any more. The caller removes them."""
+        self.first_file = ""
+        """Path of the file of the first cube of which lines are given; empty before, or if nothing is saved."""
         self._waiting: deque[_Lines] = deque()
         self._n_left: dict[tuple[int, int], int] = {}
         """Lines that are waiting or given, by slot and cube."""
@@ -167,9 +169,17 @@ class SlotRanges(Ranges):
 
     def _header(self) -> Range:
         self._has_header = True
-        first_ns = int(self._waiting[0].times_ns[0]) if self._waiting else 0
-        path = self.file_of(first_ns) if self._waiting else ""
-        return Range(numbers=np.zeros(1, np.int64), times_ns=np.array([first_ns]), is_for_all=True, where=path)
+        first_ns = self._began_ns(self._waiting[0]) if self._waiting else 0
+        self.first_file = self.file_of(first_ns) if self._waiting else ""
+        return Range(
+            numbers=np.zeros(1, np.int64), times_ns=np.array([first_ns]), is_for_all=True, where=self.first_file
+        )
+
+    def _began_ns(self, lines: _Lines) -> int:
+        """Time of the first line of the cube of these, after which its file is named; theirs if that is overwritten."""
+        first_ns = int(self._slots.column_of_lines(lines.slot, 0, 1, "time_ns")[0])
+        is_there = self._slots.has_line(lines.slot, lines.cube, 0)  # after the copy
+        return first_ns if is_there else int(lines.times_ns[0])
 
     def _given(self, at_most: int) -> Range:
         lines = self._waiting[0].take(at_most)

@@ -97,6 +97,8 @@ class Crew:
         """
         self._context, self._patience_s, self._niceness, self._redo_sums = context, patience_s, niceness, redo_sums
         self._workers = [_Worker(index) for index in range(n)]
+        self.n_replaced = 0
+        """Workers that died or hung, in all runs."""
         self._begin(pair, source, parameters, debug)
 
     def begin(self, pair: Pair, source: Source, parameters: Parameters, *, debug: bool = False) -> None:
@@ -324,6 +326,7 @@ class Crew:
             worker.n_failed_starts += 1
             if worker.n_failed_starts == MAX_DEATHS:
                 raise AnalysisError(f"{who}, as {MAX_DEATHS} processes did while they started")
+        self.n_replaced += 1
         logger.warning("%s%s: replacing it", who, f" at {_what(task)}" if task is not None else "")
         if worker.summed:
             n, first, last = worker.summed

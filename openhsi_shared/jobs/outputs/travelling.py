@@ -21,14 +21,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.columns import COLUMNS, Column
-from openhsi_shared.dataset import CUSTOM, Cube, Group, Variable, datacube_attributes, json_value
+from openhsi_shared.attributes import json_value
+from openhsi_shared.columns import COLUMNS, FRAMES_USED, SATURATED, Column
+from openhsi_shared.dataset import CUSTOM, Cube, Group, Variable, datacube_attributes
 from openhsi_shared.files.carrying import Carried, carried_of
 from openhsi_shared.files.linked import Link
 from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.reading import OpenCube, open_cube
+from openhsi_shared.files.recorded import LINE_FLAG
 from openhsi_shared.files.source_attributes import kept_attributes, source_attributes
-from openhsi_shared.files.source_cube import LINE_FLAG
 from openhsi_shared.jobs.outputs.output import Done, LineFlag
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
@@ -99,10 +100,14 @@ class Travelling:
             if not has_groups:
                 carried = carried._replace(groups={}, left_out=())
             link: dict[str, Any] = {}
+            if made_of.n_together > 1 and (shares := cube.saturated) is not None:
+                carried.columns[SATURATED.name] = made_of.mean(shares, np.isfinite(shares), np.nan)
             if is_linked:
                 link = dict(Link.to(cube, plan.target, made_of.lines).attributes)
                 columns, carried = _not_linked(plan, made_of, columns, carried)
             flags = np.zeros(n_lines, np.uint8)
+            if made_of.n_together > 1:  # a line is made of more frames than that of the middle
+                carried.columns.pop(FRAMES_USED.name, None)
             if carried.columns.pop(LINE_FLAG, None) is not None:
                 flags = made_of.worst(cube.of_lines(cube.column(LINE_FLAG)).astype(np.uint8))
         level, arithmetic = _level(plan)
@@ -111,7 +116,7 @@ class Travelling:
         made = cls(
             plan=plan,
             columns=columns | carried.columns,
-            descriptions=tuple(one for one in carried.descriptions if one.name != LINE_FLAG),
+            descriptions=tuple(one for one in carried.descriptions if one.name in carried.columns),
             groups=carried.groups,
             left_out=tuple(left_out),
             flags_before=flags,

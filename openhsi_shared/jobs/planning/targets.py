@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from openhsi_shared.durable import save_error
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.jobs.recipes.arguments import JobArguments
-from openhsi_shared.paths import cubes_below
+from openhsi_shared.paths import cubes_below, is_below
 
 __all__ = ["ENDINGS", "cubes_of"]
 
@@ -22,7 +23,7 @@ def cubes_of(job: Job) -> list[Job]:
     """A job for each cube: its path, and that of its result, both absolute. Opens no file.
 
     In folders, tables of detections, results of other cubes of the same job, and what is below `path_out`, are not
-    taken. ArgumentError, FileError, as `PipelineJob.cubes`.
+    taken. ArgumentError, FileError, SaveError, as `PipelineJob.cubes`.
     """
     found = list(_found(job))
     named = [(path, _target(job, path, folder)) for path, folder in found]
@@ -44,9 +45,16 @@ def cubes_of(job: Job) -> list[Job]:
                 f"{other} and {path} would both become {target}: give their common folder as path_in, or process them "
                 f"into different folders"
             )
-        if path == target or (target.exists() and path.exists() and target.samefile(path)):
+        if _is_same_file(path, target):
             raise ArgumentError(f"the result of {path} would be the input itself, {target}: give another path_out")
     return [job.replace(path_in=path, path_out=target) for path, target in kept]
+
+
+def _is_same_file(path: Path, target: Path) -> bool:
+    try:
+        return path == target or (target.exists() and path.exists() and target.samefile(path))
+    except OSError as error:  # its name is too long, or its folder may not be read
+        raise save_error(error, target) from error
 
 
 def _is_folder(job: JobArguments) -> bool:
@@ -73,8 +81,8 @@ def _cubes_below(folder: Path, job: JobArguments) -> list[Path]:
     except OSError as error:
         raise FileError(f"the folder {folder} cannot be read: {error}") from error
     out = None if job.path_out is None else _absolute(job.path_out)
-    if out is not None and out != folder and folder in out.parents:
-        found = [path for path in found if out not in path.parents]
+    if out is not None and out.resolve() != folder.resolve() and is_below(out, folder):
+        found = [path for path in found if not is_below(path, out)]
     if not found:
         raise ArgumentError(f"the folder {folder} contains no cube (*.nc): expected some in it, or in folders below it")
     return found

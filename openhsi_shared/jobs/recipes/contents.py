@@ -14,7 +14,7 @@ from openhsi_shared.calibration import Calibration, read_calibration
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files.checksums import crc32_of, end_vector_code
 from openhsi_shared.files.reading import OpenCube, open_cube
-from openhsi_shared.paths import given_path
+from openhsi_shared.paths import file_version, given_path
 
 __all__ = ["Content", "calibration_hash", "calibration_of", "content_of_cube", "content_of_file"]
 
@@ -27,14 +27,13 @@ class Content(NamedTuple):
     text: str
 
 
-_cache: dict[tuple[str, str, int, int], Any] = {}
+_cache: dict[tuple[str | int, ...], Any] = {}
 _cache_lock = threading.Lock()
 
 
 def _once(what: str, path: Path, compute: Callable[[Path], Any]) -> Any:
-    """`compute(path)`, once in this process while size and time of the file stay."""
-    found = path.stat()
-    key = (what, str(path.absolute()), found.st_size, found.st_mtime_ns)
+    """`compute(path)`, once in this process while the file stays as it is."""
+    key = (what, *file_version(path))
     with _cache_lock:
         if key in _cache:
             return _cache[key]
@@ -101,7 +100,7 @@ def _content_of_file(path: Path) -> str:
     return " ".join([kind, *map(str, values.values())])
 
 
-_calibrations: WeakValueDictionary[tuple[str, int, int], Calibration] = WeakValueDictionary()
+_calibrations: WeakValueDictionary[tuple[str | int, ...], Calibration] = WeakValueDictionary()
 _hashes: dict[str, str] = {}
 
 
@@ -110,10 +109,9 @@ def calibration_of(path: Path | None) -> Calibration:
     if path is None:
         return Calibration()
     try:
-        found = path.stat()
+        key = file_version(path)
     except OSError:
         return read_calibration(path)  # raises
-    key = (str(path.absolute()), found.st_size, found.st_mtime_ns)
     with _cache_lock:
         calibration = _calibrations.get(key)
     if calibration is None:

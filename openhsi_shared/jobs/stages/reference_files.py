@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import FileError, StageNotApplicable
 from openhsi_shared.files.reading import OpenCube, open_cube
+from openhsi_shared.files.recorded import bad_lines_of
 from openhsi_shared.files.references import Reference, differences, is_reference
-from openhsi_shared.files.source_cube import bad_lines_of
 from openhsi_shared.jobs.stages.binning import compiled_bin
 from openhsi_shared.jobs.stages.pixels import as_compiled, range_of
 from openhsi_shared.jobs.stages.stage import LineFormat
+from openhsi_shared.paths import file_version
 
 __all__ = ["ReferenceFile"]
 
@@ -66,10 +67,9 @@ class ReferenceFile:
     def mean(self) -> NDArray[np.float64]:
         """The reference (cross-track, wavelength). Blocks while it is read, the first time."""
         try:
-            found = self._path.stat()
+            key = (*file_version(self._path), str(self._lines))
         except OSError as error:
             raise FileError(f"{self._code}: the reference {self._path} cannot be read: {error.strerror}") from error
-        key = (str(self._path.absolute()), found.st_size, found.st_mtime_ns, str(self._lines))
         with _reading:  # workers ask for the same one at the same time
             if key not in _kept:
                 while len(_kept) >= MAX_KEPT:

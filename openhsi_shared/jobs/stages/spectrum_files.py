@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files import open_cube
-from openhsi_shared.files.source_cube import bad_lines_of
+from openhsi_shared.files.recorded import bad_lines_of
 from openhsi_shared.paths import given_path
 from openhsi_shared.wavelengths import in_nanometres
 
