@@ -23,6 +23,7 @@ GROUPS = {
     "oracle": ("tests/faults/test_oracle",),
     "plug-in": ("tests/drivers/test_plug_in",),
     "assets": ("tests/test_assets",),
+    "benchmarks": ("tests/test_benchmarks",),
     "leaks": ("tests/test_leaks",),
     "plots": ("tests/show/test_plots",),
     "epics": ("tests/channels/test_epics",),
@@ -31,7 +32,8 @@ GROUPS = {
 """Tests that one worker runs, one after the other, by the beginnings of their paths.
 
 The emulated cameras of pylon, of GenTL and of Aravis disturb each other, and the maker of a ring removes those of
-dead ones. The others share what takes long to make. All other tests go to the worker that is free next.
+dead ones. The others share what takes long to make, or take so long that they should begin first. All other tests go
+to the worker that is free next.
 """
 
 # else each of the many processes that tests start would compile the library again
@@ -39,6 +41,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # else each of them would start, and end, threads for linear algebra that it does not use
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# else each of them would look for plug-ins of pydantic in all packages that are installed
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -29,5 +29,6 @@ BENCHMARKS = (
     "jobs",
     "analysis",
     "stalls",
+    "flight_day",
 )
 """Module names, in the order in which they run."""

@@ -1,18 +1,16 @@
-"""Names, labels and units, and the conversion of metadata."""
+"""Names, labels and units."""
 
 import numpy as np
 import pytest
 
 from openhsi_shared.dataset import (
     Cube,
-    attribute_value,
     coordinates,
     cube_stem,
     datacube_attributes,
     day_folder,
     decode_times,
     global_attributes,
-    user_attributes,
 )
 from openhsi_shared.errors import ArgumentError
 
@@ -125,39 +123,6 @@ def test_everything_of_a_line_lies_on_y():
     known = coordinates(cube(wavelengths_nm=[400.5, 500, 600]))["wavelength"]
     assert known.attributes["units"] == "nm"
     assert known.data.tolist() == [400.5, 500, 600]
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("ü", "ü"),
-        (3, 3),
-        (np.float32(0.5), 0.5),
-        (None, "null"),
-        (True, "true"),
-        ([], "[]"),
-        ([1, "a"], '[1, "a"]'),
-        ([1, True], "[1, true]"),
-        ({"a": {"b": None}}, '{"a": {"b": null}}'),
-        (2**63, str(2**63)),
-        (np.zeros((1, 2)), "[[0.0, 0.0]]"),
-        ({(1, 2): 3}, "{(1, 2): 3}"),
-    ],
-)
-def test_every_value_becomes_one_that_an_attribute_can_hold(value, expected):
-    assert attribute_value(value) == expected
-
-
-def test_ours_win_and_the_users_are_kept():
-    attributes = user_attributes({"uuid": 1, "metadata_uuid": 2, "CLASS": 3, " a ": 4, "a": 5, "_x": 6}, {"uuid"})
-    assert attributes == {
-        "metadata_uuid": 1,
-        "metadata_metadata_uuid": 2,
-        "metadata_CLASS": 3,
-        "a": 4,
-        "metadata_a": 5,
-        "metadata__x": 6,
-    }
 
 
 def test_attributes_say_who_when_and_what():

@@ -1,7 +1,10 @@
 """The package as a whole: its names, and that importing it is light."""
 
 import ast
+import gc
+import importlib
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -11,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import openhsi_shared
+from openhsi_shared.processes.child import Child
+from openhsi_shared.processes.liveness import Parent
 
 EXPECTED = {
     *("CircArrayBuffer", "DateTimeBuffer", "SharedCircArrayBuffer", "SharedDataCube", "SharedOpenHSI"),
@@ -68,6 +73,33 @@ def test_a_cube_that_is_only_made_does_not_load_what_draws_and_reads():
     drawing = {"xarray", "matplotlib", "holoviews", "bokeh", "scipy", "numba", "pandas", "pypylon"}
     loaded = _loaded_after("from openhsi_shared import SharedDataCube; SharedDataCube(2, resolution=(4, 8)).close()")
     assert not drawing & set(loaded)
+
+
+CHILDREN = {
+    "openhsi_shared.writer.loop": {"pydantic", "tqdm", "PIL"},
+    "openhsi_shared.recording.loop": {"tqdm", "PIL", "openhsi_shared.analysis.live.dispatcher"},
+    "openhsi_shared.channels.process": {"tqdm", "PIL", "openhsi_shared.cameras"},
+    "openhsi_shared.analysis.work.worker_process": {"pydantic", "tqdm", "PIL", "h5py", "openhsi_shared.cameras"},
+}
+"""Modules that processes are started with, and what these do not import: each imports all the same things again."""
+FOR_NONE = {"asyncio", "xarray", "netCDF4", "matplotlib", "scipy", "numba", "pandas", "bokeh", "dask", "cbor2"}
+
+
+def _imported_with(module: str) -> tuple[bool, set[str]]:
+    importlib.import_module(module)
+    return gc.isenabled(), (CHILDREN[module] | FOR_NONE) & sys.modules.keys()
+
+
+def _tell_imported(parent: Parent, module: str) -> None:
+    parent.tell(_imported_with(module))
+
+
+@pytest.mark.parametrize("module", CHILDREN)
+def test_a_process_imports_only_what_it_needs(module):
+    child = Child(_tell_imported, (module,), name="child", logger=logging.getLogger(__name__))
+    assert child.first_message(AssertionError) == (True, set())
+    child.end(20)
+    child.close()
 
 
 NOT_FROM_PIP = {"ximea", "PySpin", "arena_api", "MvCameraControl_class", "gi"}

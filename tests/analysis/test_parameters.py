@@ -142,3 +142,12 @@ def test_a_change_holds_from_an_event_on_and_can_be_repeated():
     assert [again.at(k).hash for k in range(4)] == [log.at(k).hash for k in range(4)]
     with pytest.raises(ParameterError, match="no list of changes"):
         ParameterLog.from_json(DESCRIBED, "[]")
+
+
+def test_a_large_value_does_not_grow_in_the_list_of_changes():
+    described = {"mask": BinaryParameter("mask", default=b"")}
+    log = ParameterLog(described, Parameters(described, {}))
+    log.change("mask", bytes(100_000), 5)
+    text = log.to_json()
+    assert len(text) < 140_000  # escaped as text it would have 600,000
+    assert ParameterLog.from_json(described, text).newest["mask"].value == bytes(100_000)

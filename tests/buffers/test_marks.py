@@ -45,8 +45,11 @@ def test_a_mark_is_in_the_file_of_the_first_line_that_is_not_before_it(slots):
     slots.mark("on the line that it still lasted", 3300, lead_ns=300)
     slots.close(first)
     second = fill(slots, 4, 5)
+    slots.mark("on line 0, of a cube that is not sent yet", 900)
+    slots.save(first)
     assert texts(slots, first) == [
         ("before all lines", 0),
+        ("on line 0, of a cube that is not sent yet", 0),
         ("on line 1", 1),
         ("exactly on line 2", 2),
         ("on the line that it still lasted", 2),
@@ -54,8 +57,8 @@ def test_a_mark_is_in_the_file_of_the_first_line_that_is_not_before_it(slots):
     assert texts(slots, second) == [("after the last line", 0)], "also while it is filled, for a rescue"
     slots.mark("late", 2000)
     slots.close(second)
-    assert texts(slots, second) == [("late", 0), ("after the last line", 0)], "its own cube is closed"
-    assert len(texts(slots, first)) == 4
+    assert texts(slots, second) == [("late", 0), ("after the last line", 0)], "its own cube is sent"
+    assert len(texts(slots, first)) == 5
 
 
 def test_a_child_reads_them_with_texts_in_any_language(slots):

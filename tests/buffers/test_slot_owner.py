@@ -6,7 +6,7 @@ import random
 import pytest
 
 from openhsi_shared.buffers.slot_memory import LABEL_BYTES, SlotState, Word, check_label
-from openhsi_shared.buffers.slot_owner import MOVES
+from openhsi_shared.buffers.slot_moves import MOVES
 from openhsi_shared.columns import COLUMNS, Column
 from openhsi_shared.errors import ArgumentError, IllegalMove
 from tests.support.slots import lines_in_order, owner_of, put
@@ -242,6 +242,16 @@ def test_what_a_recycled_cube_had_to_declare_the_next_one_declares():
     assert slots.recycle() == retained
     assert slots.discarded_before(slot_in(slots, FULL)).n_lost == 1
     assert slots.discarded_before(slot_in(slots, FULL)).n_lost == 0
+
+
+def test_what_a_recycled_cube_had_to_declare_the_cube_after_it_declares_that_waits_already():
+    slots = owner_of(n_slots=4)
+    held = slot_in(slots, HELD)
+    slots.note_discarded(held)
+    slots.free(held)
+    _, second, third = (slot_in(slots, FULL) for _ in range(3))
+    slots.recycle()
+    assert [slots.discarded_before(slot).n_lost for slot in (second, third, slot_in(slots, FULL))] == [1, 0, 0]
 
 
 # ---- lines ----

@@ -6,7 +6,8 @@ import pytest
 
 from openhsi_shared.buffers import slot_owner
 from openhsi_shared.buffers.slot_memory import SlotState
-from openhsi_shared.buffers.slot_owner import MOVES, SlotOwner
+from openhsi_shared.buffers.slot_moves import MOVES
+from openhsi_shared.buffers.slot_owner import SlotOwner
 from tests.support.slot_protocol import Explorer, Sizes, Violation
 from tests.support.slots import owner_of
 

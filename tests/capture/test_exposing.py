@@ -33,6 +33,8 @@ def test_the_line_rate_limits_the_exposure():
         found = camera.auto_exposure(rate=200)
         assert (found.limited_by, found.exposure_ms) == ("rate", 5.0)
         assert found.brightest == pytest.approx(50 / 4095, rel=0.02)
+    with SharedSimulatedCamera(light=10, average=4, **SMALL) as camera:
+        assert camera.auto_exposure(rate=50).exposure_ms == 5.0  # a line is four exposures
 
 
 def test_the_camera_limits_the_exposure_and_that_is_said(caplog):

@@ -19,7 +19,12 @@ def test_a_package_that_is_missing_is_named_with_its_extra() -> None:
 
 @pytest.mark.parametrize(
     ("address", "package", "extra"),
-    [("ca:PV", "epics", "epics"), ("pva:PV", "p4p", "pva"), ("gps:/dev/ttyUSB0", "serial", "gps")],
+    [
+        ("ca:PV", "epics", "epics"),
+        ("pva:PV", "p4p", "pva"),
+        ("gps:/dev/ttyUSB0", "serial", "gps"),
+        ("pps:4", "gpiozero", "gpio"),
+    ],
 )
 def test_a_source_is_made_without_its_package_and_not_opened(
     address: str, package: str, extra: str, tmp_path: Path

@@ -16,11 +16,14 @@ def test_the_help_names_every_command_and_what_it_does(run: Run) -> None:
         assert len(line.split()) > 4
 
 
-@pytest.mark.parametrize("command", ["record", "recorder", "cameras", "preview", "info", "verify"])
+@pytest.mark.parametrize(
+    "command", ["record", "recorder", "cameras", "preview", "info", "verify", "process", "replay", "service"]
+)
 def test_every_command_explains_itself(run: Run, command: str) -> None:
     ended = run(command, "--help")
     assert ended.code == 0
     assert f"Usage: openhsi-shared {command}" in ended.out
+    assert "\\b" not in ended.out  # examples keep their lines
 
 
 def test_an_unknown_command_is_exit_code_2(run: Run) -> None:

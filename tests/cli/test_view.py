@@ -122,7 +122,7 @@ def test_a_recording_of_another_version_is_refused_with_both_versions(run, quiet
     with closing(ControlSocket("recording-1", lambda asked: Reply(Stopping()))):
         ended = run("view", **quiet)
     assert ended.code == 1
-    assert "recording-1: the other program uses version 7 of the control socket, this one version 5" in ended.err
+    assert "recording-1: the other program uses version 7 of the control socket, this one version 6" in ended.err
 
 
 def test_record_view_tells_the_address_and_records_all_the_same(start, quiet, tmp_path):

@@ -146,7 +146,7 @@ def test_a_server_answers_another_version_with_its_own_and_goes_on():
         answer = exchange(server.path, b'{"version": 99, "type": "AskStatus", "fields": {"of": "the future"}}\n')
         refused = decode(answer, ANSWERS)
         assert isinstance(refused, Refused)
-        assert "version 99 of the control socket, this one version 5" in refused.why
+        assert "version 99 of the control socket, this one version 6" in refused.why
         assert answers(server.path)
 
 
@@ -163,7 +163,7 @@ except Exception as error:
     with closing(ControlSocket("test", serve)) as server:
         done = run_python("-c", program)
         assert done.stdout.startswith(
-            "RecordingError the other program uses version 5 of the control socket, this one version 99: "
+            "RecordingError the other program uses version 6 of the control socket, this one version 99: "
         ), done.stderr
         assert answers(server.path)
 
@@ -177,7 +177,7 @@ def test_descriptors_of_another_version_are_closed(monkeypatch):
         with pytest.raises(RecordingError, match="version 99"):
             request(server.path, AskSlots())
         wait_for(lambda: n_descriptors() <= before)
-    assert messages.VERSION == 5
+    assert messages.VERSION == 6
 
 
 def test_decoding_of_requests_is_prepared_before_the_first_one():

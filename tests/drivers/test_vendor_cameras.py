@@ -40,9 +40,12 @@ def test_the_exposure_is_the_one_that_was_asked_for_as_the_sensor_rounds_it(benc
         assert bench.sensors[1].exposure_us == 429 * 7
         assert cam.settings["exposure_ms"] == pytest.approx(3.003)
         assert cam.settings["resolution"] == (ROWS, COLUMNS)
+        assert cam.settings["full_scale"] == 4095  # 12 bits in words of 16
         cam.settings["exposure_ms"] = 1.0
         assert cam.settings["exposure_ms"] == pytest.approx(1.001)
     assert not bench.sensors[1].is_open
+    with cameras.SharedXimeaCamera(n_lines=4, full_scale=4000) as cam:
+        assert cam.settings["full_scale"] == 4000
 
 
 def test_every_line_of_every_file_is_what_the_sensor_saw(bench, tmp_path):
@@ -105,6 +108,12 @@ def test_the_other_vendors_go_the_same_way(bench, tmp_path, name, rounding_us):
     assert np.array_equal(lines, [scene(number)[:8, :16] for number in range(6)])
     assert np.diff(ids).tolist() == [1] * 5
     assert (temperatures == 31.5).all()
+
+
+def test_full_scale_is_that_of_the_format_that_a_camera_chooses_itself(bench):
+    with cameras.SharedHikrobotCamera(n_lines=2) as cam:
+        assert cam.settings["pixel_format"] is None
+        assert cam.settings["full_scale"] == 4095
 
 
 def test_mistyped_keywords_fail_where_they_were_typed(bench):

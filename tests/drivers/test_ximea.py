@@ -77,9 +77,10 @@ class TestXimeaDriver(VendorContract):
                 raise xiapi.Xi_error(101)
 
         monkeypatch.setattr(xiapi.Camera, "set_output_bit_depth", only_10)
-        make()
+        driver = make()
         depths = [call[1] for call in bench.sensors[0].calls if call[0] == "output_bit_depth"]
         assert depths == ["XI_BPP_12", "XI_BPP_10"]
+        assert driver.full_scale == 1023
 
     def test_its_counter_of_32_bits_goes_on(self, make, bench):
         bench.sensors[0].first_number, bench.sensors[0].period_of_numbers = 2**32 - 3, 2**32

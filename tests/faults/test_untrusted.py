@@ -14,8 +14,8 @@ import pytest
 import xarray as xr
 
 from openhsi_shared import SharedSimulatedCamera, open_cube, verify
+from openhsi_shared.attributes import user_attributes
 from openhsi_shared.calibration import read_calibration
-from openhsi_shared.dataset import user_attributes
 from openhsi_shared.errors import CalibrationError, SettingsError
 from openhsi_shared.settings import CameraSettings, read_settings
 from tests.support import file_corruption

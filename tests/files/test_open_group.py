@@ -210,3 +210,9 @@ def test_after_closing_nothing_is_read(path):
         imu.variables["samples"]
     with pytest.raises(ArgumentError, match="closed"):
         _ = imu.attributes
+
+
+def test_what_a_user_does_to_an_attribute_is_not_read_again(path):
+    with open_cube(path) as cube:
+        cube.contents.attributes("imu", is_group=True)["range"][:] = 7
+        assert cube.contents.attributes("imu", is_group=True)["range"].tolist() == [-2, 2]

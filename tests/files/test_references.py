@@ -81,9 +81,11 @@ def test_a_damaged_foreign_or_missing_file_is_named(tmp_path):
     (tmp_path / "text.nc").write_text("no file of HDF5")
     with netCDF4.Dataset(tmp_path / "other.nc", "w") as file:
         file.createDimension("x", 2)
-    for name in ("text.nc", "other.nc", "nowhere.nc"):
+    for name in ("text.nc", "other.nc"):
         with pytest.raises(FileError, match=name):
             Reference.read(tmp_path / name)
+    with pytest.raises(FileError, match=r"the reference .*nowhere\.nc cannot be read: No such file"):
+        Reference.read(tmp_path / "nowhere.nc")
     Path(tmp_path / "taken").touch()
     with pytest.raises(SaveError, match="taken"):
         reference().write(tmp_path / "taken")

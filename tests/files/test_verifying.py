@@ -95,6 +95,19 @@ def test_a_file_that_other_readers_cannot_open_is_told(cube_of, tmp_path):
     assert "cannot be read by other netCDF readers" in report.problems[0]
 
 
+def test_a_line_that_other_readers_do_not_find_is_told(cube_of, tmp_path):
+    """A key of the index of lines is wrong: at the place of that line they read zeros."""
+    cube = cube_of(9, 30, 40)
+    path = save(cube, tmp_path)
+    with h5py.File(path) as file:
+        at = file["datacube"].id.get_chunk_info_by_coord((0, 5, 0)).byte_offset
+    damage(path, path.read_bytes().index(at.to_bytes(8, "little")) - 13)  # its band: the key is before the address
+    with h5py.File(path) as file:
+        assert not file["datacube"][:, 5].any()
+    (problem,) = verify(path).problems
+    assert "do not find 1 of its lines" in problem
+
+
 @pytest.mark.parametrize(
     "units",
     ["nanoseconds since 1980-01-01T00:00:00", "days since 2000-01-01", "fortnights since 1970-01-01", "no time"],

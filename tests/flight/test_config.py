@@ -8,7 +8,7 @@ import pytest
 from openhsi_shared.cli.configured import key_of
 from openhsi_shared.cli.record import record
 from openhsi_shared.errors import ArgumentError, SettingsError, SettingsNotFound, UnknownKeyword
-from openhsi_shared.flight.config import KEYS, RATE, TEXTS, FlightConfig, read_config, write_config
+from openhsi_shared.flight.config import KEYS, PIN, RATE, TEXTS, FlightConfig, read_config, write_config
 
 OF_THE_ISSUE = """
 [record]
@@ -44,7 +44,8 @@ def test_every_option_of_record_has_a_key_of_its_type() -> None:
         if option.multiple:
             assert kind is TEXTS, key
         else:
-            assert kind is (RATE if key == "rate" else kinds.get(type(option.type), str)), key
+            special = {"rate": RATE, "button": PIN, "lamp": PIN}
+            assert kind is special.get(key, kinds.get(type(option.type), str)), key
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -56,6 +57,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         record={"prefix": 'a "b" \\ \x1f \x7f é 𝄞', "fallback": ["x", "y"], "seconds": 1.5, "view": True},
         camera={"nodes": {"Gain Auto": "Off", "x": [1, 2.5]}, "rate": "any", "queue": None},
         channels={"a b": {"source": "sim:1"}},
+        cameras={"vnir": {"lines": 3, "nodes": {"Gain": 1}}, "swir": {}},
         view={},
     )
     for one in (config, odd, FlightConfig()):
@@ -81,6 +83,9 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ("[record]\nfallback = 'x'", ArgumentError, "fallback must be a list of texts, got 'x'"),
         ("[record]\nrate = []", ArgumentError, "rate must be a number of lines/s"),
         ("record = 3", ArgumentError, r"record must be a table \[record\], got 3"),
+        ("[cameras.swir]\nout = 'x'", ArgumentError, r"\[cameras.swir\] out holds for all cameras"),
+        ("[cameras.swir]\nlines = 'x'", ArgumentError, r"\[cameras.swir\] lines must be a whole number"),
+        ("[cameras]\nswir = 3", ArgumentError, r"\[cameras.swir\] must be a table, got 3"),
         ("[record]\nrate = 3\n[camera]\nrate = 3", ArgumentError, "rate is in"),
         ("[record", SettingsError, "is no TOML"),
         (None, SettingsNotFound, "there is no .*flight.toml"),

@@ -101,6 +101,20 @@ def test_the_command_writes_a_file_if_it_holds_and_else_exits_with_1(tmp_path: P
     assert not path.exists()
 
 
+def test_the_camera_of_a_file_that_exists_is_planned_as_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "flight.toml"
+    path.write_text(
+        f'[record]\nout = "{tmp_path / "out"}"\naverage = 4\nrate = 200\n[camera]\nresolution = [64, 512]\n'
+    )
+    ended = CliRunner().invoke(plan_command, ["--config", str(path), "--option", "average=8"])
+    assert ended.exit_code == 0, ended.output
+    (noted,) = FlightLog(tmp_path / "out").entries()[0]
+    assert 15 < noted["rate"] < 30
+    config = read_config(path)
+    assert config.camera == {"resolution": [64, 512], "rate": 200.0, "average": 8}
+    assert not config.record.keys() & {"rate", "average"}
+
+
 class Counterless(SharedOpenHSI):
     """A user's camera, whose frames have no ids."""
 
@@ -121,6 +135,13 @@ def test_the_queue_of_a_camera_without_a_counter_is_unknown(tmp_path: Path) -> N
     assert plan.measured.queue is None
     assert not plan.measured.waits
     assert "queue: unknown" in str(plan)
+
+
+def test_a_plan_is_about_lines_that_are_means(tmp_path: Path) -> None:
+    with SharedSimulatedCamera(**SMALL, rate=200.0, queue=12, average=8) as camera:
+        plan = camera.plan(tmp_path)
+    assert 15 < plan.measured.rate < 30
+    assert plan.n_lines == 32
 
 
 @needs_disks

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from openhsi_shared import SharedSimulatedCamera, open_cube, record
+from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.jobs import JobRunner, PipelineJob
 from openhsi_shared.jobs.following import followed_cubes, is_recorded_into
@@ -37,6 +38,19 @@ def test_a_folder_without_a_recording_is_processed_and_that_is_all(tmp_path: Pat
     job = PipelineJob(tmp_path / "flight", tmp_path / "flight" / "out")
     results = JobRunner(job, cubes=followed_cubes(job)).run()
     assert [result.path for result in results] == [tmp_path / "flight" / "out" / "one.nc"]  # type: ignore[union-attr]
+
+
+def test_it_goes_on_while_the_writer_of_a_killed_recording_saves_what_is_left(tmp_path: Path, runtime: Path) -> None:
+    one, two = (save_cube(tmp_path / "flight" / name) for name in ("one.nc", "two.nc"))
+    two.rename(tmp_path / "two.nc")
+    (tmp_path / "link").symlink_to(tmp_path / "flight" / "out")  # its own results are not followed
+    job = PipelineJob(tmp_path / "flight", tmp_path / "link")
+    followed = (cube and cube.path_in for cube in followed_cubes(job))
+    with PartFile(tmp_path / "flight", "two.nc"):
+        assert (next(followed), next(followed)) == (one, None)
+        save_cube(tmp_path / "flight" / "out" / "one.nc")
+        (tmp_path / "two.nc").rename(two)
+    assert [path for path in followed if path] == [two]
 
 
 @pytest.mark.parametrize(

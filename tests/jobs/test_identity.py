@@ -3,6 +3,7 @@
 import functools
 import linecache
 import math
+import os
 import pickle
 import random
 import shutil
@@ -19,7 +20,7 @@ from scipy.interpolate import CubicSpline
 from openhsi_shared.calibration import Calibration, read_calibration, write_calibration
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.jobs import PipelineJob, Stage
-from openhsi_shared.jobs.recipes.contents import calibration_hash, content_of_cube
+from openhsi_shared.jobs.recipes.contents import calibration_hash, content_of_cube, content_of_file
 from openhsi_shared.jobs.recipes.serial import from_jsonable, to_jsonable
 from openhsi_shared.jobs.recipes.value_texts import text_of, value_of
 from tests.calibration.test_pickles import as_openhsi_has_it
@@ -445,3 +446,13 @@ def test_a_value_that_was_set_in_a_module_of_the_users_is_in_the_id(monkeypatch)
     before = id_of(function)
     monkeypatch.setattr(module, "GAIN", 3)
     assert id_of(function) != before
+
+
+def test_a_file_that_is_replaced_has_another_content_although_its_size_and_time_are_the_same(tmp_path):
+    path, other = tmp_path / "dark.npy", tmp_path / "other.npy"
+    np.save(path, np.zeros((3, 4)))
+    np.save(other, np.ones((3, 4)))
+    before, time_ns = content_of_file(path), path.stat().st_mtime_ns
+    os.utime(other, ns=(time_ns, time_ns))
+    other.replace(path)
+    assert content_of_file(path) != before

@@ -149,6 +149,11 @@ def test_a_read_only_disk_and_a_full_one_are_refused_before_anything_is_written(
         PipelineJob(path, disk / "below").validate()
 
 
+def test_a_name_that_is_too_long_is_refused(tmp_path):
+    with pytest.raises(SaveError, match="too long"):
+        PipelineJob(save_cube(tmp_path / "a.nc"), tmp_path / f"{'z' * 300}.nc").validate()
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     path = save_cube(tmp_path / "a.nc")
     (tmp_path / "file").touch()

@@ -211,7 +211,10 @@ def test_results_in_the_folder_of_their_input_are_not_taken_as_input(tmp_path):
         (tmp_path / name).touch()
     beside = PipelineJob(tmp_path, processing_lvl=4).cubes()
     assert [one.path_in.name for one in beside] == ["a.nc", "b.nc", "b.nc"]
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    linked = PipelineJob(tmp_path, tmp_path / "link", processing_lvl=4).cubes()
     below = PipelineJob(tmp_path, tmp_path / "out", processing_lvl=4).cubes()
+    assert [one.path_in for one in linked] == [one.path_in for one in below]
     assert [one.path_in.name for one in below] == ["a.nc", "a_level_4.nc", "b.nc"]
 
 

@@ -24,6 +24,7 @@ VALUES: dict[str, Any] = {
     "writer_mb_per_s": 812.4,
     "writer_restarts": 0,
     "temperature": 31.26,
+    "saturated": 0.0125,
     "errors": (),
 }
 STATUS = Status(**VALUES | {"lines_lost": 3, "lost_ids": (IdRange(7, 9),), "errors": ("no <space>",)})
@@ -60,6 +61,7 @@ def glance(n_gaps: int = 0, ended_by: str = "", disk_minutes_left: float = 61.0,
         phase="running",
         ended_by=ended_by,
         camera="SharedXimeaCamera",
+        joint_name="",
         save_dir="/data",
         program_id=7,
         disk_minutes_left=disk_minutes_left,

@@ -6,7 +6,9 @@ import numpy as np
 
 from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, Word
 from openhsi_shared.buffers.slot_owner import SlotOwner
+from openhsi_shared.capture.averaging.filler import AveragingFiller
 from openhsi_shared.capture.slot_filler import SlotFiller
+from openhsi_shared.columns import COLUMNS, FRAMES_USED
 from openhsi_shared.errors import SaveError, SourceEnded
 from openhsi_shared.frames.losses import gaps_between
 
@@ -62,11 +64,13 @@ class FakeSupervisor:
 class Bench:
     """A slot filler with a fake supervisor, fed with frames whose pixels are their id."""
 
-    def __init__(self, when_full="drop", n_slots=2, n_lines=4, line_shape=(2, 3)):
-        layout = SlotLayout(n_slots=n_slots, n_lines=n_lines, line_shape=line_shape, dtype="int32")
+    def __init__(self, when_full="drop", n_slots=2, n_lines=4, line_shape=(2, 3), is_averaged=False):
+        columns = (*COLUMNS, FRAMES_USED) if is_averaged else COLUMNS
+        layout = SlotLayout(n_slots=n_slots, n_lines=n_lines, line_shape=line_shape, dtype="int32", columns=columns)
         self.slots = SlotOwner(SlotMemory.make(layout))
         self.supervisor = FakeSupervisor(self.slots)
-        self.filler = SlotFiller(self.slots, self.supervisor, when_full)
+        make_filler = AveragingFiller if is_averaged else SlotFiller
+        self.filler = make_filler(self.slots, self.supervisor, when_full)
 
     def take(self, frame_id, monotonic_ns=0):
         """Take a frame as the loop does; return whether it was committed."""

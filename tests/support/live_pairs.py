@@ -107,6 +107,29 @@ class Published:
         self.publish["ids"].append(result.payload)
 
 
+class FinishFails(Collected):
+    """Publishes, then fails."""
+
+    def finish(self):
+        super().finish()
+        raise ValueError("no finish")
+
+
+class ResultFails(Collected):
+    """Fails at each result."""
+
+    def process_result(self, result):
+        raise ValueError(f"no result {result.event_number}")
+
+
+class NeverMade(Ids):
+    """Its constructor does not return; it makes a file, whose path is in the environment."""
+
+    def __init__(self):
+        Path(os.environ["GATE"]).touch()
+        time.sleep(600)
+
+
 class CannotBeMade:
     """Fails in its constructor."""
 

@@ -104,7 +104,7 @@ class Sizes(NamedTuple):
     """Calls of `save` and `put` in the same thread within a line, the second one of its cube."""
 
 
-Snapshot = tuple[bytes, frozenset[Lease], int, Any, int, bytes, bytes]
+Snapshot = tuple[bytes, frozenset[Lease], int, Any, Any, bytes, bytes]
 Step = tuple[str, Callable[[State], State | None]]
 
 
@@ -137,16 +137,18 @@ class Explorer:
             frozenset(slots._leases),
             slots._n_cubes,
             frozenset(slots._standing.items()),
+            (slots._marks._from_ns, slots._marks._until_ns, *slots._marks._kept.items()),
             *changing,
         )
 
     def _restore(self, snapshot: Snapshot) -> None:
-        words, leases, n_cubes, standing, *more = snapshot
+        words, leases, n_cubes, standing, (from_ns, until_ns, *kept), *more = snapshot
         slots = self.slots
         slots.memory.arrays["words"][:] = words
         for (name, piece), content in zip(self._pieces, more, strict=True):
             slots.memory.arrays[name][piece] = content
         slots._leases, slots._n_cubes, slots._standing = set(leases), n_cubes, dict(standing)
+        slots._marks._from_ns, slots._marks._until_ns, slots._marks._kept = from_ns, until_ns, dict(kept)
 
     @staticmethod
     def _key(state: State, snapshot: Snapshot) -> Any:

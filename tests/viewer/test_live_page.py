@@ -12,7 +12,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from openhsi_shared import SharedSimulatedCamera, record
+from openhsi_shared import SharedSimulatedCamera, record, record_all
 from openhsi_shared.control.control_socket import find_sockets
 from openhsi_shared.errors import ArgumentError, RecordingError, ViewerError
 from openhsi_shared.files.flight_log import FlightLog
@@ -94,6 +94,31 @@ def test_a_lost_line_turns_its_number_red_and_its_id_is_listed(tmp_path, look):
         tab.picture("live_page_lost")
         run.stop()
         assert run.wait().lines_lost == 3
+
+
+@pytest.mark.browser
+def test_cameras_that_record_together_are_side_by_side_on_one_page_whose_buttons_are_for_all(tmp_path, look):
+    cameras = {name: (SharedSimulatedCamera, SMALL | {"rate": rate}) for name, rate in (("vnir", 200), ("swir", 80))}
+    for _, keywords in cameras.values():
+        del keywords["progress"]
+    with record_all(cameras, tmp_path / "out", progress=False) as run, run.view() as page:
+        tab = look(page.url, width=1800)
+        frames = [tab.page.frame_locator(f"iframe[title={name}]") for name in cameras]
+        for frame in frames:
+            frame.locator(".badge", has_text="RECORDING").wait_for()
+            frame.locator("canvas").first.wait_for()
+        assert [heading.inner_text() for heading in tab.page.locator("h1").all()] == ["vnir", "swir"]
+        left, right = (tab.page.locator(f"iframe[title={name}]").bounding_box() for name in cameras)
+        assert (left["y"], left["x"] < right["x"]) == (right["y"], True)
+        assert tab.hosts == {"127.0.0.1"}
+        tab.picture("live_page_of_two_cameras")
+        frames[1].get_by_placeholder("text of a mark").fill("coast")
+        frames[1].get_by_role("button", name="Mark").click()
+        log = FlightLog(tmp_path / "out")
+        wait_for(lambda: sum(entry["kind"] == "mark" for entry in log.entries()[0]) == 2)
+        for label in ("Stop", "Click again to stop"):
+            frames[0].get_by_role("button", name=label).click()
+        assert run.wait(60).cameras.keys() == {"vnir", "swir"}
 
 
 @pytest.mark.browser

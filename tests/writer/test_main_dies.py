@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from openhsi_shared import open_cube
 from tests.support.flow import CAMERA, ENDLESS, account, cubes_in, processes_in, program, run
 from tests.support.helpers import wait_for
 
@@ -53,6 +54,8 @@ def test_every_committed_line_is_saved_whatever_the_program_dies_of(tmp_path, de
     assert account(tmp_path / "out") == (list(range(29)), [])
     last = cubes_in(tmp_path / "out")[-1]
     assert (last.numbers, last.attributes["recovered"]) == ([24, 25, 26, 27, 28], 1)
+    with open_cube(last.path) as recovered:
+        assert (len(recovered.saturated), recovered.dataset.saturated.attrs["full_scale"]) == (5, 4095)
     assert cubes_in(tmp_path / "out")[0].attributes["recovered"] == 0
     assert _shared_files() <= before
 

@@ -12,6 +12,7 @@ import pytest
 from openhsi_shared import SharedSimulatedCamera, record
 from openhsi_shared.analysis import Analysis, replay
 from openhsi_shared.analysis.live.attached import Attached
+from openhsi_shared.analysis.live.reducer_process import Finish, ParameterSet, ReducerProcess
 from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.control.control_socket import find_sockets, socket_path
 from openhsi_shared.errors import AnalysisError, ArgumentError, ParameterError
@@ -88,6 +89,7 @@ def test_each_cube_can_be_a_run_of_its_own_as_in_a_replay(tmp_path):
         with h5py.File(saved) as file:
             live.append([text.decode() for text in file["results"][:]])
     assert live == [one.reducer.publish["results"] for one in replayed.runs]
+    assert run.analysis.status.restarts == 0  # the worker was made again, and nothing died
 
 
 @pytest.mark.parametrize("lossless", [True, "best_effort", False])
@@ -179,6 +181,31 @@ def test_an_event_that_fails_ends_the_analysis_if_that_is_wanted(tmp_path):
     assert "event 5" in run.analysis.status.why
 
 
+@pytest.mark.parametrize("options", [{"per": "cube"}, {}, {"on_error": "raise"}])
+def test_a_reducer_that_fails_has_its_result_saved_once_with_the_reason(tmp_path, options):
+    reducer = pairs.ResultFails if "on_error" in options else pairs.FinishFails
+    run = recorded(tmp_path, Analysis(pairs.Ids, reducer, lossless=True, **options), n_cubes=2, when_full="block")
+    assert (run.analysis.status.state, run.summary.lines_lost) == ("failed", 0)
+    assert run.analysis.published["n_finished"] == 1
+    (saved,) = (tmp_path / "out").rglob("*_analysis*.h5")
+    with h5py.File(saved) as file:
+        assert (file["n_finished"][()], file["_analysis"].attrs["failed_by"]) == (1, run.analysis.status.why)
+
+
+def test_a_reducer_takes_a_change_of_parameters_for_which_nobody_waits_any_more():
+    reducer = ReducerProcess(Analysis(pairs.EachLine, pairs.Collected))
+    try:
+        reducer.wait_ready()
+        reducer.send(ParameterSet(7, 0, None, None))
+        status = AnalysisStatus(name="EachLine", mode="tap")
+        reducer.send(Finish(failed_by="", save_as="", status=status, changes=""))
+        found = []
+        wait_for(lambda: found.extend(reducer.receive()) or found)
+    finally:
+        reducer.close()
+    assert (found[0].error, bool(found[0].published)) == ("", True)
+
+
 @pytest.mark.parametrize(
     ("analyse", "error", "words"),
     [
@@ -215,8 +242,8 @@ def test_options_that_do_not_fit_are_refused(keywords, error, words):
 
 def test_an_analysis_attaches_to_a_recording_and_is_started_again_and_the_recording_never_notices(tmp_path):
     keywords = {**KEYWORDS, "rate": 200, "when_full": "block"}
-    names = "tests.support.live_pairs:Ids", "-r", "tests.support.live_pairs:Published"
-    command = [sys.executable, "-m", "openhsi_shared", "analyse", "-w", *names]
+    command = [sys.executable, "-m", "openhsi_shared", "analyse", "-r", "tests.support.live_pairs:Published", "-w"]
+    gate = environment(GATE=str(tmp_path / "gate"))
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run:
         path = socket_path(f"recording-{run.process_id}")
         with Attached(Analysis(pairs.Ids, pairs.Published), path) as first:
@@ -224,13 +251,20 @@ def test_an_analysis_attaches_to_a_recording_and_is_started_again_and_the_record
             first.stop()
             first.wait()
             assert (first.status.state, first.status.failed) == ("ended", 0)
-        with subprocess.Popen(command, env=environment(), stderr=-1, text=True) as program:
+        with subprocess.Popen([*command, "tests.support.live_pairs:NeverMade"], env=gate) as interrupted:
+            wait_for((tmp_path / "gate").exists, 60)
+            interrupted.send_signal(signal.SIGINT)
+        assert interrupted.returncode == 130
+        with subprocess.Popen([*command, "tests.support.live_pairs:Ids"], env=gate, stderr=-1, text=True) as program:
             wait_for(lambda: find_sockets(of_analyses=True), 60)
             run.stop()
             _, errors = program.communicate(timeout=60)
         summary = run.wait()
         assert (run.status().readers, run.status().analyses) == ((), {})
     assert (program.returncode, errors.startswith("ended, tap")) == (0, True), errors
+    saved = [*(tmp_path / "out").rglob("*_analysis_attached*.h5")]
+    assert len(saved) == 2
+    assert all(path.with_name(f"{path.stem.partition('_analysis')[0]}.nc").exists() for path in saved)
     assert account(tmp_path / "out") == (list(range(summary.lines)), [])
 
 
@@ -250,3 +284,13 @@ def test_the_command_record_has_an_analysis(tmp_path):
     (saved,) = (tmp_path / "out").rglob("*_analysis.h5")
     with h5py.File(saved) as file:
         assert [ast.literal_eval(text.decode())[-1] for text in file["results"][:]] == [5] * 66
+
+
+def test_an_analysis_that_is_stopped_within_the_first_cube_has_a_result_file(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path / "out", analyse=(pairs.Ids, pairs.Published), **KEYWORDS) as run:
+        wait_for(lambda: run.analysis.status.results)
+        run.analysis.stop()
+        wait_for(lambda: run.analysis.status.saved_to)
+        run.stop()
+    (saved,) = (tmp_path / "out").rglob("*_analysis.h5")
+    assert str(saved) == run.analysis.status.saved_to

@@ -174,8 +174,28 @@ def test_context_survives_runs_and_classes_do_not(capture, tmp_path):
     assert done.runs[0].published == done.runs[1].published
 
 
+def test_what_is_published_is_saved_with_the_reason_although_finish_raises(capture, tmp_path):
+    class Raising(Reducer):
+        def finish(self):
+            self.publish = {"n": 1}
+            raise ValueError("no finish")
+
+    with pytest.raises(AnalysisError, match="no finish"):
+        replay(Worker, Raising, capture, publish=tmp_path / "out.h5", **QUIET)
+    assert "no finish" in failure_in(tmp_path / "out.h5")
+
+
+def failure_in(path):
+    import h5py
+
+    with h5py.File(path) as file:
+        return file["_analysis"].attrs["failed"]
+
+
 @pytest.mark.parametrize(("n_workers", "n_signals"), [(1, 1), (2, 1), (1, 2)])
-def test_ctrl_c_finishes_the_events_that_workers_have_and_calls_finish(capture, expected, n_workers, n_signals):
+def test_ctrl_c_finishes_the_events_that_workers_have_and_calls_finish(
+    capture, expected, n_workers, n_signals, tmp_path
+):
     seen = []
 
     class Interrupting(Reducer):
@@ -187,11 +207,13 @@ def test_ctrl_c_finishes_the_events_that_workers_have_and_calls_finish(capture, 
 
         def finish(self):
             seen.append(self.publish["all"])
+            self.publish = {}
 
     assert threading.current_thread() is threading.main_thread()
     with pytest.raises(KeyboardInterrupt):
-        replay(Worker, Interrupting, capture, n_workers=n_workers, **QUIET)
+        replay(Worker, Interrupting, capture, n_workers=n_workers, publish=tmp_path / "out.h5", **QUIET)
     assert len(seen) == 1
+    assert failure_in(tmp_path / "out.h5")  # what is saved says that it is incomplete
     assert 5 <= len(seen[0]) < len(expected)
     assert seen[0] == expected[: len(seen[0])]
     assert n_signals == 1 or len(seen[0]) < 9  # no more than the batch at hand

@@ -189,8 +189,12 @@ def events_in_child(source, parts):
     return found
 
 
-def test_live_events_equal_those_of_the_saved_cubes_in_a_tap_and_in_a_child(tmp_path, runtime):
-    with SharedSimulatedCamera(n_lines=4, n_buffers=4, **COUNTING) as camera:
+MEANS = {"average": 3, "script": {1: "gap", 8: "gap", 11: "gap", 15: "gap", **dict.fromkeys(range(22, 28), "gap")}}
+
+
+@pytest.mark.parametrize("more", [{}, MEANS], ids=["frames", "means"])
+def test_live_events_equal_those_of_the_saved_cubes_in_a_tap_and_in_a_child(tmp_path, runtime, more):
+    with SharedSimulatedCamera(n_lines=4, n_buffers=4, **COUNTING, **more) as camera:
         server = camera.control_server()
         camera.collect()
         handles = [camera.save(tmp_path, prefix="sea_", savefig=False)]
@@ -214,6 +218,7 @@ def test_live_events_equal_those_of_the_saved_cubes_in_a_tap_and_in_a_child(tmp_
     replayed = source.ranges()
     again = events_in_child(source, taken(replayed))
     assert live == again
+    assert sum(event[1][5] for event in live if event[1] is not None) == (10 if more else 0), "lost before lines"
     assert [event[1] for event in seen] == [None, *(event[1] for event in again[5:])]
     assert np.array_equal([event[0] for event in seen[1:]], [event[0] for event in again[5:]])
     with pytest.raises(RecordingError, match="has it ended"):

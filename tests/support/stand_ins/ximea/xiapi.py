@@ -151,6 +151,10 @@ class Camera:
         if self._bits > 12:
             raise Xi_error(101)
 
+    def get_output_bit_depth(self) -> str:
+        self._gripped()
+        return f"XI_BPP_{self._bits}"
+
     def set_imgdataformat(self, name: str) -> None:
         self._alive("imgdataformat", name)
         if name not in FORMATS:
