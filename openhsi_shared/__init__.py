@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from openhsi_shared.files.recovering import Recovery, recover
     from openhsi_shared.files.upstream import save_shared_datacube
     from openhsi_shared.files.verifying import Report, verify
-    from openhsi_shared.flight.together import record_all
+    from openhsi_shared.flight.together.starting import record_all
     from openhsi_shared.recording.record import record, switched_camera
     from openhsi_shared.recording.run import Recording
     from openhsi_shared.reprocess import ProcessDatacube, ProcessRawDatacube
@@ -128,7 +128,7 @@ _MODULES = {
     "open_flight": "files.flight",
     "read_calibration": "calibration",
     "record": "recording.record",
-    "record_all": "flight.together",
+    "record_all": "flight.together.starting",
     "recover": "files.recovering",
     "save_shared_datacube": "files.upstream",
     "switched_camera": "recording.record",

@@ -1,15 +1,16 @@
-"""Renames a file to a name that no other file has; nothing is overwritten, whoever else writes there."""
+"""Gives files their names: one that no other file has, whoever else writes there, or that of a file they replace."""
 
 import ctypes
 import errno
 import os
+import secrets
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from openhsi_shared.loggers import safe_logger
 
-__all__ = ["function_of_libc", "rename_to_new", "unlink_or_warn"]
+__all__ = ["function_of_libc", "rename_to_new", "replace_file", "unlink_or_warn"]
 
 logger = safe_logger(__name__)
 
@@ -57,6 +58,45 @@ def _rename_reserved(source: Path, target: Path) -> None:
         source.rename(target)
     finally:
         unlink_or_warn(reservation)
+
+
+def replace_file(path: Path, content: bytes | memoryview) -> None:
+    """Write a file of this name, in place of one that exists, when it is complete and durable. OSError.
+
+    Where the file system can, it has no name before: a process that is killed leaves nothing behind.
+    """
+    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    try:
+        if not _written_unnamed(part, content):
+            with part.open("xb") as file:
+                _write(file, content)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _written_unnamed(path: Path, content: bytes | memoryview) -> bool:
+    """Write a file that gets its name at the end; False if that is not possible here."""
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    try:
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    except OSError:
+        return False  # if it was for another reason, the open with a name raises it
+    with os.fdopen(descriptor, "wb") as file:
+        _write(file, content)
+        try:  # the folder is not used: the call that follows links needs one
+            os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+        except OSError:
+            return False
+    return True
+
+
+def _write(file: BinaryIO, content: bytes | memoryview) -> None:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())  # else a power cut may leave an empty file
 
 
 def unlink_or_warn(path: Path) -> None:

@@ -17,6 +17,7 @@ from openhsi_shared.durable import PAGE, PartFile, make_folder
 from openhsi_shared.errors import SaveError
 from openhsi_shared.files.blocks import BlockWriter
 from openhsi_shared.locking import lock
+from openhsi_shared.renaming import replace_file
 
 RANDOM = np.random.default_rng(0).integers(0, 256, 1 << 20, dtype=np.uint8)
 
@@ -448,3 +449,29 @@ def test_memory_that_may_only_be_read_bypasses_the_page_cache_too(tmp_path, monk
             pytest.skip("this file system has no direct writes")
         part.write_at(PAGE, pages)
         assert descriptors == [(part._direct_fd, 4 * PAGE)]
+
+
+@pytest.mark.parametrize("is_unnamed", [True, False])
+def test_a_file_is_replaced_when_the_new_one_is_complete_and_nothing_else_is_left(tmp_path, monkeypatch, is_unnamed):
+    if not is_unnamed:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    elif not hasattr(os, "O_TMPFILE"):
+        pytest.skip("this system has no files without a name")
+    path, seen, sync = tmp_path / "a.png", [], os.fsync
+    path.write_bytes(b"old")
+
+    def look_and_sync(descriptor):
+        seen.append(sorted(file.name for file in tmp_path.iterdir()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look_and_sync)
+    replace_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+    if is_unnamed:
+        assert seen == [["a.png"]], "a process that is killed would leave it behind"
+    monkeypatch.setattr(os, "fsync", lambda _: os.open(tmp_path / "none", os.O_RDONLY))
+    with pytest.raises(FileNotFoundError):
+        replace_file(path, b"newer")
+    assert path.read_bytes() == b"new"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]

@@ -8,7 +8,6 @@ import hashlib
 import io
 import os
 import threading
-import time
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from openhsi_shared.errors import CalibrationError
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
+from openhsi_shared.renaming import replace_file
 
 __all__ = ["read_calibration", "write_calibration"]
 
@@ -243,17 +243,7 @@ def _attribute(key: str, value: Any) -> str | int | float | np.generic:
 
 def _replace(path: Path, content: bytes) -> None:
     """Replace the contents of `path` atomically and durably."""
-    part = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}.part")
-    descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    replace_file(path, content)
     if os.name == "posix":
         directory = os.open(path.parent, os.O_RDONLY)
         try:

@@ -17,7 +17,7 @@ from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.standard_streams import is_terminal
 
 if TYPE_CHECKING:
-    from openhsi_shared.flight.recordings import Recordings
+    from openhsi_shared.flight.together.recordings import Recordings
     from openhsi_shared.recording.run import Recording
 
 __all__ = ["keys_of"]

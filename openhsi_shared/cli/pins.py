@@ -8,7 +8,7 @@ from openhsi_shared.cli.output import echo
 
 if TYPE_CHECKING:
     from openhsi_shared.channels.gpio import ButtonToggle, RecordingLamp
-    from openhsi_shared.flight.recordings import Recordings
+    from openhsi_shared.flight.together.recordings import Recordings
     from openhsi_shared.recording.run import Recording
 
 __all__ = ["Pins", "pin_from"]

@@ -21,7 +21,7 @@ from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.packages import require
 
 if TYPE_CHECKING:
-    from openhsi_shared.flight.recordings import Recordings
+    from openhsi_shared.flight.together.recordings import Recordings
     from openhsi_shared.recording.messages import RecordingSummary
     from openhsi_shared.recording.run import Recording
     from openhsi_shared.viewer.live_page import LivePage

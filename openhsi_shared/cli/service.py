@@ -15,13 +15,13 @@ __all__ = ["service"]
 @click.option("--user", help="User who records.  [default: you]")
 @click.option("--out", type=GivenPath(), help="File to be written.  [default: standard output]")
 def service(config: Path, user: str | None, out: Path | None) -> None:
-    r"""Write a systemd unit that starts `record --config FILE` with the computer, and ends it without loss.
+    """Write a systemd unit that starts `record --config FILE` with the computer, and ends it without loss.
 
     \b
     openhsi-shared service --config flight.toml | sudo tee /etc/systemd/system/flight.service
     sudo systemctl daemon-reload
     sudo systemctl enable --now flight
-    """
+    """  # noqa: D301 - click reads a backspace
     from openhsi_shared.flight.service import unit_of
 
     text = unit_of(config, user)

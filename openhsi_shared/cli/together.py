@@ -14,8 +14,8 @@ from openhsi_shared.cli.configured import channels_of, key_of
 from openhsi_shared.flight.config import KEYS
 
 if TYPE_CHECKING:
-    from openhsi_shared.flight.recordings import Recordings
-    from openhsi_shared.flight.together_status import SummaryOfAll
+    from openhsi_shared.flight.together.recordings import Recordings
+    from openhsi_shared.flight.together.status import SummaryOfAll
     from openhsi_shared.recording.messages import RecordingSummary
 
 __all__ = ["start_cameras", "tables_of_all"]
@@ -26,7 +26,7 @@ def start_cameras(
 ) -> "Recordings":
     """Start the recording of all cameras. `keywords_of(given)` converts the options of one, by their names."""
     from openhsi_shared.cameras import camera_class
-    from openhsi_shared.flight.together import record_all
+    from openhsi_shared.flight.together.starting import record_all
 
     context = click.get_current_context()
     if context.get_parameter_source("camera") is ParameterSource.COMMANDLINE:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from openhsi_shared.errors import ArgumentError, PreviewError
 from openhsi_shared.line_times import begin_of
 from openhsi_shared.paths import given_path
+from openhsi_shared.renaming import replace_file
 from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, decimation, mean_of_bands, picture, preview_bands, thinned
 
 __all__ = ["Picture", "preview_of", "preview_path", "read_picture", "write_preview"]
@@ -52,17 +54,9 @@ def write_preview(picture: NDArray[np.uint8], path: str | Path) -> Path:
         )
     try:
         _refuse_to_replace(path)
-        part = path.with_name(f".{path.name[:200]}.{os.urandom(4).hex()}.tmp")
-        try:
-            with part.open("xb") as file:
-                Image.fromarray(picture).save(file, "PNG", compress_level=COMPRESS_LEVEL)
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut may leave an empty file
-            part.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise
+        content = io.BytesIO()
+        Image.fromarray(picture).save(content, "PNG", compress_level=COMPRESS_LEVEL)
+        replace_file(path, content.getbuffer())
     except OSError as error:
         raise PreviewError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
     return path

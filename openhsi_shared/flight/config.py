@@ -10,7 +10,6 @@
 """
 
 import json
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from typing import Any
 
 from openhsi_shared.errors import ArgumentError, SettingsError, SettingsNotFound, UnknownKeyword
 from openhsi_shared.paths import given_path
+from openhsi_shared.renaming import replace_file
 
 __all__ = ["KEYS", "FlightConfig", "read_config", "write_config"]
 
@@ -193,14 +193,11 @@ def write_config(config: FlightConfig, path: str | Path) -> Path:
     """Write a `flight.toml`; one that exists is kept as `flight.toml~`. Returns its path. SettingsError if it fails."""
     path = given_path(path)
     text = "\n".join(_lines_of((name,), table) for name, table in config.tables.items())
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_text(text, encoding="utf-8")
         if path.exists():
-            path.replace(path.with_name(f"{path.name}~"))
-        part.replace(path)
+            replace_file(path.with_name(f"{path.name}~"), path.read_bytes())
+        replace_file(path, text.encode())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise SettingsError(f"{path} cannot be written: {error.strerror}") from error
     return path
 

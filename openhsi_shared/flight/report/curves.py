@@ -15,7 +15,6 @@ __all__ = ["Curve", "Panel", "panels_of", "thinned_out"]
 
 MAX_POINTS = 1200
 """Of a curve: more would not be seen."""
-MAX_PANELS = 20
 """Further quantities are only in the tables."""
 EARTH_M = 6_371_008.8
 """Mean radius."""
@@ -44,7 +43,7 @@ class Panel:
 
 
 def panels_of(runs: Sequence[Run]) -> list[Panel]:
-    """All quantities that are known of a flight, at most `MAX_PANELS`: those of the same name in one panel."""
+    """All quantities that are known of a flight: those of the same name in one panel."""
     panels: dict[tuple[str, str], Panel] = {}
     cameras = {camera_of(run.cubes[0].attributes) for run in runs}
     for run in runs:
@@ -54,7 +53,7 @@ def panels_of(runs: Sequence[Run]) -> list[Panel]:
                 panel = panels.setdefault((title, unit), Panel(title=title, unit=unit))
                 panel.curves.append(curve)
                 panel.unknown_ns.extend(unknown)
-    return list(panels.values())[:MAX_PANELS]
+    return list(panels.values())
 
 
 Found = tuple[str, str, Curve, list[tuple[int, int]]]

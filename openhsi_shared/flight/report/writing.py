@@ -2,14 +2,13 @@
 
 import json
 import os
-import secrets
-from contextlib import suppress
 from pathlib import Path
 
 from openhsi_shared.errors import SaveError
 from openhsi_shared.flight.report.facts import FlightFacts
 from openhsi_shared.flight.report.gathering import gather
 from openhsi_shared.paths import given_path
+from openhsi_shared.renaming import replace_file
 
 __all__ = ["write_report"]
 
@@ -39,14 +38,10 @@ def write_report(
 
 
 def _write(path: Path, text: str) -> Path:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
-        part.replace(path)
+        replace_file(path, text.encode(errors="backslashreplace"))
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         hint = f"{error.strerror}: choose another directory for the report, with out (--out)"
         raise SaveError(error.errno, hint, str(path)) from error
     return path

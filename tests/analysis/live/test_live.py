@@ -82,7 +82,8 @@ def test_the_result_equals_that_of_a_replay_of_the_files_changes_of_parameters_i
 
 def test_each_cube_can_be_a_run_of_its_own_as_in_a_replay(tmp_path):
     run = recorded(tmp_path, Analysis(pairs.EachLine, pairs.Collected, lossless=True, per="cube"), n_cubes=3)
-    assert (run.analysis.status.results, run.analysis.status.events, run.analysis.status.failed) == (198, 198, 0)
+    status = run.analysis.status
+    assert (status.results, status.events, status.failed) == (198, 198, 0), f"{run.summary}; {status}"
     replayed = replay(pairs.EachLine, pairs.Collected, [tmp_path / "out"], per="cube", progress=False)
     live = []
     for saved in sorted((tmp_path / "out").rglob("*_analysis.h5")):

@@ -9,7 +9,7 @@ from openhsi_shared.cameras import camera_class
 from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S
 from openhsi_shared.drivers import driver_class, driver_names
 from openhsi_shared.errors import ArgumentError, OpenHSIError
-from openhsi_shared.flight.recordings import Recordings, with_name
+from openhsi_shared.flight.together.recordings import Recordings, with_name
 from openhsi_shared.recording.conditions import conditions_of
 from openhsi_shared.recording.plan import RecordingPlan
 

@@ -16,7 +16,7 @@ from openhsi_shared.control.status import ChannelStatus, RecordingStatus
 from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, MemoryShortage, OpenHSIError, RecordingError
 from openhsi_shared.files.flight_log import FlightLog
-from openhsi_shared.flight.together_status import StatusOfAll, SummaryOfAll, failures_in_words
+from openhsi_shared.flight.together.status import StatusOfAll, SummaryOfAll, failures_in_words
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
