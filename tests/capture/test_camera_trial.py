@@ -1,0 +1,29 @@
+"""Trials of a camera: what the ids of its frames show about its rate and its queue."""
+
+import itertools
+import time
+from types import SimpleNamespace
+
+import numpy as np
+
+from openhsi_shared.capture.planning.camera_trial import CameraTrial
+from openhsi_shared.drivers import FrameStamp
+
+FRAME_S = 0.002
+
+
+def test_a_source_whose_ids_do_not_go_on_in_a_pause_waits_for_its_reader():
+    ids = itertools.count()
+
+    def read(frame):
+        time.sleep(FRAME_S)  # the time that a frame takes
+        return FrameStamp(frame_id=next(ids))
+
+    line = np.empty((2, 3), np.uint16)
+    plan = SimpleNamespace(frame_shape=line.shape, frame_dtype=line.dtype, is_identity=True)
+    trial = CameraTrial(read, SimpleNamespace(frame_id_period=None), plan, line)
+    until = time.monotonic() + 60
+    rate = trial.rate(until)
+    assert 0 < rate < 1 / FRAME_S
+    queue = trial.queue(rate, until)
+    assert (queue.n_frames, queue.waits) == (None, True)
