@@ -1,4 +1,4 @@
-"""Gives files their names: one that no other file has, whoever else writes there, or that of a file they replace."""
+"""Gives files their names: a free one, also beside other writers that choose it, or that of a file they replace."""
 
 import ctypes
 import errno

@@ -40,7 +40,23 @@ def pin_errors(what: str) -> Iterator[None]:
         raise ChannelError(f"{what}: {error}{hint if isinstance(error, ImportError) else ''}") from error
 
 
-class ButtonToggle:
+class _OnPin:
+    """What is on a pin, which is given back at the end of a `with` block."""
+
+    def close(self) -> None:
+        """Give the pin back. Idempotent."""
+        raise NotImplementedError(f"{type(self).__name__} must define close()")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ButtonToggle(_OnPin):
     """A button between a pin and ground, as `toggle=` of `record`: each press switches `status`, which begins false.
 
     ::
@@ -87,14 +103,6 @@ class ButtonToggle:
         """Give the pin back. Idempotent."""
         self._button.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 class _Run(Protocol):
     """What a lamp reads of a recording."""
@@ -105,7 +113,7 @@ class _Run(Protocol):
     def status(self) -> Any: ...
 
 
-class RecordingLamp:
+class RecordingLamp(_OnPin):
     """A lamp on a pin: on while a recording runs, blinking fast while it loses lines or does not answer, else off."""
 
     def __init__(self, pin: int | str) -> None:
@@ -159,11 +167,3 @@ class RecordingLamp:
         """Switch it off, and give the pin back. Idempotent."""
         self._stop()
         self._lamp.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
