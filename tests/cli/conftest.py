@@ -1,4 +1,4 @@
-"""The command line as users run it: in its own process, in an empty directory."""
+"""The command line in an empty directory: in the process of the test, or in its own, as users run it."""
 
 import os
 import shutil
@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import openhsi_shared
-from tests.support.commands import Ended
+from tests.support.commands import Ended, run_here
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(openhsi_shared.__file__).parent.parent), "COLUMNS": "120"}
 SMALL = ("--option", "resolution=[16,48]", "--option", "row_slice=[2,14]", "--option", "mode=counting")
@@ -38,8 +39,14 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def run(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Ended]:
-    """Run a command to its end."""
+def run(tmp_path: Path) -> Callable[..., Ended]:
+    """Run a command to its end, in this process."""
+    return partial(run_here, tmp_path)
+
+
+@pytest.fixture
+def run_apart(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Ended]:
+    """Run a command to its end, in a process of its own."""
 
     def run_command(*arguments: object, **environment: str) -> Ended:
         with start(*arguments, **environment) as process:

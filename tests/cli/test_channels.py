@@ -14,9 +14,9 @@ from tests.support.commands import run_here
 Run = Callable[..., Any]
 
 
-def test_every_source_is_shown_live(run: Run, tmp_path: Path) -> None:
+def test_every_source_is_shown_live(run_apart: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('[channels.load]\nsource = "sys:load"\nperiod_s = 0.1\n')
-    ended = run("channels", "--channels", "mine.toml", "--channel", "clock=sim:clock,rate=50", "--seconds", 1.2)
+    ended = run_apart("channels", "--channels", "mine.toml", "--channel", "clock=sim:clock,rate=50", "--seconds", 1.2)
     assert ended.code == 0, ended.err
     head, *rows = ended.out.splitlines()
     assert head.split() == ["channel", "value", "unit", "age", "rate", "lag", "offset", "state"]

@@ -32,10 +32,10 @@ def test_an_unknown_command_is_exit_code_2(run: Run) -> None:
     assert "No such command 'recrod'" in ended.err
 
 
-def test_the_version_is_that_of_the_package(run: Run) -> None:
+def test_the_version_is_that_of_the_package(run_apart: Run) -> None:
     import openhsi_shared
 
-    assert run("--version").out == f"openhsi-shared, version {openhsi_shared.__version__}\n"
+    assert run_apart("--version").out == f"openhsi-shared, version {openhsi_shared.__version__}\n"
 
 
 def test_an_unexpected_exception_is_one_line_too(python: Run) -> None:

@@ -12,11 +12,11 @@ Run = Callable[..., Any]
 
 
 def test_all_cubes_of_a_directory_are_exported_and_its_folders_kept(
-    run: Run, cubes: list[Path], tmp_path: Path
+    run_apart: Run, cubes: list[Path], tmp_path: Path
 ) -> None:
     from spectral.io import envi
 
-    ended = run("export", "flight", "--to", "envi", "--interleave", "bil", "--out", "out")
+    ended = run_apart("export", "flight", "--to", "envi", "--interleave", "bil", "--out", "out")
     assert ended.code == 0, ended.err
     assert len(ended.out.splitlines()) == 2
     for path in cubes:

@@ -19,8 +19,8 @@ def _rows(ended: Any) -> dict[str, str]:
     return {line[:28].strip(): line[28:] for line in ended.out.splitlines()[1:]}
 
 
-def test_size_ids_loss_and_settings_are_told(run: Run, cubes: list[Path]) -> None:
-    ended = run("info", cubes[1])
+def test_size_ids_loss_and_settings_are_told(run_apart: Run, cubes: list[Path]) -> None:
+    ended = run_apart("info", cubes[1])
     rows = _rows(ended)
     assert ended.out.splitlines()[0] == str(cubes[1])
     assert rows["along-track"] == "8 lines"
@@ -43,8 +43,9 @@ def test_the_times_are_those_of_the_first_and_the_last_line(run: Run, cubes: lis
         assert str(time.astype("datetime64[ms]")).replace("T", " ") in words
 
 
-def test_what_was_lost_is_told_with_its_ids(record: Run, run: Run, tmp_path: Path) -> None:
-    record("--lines", 8, "--cubes", 1, "--option", 'script={"3": "gap"}', "--allow-loss")
+def test_loss_may_be_allowed_and_what_was_lost_is_told_with_its_ids(record: Run, run: Run, tmp_path: Path) -> None:
+    ended = record("--lines", 8, "--cubes", 1, "--option", 'script={"3": "gap"}', "--allow-loss")
+    assert (ended.code, "lost      1" in ended.out) == (0, True), ended.err
     (cube,) = (tmp_path / "flight").rglob("*.nc")
     assert _rows(run("info", cube))["lost"] == "1 lines before or within (frame ids 3)"
 

@@ -26,13 +26,13 @@ def kinds(directory):
     return [entry["kind"] for entry in FlightLog(directory).entries()[0]]
 
 
-def test_a_text_is_marked_in_the_recording_that_runs(run, tmp_path, runtime):
-    def mark(*texts):
-        return run("mark", *texts, XDG_RUNTIME_DIR=str(runtime))
+def test_a_text_is_marked_in_the_recording_that_runs(run, run_apart, tmp_path, runtime):
+    def mark(*texts, by=run):
+        return by("mark", *texts, XDG_RUNTIME_DIR=str(runtime))
 
     keywords = {**COUNTING, "n_lines": 5000, "rate": 100, "progress": False}
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as recording:
-        ended = mark("start", "of line 3")
+        ended = mark("start", "of line 3", by=run_apart)
         assert (ended.code, ended.err) == (0, "")
         assert ended.out == f"marked in recording-{recording.process_id}: start of line 3\n"
         assert mark("--recording", str(recording.process_id), "end\x1b[2J").out.endswith(": end\\x1b[2J\n")
@@ -118,10 +118,3 @@ def test_keys_mark_and_pause_and_the_terminal_is_as_before_afterwards(tmp_path):
     (mark,) = [entry for entry in FlightLog(log).entries()[0] if entry["kind"] == "mark"]
     assert mark["text"] == "\u00fcber der K\u00fcste"
     assert [cube.attributes.get("frames_paused", 0) > 0 for cube in cubes_in(log)] == [False, True]
-
-
-def test_a_recording_whose_input_is_no_terminal_reads_nothing(run, tmp_path):
-    ended = run("record", *SMALL, "--cubes", 1, "--lines", 8)
-    assert ended.code == 0
-    assert "keys" not in ended.err
-    assert kinds(tmp_path / "flight") == ["start", "stop"]

@@ -37,9 +37,9 @@ def save_flight(folder: Path, n: int) -> list[Path]:
     return paths
 
 
-def test_many_cubes_at_once_and_a_sheet_of_all(run: Run, tmp_path: Path) -> None:
+def test_many_cubes_at_once_and_a_sheet_of_all(run_apart: Run, tmp_path: Path) -> None:
     paths = save_flight(tmp_path, 6)
-    ended = run("preview", tmp_path, "--sheet", "overview/sheet.png", "--out", "pictures", "--jobs", 3)
+    ended = run_apart("preview", tmp_path, "--sheet", "overview/sheet.png", "--out", "pictures", "--jobs", 3)
     assert ended.code == 0, ended.err
     assert ended.out.splitlines() == [f"pictures/{n:02d}.png" for n in range(1, 7)] + ["overview/sheet.png"]
     for number, path in enumerate(paths):
@@ -52,8 +52,7 @@ def test_many_cubes_at_once_and_a_sheet_of_all(run: Run, tmp_path: Path) -> None
     assert firsts == sorted(firsts), "they stand in the order of their times"
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("is_empty", [True, False])
+@pytest.mark.parametrize(("is_empty", "jobs"), [(True, 1), (False, 2)])
 def test_a_broken_cube_is_named_and_has_an_empty_place_on_the_sheet(
     run: Run, tmp_path: Path, is_empty: bool, jobs: int
 ) -> None:

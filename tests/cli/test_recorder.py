@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.commands import run_here
+from tests.support.products import some
 
 URL = re.compile(r"http://127\.0\.0\.1:\d+/[\w-]+")
 CONFIG = """
@@ -24,7 +25,7 @@ source = "sim:sine"
 """
 
 
-@pytest.mark.parametrize("arguments", [("mine.toml",), ("--demo",)])
+@pytest.mark.parametrize("arguments", some(("mine.toml",), all_of=(("mine.toml",), ("--demo",))))
 def test_it_serves_a_page_until_ctrl_c(start: Callable[..., Any], tmp_path: Path, arguments: tuple[str, ...]) -> None:
     (tmp_path / "mine.toml").write_text(CONFIG)
     with start("recorder", *arguments, "--no-browser") as process:

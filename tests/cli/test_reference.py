@@ -5,8 +5,8 @@ from openhsi_shared import open_cube
 LIT = ("--option", "resolution=[16,48]", "--option", "row_slice=null", "--option", "mode=flat", "--option", "dark=100")
 
 
-def test_a_recording_uses_the_references_of_its_directory(run, tmp_path):
-    taken = run("reference", "dark", "--frames", 10, *LIT, "--option", "light=0")
+def test_a_recording_uses_the_references_of_its_directory(run, run_apart, tmp_path):
+    taken = run_apart("reference", "dark", "--frames", 10, *LIT, "--option", "light=0")
     assert (taken.code, taken.err) == (0, "")
     assert taken.out.startswith("dark: mean of 10 frames of 2 ms, 2.4")
     assert list((tmp_path / "flight/references").glob("dark_*.reference.nc"))

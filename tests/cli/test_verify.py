@@ -25,8 +25,8 @@ def _where_lines_are(path: Path) -> int:
         return int(file["datacube"].id.get_chunk_info(0).byte_offset)
 
 
-def test_whole_cubes_are_whole(run: Run, cubes: list[Path]) -> None:
-    ended = run("verify", *cubes)
+def test_whole_cubes_are_whole(run_apart: Run, cubes: list[Path]) -> None:
+    ended = run_apart("verify", *cubes)
     assert ended.code == 0, ended.err
     assert ended.out == "2 of 2 cubes are intact\n"
 

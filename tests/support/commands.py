@@ -1,11 +1,12 @@
-"""Commands of the command line, run in the process of the test: for many that end before they do anything.
+"""Commands of the command line, run in the process of the test: a process of its own would take half a second.
 
-Each file of tests runs some in a process of its own as well, as users do.
+Each command is run in a process of its own by one test at least, as users do.
 """
 
 import contextlib
 import io
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +26,16 @@ class Ended:
     err: str
 
 
-def run_here(directory: Path, *arguments: object) -> Ended:
+def run_here(directory: Path, *arguments: object, **environment: str) -> Ended:
     """Run `openhsi-shared ARGUMENTS...` in a directory, in this process."""
     out, err, root = io.StringIO(), io.StringIO(), logging.getLogger()
     handlers, level = root.handlers[:], root.level
     root.handlers.clear()  # the command closes those that it finds
     try:
         with pytest.MonkeyPatch.context() as patch, contextlib.chdir(directory), pytest.raises(SystemExit) as ended:  # noqa: PT012
-            patch.setenv("COLUMNS", "200")
+            for name, value in {"COLUMNS": "200", **environment}.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "path", sys.path[:])  # `process` adds the directory
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 main([*map(str, arguments)], prog_name="openhsi-shared")
     finally:

@@ -1,12 +1,12 @@
 """Parameters of which only some combinations are tested in every run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
 import pytest
 
-__all__ = ["each_value_once"]
+__all__ = ["each_value_once", "some"]
 
 
 def each_value_once(*axes: Sequence[Any]) -> list[Any]:
@@ -23,3 +23,10 @@ def each_value_once(*axes: Sequence[Any]) -> list[Any]:
         )
         for places in product(*(range(len(axis)) for axis in axes))
     ]
+
+
+def some(*values: Any, all_of: Iterable[Any]) -> list[Any]:
+    """All values; all but some are in the campaign only, because they take the way of one of these."""
+    every = list(all_of)
+    assert set(values) <= set(every), values
+    return [pytest.param(value, marks=() if value in values else pytest.mark.campaign) for value in every]
