@@ -9,9 +9,9 @@ from openhsi_shared import SharedOpenHSI, SharedSimulatedCamera, record
 from openhsi_shared.capture.temperature import TemperatureWatch
 from openhsi_shared.errors import ArgumentError, CameraLost, FrameError, FrameTimeout, NothingToSave
 from tests.support.flow import COUNTING, SHAPE, account, cubes_in, frame, read
-from tests.support.helpers import wait_for
-from tests.support.oracle import count, prove, prove_summary
-from tests.support.process_faults import camera, frozen, newest_writer
+from tests.support.oracle import count, prove
+from tests.support.process_faults import camera
+from tests.support.products import each_value_once, some
 
 
 class Counter:
@@ -63,7 +63,11 @@ COUNTERS = {
 }
 
 
-@pytest.mark.parametrize("counter", COUNTERS)
+DIFFERENT = ("gaps everywhere", "a repeat", "16 bit with a gap at the end", "none at all")
+"""`tests/frames` has all of them, without files."""
+
+
+@pytest.mark.parametrize("counter", some(*DIFFERENT, all_of=COUNTERS))
 def test_what_a_camera_counts_becomes_one_growing_sequence_with_every_gap_named(tmp_path, counter):
     """C1: in the file, the status and the handle."""
     raw_ids, period, frames, ids, lost = COUNTERS[counter]
@@ -111,16 +115,23 @@ class Given(SharedOpenHSI):
         return self.make(self.n - 1)
 
 
-@pytest.mark.parametrize("kind", ODD)
-def test_frames_of_any_make_keep_their_values(tmp_path, kind):
+def test_frames_of_any_make_keep_their_values(tmp_path):
     """C2: byte order, strides, type."""
-    with Given(ODD[kind]) as cam:
-        cam.collect()
-        cam.save(tmp_path)
-    assert prove(tmp_path, 8).saved == 8
+    with Given(frame) as cam:
+        for kind, make in ODD.items():
+            cam.make = make
+            cam.collect()
+            cam.save(tmp_path / kind)
+    for kind in ODD:
+        assert len(cubes_in(tmp_path / kind)[0].numbers) == 8, kind
+    assert prove(tmp_path, 8 * len(ODD)).saved == 8 * len(ODD)
 
 
-@pytest.mark.parametrize("temperature", [float("nan"), float("inf"), None, "warm", np.zeros(2)])
+RARE = [pytest.param(value, marks=pytest.mark.campaign) for value in (float("nan"), None, np.zeros(2))]
+"""These are in `tests/capture/test_temperature.py`, too."""
+
+
+@pytest.mark.parametrize("temperature", [float("inf"), "warm", *RARE])
 def test_a_temperature_that_is_none_costs_no_line(tmp_path, temperature):
     """C2, C7: it is NaN, or the given value."""
     with Given(frame, temperature) as cam:
@@ -133,8 +144,7 @@ def test_a_temperature_that_is_none_costs_no_line(tmp_path, temperature):
 FAILING = {"unplug": CameraLost, "timeout": FrameTimeout, "wrong_shape": FrameError}
 
 
-@pytest.mark.parametrize("fault", FAILING)
-@pytest.mark.parametrize("at", [0, 5, 8, 21])
+@pytest.mark.parametrize(("fault", "at"), each_value_once(tuple(FAILING), (0, 5, 8, 21)))
 def test_a_camera_that_fails_ends_the_recording_with_its_error_and_its_lines_saved(tmp_path, runtime, fault, at):
     """C3: the partial cube has a file, which contains why it ended."""
     keywords = {**COUNTING, "n_lines": 8, "script": {at: fault}, "progress": False, "when_full": "block"}
@@ -156,21 +166,6 @@ def test_frames_that_do_not_come_whole_are_lost_by_name_and_the_recording_goes_o
     assert summary.lines_lost == 6
     prove(tmp_path / "out", summary.lines + 6)
     assert account(tmp_path / "out")[1] == sorted(script)
-
-
-def test_a_camera_faster_than_the_disk_loses_exactly_what_is_declared(tmp_path, runtime, caplog):
-    """C4: a writer that is frozen again and again is a disk that is too slow; the camera does not wait."""
-    keywords = {**COUNTING, "n_lines": 10, "n_buffers": 2, "rate": 1000, "queue": 5, "progress": False}
-    with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run_:
-        for n in range(1, 6):
-            with frozen(newest_writer(run_.process_id)):
-                wait_for(lambda n=n: run_.status().lines_lost > 40 * n)
-            saved = run_.status().cubes_saved
-            wait_for(lambda saved=saved: run_.status().cubes_saved > saved)
-        run_.stop()
-        summary = run_.wait(60)
-    assert prove_summary(tmp_path / "out", summary).declared_lost > 200
-    assert "lines lost so far: no slot is free" in caplog.text
 
 
 def test_a_camera_that_gives_nothing_is_an_error_and_there_is_nothing_to_save(tmp_path):
@@ -224,24 +219,14 @@ def test_a_thermometer_that_hangs_holds_up_no_line(tmp_path):
     assert {value for cube in cubes_in(tmp_path) for value in cube.temperatures} == {20.0}
 
 
-@pytest.mark.parametrize("n", [1, 7, 8])
-def test_saving_at_any_phase_of_a_cube_leaves_no_gap(tmp_path, n):
-    """C8: one line, all but one, all."""
+def test_saving_at_any_phase_of_a_cube_leaves_no_gap_and_without_a_line_it_is_refused(tmp_path):
+    """C8: one line, all but one, all, none."""
     with camera(n_buffers=4) as cam:
-        for _ in range(5):
-            for _ in range(n):
-                cam.take_line() if cam._is_streaming else cam.start_streaming() or cam.take_line()
-            cam.save(tmp_path)
-    assert prove(tmp_path, 5 * n).declared_lost == 0
-
-
-def test_saving_a_cube_without_a_line_is_refused_and_leaves_no_gap(tmp_path):
-    """C8: phase 0."""
-    with camera() as cam:
-        cam.collect()
-        cam.save(tmp_path)
-        with pytest.raises(NothingToSave):
-            cam.save(tmp_path)
-        cam.collect()
-        cam.save(tmp_path)
-    assert prove(tmp_path, 16).saved == 16
+        for n in (1, 7, 8):
+            for _ in range(5):
+                for _ in range(n):
+                    cam.take_line() if cam._is_streaming else cam.start_streaming() or cam.take_line()
+                cam.save(tmp_path)
+                with pytest.raises(NothingToSave):
+                    cam.save(tmp_path)
+    assert prove(tmp_path, 5 * (1 + 7 + 8)).declared_lost == 0

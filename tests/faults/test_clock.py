@@ -18,6 +18,7 @@ from tests.support.clock_shim import SETTING, SteppedClock
 from tests.support.flow import CAMERA, COUNTING, cubes_in, run
 from tests.support.helpers import wait_for
 from tests.support.oracle import prove, prove_summary
+from tests.support.products import some
 
 
 @pytest.fixture
@@ -60,7 +61,10 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
+DIFFERENT = ("an hour back", "a leap second, smeared", "over the end of summer time")
+
+
+@pytest.mark.parametrize("step", some(*DIFFERENT, all_of=STEPS))
 def test_a_clock_that_is_set_in_the_middle_of_a_cube_moves_no_line(clock, tmp_path, step):
     """K1: the next cube follows the clock; both files contain the step; no name clashes."""
     begin, at_each_line, expected = STEPS[step]
@@ -86,7 +90,7 @@ def test_a_clock_that_is_set_in_the_middle_of_a_cube_moves_no_line(clock, tmp_pa
 def test_a_second_camera_after_the_clock_was_set_back_overwrites_nothing(clock, tmp_path):
     """K1: it lives through the same minute again; its names may be those of the first."""
     code = f"""{CAMERA}{SETTING}
-for n in range(6):
+for n in range(4):
     set_clock(-n * 0.7)  # about the time that one takes
     with camera() as cam:
         cam.will_save_to("out")
@@ -96,7 +100,7 @@ for n in range(6):
     found, _, errors = run(code, tmp_path, **clock.environment)
     assert found == 0, errors
     cubes = cubes_in(tmp_path / "out")
-    assert len({cube.attributes["run_id"] for cube in cubes}) == len(cubes) == 6
+    assert len({cube.attributes["run_id"] for cube in cubes}) == len(cubes) == 4
     assert all(cube.numbers == list(range(8)) for cube in cubes)
 
 

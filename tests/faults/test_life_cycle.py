@@ -28,6 +28,7 @@ from tests.support.flow import (
 from tests.support.helpers import wait_for
 from tests.support.oracle import prove
 from tests.support.process_faults import camera
+from tests.support.products import some
 
 PENDING = f"""{CAMERA}
 import os, signal, sys, threading
@@ -57,7 +58,17 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("end", ENDS)
+DIFFERENT = (
+    "a thread that nobody joins",
+    "a daemonic thread that collects",
+    "os._exit",
+    "KeyboardInterrupt",
+    "an exception that holds the camera",
+    "abort",
+)
+
+
+@pytest.mark.parametrize("end", some(*DIFFERENT, all_of=ENDS))
 def test_saves_that_are_pending_are_finished_however_the_program_ends(tmp_path, end):
     """L1: and its exit code is what it would be without us."""
     code, exit_code, n_lines = ENDS[end]
@@ -123,13 +134,10 @@ def test_a_service_that_is_stopped_as_the_documentation_says_has_saved_everythin
 
 # ---- L2: where a program comes from ----
 
-WHERE = {
-    "a script": ["program.py"],
+WHERE = {  # a script is what all other tests run
     "a module": ["-m", "program"],
     "an interactive session": ["-i", "program.py"],
-    "optimised": ["-OO", "program.py"],
-    "isolated from its folder": ["-P", "program.py"],
-    "every warning an error": ["-W", "error", "program.py"],
+    "optimised, isolated from its folder, every warning an error": ["-OO", "-P", "-W", "error", "program.py"],
 }
 
 
@@ -154,16 +162,16 @@ def test_a_camera_works_wherever_the_program_comes_from(tmp_path, where):
 # ---- L3: calls in every order ----
 
 
-@pytest.mark.parametrize("word", ["start_cam", "stop_cam", "close"])
-def test_whatever_is_called_twice_is_done_once(tmp_path, word):
+def test_whatever_is_called_twice_is_done_once(tmp_path):
     """L3: starting, stopping, closing."""
     cam = camera()
-    cam.collect()
-    cam.save(tmp_path)
-    for _ in range(2):
-        getattr(cam, word)()
-    cam.close()
-    assert prove(tmp_path, 8).saved == 8
+    for words in (["start_cam"], ["stop_cam", "close"]):
+        cam.collect()
+        cam.save(tmp_path)
+        for word in words:
+            getattr(cam, word)()
+            getattr(cam, word)()
+    assert prove(tmp_path, 16).saved == 16
 
 
 def test_a_camera_that_was_never_used_is_closed_without_a_word(tmp_path, caplog):
@@ -212,24 +220,24 @@ def test_closing_while_another_thread_saves_loses_no_cube_that_was_promised(tmp_
     assert [saved.numbers for saved in cubes_in(tmp_path)] == [[n] for n in range(len(handles))]
 
 
-@pytest.mark.parametrize("call", ["collect", "save", "take_line", "start_streaming", "get_img", "put"])
-def test_a_camera_that_is_closed_says_so(tmp_path, call):
+def test_a_camera_that_is_closed_says_so(tmp_path):
     """L3: for every method."""
     cam = camera()
     cam.collect()
     cam.close()
-    arguments = {"save": [tmp_path], "put": [frame(0)]}.get(call, [])
-    with pytest.raises((ClosedError, ValueError), match="closed"):
-        getattr(cam, call)(*arguments)
+    arguments = {"save": [tmp_path], "put": [frame(0)]}
+    for call in ("collect", "save", "take_line", "start_streaming", "get_img", "put"):
+        with pytest.raises((ClosedError, ValueError), match="closed"):
+            getattr(cam, call)(*arguments.get(call, []))
 
 
-@pytest.mark.parametrize("way", [pickle.dumps, copy.deepcopy, copy.copy], ids=["pickle", "deepcopy", "copy"])
-def test_a_camera_is_one_and_cannot_be_copied(tmp_path, way):
+def test_a_camera_is_one_and_cannot_be_copied(tmp_path):
     """L3: neither pickled nor copied: two of them would fill the same memory."""
     with camera() as cam:
         cam.collect()
-        with pytest.raises(ArgumentError, match="a SharedSimulatedCamera cannot be pickled or copied, its"):
-            way(cam)
+        for way in (pickle.dumps, copy.deepcopy, copy.copy):
+            with pytest.raises(ArgumentError, match="a SharedSimulatedCamera cannot be pickled or copied, its"):
+                way(cam)
         cam.save(tmp_path)
     assert prove(tmp_path, 8).saved == 8
 
@@ -282,7 +290,7 @@ def test_a_start_method_cannot_be_asked_for(keyword):
         SharedSimulatedCamera(4, **{keyword: "fork"})
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("method", some("forkserver", all_of=("fork", "forkserver", "spawn")))
 def test_writers_are_spawned_whatever_the_program_s_default_is(tmp_path, method):
     """L5: `set_start_method` of the program is its own affair."""
     begin = f"import multiprocessing\nmultiprocessing.set_start_method({method!r})\n"
