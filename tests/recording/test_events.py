@@ -18,6 +18,7 @@ from openhsi_shared.files.flight_log import FlightLog
 from tests.support.flow import COUNTING, cubes_in, processes_in, program, read
 from tests.support.helpers import wait_for
 from tests.support.process_faults import writers_of
+from tests.support.products import some
 
 RATE, N_LINES = 200, 20
 KEYWORDS = {**COUNTING, "n_lines": N_LINES, "n_buffers": 16, "progress": False, "rate": RATE, "queue": 9999}
@@ -267,7 +268,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("who", ["the program", "the recording", "both", "the writer"])
+@pytest.mark.parametrize(
+    "who", some("both", "the writer", all_of=("the program", "the recording", "both", "the writer"))
+)
 def test_whoever_dies_while_it_waits_what_lies_in_memory_is_saved(tmp_path, who):
     with program(PROGRAM, tmp_path) as process:
         assert process.stdout is not None

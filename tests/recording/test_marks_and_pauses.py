@@ -19,6 +19,7 @@ from tests.support.disks import mounted, needs_disks
 from tests.support.flow import COUNTING, cubes_in, processes_in
 from tests.support.helpers import wait_for
 from tests.support.process_faults import writers_of
+from tests.support.products import some
 
 KEYWORDS = {**COUNTING, "n_lines": 20, "n_buffers": 8, "progress": False, "rate": 200, "queue": 9999}
 KEYWORDS["when_full"] = "block"
@@ -135,7 +136,7 @@ def test_a_recording_can_be_stopped_and_reaches_its_number_of_cubes_with_a_pause
             call()
 
 
-@pytest.mark.parametrize("who", ["recording", "both"])
+@pytest.mark.parametrize("who", some("both", all_of=("recording", "both")))
 def test_marks_outlive_everybody_but_the_writer(tmp_path, who):
     keywords = KEYWORDS | {"n_lines": 5000}
     with record(SharedSimulatedCamera, tmp_path, **keywords) as run:

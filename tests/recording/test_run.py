@@ -5,9 +5,9 @@ import os
 import time
 
 import numpy as np
+import psutil
 import pytest
 
-import openhsi_shared
 from openhsi_shared import SharedOpenHSI, SharedSimulatedCamera, record, switched_camera
 from openhsi_shared.errors import (
     ArgumentError,
@@ -32,7 +32,7 @@ def _own_runtime_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
 
 
-def test_so_many_cubes_and_no_line_is_missing(tmp_path):
+def test_so_many_cubes_and_no_line_is_missing_and_nothing_is_printed(tmp_path, capfd):
     with record(SharedSimulatedCamera, tmp_path / "out", n_cubes=20, rate=500, **KEYWORDS) as run:
         summary = run.wait()
     assert (summary.lines, summary.lines_lost, summary.lost_ids, summary.errors) == (160, 0, (), ())
@@ -42,10 +42,14 @@ def test_so_many_cubes_and_no_line_is_missing(tmp_path):
     assert str(summary).startswith("160 lines in 20 cubes, 0 lost")
     assert run.summary == summary
     assert not run.is_running
+    assert np.isfinite(summary.rate)
+    assert capfd.readouterr() == ("", "")
+    assert not processes_in(tmp_path)
 
 
-def test_the_status_tells_how_it_goes_and_how_it_went(tmp_path):
-    with record(SharedSimulatedCamera, tmp_path, rate=500, **KEYWORDS) as run:
+def test_the_status_tells_how_it_goes_and_how_it_went_and_the_keywords_of_save_go_to_every_save(tmp_path):
+    keywords = {"prefix": "a_", "suffix": "_b", "old_style": False, "savefig": False}
+    with record(SharedSimulatedCamera, tmp_path, rate=500, **keywords, **KEYWORDS) as run:
         assert run.dc_shape == (16, 8, 32)
         assert run.camera == "SharedSimulatedCamera"
         wait_for(lambda: run.status().cubes >= 3)
@@ -55,11 +59,13 @@ def test_the_status_tells_how_it_goes_and_how_it_went(tmp_path):
         assert status.disk_minutes_left > 0
         with pytest.raises(AttributeError):
             status.lines = 0
-        run.stop()
-        summary = run.wait()
-    after = run.status()
+    after, summary = run.status(), run.summary
     assert (after.lines, after.lines_lost) == (summary.lines, 0)
     assert after.cubes == after.cubes_saved == len(summary.paths)
+    assert account(tmp_path) == (list(range(summary.lines)), []), "leaving the block stops it in good order"
+    assert {path.name[:2] + path.stem[-2:] for path in summary.paths} == {"a__b"}
+    assert {saved.dims for saved in cubes_in(tmp_path)} == {("wavelength", "x", "y")}
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_seconds_limit_a_recording_and_the_unfinished_cube_is_saved(tmp_path):
@@ -97,52 +103,52 @@ class Property:
         return not self.path.exists()
 
 
-class Method(Property):
+class UntilSaved(Property):
     def status(self):
-        return not self.path.exists()
+        return not any(self.path.rglob("*.nc"))
 
 
-@pytest.mark.parametrize("kind", [Property, Method])
-def test_a_toggle_with_a_status_ends_it(tmp_path, kind):
-    toggle = kind(tmp_path / "off")
-    with record(SharedSimulatedCamera, tmp_path, toggle=toggle, rate=500, **KEYWORDS) as run:
+def test_a_toggle_with_a_status_ends_it(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path, toggle=Property(tmp_path / "off"), rate=500, **KEYWORDS) as run:
         wait_for(lambda: run.status().cubes > 2)
         (tmp_path / "off").touch()
         run.wait(20)
     assert account(tmp_path)[1] == []
 
 
-def test_switched_camera_is_record_with_a_toggle(tmp_path):
+def test_switched_camera_is_record_with_a_toggle_and_a_function_may_make_the_camera(tmp_path):
     (tmp_path / "metadata.json").write_text(json.dumps({"title": "a flight"}))
-    toggle = Method(tmp_path / "off")
-    (tmp_path / "off").touch()
+    rate = 200
     summary = switched_camera(
-        lambda **keywords: SharedSimulatedCamera(rate=200, **COUNTING | keywords),
+        lambda **keywords: SharedSimulatedCamera(rate=rate, **COUNTING | keywords),
         n_lines=4,
         processing_lvl=-1,
         preconfig_meta=tmp_path / "metadata.json",
         ssd_dir=tmp_path / "out",
-        toggle_interface=toggle,
+        toggle_interface=UntilSaved(tmp_path / "out"),
     )
+    saved = cubes_in(tmp_path / "out")
     assert summary.lines_lost == 0
-    assert all(saved.attributes["title"] == "a flight" for saved in cubes_in(tmp_path / "out"))
+    assert {cube.attributes["title"] for cube in saved} == {"a flight"}
+    numbers = [number for cube in saved for number in cube.numbers]
+    assert numbers == list(range(summary.lines))
 
 
-def test_stop_ends_it_and_saves_the_unfinished_cube(tmp_path):
-    with record(SharedSimulatedCamera, tmp_path, rate=400, **{**KEYWORDS, "n_lines": 100_000}) as run:
+def test_stop_ends_it_and_saves_the_unfinished_cube_and_a_patience_that_ends_does_not(tmp_path):
+    cpu = min(os.sched_getaffinity(0))
+    keywords = {**KEYWORDS, "n_lines": 100_000, "niceness": 3, "cpus": [cpu]}
+    with record(SharedSimulatedCamera, tmp_path, rate=400, **keywords) as run:
+        process = psutil.Process(run.process_id)
+        assert (process.nice(), process.cpu_affinity()) == (3 if os.geteuid() == 0 else max(3, os.nice(0)), [cpu])
+        with pytest.raises(TimeoutError, match=r"the recording has not ended after 0\.01 s"):
+            run.wait(0.01)
+        assert run.is_running
         wait_for(lambda: run.status().lines > 5)
         run.stop()
         run.stop()
         summary = run.wait()
     assert summary.lines > 5
     assert account(tmp_path) == (list(range(summary.lines)), [])
-
-
-def test_leaving_the_block_stops_it_in_good_order(tmp_path):
-    with record(SharedSimulatedCamera, tmp_path, rate=400, **KEYWORDS) as run:
-        wait_for(lambda: run.status().lines > 5)
-    assert run.summary.lines > 5
-    assert account(tmp_path) == (list(range(run.summary.lines)), [])
 
 
 def test_leaving_the_block_by_an_exception_stops_it_as_well(tmp_path):
@@ -152,44 +158,23 @@ def test_leaving_the_block_by_an_exception_stops_it_as_well(tmp_path):
     assert account(tmp_path) == (list(range(run.summary.lines)), [])
 
 
-def test_a_patience_that_ends_is_no_end_of_the_recording(tmp_path):
-    with record(SharedSimulatedCamera, tmp_path, rate=400, **KEYWORDS) as run:
-        with pytest.raises(TimeoutError, match=r"the recording has not ended after 0\.01 s"):
-            run.wait(0.01)
-        assert run.is_running
-
-
-def test_a_source_that_ends_ends_the_recording(tmp_path):
-    with record(SharedSimulatedCamera, tmp_path, n_frames=19, **KEYWORDS) as run:
-        assert run.wait().lines == 19
-    assert account(tmp_path) == (list(range(19)), [])
-
-
-def test_a_camera_that_is_unplugged_ends_it_and_its_lines_are_saved(tmp_path):
+def test_a_failure_that_nobody_waited_for_is_raised_when_the_block_is_left(tmp_path):
     with (
         pytest.raises(CameraLost, match="was unplugged") as caught,
         record(SharedSimulatedCamera, tmp_path, script={19: "unplug"}, **KEYWORDS) as run,
     ):
-        run.wait()
+        wait_for(lambda: not run.is_running)
     assert run.summary.lines == 19
     assert account(tmp_path) == (list(range(19)), [])
     assert cubes_in(tmp_path)[-1].attributes["ended_by"].startswith("CameraLost: ")
     assert not isinstance(caught.value, RecordingError)
 
 
-def test_a_failure_that_nobody_waited_for_is_raised_when_the_block_is_left(tmp_path):
-    with (
-        pytest.raises(CameraLost, match="was unplugged"),
-        record(SharedSimulatedCamera, tmp_path, script={3: "unplug"}, **KEYWORDS) as run,
-    ):
-        wait_for(lambda: not run.is_running)
-
-
-def test_lost_frames_are_told_by_summary_status_files_and_log(tmp_path, caplog):
+def test_lost_frames_are_told_by_summary_status_files_and_log_and_a_source_that_ends_ends_it(tmp_path, caplog):
     script = {5: "gap", 6: "gap", 20: "incomplete"}
-    with record(SharedSimulatedCamera, tmp_path, n_cubes=4, script=script, **KEYWORDS) as run:
+    with record(SharedSimulatedCamera, tmp_path, n_frames=35, script=script, **KEYWORDS) as run:
         summary = run.wait()
-    assert (summary.lines, summary.lines_lost, summary.lost_ids) == (31, 3, ((5, 6), (20, 20)))
+    assert (summary.lines, summary.lines_lost, summary.lost_ids) == (32, 3, ((5, 6), (20, 20)))
     assert run.status().lines_lost == 3
     assert account(tmp_path)[1] == [5, 6, 20]
     assert "2 lines lost so far: the camera skipped frames before frame 7" in caplog.text
@@ -225,15 +210,6 @@ def test_a_disk_that_fails_in_the_middle_is_told_and_counted(tmp_path, monkeypat
     assert "retry(directory)" not in str(caught.value), "nobody here has the handle"
     rescued = cubes_in(tmp_path / "run")
     assert sorted(i for saved in [*cubes_in(tmp_path / "out"), *rescued] for i in saved.ids) == list(range(80))
-
-
-def test_the_keywords_of_save_go_to_every_save(tmp_path):
-    keywords = {"prefix": "a_", "suffix": "_b", "old_style": False, "savefig": False}
-    with record(SharedSimulatedCamera, tmp_path, n_cubes=3, **keywords, **KEYWORDS) as run:
-        paths = run.wait().paths
-    assert [path.name[:2] + path.stem[-2:] for path in paths] == ["a__b"] * 3
-    assert {saved.dims for saved in cubes_in(tmp_path)} == {("wavelength", "x", "y")}
-    assert not list(tmp_path.rglob("*.png"))
 
 
 @pytest.mark.parametrize(
@@ -304,15 +280,6 @@ def test_a_user_camera_of_a_module_is_recorded(tmp_path):
     assert [number for saved in cubes_in(tmp_path) for number in saved.numbers] == list(range(100, 124))
 
 
-def test_a_function_that_makes_a_camera_is_as_good_as_a_class(tmp_path):
-    offset = 50
-    with record(
-        lambda **keywords: Typed(first=offset, **keywords), tmp_path, n_lines=4, n_cubes=1, progress=False
-    ) as run:
-        run.wait()
-    assert cubes_in(tmp_path)[0].numbers == [50, 51, 52, 53]
-
-
 def test_two_recordings_at_once_into_one_directory(tmp_path):
     keywords = {**KEYWORDS, "n_cubes": 6, "rate": 500}
     with (
@@ -325,24 +292,6 @@ def test_two_recordings_at_once_into_one_directory(tmp_path):
     for saved in cubes_in(tmp_path):
         runs.setdefault(saved.attributes["run_id"], []).extend(saved.numbers)
     assert list(runs.values()) == [list(range(48))] * 2
-
-
-def test_niceness_and_processors_are_taken(tmp_path):
-    import psutil
-
-    cpu = min(os.sched_getaffinity(0))
-    with record(SharedSimulatedCamera, tmp_path, rate=500, niceness=3, cpus=[cpu], **KEYWORDS) as run:
-        process = psutil.Process(run.process_id)
-        assert (process.nice(), process.cpu_affinity()) == (3 if os.geteuid() == 0 else max(3, os.nice(0)), [cpu])
-
-
-def test_a_recording_does_not_print(tmp_path, capfd):
-    with record(SharedSimulatedCamera, tmp_path, n_cubes=2, **KEYWORDS) as run:
-        run.wait()
-    assert capfd.readouterr() == ("", "")
-    assert openhsi_shared.__version__
-    assert np.isfinite(run.summary.rate)
-    assert not processes_in(tmp_path)
 
 
 # ---- threads that fail ----
