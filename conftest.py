@@ -26,6 +26,11 @@ GROUPS = {
     "benchmarks": ("tests/test_benchmarks",),
     "leaks": ("tests/test_leaks",),
     "plots": ("tests/show/test_plots",),
+    "pages": (
+        *("tests/viewer/test_live_page", "tests/viewer/test_recorder_page", "tests/viewer/test_cube_viewer"),
+        *("tests/viewer/test_analysis_panel", "tests/viewer/test_trends", "tests/viewer/test_page_layout"),
+        *("tests/flight/test_report",),
+    ),
     "epics": ("tests/channels/test_epics",),
     "pva": ("tests/channels/test_pva",),
 }
