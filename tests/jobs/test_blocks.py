@@ -128,7 +128,7 @@ class Register(RuleBasedStateMachine):
 
 
 TestRegister = Register.TestCase
-TestRegister.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRegister.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 
 
 def register_of(n_blocks, n_places, control=None, **how):

@@ -19,6 +19,7 @@ from tests.support.faulty_calls import Control, FaultyCalls
 from tests.support.helpers import ROOT, environment, in_child, wait_for
 from tests.support.job_cubes import save_cube
 from tests.support.job_programs import job_of
+from tests.support.products import some
 
 N_LINES = 8
 TIMEOUT_S = 60
@@ -47,12 +48,12 @@ def _descendants(process):
 @pytest.mark.parametrize(
     ("kind", "how", "number", "code"),
     [
-        ("threads", "run", signal.SIGINT, -signal.SIGINT),
+        pytest.param("threads", "run", signal.SIGINT, -signal.SIGINT, marks=pytest.mark.campaign),
         ("threads", "run", signal.SIGTERM, 128 + signal.SIGTERM),
         ("threads", "start", signal.SIGINT, -signal.SIGINT),
-        ("threads", "start", signal.SIGTERM, 128 + signal.SIGTERM),
+        pytest.param("threads", "start", signal.SIGTERM, 128 + signal.SIGTERM, marks=pytest.mark.campaign),
         ("processes", "run", signal.SIGINT, -signal.SIGINT),
-        ("processes", "start", signal.SIGTERM, 128 + signal.SIGTERM),
+        pytest.param("processes", "start", signal.SIGTERM, 128 + signal.SIGTERM, marks=pytest.mark.campaign),
     ],
 )
 def test_an_interrupted_job_leaves_nothing(cube, tmp_path, kind, how, number, code):
@@ -154,7 +155,7 @@ def test_a_full_disk_is_one_error(cube, tmp_path, resume):
         assert list((tmp_path / "disk").iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("number", some(errno.ENOSPC, all_of=(errno.ENOSPC, errno.EROFS)))
 def test_a_disk_that_fails_at_any_call_leaves_no_half_file(cube, tmp_path, monkeypatch, number):
     calls = FaultyCalls(tmp_path, "bad_disk")
     for name, value in calls.environment.items():
@@ -182,12 +183,12 @@ def test_a_run_whose_disk_failed_at_any_call_is_finished_by_the_next_one(cube, t
 
 
 def fail_and_resume(folder, control_file, output):
-    """Run the job in a child, with a disk that is full from the k-th call on, for every second k, and again."""
+    """Run the job in a child, with a disk that is full from the k-th call on, for every third k, and again."""
     found = []
     control = Control(Path(control_file))
     job = job_of(Path(folder), path_out=Path(folder, "bad_disk"), output=output)
     while True:
-        control.inject(errno.ENOSPC, "write allocate truncate sync rename renameat2 lock", first=2 * len(found) + 1)
+        control.inject(errno.ENOSPC, "write allocate truncate sync rename renameat2 lock", first=3 * len(found) + 1)
         error = None
         try:
             JobRunner(job, resume=True).run()
@@ -197,7 +198,7 @@ def fail_and_resume(folder, control_file, output):
         n_calls = control.n_calls
         assert JobRunner(job, resume=True).run().n_lines == N_LINES  # in the same program: nothing is locked any more
         found.append((error, _left(job.path_out)))
-        if n_calls < 2 * len(found) - 1:
+        if n_calls < 3 * len(found) - 2:
             return found
         shutil.rmtree(job.path_out)
 

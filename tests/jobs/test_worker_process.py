@@ -21,6 +21,7 @@ from openhsi_shared.jobs.workers.work import WorkerDied
 from openhsi_shared.jobs.workers.worker_sets import Processes
 from tests.support.helpers import TIMEOUT_S, child, wait_for
 from tests.support.job_teams import FailsAt, InMemory, Kills, Sees, Twice, Waiting, plan_of, run, saved
+from tests.support.products import some
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Exits(FailsAt):
         os._exit(3)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("number", some(signal.SIGSEGV, all_of=(signal.SIGKILL, signal.SIGSEGV)))
 def test_a_worker_that_is_killed_is_replaced_and_its_lines_are_done_again(tmp_path, number, caplog):
     path, lines = saved(tmp_path)
     (marks := tmp_path / "marks").mkdir()

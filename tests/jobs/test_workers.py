@@ -148,7 +148,12 @@ def test_a_stopped_job_raises_why(tmp_path):
         run(plan, control=control)
 
 
-@pytest.mark.parametrize("text", ["bin_lines:n=3", "running_background:n=5", "sparse_background:n=4"])
+NEED_OTHERS = ["bin_lines:n=3", "running_background:n=5", "sparse_background:n=4"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [*(("threads", text) for text in NEED_OTHERS), ("processes", NEED_OTHERS[1])]
+)
 def test_lines_that_need_others_do_not_depend_on_blocks_or_workers(tmp_path, kind, text):
     path = saved(tmp_path)[0]
     damage(path, 10)

@@ -15,6 +15,7 @@ from openhsi_shared.errors import ArgumentError, SaveError
 from openhsi_shared.files.journal import Journal
 from openhsi_shared.jobs.outputs import Done, LineFlag, open_output
 from tests.support.job_plans import BinLines, crcs_of, plan_of, put_all, result_lines, source_file
+from tests.support.products import each_value_once
 
 ROWS = np.array([(1, 2.5, 3), (5, 0.5, 4)], [("y", "i8"), ("score", "f4"), ("x0", "i4")])
 COMPRESSIONS = [None, "deflate-1", "zstd-1"]
@@ -27,10 +28,11 @@ def write(plan, lines, *, order=None, rows=None, flags=None):
         return output.finish(Done(line_flag=flags, rows=rows, attributes={"pipeline_id": "id", "pipeline_hash": "0"}))
 
 
-@pytest.mark.parametrize("compression", COMPRESSIONS)
-@pytest.mark.parametrize("old_style", [True, False])
-@pytest.mark.parametrize(("n_lines", "x", "bands"), [(9, 5, 7), (7, 130, 150)])
-def test_blocks_in_any_order_become_a_whole_cube(tmp_path, n_lines, x, bands, old_style, compression):
+@pytest.mark.parametrize(
+    ("shape", "old_style", "compression"), each_value_once([(9, 5, 7), (7, 130, 150)], [True, False], COMPRESSIONS)
+)
+def test_blocks_in_any_order_become_a_whole_cube(tmp_path, shape, old_style, compression):
+    n_lines, x, bands = shape
     path = source_file(tmp_path, n_lines, x, bands)
     plan = plan_of(path, tmp_path / "a" / "out.nc", job={"old_style": old_style, "compression": compression})
     plan.target.parent.mkdir()
@@ -86,8 +88,10 @@ def test_rows_become_a_group_along_a_dimension_of_its_own(tmp_path):
         assert table.dataset.y.values.tolist() == [1, 5]
 
 
-@pytest.mark.parametrize("old_style", [True, False])
-@pytest.mark.parametrize("changes", [{}, {"level": None, "quantity": None, "labels": {"units": "1"}}])
+@pytest.mark.parametrize(
+    ("old_style", "changes"),
+    each_value_once([True, False], [{}, {"level": None, "quantity": None, "labels": {"units": "1"}}]),
+)
 def test_the_compliance_checker_finds_no_fault(tmp_path, old_style, changes):
     checker = Path(sys.executable).with_name("compliance-checker")
     if not checker.exists():
@@ -200,8 +204,7 @@ def test_a_file_without_all_its_lines_is_never_published(tmp_path):
     assert not list(tmp_path.glob("*out*"))
 
 
-@pytest.mark.parametrize("compression", COMPRESSIONS)
-@pytest.mark.parametrize("old_style", [True, False])
+@pytest.mark.parametrize(("old_style", "compression"), each_value_once([True, False], COMPRESSIONS))
 def test_a_run_goes_on_where_an_earlier_one_was_interrupted(tmp_path, old_style, compression):
     path = source_file(tmp_path, 20, 130, 150)
     job = {"old_style": old_style, "compression": compression}

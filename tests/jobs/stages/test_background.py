@@ -6,6 +6,7 @@ import pytest
 from openhsi_shared.errors import ArgumentError, StageNotApplicable
 from openhsi_shared.jobs.stages.background import RunningBackground, SparseBackground
 from openhsi_shared.jobs.stages.sampling import evenly_spread
+from tests.support.products import each_value_once
 from tests.support.stage_runs import line_format, prepared, run_in_blocks
 
 N_LINES = 37
@@ -36,8 +37,7 @@ def loop(lines, good, how, windows):
     return out
 
 
-@pytest.mark.parametrize("how", ["median", "mean"])
-@pytest.mark.parametrize("n", [2, 3, 6, 25, 101])
+@pytest.mark.parametrize(("how", "n"), each_value_once(["median", "mean"], [2, 3, 6, 25, 101]))
 def test_a_running_background_is_that_of_the_lines_around(n, how):
     lines = made_lines(has_gaps=True)
     good = np.ones(N_LINES, bool)
@@ -52,8 +52,7 @@ def test_a_running_background_is_that_of_the_lines_around(n, how):
         assert np.allclose(found, expected, rtol=1e-6, atol=1e-5, equal_nan=True)
 
 
-@pytest.mark.parametrize("how", ["median", "mean"])
-@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(("how", "dtype"), each_value_once(["median", "mean"], TYPES))
 def test_integers_have_exact_means_and_medians(dtype, how):
     lines = made_lines(dtype)
     good = np.ones(N_LINES, bool)

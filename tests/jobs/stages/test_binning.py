@@ -10,6 +10,7 @@ from openhsi_shared.jobs.outputs.output import LineFlag
 from openhsi_shared.jobs.stages.binning import BinBands, BinLines, BinPixels
 from openhsi_shared.processing_levels import LABELS
 from openhsi_shared.testing.stage_contract import format_of
+from tests.support.products import each_value_once
 from tests.support.stages import plan_of, run
 
 AXES = {BinLines: 0, BinPixels: 1, BinBands: 2}
@@ -37,24 +38,24 @@ def by_a_loop(lines, axis, n, how, dtype):
     return np.moveaxis(np.array(found), 0, axis)
 
 
-@pytest.mark.parametrize("kind", AXES)
-@pytest.mark.parametrize(
-    ("dtype", "how", "n", "out"),
-    [
-        ("u1", "mean", 2, "f4"),
-        ("u1", "sum", 4, "u2"),
-        ("u2", "mean", 3, "f4"),
-        ("u2", "sum", 3, "u4"),
-        ("i2", "sum", 2, "i4"),
-        ("u4", "mean", 2, "f8"),
-        ("u4", "sum", 2, "u8"),
-        ("f2", "mean", 2, "f4"),
-        ("f4", "mean", 3, "f4"),
-        ("f4", "sum", 2, "f4"),
-        ("f8", "mean", 2, "f8"),
-    ],
-)
-def test_it_is_a_plain_loop(kind, dtype, how, n, out):
+CASES = [
+    ("u1", "mean", 2, "f4"),
+    ("u1", "sum", 4, "u2"),
+    ("u2", "mean", 3, "f4"),
+    ("u2", "sum", 3, "u4"),
+    ("i2", "sum", 2, "i4"),
+    ("u4", "mean", 2, "f8"),
+    ("u4", "sum", 2, "u8"),
+    ("f2", "mean", 2, "f4"),
+    ("f4", "mean", 3, "f4"),
+    ("f4", "sum", 2, "f4"),
+    ("f8", "mean", 2, "f8"),
+]
+
+
+@pytest.mark.parametrize(("kind", "case"), each_value_once(tuple(AXES), CASES))
+def test_it_is_a_plain_loop(kind, case):
+    dtype, how, n, out = case
     lines = cube(dtype)
     plan = plan_of(format_of(lines), kind(n, how), block_lines=2)
     made, _ = run(plan, lines, gap=8)
