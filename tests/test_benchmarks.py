@@ -30,8 +30,8 @@ def ask(program, *arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.split()
 
 
-IN_EVERY_RUN = {"put", "swap", "saving", "nonstop", "levels", "growth", "channels", "exports", "jobs"}
-"""The others start browsers and many processes: together they take two minutes of a processor."""
+IN_EVERY_RUN = {"put", "saving", "nonstop", "levels"}
+"""One of each kind; the others start browsers and many processes: together they take minutes of a processor."""
 
 
 def verify(names, folder):
@@ -48,9 +48,8 @@ def verify(names, folder):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("names", [IN_EVERY_RUN - {"jobs", "levels"}, {"jobs", "levels"}], ids=len)
-def test_benchmarks_run_and_verify(names, tmp_path):
-    verify(sorted(names), tmp_path)
+def test_benchmarks_run_and_verify(tmp_path):
+    verify(sorted(IN_EVERY_RUN), tmp_path)
 
 
 @pytest.mark.campaign

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 
 import netCDF4
@@ -13,6 +14,7 @@ from openhsi_shared.calibration import write_calibration
 from openhsi_shared.errors import ArgumentError, FileError, LevelError, SourceEnded, UnknownKeyword
 from tests.support.flow import COUNTING, cubes_in
 from tests.support.level_oracle import FWHM_NM, ROWS, SHAPE, Formulas, line_of, make_calibration, make_frame, make_plan
+from tests.support.products import some
 
 N_LINES = 5
 KEPT = ("time", "temperature", "frame_id", "camera_time_ns")
@@ -67,18 +69,11 @@ def _columns(path):
 
 
 LEVELS = (-1, 0, 1, 2, 3, 4, 5, 6, 7, 8)
-IN_BOTH_ORDERS = (-1, 2, 4)
-"""Levels of which each run makes cubes of both orders of axes: frames, bands, radiance. The others: `-m campaign`."""
+IN_EVERY_RUN = ((-1, True), (0, True), (2, False), (4, True), (4, False), (7, True))
+"""Frames, bands, radiance, both orders of axes; `tests/levels` has the formulas of all levels."""
 
 
-@pytest.mark.parametrize(
-    ("level", "old_style"),
-    [
-        pytest.param(level, old_style, marks=() if old_style or level in IN_BOTH_ORDERS else pytest.mark.campaign)
-        for level in LEVELS
-        for old_style in (True, False)
-    ],
-)
+@pytest.mark.parametrize(("level", "old_style"), some(*IN_EVERY_RUN, all_of=product(LEVELS, (True, False))))
 def test_a_raw_cube_becomes_what_the_camera_would_have_made(saved, cal_path, tmp_path, level, old_style):
     path = saved(old_style=old_style)
     with ProcessRawDatacube(path, level, cal_path=cal_path) as cube:
@@ -212,9 +207,10 @@ def of_settings(keywords):
     return {name: value for name, value in keywords.items() if name != "n_lines"}
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [(-1, 4), (0, 1), (0, 4), (1, 4), (2, 4), (2, 6), (7, 8), (3, None), (6, None), (8, 8)]
-)
+CONCLUDED = [(-1, 4), (0, 1), (0, 4), (1, 4), (2, 4), (2, 6), (7, 8), (3, None), (6, None), (8, 8)]
+
+
+@pytest.mark.parametrize(("before", "after"), some((-1, 4), (0, 1), (2, 6), (7, 8), (3, None), all_of=CONCLUDED))
 def test_the_level_of_a_cube_of_openhsi_is_concluded_where_there_is_no_doubt(tmp_path, of_settings, before, after):
     _of_openhsi(tmp_path / "openhsi.nc", level=before)
     with ProcessDatacube(tmp_path / "openhsi.nc", after, **of_settings) as cube:
@@ -232,10 +228,10 @@ def test_the_level_of_a_cube_of_openhsi_is_concluded_where_there_is_no_doubt(tmp
     ("before", "changed"),
     [
         (4, {}),
-        (5, {}),
+        pytest.param(5, {}, marks=pytest.mark.campaign),
         (2, {"fwhm_nm": 9.0}),
-        (2, {"cal_path": None}),
-        (1, {"cal_path": None}),
+        pytest.param(2, {"cal_path": None}, marks=pytest.mark.campaign),
+        pytest.param(1, {"cal_path": None}, marks=pytest.mark.campaign),
         (0, {"row_slice": None}),
     ],
 )
@@ -324,7 +320,10 @@ def test_radiance_is_not_made_with_an_exposure_that_nobody_told(tmp_path, of_set
                 cube.dn2rad(make_frame())
 
 
-@pytest.mark.parametrize(("before", "after"), [(0, 1), (0, 4), (1, 2), (1, 6), (2, 4), (2, 6), (4, 6), (7, 8), (4, 4)])
+FURTHER = [(0, 1), (0, 4), (1, 2), (1, 6), (2, 4), (2, 6), (4, 6), (7, 8), (4, 4)]
+
+
+@pytest.mark.parametrize(("before", "after"), some((0, 4), (1, 2), (2, 6), (7, 8), (4, 4), all_of=FURTHER))
 def test_a_processed_cube_is_processed_further(saved, cal_path, tmp_path, before, after):
     with ProcessDatacube(saved(before), after, cal_path=cal_path) as cube:
         cube.collect()

@@ -26,7 +26,11 @@ def each_value_once(*axes: Sequence[Any]) -> list[Any]:
 
 
 def some(*values: Any, all_of: Iterable[Any]) -> list[Any]:
-    """All values; all but some are in the campaign only, because they take the way of one of these."""
+    """All values, or tuples of them; all but some are in the campaign only: they take the way of one of these."""
     every = list(all_of)
     assert set(values) <= set(every), values
-    return [pytest.param(value, marks=() if value in values else pytest.mark.campaign) for value in every]
+    marks = [() if value in values else pytest.mark.campaign for value in every]
+    return [
+        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=mark)
+        for value, mark in zip(every, marks, strict=True)
+    ]
