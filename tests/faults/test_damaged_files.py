@@ -73,19 +73,19 @@ def with_groups(tmp_path_factory):
     return [Original.of_cube(path) for path in paths]
 
 
-def test_two_hundred_damaged_cubes_are_never_read_as_good(originals):
+def test_a_hundred_damaged_cubes_are_never_read_as_good(originals):
     """I3: bits, blocks, ends; each way of reading gives what was written or an error, and `verify` finds each."""
-    verdicts = read_all(originals, range(200), check_cube)
+    verdicts = read_all(originals, range(100), check_cube)
     assert not verdicts.faults, str(verdicts)
-    assert verdicts.counts.total() == 200
-    assert verdicts.counts["found"] > 150
+    assert verdicts.counts.total() == 100
+    assert verdicts.counts["found"] > 70
 
 
-def test_a_hundred_damaged_cubes_with_groups_are_never_read_as_good(with_groups):
+def test_fifty_damaged_cubes_with_groups_are_never_read_as_good(with_groups):
     """I3: the same with groups."""
-    verdicts = read_all(with_groups, range(100), check_cube)
+    verdicts = read_all(with_groups, range(50), check_cube)
     assert not verdicts.faults, str(verdicts)
-    assert verdicts.counts["found"] > 60
+    assert verdicts.counts["found"] > 28
 
 
 def test_the_check_of_damaged_files_detects_wrong_groups(with_groups, tmp_path):
@@ -105,7 +105,7 @@ def test_the_check_of_damaged_files_detects_wrong_groups(with_groups, tmp_path):
 @pytest.mark.timeout(1800)
 def test_five_thousand_damaged_cubes_with_groups_are_never_read_as_good(with_groups, record_property):
     """I3: the same with groups, with other damages."""
-    verdicts = read_all(with_groups, range(100, 5100), check_cube)
+    verdicts = read_all(with_groups, range(50, 5050), check_cube)
     record_property("verdicts", str(verdicts))
     print(verdicts)  # noqa: T201 - the figures of a campaign, with -s
     assert not verdicts.faults, str(verdicts)
@@ -116,7 +116,7 @@ def test_five_thousand_damaged_cubes_with_groups_are_never_read_as_good(with_gro
 @pytest.mark.timeout(1200)
 def test_five_thousand_damaged_cubes_are_never_read_as_good(originals, record_property):
     """I3: the same, with other damages."""
-    verdicts = read_all(originals, range(200, 5200), check_cube)
+    verdicts = read_all(originals, range(100, 5100), check_cube)
     record_property("verdicts", str(verdicts))
     print(verdicts)  # noqa: T201 - the figures of a campaign, with -s
     assert not verdicts.faults, str(verdicts)

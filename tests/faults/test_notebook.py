@@ -8,6 +8,7 @@ import pytest
 from tests.support.flow import environment, parts_in, processes_in
 from tests.support.helpers import wait_for
 from tests.support.oracle import prove, prove_after_death
+from tests.support.products import each_value_once
 
 BEGIN = """
 from tests.support.commit_log import COUNTING_KEYWORDS, CommitLogCamera
@@ -104,12 +105,13 @@ def test_an_interrupt_while_a_recording_is_awaited_stops_it_in_good_order(kernel
     assert prove(tmp_path / "out", n_lines).saved == n_lines
 
 
-@pytest.mark.parametrize("cell", [COLLECT, RECORD], ids=["collect", "record"])
-@pytest.mark.parametrize("how", ["restart", "restart at once", "shutdown", "kill"])
-def test_a_kernel_that_ends_while_it_records_leaves_every_committed_line_in_a_file(kernel, tmp_path, cell, how):
+@pytest.mark.parametrize(
+    ("what", "how"), each_value_once(["collect", "record"], ["restart", "restart at once", "shutdown", "kill"])
+)
+def test_a_kernel_that_ends_while_it_records_leaves_every_committed_line_in_a_file(kernel, tmp_path, what, how):
     """P11: the server kills the kernel's whole process group; writer and recording have sessions of their own."""
-    kernel.client.execute(cell)
-    kernel.read_until("5\n" if cell is COLLECT else "running\n")
+    kernel.client.execute(COLLECT if what == "collect" else RECORD)
+    kernel.read_until("5\n" if what == "collect" else "running\n")
     before = set(processes_in(tmp_path))
     match how:
         case "restart" | "restart at once":
