@@ -11,6 +11,7 @@ from openhsi_shared import SharedDataCube, SharedSimulatedCamera
 from openhsi_shared.errors import ClosedError, NothingToSave, WriterFailed
 from tests.support.flow import CAMERA, COUNTING, SHAPE, account, cubes_in, frame, processes_in, read, run
 from tests.support.helpers import wait_for
+from tests.support.products import some
 
 
 def _camera(**keywords):
@@ -114,13 +115,13 @@ if __name__ == "__main__":
 )
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", some("fork", all_of=("fork", "spawn", "forkserver")))
 def test_a_child_of_multiprocessing_that_returns_has_saved_everything(tmp_path, method):
     assert run(CHILD.replace("METHOD", repr(method)).replace("FAILS", "False"), tmp_path) == (0, "", "")
     assert account(tmp_path) == (list(range(16)), [])
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", some("forkserver", all_of=("fork", "spawn", "forkserver")))
 def test_a_child_of_multiprocessing_that_fails_has_saved_what_it_had(tmp_path, method):
     code, _, errors = run(CHILD.replace("METHOD", repr(method)).replace("FAILS", "True"), tmp_path)
     assert code == 1

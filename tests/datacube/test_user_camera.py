@@ -162,24 +162,25 @@ def test_a_thermometer_that_fails_costs_no_line(tmp_path, caplog):
     assert "get_temp failed" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("bad", "words"),
-    [
-        (None, "shape (), expected"),
-        (None, "SharedMine.get_img returned None: "),
-        ((True, np.zeros(SHAPE, np.uint16)), "SharedMine.get_img returned a tuple (bool, ndarray): "),
-        (np.zeros((16, 31), np.uint16), "shape (16, 31), expected (16, 32)"),
-        (np.zeros(SHAPE, np.float64), "float64, expected uint16"),
-        (np.full(SHAPE, 1 << 16, np.int32), "does not fit into uint16"),
-    ],
-)
-def test_a_frame_that_does_not_fit_is_an_error_and_the_lines_before_are_kept(tmp_path, bad, words):
+BAD = [
+    (None, "shape (), expected"),
+    (None, "SharedMine.get_img returned None: "),
+    ((True, np.zeros(SHAPE, np.uint16)), "SharedMine.get_img returned a tuple (bool, ndarray): "),
+    (np.zeros((16, 31), np.uint16), "shape (16, 31), expected (16, 32)"),
+    (np.zeros(SHAPE, np.float64), "float64, expected uint16"),
+    (np.full(SHAPE, 1 << 16, np.int32), "does not fit into uint16"),
+]
+
+
+def test_a_frame_that_does_not_fit_is_an_error_and_the_lines_before_are_kept(tmp_path):
     with _mine() as cam:
-        cam.next_frames[3] = bad
-        with pytest.raises(FrameError, match=re.escape(words)):
-            cam.collect()
-        assert cam.n_collected == 3
-        assert read(cam.save(tmp_path).result(20).path).numbers == [0, 1, 2]
+        for first, (bad, words) in zip(range(0, 24, 4), BAD, strict=True):
+            cam.next_frames[first + 3] = bad
+            with pytest.raises(FrameError, match=re.escape(words)):
+                cam.collect()
+            assert cam.n_collected == 3
+            saved = read(cam.save(tmp_path).result(20).path)
+            assert saved.numbers == [first, first + 1, first + 2]
 
 
 def test_a_bad_frame_while_lines_go_round_leaves_every_line_accounted_for(tmp_path):
