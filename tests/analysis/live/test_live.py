@@ -93,19 +93,22 @@ def test_each_cube_can_be_a_run_of_its_own_as_in_a_replay(tmp_path):
     assert run.analysis.status.restarts == 0  # the worker was made again, and nothing died
 
 
-@pytest.mark.parametrize("lossless", [True, "best_effort", False])
-def test_a_worker_that_is_too_slow_costs_only_what_its_mode_says_and_every_line_is_counted(tmp_path, lossless):
-    run = recorded(tmp_path, Analysis(pairs.SlowIds, pairs.Published, lossless=lossless), n_cubes=8)
-    status, summary = run.analysis.status, run.summary
-    seen, skipped = run.analysis.published["ids"], of_ranges(status.skipped_ids)
-    assert sorted([*seen, *skipped, *of_ranges(summary.lost_ids)]) == list(range(512))
-    assert status.skipped == len(skipped)
-    if lossless is True:
-        assert not skipped
-        assert 0 < status.lines_lost <= summary.lines_lost
-    else:
-        assert status.lines_lost == 0, "what a slow disk costs is not the analysis'"
-        assert skipped or summary.lines_lost
+@pytest.mark.parametrize("modes", [[True], ["best_effort", False]])
+def test_a_worker_that_is_too_slow_costs_only_what_its_mode_says_and_every_line_is_counted(tmp_path, modes):
+    analyses = [Analysis(pairs.SlowIds, pairs.Published, lossless=mode, name=f"slow-{mode}") for mode in modes]
+    run = recorded(tmp_path, analyses, n_cubes=8)
+    summary = run.summary
+    for analysis, mode in zip(run.analyses.values(), modes, strict=True):
+        status = analysis.status
+        seen, skipped = analysis.published["ids"], of_ranges(status.skipped_ids)
+        assert sorted([*seen, *skipped, *of_ranges(summary.lost_ids)]) == list(range(512))
+        assert status.skipped == len(skipped)
+        if mode is True:
+            assert not skipped
+            assert 0 < status.lines_lost <= summary.lines_lost
+        else:
+            assert status.lines_lost == 0, "what a slow disk costs is not the analysis'"
+            assert skipped or summary.lines_lost
 
 
 def test_a_loss_names_the_analysis_that_causes_it(tmp_path, monkeypatch, caplog):
@@ -166,31 +169,35 @@ def test_a_dispatcher_or_reducer_that_dies_or_hangs_ends_its_analysis_only(tmp_p
         assert ("reducer" in why) is (who == "reducer"), why
 
 
-def test_what_fails_is_counted_and_logged_and_the_rest_goes_on(tmp_path, caplog):
-    run = recorded(tmp_path, Analysis(pairs.Failing, pairs.Published, lossless=True), n_cubes=2, when_full="block")
-    assert sorted(run.analysis.published["ids"]) == [k for k in range(128) if k + 1 not in (5, 6, 7, 8)]
-    assert run.analysis.status.failed == 4
+def test_what_fails_is_counted_and_logged_and_the_rest_goes_on_or_ends_if_that_is_wanted(tmp_path, caplog):
+    goes_on = Analysis(pairs.Failing, pairs.Published, lossless=True, name="goes-on")
+    ends = Analysis(pairs.Failing, pairs.Published, lossless=True, name="ends", on_error="raise")
+    run = recorded(tmp_path, [goes_on, ends], n_cubes=2, when_full="block")
+    goes_on, ends = run.analyses["goes-on"], run.analyses["ends"]
+    assert sorted(goes_on.published["ids"]) == [k for k in range(128) if k + 1 not in (5, 6, 7, 8)]
+    assert goes_on.status.failed == 4
     assert "Failing failed at event 5: StopIteration" in caplog.text
     assert "Traceback" in caplog.text
     assert "a worker prints" not in caplog.text  # at level INFO
+    assert (ends.status.state, run.summary.lines_lost) == ("failed", 0)
+    assert "event 5" in ends.status.why
 
 
-def test_an_event_that_fails_ends_the_analysis_if_that_is_wanted(tmp_path):
-    analysis = Analysis(pairs.Failing, pairs.Published, on_error="raise", lossless=True)
-    run = recorded(tmp_path, analysis, n_cubes=2, when_full="block")
-    assert (run.analysis.status.state, run.summary.lines_lost) == ("failed", 0)
-    assert "event 5" in run.analysis.status.why
-
-
-@pytest.mark.parametrize("options", [{"per": "cube"}, {}, {"on_error": "raise"}])
-def test_a_reducer_that_fails_has_its_result_saved_once_with_the_reason(tmp_path, options):
-    reducer = pairs.ResultFails if "on_error" in options else pairs.FinishFails
-    run = recorded(tmp_path, Analysis(pairs.Ids, reducer, lossless=True, **options), n_cubes=2, when_full="block")
-    assert (run.analysis.status.state, run.summary.lines_lost) == ("failed", 0)
-    assert run.analysis.published["n_finished"] == 1
-    (saved,) = (tmp_path / "out").rglob("*_analysis*.h5")
-    with h5py.File(saved) as file:
-        assert (file["n_finished"][()], file["_analysis"].attrs["failed_by"]) == (1, run.analysis.status.why)
+def test_a_reducer_that_fails_has_its_result_saved_once_with_the_reason(tmp_path):
+    analyses = [
+        Analysis(pairs.Ids, pairs.FinishFails, lossless=True, name="of-a-cube", per="cube"),
+        Analysis(pairs.Ids, pairs.FinishFails, lossless=True, name="at-the-end"),
+        Analysis(pairs.Ids, pairs.ResultFails, lossless=True, name="of-a-result", on_error="raise"),
+    ]
+    run = recorded(tmp_path, analyses, n_cubes=2, when_full="block")
+    assert run.summary.lines_lost == 0
+    saved = sorted(str(path) for path in (tmp_path / "out").rglob("*_analysis*.h5"))
+    assert saved == sorted(analysis.status.saved_to for analysis in run.analyses.values())
+    for analysis in run.analyses.values():
+        assert analysis.status.state == "failed"
+        assert analysis.published["n_finished"] == 1
+        with h5py.File(analysis.status.saved_to) as file:
+            assert (file["n_finished"][()], file["_analysis"].attrs["failed_by"]) == (1, analysis.status.why)
 
 
 def test_a_reducer_takes_a_change_of_parameters_for_which_nobody_waits_any_more():

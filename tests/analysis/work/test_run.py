@@ -153,7 +153,7 @@ a_run = {
 }
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(**a_run, shuffle=st.none() | st.integers(0, 99))
 def test_workers_batches_order_and_shuffle_give_what_a_plain_loop_gives(source, changes, n, size, order, shuffle):
     expected = plain_loop(source, changes)
