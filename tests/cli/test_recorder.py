@@ -25,10 +25,10 @@ source = "sim:sine"
 """
 
 
-@pytest.mark.parametrize("arguments", some(("mine.toml",), all_of=(("mine.toml",), ("--demo",))))
-def test_it_serves_a_page_until_ctrl_c(start: Callable[..., Any], tmp_path: Path, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("argument", some("mine.toml", all_of=("mine.toml", "--demo")))
+def test_it_serves_a_page_until_ctrl_c(start: Callable[..., Any], tmp_path: Path, argument: str) -> None:
     (tmp_path / "mine.toml").write_text(CONFIG)
-    with start("recorder", *arguments, "--no-browser") as process:
+    with start("recorder", argument, "--no-browser") as process:
         url = process.stdout.readline().strip()
         assert URL.fullmatch(url)
         with urllib.request.urlopen(url, timeout=60) as answer:
