@@ -9,12 +9,8 @@ import pytest
 
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera
 from openhsi_shared.errors import NoFreeSlot, SaveError, WriterFailed
-from openhsi_shared.files.dumping import read_dump
 from tests.support.flow import COUNTING, SHAPE, account, cubes_in, frame, read
 from tests.support.helpers import wait_for
-from tests.support.products import each_value_once
-
-POINTS = ["created", "half", "written", "fsynced", "published", "before_answer"]
 
 
 @pytest.fixture
@@ -54,7 +50,7 @@ def _writers_by_age() -> list[psutil.Process]:
     return sorted(_writers(), key=lambda process: process.create_time())
 
 
-@pytest.mark.parametrize(("point", "times"), each_value_once(POINTS, [1, 2, 3]))
+@pytest.mark.parametrize(("point", "times"), [("half", 3), ("written", 1), ("published", 2)])
 def test_a_cube_whose_writer_is_killed_is_saved_once(fault, tmp_path, point, times, caplog):
     fault(f"{point}:kill:{times}")
     with _camera(n_buffers=4) as cam:
@@ -71,12 +67,11 @@ def test_a_cube_whose_writer_is_killed_is_saved_once(fault, tmp_path, point, tim
     assert "the writer died (exit code -9); another one took over" in caplog.text
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
-def test_a_writer_that_is_killed_while_idle_is_replaced(tmp_path, number):
+def test_a_writer_that_is_killed_while_idle_is_replaced(tmp_path):
     with _camera() as cam:
         cam.collect()
         cam.save(tmp_path).join()
-        for n in range(1, 4):
+        for n, number in enumerate((signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT), 1):
             (writer,) = _writers()
             writer.send_signal(number)
             wait_for(lambda n=n: cam.status().writer_restarts == n)
@@ -87,7 +82,7 @@ def test_a_writer_that_is_killed_while_idle_is_replaced(tmp_path, number):
 
 def test_a_writer_killed_at_any_time_loses_nothing(tmp_path):
     with _camera(n_lines=32, n_buffers=3) as cam:
-        for n in range(24):
+        for n in range(12):
             cam.collect()
             handle = cam.save(tmp_path)
             if n % 3 == 1:
@@ -95,34 +90,9 @@ def test_a_writer_killed_at_any_time_loses_nothing(tmp_path):
                 for writer in _writers():
                     writer.kill()
         handle.result(30)
-        assert cam.status().writer_restarts == 8
-    assert account(tmp_path) == (list(range(24 * 32)), [])
-    assert len(cubes_in(tmp_path)) == 24
-
-
-def test_a_cube_of_which_five_writers_died_is_dumped_and_held_and_the_next_ones_are_saved(fault, tmp_path):
-    fault("half:kill:5")
-    with _camera(n_buffers=4) as cam:
-        cam.collect()
-        poisonous = cam.save(tmp_path / "out")
-        cam.collect()
-        second = cam.save(tmp_path / "out")
-        with pytest.raises(SaveError, match=r"cube 1: 5 writers died while saving it; its lines are .*; it is kept"):
-            poisonous.result(60)
-        assert poisonous.exitcode == 1
-        assert second.result(20).n_lines == 8
-        status = cam.status()
-        assert (status.slots["HELD"], status.writer_restarts) == (1, 5)
-        assert "5 writers died while saving it" in status.errors[0]
-        (sidecar,) = (tmp_path / "out").rglob("*.raw.json")
-        assert str(sidecar) in status.errors[0]
-        dump = read_dump(sidecar)  # compares every line with its checksum
-        assert dump.cube.columns["frame_id"].tolist() == list(range(8))
-        cam.collect()
-        cam.save(tmp_path / "out")
-        assert poisonous.retry(tmp_path / "other").result(20).path.is_relative_to(tmp_path / "other")
-        assert cam.status().slots["HELD"] == 0
-    assert account(tmp_path) == (list(range(24)), [])
+        assert cam.status().writer_restarts == 4
+    assert account(tmp_path) == (list(range(12 * 32)), [])
+    assert len(cubes_in(tmp_path)) == 12
 
 
 def test_with_every_slot_held_waiting_raises_what_failed(tmp_path):
@@ -205,14 +175,14 @@ def test_a_second_writer_stands_by(tmp_path, which):
         cam.collect()
         cam.save(tmp_path).join()
         assert len(_writers()) == 2
-        for n in range(1, 5):
+        for n in range(1, 3):
             _writers_by_age()[which].kill()
             cam.collect()
             cam.save(tmp_path).result(20)
             wait_for(lambda n=n: cam.status().writer_restarts == n)
             wait_for(lambda: len(_writers()) == 2 and _are_ready(cam))
-        assert cam.status().cubes_saved == 5
-    assert account(tmp_path) == (list(range(40)), [])
+        assert cam.status().cubes_saved == 3
+    assert account(tmp_path) == (list(range(24)), [])
 
 
 def test_killing_the_one_that_stands_by_does_not_disturb_a_picture_being_drawn(tmp_path):
@@ -229,19 +199,3 @@ def test_killing_the_one_that_stands_by_does_not_disturb_a_picture_being_drawn(t
         wait_for(lambda: cube.status().writer_restarts == 1)
         cube.put(frame(7, shape))
         assert read(cube.save(tmp_path).result(20).path).numbers == [7]
-
-
-def test_many_writers_leave_nothing_behind(tmp_path):
-    me = psutil.Process()
-    with _camera() as cam:
-        cam.collect()
-        cam.save(tmp_path).join()
-        files = None
-        for n in range(1, 11):
-            (writer,) = _writers()
-            writer.kill()
-            wait_for(lambda n=n: cam.status().writer_restarts == n)
-            wait_for(lambda: len(_writers()) == 1 and _are_ready(cam))
-            if n == 2:
-                files, threads = me.num_fds(), me.num_threads()
-        assert (me.num_fds(), me.num_threads()) == (files, threads)

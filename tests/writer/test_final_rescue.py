@@ -12,6 +12,7 @@ from openhsi_shared.writer.messages import CubeKind, Label
 from tests.support.filler_bench import Bench
 from tests.support.flow import CAMERA, account, cubes_in, parts_in, processes_in, run
 from tests.support.helpers import wait_for
+from tests.support.products import some
 
 WITHOUT_WRITER = (
     CAMERA
@@ -49,7 +50,7 @@ def _run(tmp_path, end, keywords=""):
     return code, output, errors
 
 
-@pytest.mark.parametrize("keywords", ["", "writers=2"])
+@pytest.mark.parametrize("keywords", some("", all_of=("", "writers=2")))
 def test_one_more_writer_is_tried_at_the_end(tmp_path, keywords):
     code, _, errors = _run(tmp_path, "multiprocessing.set_executable(usual)", keywords)
     assert code == 1, "nobody has asked for the failure"
@@ -67,7 +68,7 @@ def test_lines_of_a_program_that_fails_are_rescued_with_the_cubes_that_are_held(
     assert account(tmp_path / "out") == (list(range(29)), [])
 
 
-@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("asked", some(True, all_of=(True, False)))
 def test_if_that_one_does_not_come_up_either_the_program_writes_the_bytes(tmp_path, asked):
     code, output, errors = _run(tmp_path, ASKED if asked else "")
     assert code == (0 if asked else 1)
