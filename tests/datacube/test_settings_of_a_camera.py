@@ -14,6 +14,7 @@ from openhsi_shared.errors import CalibrationError, LevelError, SettingsError
 from tests.support.flow import COUNTING, SHAPE, frame
 from tests.support.level_oracle import SHAPE as SMALL
 from tests.support.level_oracle import make_calibration, make_frame
+from tests.support.products import each_value_once
 
 
 class WithoutExposure(SimulatedDriver):
@@ -37,10 +38,9 @@ class SharedWithoutExposure(SharedSimulatedCamera):
 CHANGES = {"win_resolution": (8, 16), "luminance": 5000, "fwhm_nm": 8.0, "row_slice": (1, 5), "binxy": (2, 2)}
 
 
-@pytest.mark.parametrize("key", CHANGES)
-@pytest.mark.parametrize("make", [lambda: SharedSimulatedCamera(**COUNTING), lambda: SharedDataCube(resolution=SHAPE)])
-def test_what_needs_the_camera_to_be_made_anew_cannot_be_set_and_stays_out_of_files(make, key, tmp_path):
-    with make() as cam:
+@pytest.mark.parametrize(("kind", "key"), each_value_once(["camera", "cube"], [*CHANGES]))
+def test_what_needs_the_camera_to_be_made_anew_cannot_be_set_and_stays_out_of_files(kind, key, tmp_path):
+    with SharedSimulatedCamera(**COUNTING) if kind == "camera" else SharedDataCube(resolution=SHAPE) as cam:
         before = cam.settings[key]
         with pytest.raises(SettingsError, match=rf"{key} cannot be changed on .*: call reinitialise\({key}="):
             cam.settings[key] = CHANGES[key]
