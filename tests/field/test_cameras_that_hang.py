@@ -14,6 +14,7 @@ from openhsi_shared import SharedOpenHSI, record
 from openhsi_shared.errors import CameraLost, RecordingError
 from tests.support.flow import cubes_in, environment, processes_in
 from tests.support.helpers import ROOT, wait_for
+from tests.support.products import each_value_once
 
 SHAPE = (4, 16)
 KEYWORDS = {"resolution": SHAPE, "exposure_ms": 1, "progress": False, "n_buffers": 3, "n_lines": 5}
@@ -69,8 +70,7 @@ def _numbers(directory) -> list[int]:
     return [int(line[0, 0]) for cube in cubes_in(directory) for line in cube.lines]
 
 
-@pytest.mark.parametrize("in_c", [False, True], ids=["in Python", "in a vendor's package"])
-@pytest.mark.parametrize("how", ["stop", "SIGTERM"])
+@pytest.mark.parametrize(("how", "in_c"), each_value_once(["stop", "SIGTERM"], [False, True]))
 def test_a_get_img_that_never_returns_is_ended_after_a_timeout_and_its_lines_are_saved(tmp_path, how, in_c):
     """The camera is unplugged, and its SDK waits for ever: only `kill -9` ended the recording."""
     with record(_hanging("get_img", in_c), tmp_path / "out", **KEYWORDS) as run:

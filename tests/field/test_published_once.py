@@ -19,6 +19,7 @@ from openhsi_shared.errors import SaveError, WriterFailed
 from tests.support.faulty_calls import FaultyCalls
 from tests.support.flow import CAMERA, COUNTING, account, cubes_in, parts_in, processes_in, run
 from tests.support.helpers import wait_for
+from tests.support.products import each_value_once
 
 FAULTS = {
     "the writer dies after the name is given": "published:kill:1",
@@ -66,8 +67,9 @@ def _hold(cam, directory):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="/bin/false is a program of Unix")
-@pytest.mark.parametrize("point", ["published", "before_answer", "fsynced"])
-@pytest.mark.parametrize("answer", ["discard", "retry"])
+@pytest.mark.parametrize(
+    ("point", "answer"), each_value_once(["published", "before_answer", "fsynced"], ["discard", "retry"])
+)
 def test_a_held_cube_that_is_on_the_disk_is_saved_there(fault, tmp_path, point, answer):
     fault(f"{point}:kill:1")
     with _camera() as cam:

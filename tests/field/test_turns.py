@@ -20,6 +20,7 @@ from openhsi_shared.drivers.simulated.counting import check_frame, frame_number
 from openhsi_shared.errors import ClosedError, NothingToSave, OverrunError, ReentryError
 from tests.support.flow import COUNTING, SHAPE, cubes_in, frame
 from tests.support.helpers import wait_for
+from tests.support.products import some
 
 PACKAGE = Path(openhsi_shared.__file__).parent
 PATH = [str(PACKAGE / name) for name in ("capture", "buffers", "datacube/engine.py", "frames", "writer/supervisor.py")]
@@ -94,20 +95,23 @@ def settled(handles):
 # ---- one thread ----
 
 
-def test_save_at_every_bytecode_of_a_put_takes_effect_between_two_lines(tmp_path):
+@pytest.mark.parametrize("step", some(3, all_of=(1, 3)))
+def test_save_at_every_bytecode_of_a_put_takes_effect_between_two_lines(tmp_path, step):
     """C9: as from the handler of a signal."""
     handles = []
     with SharedDataCube(n_lines=4, n_buffers=4, resolution=SHAPE) as cube:
         cube.put(frame(0))
-        n = at_every_bytecode(lambda _: save(cube, tmp_path, handles), lambda k: cube.put(frame(1 + k)))
+        n = at_every_bytecode(lambda _: save(cube, tmp_path, handles), lambda k: cube.put(frame(1 + k)), step)
         save(cube, tmp_path, handles)
         settled(handles)
-    assert n > 200
-    assert len(handles) > 200
-    assert check(tmp_path, range(n + 2)) == list(range(n + 2))
+    assert n > 200 // step
+    assert len(handles) > 200 // step
+    numbers = [0, *range(1, step * n + 2, step)]
+    assert check(tmp_path, numbers) == numbers
 
 
-def test_put_at_every_bytecode_of_a_put_is_refused_or_comes_before_or_after(tmp_path):
+@pytest.mark.parametrize("step", some(3, all_of=(1, 3)))
+def test_put_at_every_bytecode_of_a_put_is_refused_or_comes_before_or_after(tmp_path, step):
     handles, accepted, refused = [], [], []
 
     def put(k):
@@ -119,17 +123,17 @@ def test_put_at_every_bytecode_of_a_put_is_refused_or_comes_before_or_after(tmp_
 
     def put_and_save(k):
         cube.put(frame(k))
-        if k % 20 == 0:
+        if k // step % 20 == 0:
             save(cube, tmp_path, handles)
 
     with SharedDataCube(n_lines=64, n_buffers=4, resolution=SHAPE) as cube:
         cube.put(frame(99_999))
-        n = at_every_bytecode(put, put_and_save)
+        n = at_every_bytecode(put, put_and_save, step)
         save(cube, tmp_path, handles)
         settled(handles)
-    assert len(refused) > 200
-    assert len(accepted) > 10
-    check(tmp_path, [99_999, *range(n + 1), *accepted])
+    assert len(refused) > 200 // step
+    assert len(accepted) > 10 // step
+    check(tmp_path, [99_999, *range(0, step * n + 1, step), *accepted])
 
 
 @pytest.mark.parametrize("call", ["save", "put"])
