@@ -69,7 +69,7 @@ def brute_force(samples, at, how, kind="number", tolerance=None, gap=None, max_a
     return one + (at - a) / (b - a) * way, State.GOOD
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data(), times_s, lines_s, st.sampled_from(["nearest", "previous", "linear", "mean"]), limits, limits, limits)
 def test_values_and_states_equal_the_rule_line_by_line(data, stamps, lines, how, tolerance, gap, max_age):
     values = data.draw(st.lists(numbers, min_size=len(stamps), max_size=len(stamps)))
@@ -91,7 +91,7 @@ def test_values_and_states_equal_the_rule_line_by_line(data, stamps, lines, how,
         np.testing.assert_allclose(found.values[i], value, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data(), times_s, lines_s, st.booleans())
 def test_angles_take_the_shorter_way(data, stamps, lines, is_signed):
     low = -180 if is_signed else 0
@@ -106,7 +106,7 @@ def test_angles_take_the_shorter_way(data, stamps, lines, is_signed):
             assert -180 <= found.values[i] < 360 + (found.values[i] < 0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=4, max_size=30, unique=True), st.data())
 def test_a_cubic_polynomial_is_found_exactly(stamps_ms, data):
     polynomial = np.polynomial.Polynomial(data.draw(st.lists(st.floats(-5, 5), min_size=4, max_size=4)), [0, 10**6])
