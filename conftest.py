@@ -25,6 +25,8 @@ GROUPS = {
     "assets": ("tests/test_assets",),
     "benchmarks": ("tests/test_benchmarks",),
     "leaks": ("tests/test_leaks",),
+    "protocol": ("tests/buffers/test_slot_protocol",),
+    "cubes": ("tests/cli/test_export", "tests/cli/test_info", "tests/cli/test_verify"),
     "plots": ("tests/show/test_plots",),
     "pages": (
         *("tests/viewer/test_live_page", "tests/viewer/test_recorder_page", "tests/viewer/test_cube_viewer"),
