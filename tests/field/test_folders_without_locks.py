@@ -59,9 +59,10 @@ def _run(calls: FaultyCalls, cwd: Path, *arguments: str) -> subprocess.Completed
     )
 
 
-def test_cubes_are_recorded_verified_and_read_where_there_are_no_locks(calls, tmp_path):
+@pytest.mark.parametrize("numbers", [NO_LOCKS[::4], pytest.param(NO_LOCKS[1:4], marks=pytest.mark.campaign)])
+def test_cubes_are_recorded_verified_and_read_where_there_are_no_locks(calls, tmp_path, numbers):
     arguments, expected = [], []
-    for number in NO_LOCKS:
+    for number in numbers:
         calls.inject(number, "lock")
         out = f"flight{number}"
         done = _run(calls, tmp_path, "-m", "openhsi_shared", "record", "--cubes", "1", "--out", out, *SMALL)

@@ -26,7 +26,7 @@ PACKAGE = Path(openhsi_shared.__file__).parent
 PATH = [str(PACKAGE / name) for name in ("capture", "buffers", "datacube/engine.py", "frames", "writer/supervisor.py")]
 
 
-STEP = 13
+STEP = 23
 """Every bytecode would take minutes."""
 
 
