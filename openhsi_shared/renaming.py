@@ -3,7 +3,6 @@
 import ctypes
 import errno
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -65,7 +64,7 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
 
     Where the file system can, it has no name before: a process that is killed leaves nothing behind.
     """
-    part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    part = path.with_name(f".{path.name[:200]}.{os.urandom(4).hex()}.tmp")
     try:
         if not _written_unnamed(part, content):
             with part.open("xb") as file:

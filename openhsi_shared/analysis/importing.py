@@ -5,7 +5,6 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,6 +41,8 @@ def class_of(given: type | str, role: str) -> type:
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the end of a message: which name may be meant, else which there are."""
     names = list(names)
+    from difflib import get_close_matches  # not above: rare
+
     near = get_close_matches(name, names, 1, 0.5)
     if near:
         return f": did you mean {near[0]!r}?"

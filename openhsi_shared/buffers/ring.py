@@ -7,7 +7,6 @@ dies.
 
 import itertools
 import os
-import secrets
 import threading
 import time
 import weakref
@@ -54,7 +53,7 @@ class SharedRing:
             raise ArgumentError("attaching to a ring needs its name; to create a ring, pass create=True")
         if create:
             size = _whole_items(capacity_bytes, kind)
-            self._attach(create_ring(name or f"ring-{secrets.token_hex(4)}", size, kind))
+            self._attach(create_ring(name or f"ring-{os.urandom(4).hex()}", size, kind))
         else:
             self._attach(RingFile.open(str(name)))
             try:

@@ -7,7 +7,6 @@ the versions of numpy, xarray, pandas and scipy that made the pickle, too.
 
 import io
 import pickle
-import pickletools
 import reprlib
 from pathlib import Path
 from typing import Any
@@ -73,6 +72,8 @@ def values_of_pickle(
 
 def _check_sizes(content: bytes) -> None:
     """ValueError for a memo index beyond the length of the pickle: a few bytes could allocate all memory."""
+    import pickletools  # not above: rare
+
     for opcode, argument, _ in pickletools.genops(content):
         if opcode.name in _MEMO_OPCODES and argument is not None and argument > len(content):
             raise ValueError(f"has memo index {argument} in {len(content)} bytes")

@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -144,6 +143,8 @@ def tables_of(path: Path, *others: str) -> tuple[Mapping[str, Any], Mapping[str,
 
     ChannelError if it cannot be read, UnknownKeyword for another key, ArgumentError without channels.
     """
+    import tomllib  # not above: rare
+
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

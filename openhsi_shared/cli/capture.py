@@ -12,7 +12,7 @@ from openhsi_shared.cli.running import choose_recording
 from openhsi_shared.loggers import safe_logger
 
 if TYPE_CHECKING:
-    from openhsi_shared.analysis.streams.capturing import LinesToCapture
+    from openhsi_shared.analysis.streams.capture_options import LinesToCapture
     from openhsi_shared.analysis.streams.source import Source
 
 __all__ = ["capture"]
@@ -52,7 +52,7 @@ def capture(
     Without CUBE: the lines of a recording that runs on this machine, from now until Ctrl-C, or until its end. The
     recording is not affected: lines that come too fast are skipped, and counted.
     """
-    from openhsi_shared.analysis.streams.capturing import LinesToCapture
+    from openhsi_shared.analysis.streams.capture_options import LinesToCapture
     from openhsi_shared.analysis.streams.cubes import CubeSource
     from openhsi_shared.analysis.streams.lines_of_slots import SlotSource
 

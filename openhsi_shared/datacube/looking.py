@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openhsi_shared.analysis.live.hosting import HostedReaders, SlotReader
 from openhsi_shared.buffers.arrays import CircArrayBuffer
 from openhsi_shared.buffers.slot_array import SlotArray
 from openhsi_shared.buffers.slot_memory import SlotMemory
@@ -21,6 +20,7 @@ from openhsi_shared.datacube.transforming import Transforming
 from openhsi_shared.processes.scheduling import scheduling_of
 
 if TYPE_CHECKING:
+    from openhsi_shared.analysis.live.hosting import HostedReaders, SlotReader
     from openhsi_shared.viewer.live_page import LivePage
     from openhsi_shared.viewer.notebook import LiveCell
 
@@ -191,10 +191,12 @@ class Looking(Transforming, Marking):
         self._engine.check_usable()
         return ControlServer(self._engine, self, recording)
 
-    def host_readers(self, made: Callable[[SlotMemory], Sequence[SlotReader]]) -> HostedReaders:
+    def host_readers(self, made: "Callable[[SlotMemory], Sequence[SlotReader]]") -> "HostedReaders":
         """Start children that read the slots, before the first line."""
         self._engine.check_usable()
         slots = self._engine.slots
+        from openhsi_shared.analysis.live.hosting import HostedReaders  # not above: few recordings have any
+
         return HostedReaders(slots, made(slots.memory), self._engine.filler.lost_to)
 
     def _repr_html_(self) -> str:

@@ -14,14 +14,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.capture.averaging.loop import check_average
 from openhsi_shared.capture.loop import FrameLoop
-from openhsi_shared.capture.planning.plan import Plan
 from openhsi_shared.datacube.averaging import Averaging
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.datacube.progress import progress_bar
@@ -32,6 +31,9 @@ from openhsi_shared.paths import given_path
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.scheduling import CaptureScheduling
+
+if TYPE_CHECKING:
+    from openhsi_shared.capture.planning.plan import Plan
 
 __all__ = ["SharedOpenHSI"]
 
@@ -213,7 +215,7 @@ class SharedOpenHSI(Averaging):
             self.stop_cam()  # type: ignore[attr-defined]
         return (total / n).astype(np.float32)
 
-    def plan(self, save_dir: str | Path, minutes: float | None = None) -> Plan:
+    def plan(self, save_dir: str | Path, minutes: float | None = None) -> "Plan":
         """Measure what holds with this camera and the disk of `save_dir`: lines of a cube, slots, compression.
 
         Saves cubes of its frames there, as the writer does, and removes them. Blocks for at most 20 s; afterwards it

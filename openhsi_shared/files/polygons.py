@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +78,7 @@ def read_polygons(path: str | Path) -> Polygons:
     try:
         found = list(_of_kml(text) if is_kml else _of_geojson(text))
         polygons = [[_ring(ring) for ring in polygon] for polygon in found]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ElementTree.ParseError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SyntaxError) as error:
         kind = "KML" if is_kml else "GeoJSON"
         raise FileError(f"{path} is no {kind} file of polygons: {error}") from error
     polygons = [polygon for polygon in polygons if polygon]
@@ -120,6 +119,8 @@ def _in_geojson(one: Any) -> Iterator[Any]:
 
 
 def _of_kml(text: bytes) -> Iterator[Any]:
+    from xml.etree import ElementTree  # not above: every recording would start later; its ParseError is a SyntaxError
+
     for polygon in ElementTree.fromstring(text).iterfind(".//{*}Polygon"):
         outer, inner = (polygon.iterfind(f"{{*}}{name}//{{*}}coordinates") for name in BOUNDARIES)
         yield [[part.split(",") for part in (ring.text or "").split()] for ring in (*outer, *inner)]

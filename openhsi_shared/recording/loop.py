@@ -9,9 +9,8 @@ import traceback
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing, nullcontext, suppress
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from openhsi_shared.analysis.live.hosting import HostedReaders
 from openhsi_shared.channels.attached import AttachedChannels
 from openhsi_shared.control.control_socket import ControlSocket, open_socket
 from openhsi_shared.control.status import RecordingStatus
@@ -57,6 +56,9 @@ from openhsi_shared.recording.slot_readers import ended_analyses, host_readers
 from openhsi_shared.recording.space import check_place
 from openhsi_shared.writer.final_rescue import Rescued
 from openhsi_shared.writer.handle import SaveHandle
+
+if TYPE_CHECKING:
+    from openhsi_shared.analysis.live.hosting import HostedReaders
 
 __all__ = ["run_recording"]
 

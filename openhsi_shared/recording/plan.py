@@ -9,9 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from openhsi_shared.analysis.live.analysis import Analysis, analyses_from
-from openhsi_shared.analysis.streams.capture_writing import check_new_capture
-from openhsi_shared.analysis.streams.capturing import LinesToCapture
+from openhsi_shared.analysis.streams.capture_options import LinesToCapture, check_new_capture
 from openhsi_shared.capture.averaging.loop import check_average
 from openhsi_shared.channels.addresses import channels_from
 from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S
@@ -26,6 +24,7 @@ from openhsi_shared.settings import read_settings
 from openhsi_shared.writer.save_request import SaveRequest
 
 if TYPE_CHECKING:
+    from openhsi_shared.analysis.live.analysis import Analysis
     from openhsi_shared.channels.supervisor import ChannelsSupervisor
 
 __all__ = ["RecordingPlan"]
@@ -63,7 +62,7 @@ class RecordingPlan:
     """By name; given as a mapping of names to Channels or texts, or as the path of a TOML file."""
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     """How long a required channel may take to deliver its first sample."""
-    analyse: tuple[Analysis, ...] = ()
+    analyse: "tuple[Analysis, ...]" = ()
     """Given as what `analyses_from` takes."""
     capture: Path | None = None
     """A capture that is written meanwhile: `.cbors` or `.cbors.gz`."""
@@ -88,8 +87,7 @@ class RecordingPlan:
             raise ArgumentError(f"realtime must be True or False, got {self.realtime!r}")
         object.__setattr__(self, "cpus", _checked_cpus(self.cpus))
         object.__setattr__(self, "channels", channels_from(self.channels))
-        if not isinstance(self.analyse, tuple) or not all(isinstance(one, Analysis) for one in self.analyse):
-            object.__setattr__(self, "analyse", analyses_from(self.analyse))
+        object.__setattr__(self, "analyse", _checked_analyses(self.analyse))
         LinesToCapture(every=self.capture_every)
         if self.capture is not None:
             object.__setattr__(self, "capture", check_new_capture(given_path(self.capture, "capture").absolute()))
@@ -168,6 +166,16 @@ def _check_limit(name: str, value: Any, kind: type[Any]) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value > 0):
         whole = "whole " if kind is Integral else ""
         raise ArgumentError(f"{name} must be a {whole}number > 0, or None for no limit, got {value!r}")
+
+
+def _checked_analyses(given: Any) -> "tuple[Analysis, ...]":
+    if given is None or given == ():
+        return ()
+    from openhsi_shared.analysis.live.analysis import Analysis, analyses_from  # not above: few recordings have one
+
+    if isinstance(given, tuple) and all(isinstance(one, Analysis) for one in given):
+        return given
+    return analyses_from(given)
 
 
 def _checked_cpus(given: Any) -> tuple[int, ...]:

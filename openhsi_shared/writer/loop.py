@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from openhsi_shared.buffers.slot_memory import SlotMemory, SlotState, Word
 from openhsi_shared.buffers.slot_view import SlotView
@@ -28,7 +28,6 @@ from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service
-from openhsi_shared.writer.cube_channels import CubeChannels
 from openhsi_shared.writer.directories import PLACE, DirectoriesInTurn, directory_in_use
 from openhsi_shared.writer.fault_injection import fault_injector
 from openhsi_shared.writer.messages import (
@@ -46,6 +45,9 @@ from openhsi_shared.writer.messages import (
 from openhsi_shared.writer.rescue_directory import directories_of, rescue_directories
 from openhsi_shared.writer.rescue_watch import RescueWatch
 from openhsi_shared.writer.slot_cubes import cube_in, cube_on_disk, slots_to_rescue, unchecked
+
+if TYPE_CHECKING:
+    from openhsi_shared.writer.cube_channels import CubeChannels
 
 __all__ = ["run_writer"]
 
@@ -129,7 +131,11 @@ class _WriterLoop:
 
     def __init__(self, slots: SlotView, kind: CubeKind, parent: Parent, counter: Any) -> None:
         self._slots, self._kind, self._parent, self._counter = slots, kind, parent, counter
-        self._channels = CubeChannels.of(kind.channels)
+        self._channels: CubeChannels | None = None
+        if kind.channels is not None:  # not above: a writer without channels starts sooner
+            from openhsi_shared.writer.cube_channels import CubeChannels
+
+            self._channels = CubeChannels(kind.channels)
         self._inject_fault = fault_injector()
         self._done: dict[int, Saved] = {}
         self._old_style = True

@@ -9,7 +9,8 @@ from typing import Any
 
 from openhsi_shared.analysis.live.hosting import SlotReader
 from openhsi_shared.analysis.live.messages import ReaderEnded, Ready, Released
-from openhsi_shared.analysis.streams.capturing import Capturing, LinesToCapture
+from openhsi_shared.analysis.streams.capture_options import LinesToCapture
+from openhsi_shared.analysis.streams.capturing import Capturing
 from openhsi_shared.analysis.streams.lines_of_slots import SlotSource
 from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.errors import AnalysisError

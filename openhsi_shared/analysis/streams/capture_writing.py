@@ -10,23 +10,15 @@ import numpy as np
 from isal import isal_zlib
 
 from openhsi_shared.analysis.events import Event
+from openhsi_shared.analysis.streams.capture_options import check_new_capture
 from openhsi_shared.analysis.streams.record_layout import ARRAY, BYTES, MAP, RECORD, STREAM, TEXT, UINT, head
 from openhsi_shared.durable import PartFile, save_error
 from openhsi_shared.errors import ArgumentError, NothingToSave
 
-__all__ = ["CaptureWriter", "check_new_capture"]
+__all__ = ["CaptureWriter"]
 
 BUFFER_BYTES = 1 << 20
 GZIP = 16 + zlib.MAX_WBITS
-
-
-def check_new_capture(path: Path) -> Path:
-    """Return `path`. ArgumentError unless it is named .cbors or .cbors.gz, SaveError if there is such a file."""
-    if not path.name.endswith((".cbors", ".cbors.gz")):
-        raise ArgumentError(f"a capture must be named .cbors or .cbors.gz, got {str(path)!r}")
-    if os.path.lexists(path):
-        raise save_error(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)), path)
-    return path
 
 
 class CaptureWriter:

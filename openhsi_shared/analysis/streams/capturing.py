@@ -1,46 +1,21 @@
 """Captures of lines of saved cubes, or of a running recording: all, some, or each k-th."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from openhsi_shared.analysis.events import Event
+from openhsi_shared.analysis.streams.capture_options import LinesToCapture
 from openhsi_shared.analysis.streams.capture_writing import CaptureWriter
 from openhsi_shared.analysis.streams.slot_ranges import SkippedLines, SlotRanges
 from openhsi_shared.analysis.streams.source import Overwritten, Range, Source
 from openhsi_shared.errors import ArgumentError
 
-__all__ = ["Capturing", "LinesToCapture"]
+__all__ = ["Capturing"]
 
 EVENTS_AT_ONCE = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinesToCapture:
-    """Which lines of a stream are captured, counted from its first one; ArgumentError for none."""
-
-    first: int = 0
-    stop: int | None = None
-    """Excluded; None: until the end."""
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        for name, value, least in (("first", self.first, 0), ("every", self.every, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ArgumentError(f"{name} of the lines to capture must be a whole number >= {least}, got {value!r}")
-        if self.stop is not None and self.stop <= self.first:
-            raise ArgumentError(f"lines {self.first}:{self.stop} to capture are none")
-
-    def has(self, line: int) -> bool:
-        """Whether a line is captured."""
-        return self.first <= line and not self.is_over(line) and (line - self.first) % self.every == 0
-
-    def is_over(self, line: int) -> bool:
-        """Whether neither this line nor a later one is captured."""
-        return self.stop is not None and line >= self.stop
 
 
 class Capturing:
