@@ -1,5 +1,6 @@
 """What all tests share: none may leave a process or shared memory behind."""
 
+import itertools
 import logging
 import re
 import tempfile
@@ -14,6 +15,8 @@ from tests.support.leaks import LeakWatch  # noqa: E402
 
 TIMEOUT_S = 5.0
 """What just ends, or is just swept away, may take so long."""
+_numbers = itertools.count()
+"""Of directories of tests."""
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +39,14 @@ def _no_rescued_cubes_in_the_home_directory(tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As pytest's, with a short name: the path of a socket may not be longer than 107 bytes."""
+    """As pytest's, with a short name: the path of a socket may not be longer than 107 bytes.
+
+    Not by `mktemp`, which reads the names of the directories of all tests before.
+    """
     name = re.sub(r"\W", "_", request.node.name.removeprefix("test_"))
-    return tmp_path_factory.mktemp(name[:12])
+    path = tmp_path_factory.getbasetemp() / f"{name[:12]}_{next(_numbers)}"
+    path.mkdir(mode=0o700)
+    return path
 
 
 @pytest.fixture

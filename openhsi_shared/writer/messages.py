@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from openhsi_shared.channels.attached import AttachedChannels
 from openhsi_shared.columns import Saturation
 from openhsi_shared.save_options import SaveOptions
+
+if TYPE_CHECKING:
+    from openhsi_shared.channels.attached import AttachedChannels
 
 __all__ = ["CubeKind", "Dumped", "Failed", "Label", "PreviewDone", "Ready", "Rescue", "Save", "Saved", "Stop"]
 
@@ -41,7 +43,7 @@ class CubeKind:
     """The saved cube, or the folder of cubes, whose lines are replayed: their channels are matched to them."""
     saturation: Saturation | str = ""
     """How saturated pixels are counted, or why they are not."""
-    channels: AttachedChannels | None = None
+    channels: "AttachedChannels | None" = None
     """Channels whose samples are matched to the lines."""
 
     @property
