@@ -155,7 +155,7 @@ def _own_groups(base: Path, own: Path) -> list[Path]:
     """The folders of this process's control group and its parents: each may have a limit."""
     groups = [base]
     if own.exists():
-        for line in own.read_text().splitlines():
-            path = base / line.split(":", 2)[2].lstrip("/")
-            groups += [folder for folder in (path, *path.parents) if base in folder.parents]
+        for name in {line.split(":", 2)[2].lstrip("/") for line in own.read_text().splitlines()}:
+            parts = Path(name).parts
+            groups += [base.joinpath(*parts[:n]) for n in range(len(parts), 0, -1)]
     return list(dict.fromkeys(groups))
