@@ -67,7 +67,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
     """Let each worker begin with other files: else all would rewrite and compile the same ones at the same time."""
     report = yield
     if isinstance(collector, pytest.Directory) and (worker := getattr(collector.config, "workerinput", None)):

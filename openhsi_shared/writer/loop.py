@@ -126,16 +126,20 @@ def _exited_cleanly(primary: Connection) -> bool:
         return False
 
 
+def _channels_of(kind: CubeKind) -> "CubeChannels | None":
+    if kind.channels is None:
+        return None
+    from openhsi_shared.writer.cube_channels import CubeChannels  # not above: a writer without channels starts sooner
+
+    return CubeChannels(kind.channels)
+
+
 class _WriterLoop:
     """Saves slots and sends the results."""
 
     def __init__(self, slots: SlotView, kind: CubeKind, parent: Parent, counter: Any) -> None:
         self._slots, self._kind, self._parent, self._counter = slots, kind, parent, counter
-        self._channels: CubeChannels | None = None
-        if kind.channels is not None:  # not above: a writer without channels starts sooner
-            from openhsi_shared.writer.cube_channels import CubeChannels
-
-            self._channels = CubeChannels(kind.channels)
+        self._channels = _channels_of(kind)
         self._inject_fault = fault_injector()
         self._done: dict[int, Saved] = {}
         self._old_style = True

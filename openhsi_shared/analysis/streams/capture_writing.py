@@ -1,7 +1,5 @@
 """Writing captures that dranspose replays."""
 
-import errno
-import os
 import zlib
 from pathlib import Path
 from typing import Self
@@ -12,7 +10,7 @@ from isal import isal_zlib
 from openhsi_shared.analysis.events import Event
 from openhsi_shared.analysis.streams.capture_options import check_new_capture
 from openhsi_shared.analysis.streams.record_layout import ARRAY, BYTES, MAP, RECORD, STREAM, TEXT, UINT, head
-from openhsi_shared.durable import PartFile, save_error
+from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import ArgumentError, NothingToSave
 
 __all__ = ["CaptureWriter"]
