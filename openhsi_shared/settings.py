@@ -34,6 +34,7 @@ __all__ = [
     "nearest_name",
     "read_json",
     "read_settings",
+    "without_interchanged_place",
 ]
 
 logger = safe_logger(__name__)
@@ -287,6 +288,8 @@ def read_settings(
             hints = [f"{key!r}{nearest_name(key, CameraSettings.model_fields)}" for key in unknown]
             logger.warning("settings file %s: unknown keys are kept, but not used: %s", path, ", ".join(hints))
     overrides = dict(overrides or {})
+    values = {key: value for key, value in values.items() if key not in overrides}
+    values = without_interchanged_place(values, f"settings file {path}")
     given = f"with the arguments {sorted(overrides)}" if overrides else ""
     origin = " ".join(filter(None, [f"settings file {path}" if path else "settings", given]))
     settings = make_settings(values | overrides, origin)
@@ -299,6 +302,18 @@ def read_settings(
                 f"{settings.resolution[0]} rows of the resolution (or end = -1 for all rows, the last included)"
             ) from error
     return settings
+
+
+def without_interchanged_place(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Leave out a latitude and longitude that are interchanged, as in openhsi's own settings files, with a warning."""
+    longitude, latitude = (values.get(key) for key in ("longitude", "latitude"))
+    are_numbers = all(isinstance(number, int | float) for number in (longitude, latitude))
+    if not are_numbers or not (abs(longitude or 0) <= 90 < abs(latitude or 0) <= 180):
+        return dict(values)
+    logger.warning(
+        "%s: latitude %s and longitude %s are left out: they seem to be interchanged", origin, latitude, longitude
+    )
+    return {key: value for key, value in values.items() if key not in ("longitude", "latitude")}
 
 
 def read_json(path: str | Path, what: str = "settings file") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES, SATURATED
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.reading import OpenCube
 from openhsi_shared.loggers import safe_logger
-from openhsi_shared.settings import CameraSettings, make_settings
+from openhsi_shared.settings import CameraSettings, make_settings, without_interchanged_place
 
 __all__ = ["LINE_FLAG", "bad_lines_of", "extra_columns", "groups_of", "numbers_of_bands", "recorded_settings"]
 
@@ -28,7 +28,8 @@ def recorded_settings(cube: OpenCube) -> CameraSettings:
     differing = {
         name: value for name, value in recorded.items() if name in defaults and value not in (None, defaults[name])
     }
-    return make_settings(differing, f"settings in {cube.path}")
+    origin = f"settings in {cube.path}"
+    return make_settings(without_interchanged_place(differing, origin), origin)
 
 
 def bad_lines_of(cube: OpenCube) -> NDArray[np.bool_] | None:

@@ -148,7 +148,7 @@ class RecordingPlan:
         """How long samples of channels are kept. Raises what the camera would for settings that cannot be read."""
         options = self.camera_options
         of_settings = {key: options[key] for key in ("exposure_ms",) if key in options}
-        settings = read_settings(options.get("json_path"), of_settings)
+        settings = read_settings(options.get("json_path"), of_settings, crops=False)
         return seconds_of(self.n_lines, self.n_buffers, settings.exposure_ms)
 
     @property

@@ -15,6 +15,7 @@ from openhsi_shared import (
     write_calibration,
 )
 from openhsi_shared.errors import LevelError, SettingsError
+from openhsi_shared.recording.plan import RecordingPlan
 
 SETTINGS = {
     "rows of the whole sensor, resolution of a window": {"resolution": [56, 12], "row_slice": [0, 121]},
@@ -46,6 +47,28 @@ def test_rows_beyond_the_resolution_are_a_warning_where_nothing_is_cropped(tmp_p
 def test_a_place_that_is_not_on_the_earth_is_refused(wrong):
     with pytest.raises(SettingsError, match=rf"{next(iter(wrong))}: Input should be"):
         SharedDataCube(n_lines=2, resolution=(4, 8), **wrong)
+
+
+def test_the_interchanged_place_of_openhsis_own_settings_files_is_left_out(tmp_path, caplog):
+    """Three of its five files contain it; only a place that was typed for this camera is refused."""
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"resolution": [4, 8], "longitude": -17.7, "latitude": 146.1, "altitude": 0.12}))
+    with SharedDataCube(n_lines=2, json_path=path) as cube:
+        assert [cube.settings[key] for key in ("longitude", "latitude", "altitude")] == [None, None, 0.12]
+    assert "latitude 146.1 and longitude -17.7 are left out" in caplog.text
+    caplog.clear()
+    with SharedDataCube(n_lines=2, json_path=path, longitude=146.1, latitude=-17.7) as cube:
+        assert (cube.settings["longitude"], cube.settings["latitude"]) == (146.1, -17.7)
+    assert not caplog.text
+    with pytest.raises(SettingsError, match="latitude"):
+        SharedDataCube(n_lines=2, json_path=path, longitude=146.1, latitude=146.1)
+
+
+def test_rows_beyond_the_resolution_do_not_stop_a_recording_with_channels(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(SETTINGS["resolution after the crop"]))
+    plan = RecordingPlan.of(SharedDataCube, tmp_path, n_lines=4, json_path=path)
+    assert plan.seconds_of_samples() > 0
 
 
 def test_numbers_of_numpy_stay_numbers_in_the_file(tmp_path):
