@@ -11,13 +11,16 @@ __all__ = ["unmasked"]
 
 
 def unmasked(pixels: ArrayLike, what: str = "a frame has") -> NDArray[Any]:
-    """`np.asarray(pixels)`, but with NaN where they are masked. FrameError if their type has no NaN.
+    """`np.asarray(pixels)`, but with NaN where they are masked. FrameError if their type has no NaN, or for no array.
 
     >>> unmasked(np.ma.masked_equal([1.0, -9999.0], -9999)).tolist()
     [1.0, nan]
     """
     if type(pixels) is np.ndarray or not isinstance(pixels, np.ma.MaskedArray):  # the first one is the fast one
-        return np.asarray(pixels)
+        try:
+            return np.asarray(pixels)
+        except ValueError as error:
+            raise FrameError(f"{what} parts of unequal shapes, expected an array or a number: {error}") from error
     line: Any = pixels
     if line.dtype.kind != "f" and np.ma.is_masked(line):
         raise FrameError(

@@ -34,12 +34,7 @@ def copy_without_wrapping(out: NDArray[Any], values: ArrayLike) -> None:
     ...
     openhsi_shared.errors.FrameError: a line with values from 255 to 256 does not fit into uint8 (0 to 255)
     """
-    try:
-        array = unmasked(values, "a line has")
-    except FrameError:
-        raise
-    except ValueError as error:
-        raise FrameError(f"a line must be an array or a number: {error}") from error
+    array = unmasked(values, "a line has")
     if array.dtype != out.dtype and array.size and not np.can_cast(array.dtype, out.dtype, "safe"):
         if array.dtype.kind not in "iufb":  # else texts would be copied up to the first non-number
             raise FrameError(f"a line of {array.dtype} does not fit into {out.dtype}")

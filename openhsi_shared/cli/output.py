@@ -1,6 +1,7 @@
 """What commands print: lines whose names and attributes cannot control the terminal."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,8 +38,12 @@ class PrintableFormatter(logging.Formatter):
 
 
 def make_streams_tolerant() -> None:
-    """Let standard streams show what their encoding does not have as escapes, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
+    """Let standard streams show what their encoding does not have as escapes, and closed ones take all: none fails."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # after `2>&-`: progress bars and code of the user write into it
+            stream = Path(os.devnull).open("w")  # noqa: SIM115 - it stays open to the end of the program
+            setattr(sys, name, stream)
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")

@@ -24,7 +24,7 @@ from openhsi_shared.capture.loop import FrameLoop
 from openhsi_shared.datacube.averaging import Averaging
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.datacube.progress import progress_bar
-from openhsi_shared.datacube.user_methods import UserMethods
+from openhsi_shared.datacube.user_methods import UserMethods, next_frame
 from openhsi_shared.drivers import FrameSource, FrameStamp
 from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, IllegalMove, SourceEnded
 from openhsi_shared.paths import given_path
@@ -202,7 +202,8 @@ class SharedOpenHSI(Averaging):
     def avgNimgs(self, n: int) -> NDArray[np.float32]:  # noqa: N802 - openhsi's name
         """Mean of the next `n` unprocessed frames, float32 (cross-track, wavelength); nothing is saved.
 
-        Raises ArgumentError unless `n` is a whole number > 0, and what the camera raises.
+        Raises ArgumentError unless `n` is a whole number > 0, FrameError for what is no frame, and what the camera
+        raises.
         """
         if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
             raise ArgumentError(f"avgNimgs: n must be a whole number of frames > 0, got {n!r}")
@@ -210,7 +211,7 @@ class SharedOpenHSI(Averaging):
         self.start_streaming()
         total = np.zeros(self._plan.frame_shape, np.float64)
         for _ in range(n):
-            total += self.get_img()  # type: ignore[attr-defined]
+            total += next_frame(self, self._plan.check)
         if not (was_streaming or self._n_collecting or self._engine.turn.is_taken_by_other()):
             self.stop_cam()  # type: ignore[attr-defined]
         return (total / n).astype(np.float32)

@@ -1,6 +1,7 @@
 """The methods of a user's camera class as a source of frames."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from openhsi_shared.levels import LevelPlan, copy_pixels
 from openhsi_shared.masked import unmasked
 from openhsi_shared.processes.logs import safe_logger
 
-__all__ = ["UserMethods"]
+__all__ = ["UserMethods", "next_frame"]
 
 logger = safe_logger(__name__)
 
@@ -33,12 +34,7 @@ class UserMethods:
         if self._has_temperature and time.monotonic() >= self._next_reading:
             self._next_reading = time.monotonic() + 1.0
             self.temperature = self._temperature_or_nan()
-        answer = self._camera.get_img()
-        try:
-            self._check(frame := unmasked(answer))
-        except ValueError as error:  # a FrameError, or no array at all
-            raise FrameError(f"{type(self._camera).__name__}.get_img returned {_what(answer)}: {error}") from error
-        copy_pixels(frame, out)
+        copy_pixels(next_frame(self._camera, self._check), out)
         return FrameStamp()
 
     def _temperature_or_nan(self) -> float:
@@ -47,6 +43,16 @@ class UserMethods:
         except Exception as error:  # noqa: BLE001 - a line without a temperature is better than no line
             logger.warning("get_temp failed, lines have no temperature: %s", error)
             return float("nan")
+
+
+def next_frame(camera: Any, check: Callable[[NDArray[Any]], None]) -> NDArray[Any]:
+    """What `get_img` returns. FrameError for what is no frame."""
+    answer = camera.get_img()
+    try:
+        check(frame := unmasked(answer))
+    except FrameError as error:
+        raise FrameError(f"{type(camera).__name__}.get_img returned {_what(answer)}: {error}") from error
+    return frame
 
 
 def _what(answer: Any) -> str:

@@ -155,7 +155,7 @@ NAN, INF = float("nan"), float("inf")
         ("uint8", [1, 2, 3], "shape \\(3,\\) and type int64 does not fit into \\(4,\\) uint8"),
         ("uint8", np.zeros((2, 4)), "shape \\(2, 4\\) and type float64 does not fit"),
         ("uint8", [], "shape \\(0,\\)"),
-        ("float32", [[1], [1, 2]], "must be an array or a number"),
+        ("float32", [[1], [1, 2]], "expected an array or a number"),
     ],
 )
 def test_line_that_does_not_fit_is_refused_and_changes_nothing(make, dtype, line, words):

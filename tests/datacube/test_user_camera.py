@@ -181,6 +181,18 @@ def test_a_frame_that_does_not_fit_is_an_error_and_the_lines_before_are_kept(tmp
             assert cam.n_collected == 3
             saved = read(cam.save(tmp_path).result(20).path)
             assert saved.numbers == [first, first + 1, first + 2]
+            with pytest.raises(FrameError):
+                cam.put(bad)
+
+
+@pytest.mark.parametrize(
+    "bad", [None, (True, np.zeros(SHAPE)), 7, np.zeros(SHAPE[1], np.uint16), np.ma.masked_all(SHAPE, np.uint16)]
+)
+def test_a_mean_is_of_frames_only_and_not_of_what_numpy_makes_one(bad):
+    with _mine() as cam:
+        cam.next_frames[1] = bad
+        with pytest.raises(FrameError, match=r"SharedMine\.get_img returned"):
+            cam.avgNimgs(3)
 
 
 def test_a_bad_frame_while_lines_go_round_leaves_every_line_accounted_for(tmp_path):

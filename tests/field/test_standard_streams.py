@@ -1,5 +1,6 @@
 """Standard streams that are missing, closed or broken: a library prints into the lines, a progress bar raises."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 
 from openhsi_shared import open_cube
+from openhsi_shared.cli import main
+from openhsi_shared.files import CubeWriter
+from tests.support.cubes import make_cube
 from tests.support.flow import CAMERA, SHAPE, account, cubes_in, environment, run
 from tests.support.products import each_value_once, some
 
@@ -161,3 +165,31 @@ except MemoryShortage as error:
 """
     _, output, errors = run(code, tmp_path)
     assert "its memory has descriptor 0, into which libraries print" in output, errors
+
+
+BATCHES = {  # commands that show their progress
+    "verify": ["verify", "cube.nc"],
+    "preview": ["preview", "cube.nc", "--out", "pictures"],
+    "export": ["export", "cube.nc", "--to", "netcdf", "--out", "exported"],
+    "process": ["process", "cube.nc", "--procs", "1", "--out", "processed"],
+    "capture": ["capture", "cube.nc", "--out", "lines.cbors"],
+    "recover": ["recover", "."],
+    "replay": ["replay", "-w", "worker:Worker", "-f", "cube.nc"],
+}
+
+
+@pytest.mark.parametrize("command", BATCHES)
+def test_a_command_whose_streams_are_closed_does_its_work(tmp_path, monkeypatch, command):
+    """Of a timer with `>&- 2>&-`: whole cubes ended with exit code 1, which means damaged."""
+    with CubeWriter(6, (5, 7), np.uint16) as writer:
+        writer.write(make_cube(), [tmp_path]).path.rename(tmp_path / "cube.nc")
+    (tmp_path / "worker.py").write_text("class Worker:\n    def process_event(self, event, parameters=None): pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # the command closes those that it finds
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(SystemExit) as ended:
+        main(BATCHES[command])
+    sys.stdout.close()
+    sys.stderr.close()
+    assert ended.value.code == 0

@@ -5,6 +5,7 @@ import ctypes
 import h5py
 import numpy as np
 import pytest
+import xarray as xr
 
 from openhsi_shared import (
     ProcessDatacube,
@@ -19,6 +20,8 @@ from openhsi_shared import (
 from openhsi_shared.errors import ArgumentError, FrameError, LevelError
 from openhsi_shared.files.preview import read_picture
 from openhsi_shared.files.writing import CubeWriter
+from tests.support.commands import run_here
+from tests.support.foreign import openhsi_cube, put
 from tests.support.products import some
 
 SHAPE = (4, 8)
@@ -178,3 +181,18 @@ def test_masked_pixels_do_not_become_numbers():
     floats = SharedCircArrayBuffer(size=SHAPE, c_dtype=ctypes.c_float)
     floats.put(masked[0].astype(np.float32))
     assert np.isnan(floats.data).sum() == 1
+
+
+def test_a_cube_of_booleans_that_xarray_wrote_is_exported_and_its_mean_stays_a_fraction(tmp_path):
+    """xarray marks them by an attribute; kept, it would read every mean as True."""
+    cube = openhsi_cube()
+    path = put(cube.assign(datacube=cube.datacube % 2 == 1), tmp_path / "mask.nc")
+    with xr.open_dataset(path) as theirs:
+        expected = theirs.datacube.transpose("y", "x", "wavelength").values
+    assert run_here(tmp_path, "export", "mask.nc", "--to", "zarr", "--out", "zarr").code == 0
+    assert run_here(tmp_path, "process", "mask.nc", "--stage", "bin_lines:n=2", "--out", "mean.nc").code == 0
+    with xr.open_zarr(tmp_path / "zarr/mask.zarr") as theirs:
+        assert np.array_equal(theirs.datacube.transpose("y", "x", "wavelength"), expected)
+    with xr.open_dataset(tmp_path / "mean.nc") as theirs:
+        means = expected.reshape(-1, 2, *expected.shape[1:]).mean(1)
+        assert np.array_equal(theirs.datacube.transpose("y", "x", "wavelength"), means)

@@ -2,6 +2,7 @@
 
 import pdb
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -276,6 +277,7 @@ def _bar(run: Run, total: int | None, is_shown: bool) -> Iterator[None]:
     """A progress bar over events; in a notebook, too."""
     from tqdm.auto import tqdm
 
-    with tqdm(unit="event", desc="replaying", total=total, disable=None if is_shown else True, leave=False) as bar:
+    disable = None if is_shown and sys.stderr is not None else True
+    with tqdm(unit="event", desc="replaying", total=total, disable=disable, leave=False) as bar:
         run.on_progress = bar.update
         yield

@@ -91,7 +91,8 @@ def described(cube: OpenCube) -> Description:
     """
     cube.check_not_empty()
     n_lines, *line_shape = cube.lines.shape
-    labels = cube.contents.attributes("datacube")
+    labels = dict(cube.contents.attributes("datacube"))
+    labels.pop("dtype", None)  # xarray's, of booleans that it stores as int8; here they are int8
     if cube.lines is not cube.raw_lines:
         labels = {name: value for name, value in labels.items() if name not in PACKING_ATTRIBUTES}
     return Description(
@@ -131,7 +132,8 @@ def _variables(cube: OpenCube) -> dict[str, Variable]:
     sizes = dict(zip(("y", "x", "wavelength"), cube.lines.shape, strict=True))
     found = {}
     for name in cube.contents.members("")[0]:
-        if name == "datacube" or cube.contents.is_dimension_only(name):
+        is_stale = name == "line_crc32" and not cube.is_ours  # another program has changed the lines
+        if name == "datacube" or is_stale or cube.contents.is_dimension_only(name):
             continue
         try:
             dims, data, attributes = cube.contents.variable(name)

@@ -62,6 +62,7 @@ NOT_LABELS = {
         "REFERENCE_LIST",
     ),
     *PACKING_ATTRIBUTES,
+    "dtype",  # of booleans, as xarray stores them
 }
 """Attributes of the datacube of the source that are not true, or not needed, in the result."""
 
