@@ -275,8 +275,8 @@ def open_flight(directory: str | os.PathLike[str], check: bool = True) -> Flight
     Each file is opened once for its times and ids. Runs are in the order of their first lines. NetCDF files without a
     datacube, such as a calibration, and further copies of a cube are left out, with a warning. FileError if the folder
     contains no cube, an incomplete or damaged one, or cubes of one camera of different kinds (shape, type, level,
-    wavelengths); ArgumentError if it is no folder. What several cameras have recorded together is one flight for each
-    of them, in `cameras`, and `pairs` has the lines of two that belong together.
+    units, wavelengths); ArgumentError if it is no folder. What several cameras have recorded together is one
+    flight for each of them, in `cameras`, and `pairs` has the lines of two that belong together.
     """
     folder = given_path(directory, "directory", "the path of a folder of cubes")
     if not folder.is_dir():

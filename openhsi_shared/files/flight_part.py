@@ -22,6 +22,8 @@ class FlightPart:
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     level: int | None
+    units: str | None
+    """Of the pixels; None if the file does not contain them."""
     wavelengths_nm: NDArray[np.float64] | None
     run_id: str | None
     number: int | None
@@ -52,6 +54,7 @@ class FlightPart:
             shape=(n, rows, bands),
             dtype=np.dtype(cube.lines.dtype),
             level=cube.level,
+            units=_units_of(cube),
             wavelengths_nm=cube.wavelengths_nm,
             run_id=None if run_id is None else str(run_id),
             number=_number_of(cube),
@@ -72,6 +75,7 @@ class FlightPart:
         for what, mine, others in (
             ("lines of", f"{self.dtype} {self.shape[1:]}", f"{other.dtype} {other.shape[1:]}"),
             ("level", self.level, other.level),
+            ("pixels in", self.units or other.units, other.units or self.units),
         ):
             if mine != others:
                 return f"{self.path} has {what} {mine}, but {other.path} {others}"
@@ -80,6 +84,11 @@ class FlightPart:
             mine_nm is not None and others_nm is not None and np.allclose(mine_nm, others_nm, rtol=0, atol=0.01)
         )
         return "" if is_same else f"{self.path} and {other.path} have bands of other wavelengths"
+
+
+def _units_of(cube: OpenCube) -> str | None:
+    units = cube.contents.attributes("datacube").get("units") if cube.contents.has("datacube") else None
+    return None if units is None else str(units)
 
 
 def _number_of(cube: OpenCube) -> int | None:

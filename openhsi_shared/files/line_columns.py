@@ -102,7 +102,8 @@ def _is_of_openhsi(contents: Contents, name: str, n_lines: int) -> bool:
 def axes_of_lines(contents: Contents, n_lines: int) -> list[str]:
     """Names of all axes along which there is a value for each line."""
     columns = [name for name in OWN_AXES if contents.has(name) and contents.dims(name) == (name,)]
-    return ["y", *(name for name in columns if contents.shape(name) == (n_lines,))]
+    of_lines = [name for name in columns if contents.shape(name) == (n_lines,)]
+    return ["y", *(name for name in of_lines if _is_of_openhsi(contents, name, n_lines))]
 
 
 def filled_lines(contents: Contents, lines: FileLines) -> NDArray[np.intp] | None:

@@ -69,6 +69,8 @@ class OpenCube:
     """Names of the axes in the file, in its order."""
     is_ours: bool
     """Whether this library wrote it, with checksums."""
+    n_stored: int
+    """Number of lines in the file, with those that are left out."""
     contents: Contents
     """All besides the lines, by path."""
     link: Link | None = None
@@ -130,7 +132,7 @@ class OpenCube:
     def _lines_of_source(self) -> FileLines:
         if self.source is None or self.link is None:
             raise FileError(f"{self.path} is not a cube: it contains no datacube, and no link to one")
-        self.dims, self._n_stored = self.source.dims, self.link.n_lines
+        self.dims, self.n_stored = self.source.dims, self.link.n_lines
         return SelectedLines(self.source.raw_lines, np.arange(len(self.source.lines))[self.link.lines])
 
     def _own_lines(self, datacube: Any) -> FileLines:
@@ -139,7 +141,7 @@ class OpenCube:
             raise FileError(
                 f"{self.path} is not a cube: datacube {datacube.dtype} has axes {self.dims}, expected {sorted(AXES)}"
             )
-        self._n_stored = int(datacube.shape[self.dims.index("y")])  # with lines that are left out
+        self.n_stored = int(datacube.shape[self.dims.index("y")])  # with lines that are left out
         if self.is_ours:
             checksums = self.contents.values("line_crc32")
             return CheckedLines(self.path, datacube, self.dims, checksums, self._check)
@@ -198,7 +200,7 @@ class OpenCube:
 
     @cached_property
     def _stored_times(self) -> NDArray[np.int64] | None:
-        times = times_of_lines(self.contents, self._n_stored)
+        times = times_of_lines(self.contents, self.n_stored)
         return None if times is None else self.of_lines(times)
 
     @property
@@ -268,16 +270,25 @@ class OpenCube:
         return self.contents.values(name)
 
     def of_lines(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Those of the values of each line in the file that belong to `lines`: lines may be left out."""
+        """Those of the values of each line in the file that belong to `lines`: lines may be left out.
+
+        FileError if there is not one for each line: another program extended the axis, and wrote only some variables.
+        """
+        if len(values) != self.n_stored:
+            raise FileError(f"{self.path} has {len(values)} values along y, expected one for each of {self.n_stored}")
         return values if self._selected is None else values[self._selected]
+
+    def is_column(self, name: str) -> bool:
+        """Whether a variable along `y` has a value for each line of the file."""
+        return self.contents.dims(name) == ("y",) and self.contents.shape(name) == (self.n_stored,)
 
     @property
     def axes_of_lines(self) -> list[str]:
         """Names of all axes along which the file has a value for each line."""
-        return axes_of_lines(self.contents, self._n_stored)
+        return axes_of_lines(self.contents, self.n_stored)
 
     def _numbers_of_lines(self, name: str) -> NDArray[Any] | None:
-        values = numbers_of_lines(self.contents, name, self._n_stored)
+        values = numbers_of_lines(self.contents, name, self.n_stored)
         return None if values is None else self.of_lines(values)
 
     def _column(self, name: str) -> NDArray[Any] | None:

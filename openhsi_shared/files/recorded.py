@@ -49,10 +49,10 @@ def numbers_of_bands(cube: OpenCube) -> NDArray[np.float64] | None:
 
 
 def extra_columns(cube: OpenCube) -> tuple[str, ...]:
-    """Names of variables along `y` besides those of every cube."""
+    """Names of variables along `y`, with a value for each line, besides those of every cube."""
     known = {*OTHER_VARIABLES, *(column.name for column in (*COLUMNS, SATURATED))}
     names = [name for name in cube.contents.members("")[0] if name not in known]
-    return tuple(name for name in names if cube.contents.dims(name) == ("y",))
+    return tuple(name for name in names if cube.is_column(name))
 
 
 def groups_of(cube: OpenCube) -> tuple[str, ...]:

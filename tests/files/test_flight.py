@@ -15,6 +15,7 @@ from openhsi_shared.errors import ArgumentError, ChecksumError, FileError
 from openhsi_shared.files import CubeWriter
 from openhsi_shared.files import flight as flight_module
 from tests.files.test_reading import flip, openhsi_file
+from tests.support import foreign
 from tests.support.cubes import TIME_NS, make_cube
 
 STEP_NS = 2_000_000
@@ -209,3 +210,40 @@ def test_a_cube_that_was_replaced_meanwhile_is_refused(folder):
         write(folder / "new", range(7), "b", 90).replace(flight.paths[2])
         with pytest.raises(FileError, match="was replaced after the flight was opened"):
             flight.lines[12]
+
+
+def _openhsi(folder, name, seconds=0, **edits):
+    cube = foreign.openhsi_cube(foreign.scene(12, np.float32))
+    cube = cube.assign_coords(time=cube.time + np.timedelta64(seconds, "s")).isel(**edits)
+    foreign.put(cube, folder / name)
+    return cube
+
+
+def test_a_flight_of_openhsi_has_wavelengths_and_the_temperatures_of_its_lines(tmp_path):
+    """xarray gives them a _FillValue of NaN, which is not equal to itself."""
+    first, second = _openhsi(tmp_path, "a.nc"), _openhsi(tmp_path, "b.nc", 1)
+    with open_flight(tmp_path) as flight:
+        assert np.array_equal(flight.dataset.wavelength, first.wavelength)
+        assert np.array_equal(flight.dataset.time, np.concatenate([first.time, second.time]))
+        temperature = flight.dataset.temperature
+        assert temperature.dims == ("y",)
+        assert np.array_equal(temperature, np.tile(first.temperature, 2))
+
+
+def test_temperatures_that_do_not_follow_the_lines_are_no_column_of_a_flight(tmp_path):
+    some = slice(0, 6)
+    _openhsi(tmp_path, "a.nc", y=slice(3, 9), time=some, temperature=some)
+    with open_flight(tmp_path) as flight:
+        assert np.isnat(flight.times).all()
+        assert flight[0].temperatures is None
+        assert "temperature" not in flight.dataset or flight.dataset.temperature.dims != ("y",)
+
+
+def test_radiances_are_not_joined_with_counts_of_the_same_type(tmp_path):
+    """The levels 2 and 4 of openhsi differ in nothing else."""
+    _openhsi(tmp_path, "a.nc")
+    _openhsi(tmp_path, "b.nc", 1)
+    with h5py.File(tmp_path / "b.nc", "a") as file:
+        file["datacube"].attrs["units"] = "uW/(cm^2 sr nm)"
+    with pytest.raises(FileError, match=r"b\.nc has pixels in uW/.*, but .*a\.nc digital number"):
+        open_flight(tmp_path)

@@ -131,9 +131,10 @@ def description_of(
 def _variables(cube: OpenCube) -> dict[str, Variable]:
     sizes = dict(zip(("y", "x", "wavelength"), cube.lines.shape, strict=True))
     found = {}
+    is_same = cube.is_ours and cube.lines is cube.raw_lines
+    outdated = {"line_crc32": not is_same, "time": cube.times_ns is None}  # after changes by other programs
     for name in cube.contents.members("")[0]:
-        is_stale = name == "line_crc32" and not cube.is_ours  # another program has changed the lines
-        if name == "datacube" or is_stale or cube.contents.is_dimension_only(name):
+        if name == "datacube" or outdated.get(name) or cube.contents.is_dimension_only(name):
             continue
         try:
             dims, data, attributes = cube.contents.variable(name)
@@ -142,7 +143,7 @@ def _variables(cube: OpenCube) -> dict[str, Variable]:
                 raise
             logger.warning("an added variable cannot be read and is left out: %s", error)
             continue
-        if dims[:1] == ("y",):
+        if dims[:1] == ("y",) and len(data) == cube.n_stored:
             data = cube.of_lines(data)
         if not dims or data.dtype.kind not in "iuf" or tuple(sizes.get(dim) for dim in dims) != data.shape:
             logger.info("%s: the variable %s is not along the axes of the cube, and is left out", cube.path, name)

@@ -169,7 +169,7 @@ def _contents(cube: OpenCube, problems: list[str]) -> dict[str, Any]:
 
 
 def _column(cube: OpenCube, name: str) -> NDArray[Any] | None:
-    if cube.contents.dims(name) != ("y",):
+    if not cube.is_column(name):
         return None
     return cube.of_lines(cube.contents.numbers(name))
 
