@@ -51,7 +51,7 @@ class SafeLogger(_Adapter):
         if not self.logger.isEnabledFor(level):
             return
         record = self._record(level, msg, args, **kwargs)
-        if getattr(_this_thread, "must_not_block", False):
+        if getattr(_this_thread, "must_not_block", False) or _late.blocks_others():
             _late.handle(self.logger, record)
         else:
             _handle(self.logger, record)
@@ -89,9 +89,15 @@ class _LateRecords:
 
     def __init__(self) -> None:
         self._records: SimpleQueue[tuple[logging.Logger, logging.LogRecord, threading.Event]] = SimpleQueue()
-        self._is_late = False
+        self._is_late = self._is_busy = False
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # a signal handler may log, too
+
+    def blocks_others(self) -> bool:
+        """Whether a handler has a record of this library now, and may have its lock for long: in a widget that waits
+        for the main thread, which waits here. The next records are then handled after it.
+        """
+        return self._is_busy and threading.current_thread() is not self._thread
 
     def handle(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         """Let the record be handled; waits for that at most `WAIT_S`, and only if handlers are in time."""
@@ -116,10 +122,12 @@ class _LateRecords:
     def _run(self) -> None:
         while True:
             logger, record, is_handled = self._records.get()
+            self._is_busy = True
             try:
                 _handle(logger, record)
             except BaseException:  # noqa: BLE001 - not swallowed: a handler that exits must not end this thread
                 _to_stderr(record, sys.exc_info())
+            self._is_busy = False
             is_handled.set()
             self._is_late = self._is_late and not self._records.empty()
 

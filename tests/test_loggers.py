@@ -96,6 +96,16 @@ def test_a_handler_that_blocks_delays_a_thread_of_this_library_only_for_a_short_
     assert handler.texts == [f"text {n}" for n in range(20)]
 
 
+def test_the_main_thread_does_not_wait_for_a_handler_that_has_a_record_of_a_thread(handler):
+    """As one that shows texts in a window, and so waits for the main thread, which logs in `close`."""
+    logger = safe_logger("openhsi_shared.x")
+    _in_thread(lambda: logger.warning("of a thread")).join(10)
+    logger.warning("of the main thread")
+    assert handler.texts == []
+    handler.may_go_on.set()
+    wait_for(lambda: handler.texts == ["of a thread", "of the main thread"])
+
+
 def test_in_time_a_record_is_handled_before_the_thread_goes_on(handler):
     handler.may_go_on.set()
     logger, seen = safe_logger("openhsi_shared.x"), []

@@ -19,6 +19,7 @@ import pytest
 import xarray as xr
 
 from openhsi_shared.files import CubeWriter, open_cube, verify
+from tests.support.commands import run_here
 from tests.support.cubes import make_cube
 
 Y = 6
@@ -152,3 +153,54 @@ def test_what_was_added_is_named_and_everything_else_is_read(tmp_path, case):
     command = [sys.executable, "-m", "openhsi_shared", "info", path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def cube(tmp_path):
+    with CubeWriter(Y, (5, 7), np.uint16) as writer:
+        return writer.write(make_cube(), [tmp_path]).path
+
+
+CHANGES = {  # of a copy of a cube of this library: its line_crc32 is carried along, and is not that of these lines
+    "cropped": lambda cube: cube.isel(wavelength=slice(2, 5)),
+    "means": lambda cube: cube.assign(datacube=cube.datacube.mean("wavelength", keepdims=True).astype("f4")).isel(
+        wavelength=[0]
+    ),
+    "other units of time": lambda cube: cube.assign_coords(time=("y", np.arange(Y), {"units": "fortnights"})),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_copy_that_another_program_changed_is_exported_without_checksums_of_other_lines(cube, tmp_path, change):
+    with xr.open_dataset(cube) as ours:
+        expected = CHANGES[change](ours.load())
+    expected.to_netcdf(tmp_path / "changed.nc")
+    ended = run_here(tmp_path, "export", "changed.nc", "--to", "zarr", "--out", "zarr")
+    assert ended.code == 0, ended.err
+    with xr.open_zarr(tmp_path / "zarr/changed.zarr") as found:
+        assert "line_crc32" not in found
+        assert np.array_equal(found.datacube.transpose(*expected.datacube.dims), expected.datacube)
+
+
+def test_packing_that_was_added_later_is_exported_as_the_numbers_that_it_means(cube, tmp_path):
+    with netCDF4.Dataset(cube, "a") as file:
+        file["datacube"].scale_factor = np.float32(0.5)
+    cube.rename(tmp_path / "packed.nc")
+    assert run_here(tmp_path, "export", "packed.nc", "--to", "zarr", "--out", "zarr").code == 0
+    with xr.open_dataset(tmp_path / "packed.nc") as theirs, xr.open_zarr(tmp_path / "zarr/packed.zarr") as found:
+        assert np.array_equal(found.datacube.transpose(*theirs.datacube.dims), theirs.datacube)
+
+
+@pytest.mark.parametrize("command", [["process", "--procs", "1"], ["export", "--to", "netcdf"]], ids=lambda one: one[0])
+def test_a_column_with_fewer_values_than_lines_is_left_out(tmp_path, command):
+    """Of a logger that wrote some of the values along an unlimited axis; IndexError before."""
+    with netCDF4.Dataset(tmp_path / "short.nc", "w") as file:
+        for name, size in {"y": None, "x": 4, "wavelength": 3}.items():
+            file.createDimension(name, size)
+        file.createVariable("datacube", "u2", ("x", "y", "wavelength"))[:] = np.ones((4, Y, 3), "u2")
+        file.createVariable("lat", "f8", ("y",))[:2] = [1, 2]
+    ended = run_here(tmp_path, command[0], "short.nc", *command[1:], "--out", "out")
+    assert ended.code == 0, ended.err
+    with open_cube(next((tmp_path / "out").rglob("*.nc"))) as found:
+        assert len(found.lines) == Y
+        assert not found.contents.has("lat")
