@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from openhsi_shared import SharedSimulatedCamera, open_cube
 from openhsi_shared.drivers.simulated.scenes import read_picture
@@ -112,6 +112,16 @@ def test_a_ramp_stays_a_ramp_whatever_its_type(tmp_path, case):
     means = scene.mean(axis=(0, 2))
     assert means[[0, 50, 100, 150, 199]] == pytest.approx([0, 64, 128, 191, 255], abs=6)
     assert bool(scaling) == (case not in ("8 bit", "palette"))
+
+
+def test_pixels_that_gdal_marks_as_missing_do_not_make_the_others_white(tmp_path):
+    marked = TiffImagePlugin.ImageFileDirectory_v2()
+    marked[42113] = "-9999"
+    values = np.where(LEFT_TO_RIGHT < 0.1, -9999, LEFT_TO_RIGHT + 5).astype("f4")
+    Image.fromarray(values).save(tmp_path / "scene.tif", tiffinfo=marked)
+    scene, scaling = read_picture(tmp_path / "scene.tif", 64)
+    assert scene[0, [0, 100, 199], 0].tolist() == pytest.approx([0, 114, 255], abs=6)
+    assert scaling.startswith("values from 5.1")
 
 
 COLOURS = np.stack([LEFT_TO_RIGHT, LEFT_TO_RIGHT / 2, 1 - LEFT_TO_RIGHT], axis=-1) * 4000

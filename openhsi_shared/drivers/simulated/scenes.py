@@ -1,6 +1,7 @@
 """Reads a picture as a scene: 8 bits in RGB, those of more bits scaled by their own range."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from openhsi_shared.paths import given_path
 
 __all__ = ["read_picture"]
 
+GDAL_NODATA = 42113
+"""Tag of a TIFF: the text of the number that stands for a missing pixel."""
 OTHER_BYTE = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 """Pillow stores only the upper byte of colours of 16 bits: in the other byte order, that is the lower one."""
 
@@ -19,7 +22,8 @@ OTHER_BYTE = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "litt
 def read_picture(path: str | Path, n_rows: int) -> tuple[NDArray[np.uint8], str]:
     """Read a picture that Pillow supports as (n_rows, along-track, RGB), keeping its aspect. FileError if invalid.
 
-    Numbers of more than 8 bits are scaled from their own range to 0 to 255; also return how, or an empty text.
+    Numbers of more than 8 bits are scaled from their own range to 0 to 255, missing ones become 0; also return how, or
+    an empty text.
     """
     from PIL import Image
 
@@ -49,6 +53,9 @@ def _as_rgb(path: Path) -> tuple[Any, str]:
         else:
             has_transparent_colour = mode == "P" and "transparency" in image.info
             return (image.convert("RGBA") if has_transparent_colour else image).convert("RGB"), ""
+        no_data = str(getattr(image, "tag_v2", {}).get(GDAL_NODATA, "nan")).strip(" \0")
+    with suppress(ValueError):  # a text that is no number is equal to none
+        values = np.where(values == float(no_data), np.nan, values)
     known = values[np.isfinite(values)]
     if not known.size:
         raise ValueError("it has no finite values")
