@@ -13,7 +13,7 @@ from openhsi_shared.columns import Column
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, known_times
 from openhsi_shared.matching import Matched, State, in_order, match, overlay
 
-__all__ = ["LineTimes", "MatchedColumns", "SourceSeries", "matched_columns"]
+__all__ = ["N_LAGS", "LineTimes", "MatchedColumns", "SourceSeries", "matched_columns"]
 
 STATE_FLAGS = {
     "flag_values": tuple(int(state) for state in State),
@@ -112,8 +112,8 @@ class SourceSeries:
     @property
     def lag_ns(self) -> int:
         """How late a sample may arrive after its time; at most 1 s."""
-        is_known = self.times_ns != UNKNOWN_TIME_NS
-        lags = (self.arrival_ns[is_known] - self.times_ns[is_known])[-N_LAGS:]
+        known = np.flatnonzero(self.times_ns != UNKNOWN_TIME_NS)[-N_LAGS:]
+        lags = self.arrival_ns[known] - self.times_ns[known]
         return int(np.clip(lags.max(), 0, MAX_LAG_NS)) if len(lags) else 0
 
 

@@ -81,6 +81,10 @@ class SourceClocks:
         self._warned: set[str] = set(properties) if are_logs else set()
         self._stopped: set[str] = set()
 
+    def n_new(self, name: str, delivered: int) -> int:
+        """How many of the samples that were `delivered` the clock of a channel has not been fed with."""
+        return delivered - self._next_index[name]
+
     def feed(self, name: str, samples: Samples) -> None:
         """Use those of the samples that are new."""
         new = slice(max(0, self._next_index[name] - samples.first_index), None)

@@ -9,7 +9,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, wait
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared import dataset
 from openhsi_shared.columns import SATURATED
-from openhsi_shared.dataset import Cube, Variable
+from openhsi_shared.dataset import Cube
 from openhsi_shared.durable import Durability, PartFile
 from openhsi_shared.exposure import SaturationCounter
 from openhsi_shared.files.blocks import BlockWriter
@@ -114,8 +114,8 @@ class Saving:
     """A cube to be saved, and how."""
 
     cube: Cube
-    variables: Mapping[str, Variable]
-    attributes: Mapping[str, Any]
+    describe: Callable[[Image], None]
+    """Lays out all metadata but what is computed from the lines; called in a thread while they are written."""
     pool: Executor
     threads: int
     durability: Durability
@@ -167,13 +167,10 @@ class Saving:
             return self._write_memory(image, part)
         return self._write_encoded(image, part)
 
-    def _describe(self, image: Image) -> None:
-        image.describe_cube(self.cube, self.variables, {**self.attributes, "durability": self.durability})
-
     def _write_memory(self, image: Image, part: PartFile) -> list[_BlockResult]:
         """Write large pieces of memory unchanged, while threads process the lines."""
         gathered = BlockWriter(part)
-        metadata_task = self.pool.submit(self._describe, image)
+        metadata_task = self.pool.submit(self.describe, image)
         processing = [self.pool.submit(self._process, block) for block in _blocks(self.cube, BLOCK_BYTES)]
         try:
             n_written = 0
@@ -191,7 +188,7 @@ class Saving:
 
     def _write_encoded(self, image: Image, part: PartFile) -> list[_BlockResult]:
         """Write, line by line, what threads have compressed, transposed, or made contiguous."""
-        self._describe(image)
+        self.describe(image)
         gathered = BlockWriter(part)
         encoder = Encoder(image.layout)
         results: list[_BlockResult] = []

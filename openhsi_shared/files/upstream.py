@@ -79,11 +79,12 @@ def save_shared_datacube(
         uuid=str(uuid.uuid4()),
     )
     target, ours = given_path(f"{fname}.nc", "fname"), dataset.coordinates(cube)
+    labelled = _with_labels({name: ours[name] for name in ours if name in sizes}, variables)
+    attributes = {**dataset.global_attributes(cube), "durability": "fsync"}
     with ThreadPoolExecutor(2) as pool:
         saving = Saving(
             cube=cube,
-            variables=_with_labels({name: ours[name] for name in ours if name in sizes}, variables),
-            attributes=dataset.global_attributes(cube),
+            describe=lambda image: image.describe_cube(cube, labelled, attributes),
             pool=pool,
             threads=2,
             durability="fsync",

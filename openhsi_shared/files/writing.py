@@ -4,8 +4,9 @@ For use in a writer process; imports only what writing needs.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -78,8 +79,11 @@ class CubeWriter:
         old_style: bool = True,
         picture: bool = True,
         passed: ProgressCallback | None = None,
+        completed: Callable[[Cube], Cube] | None = None,
     ) -> Written:
         """Save `cube` in the first of `directories` that works, in a folder of its day; blocks until durable.
+
+        `completed` adds columns, groups and attributes; called once, in a thread, while the lines are written.
 
         The directories must exist. Raises the SaveError of the first one if all fail; nothing is left behind then.
         A cube that is published under the same name with the same uuid is not saved again. `cube.memory` is only read.
@@ -92,10 +96,15 @@ class CubeWriter:
             raise ArgumentError("there is no directory to save the cube in: give at least one")
         time_ns = begin_of(cube.columns["time_ns"])
         stem, day = dataset.cube_stem(time_ns, prefix, suffix), dataset.day_folder(time_ns)
+        whole = cache(lambda: cube if completed is None else completed(cube))
+
+        def describe(image: Image) -> None:
+            attributes = {**dataset.global_attributes(whole()), "durability": self._durability}
+            image.describe_cube(whole(), dataset.coordinates(whole()), attributes)
+
         saving = Saving(
             cube=cube,
-            variables=dataset.coordinates(cube),
-            attributes=dataset.global_attributes(cube),
+            describe=describe,
             pool=self._pool,
             threads=self._threads,
             durability=self._durability,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.samples import Counts, Samples
 from openhsi_shared.buffers.times import Anchor, Clock
 from openhsi_shared.channels.attached import AttachedChannels
-from openhsi_shared.channels.matched_columns import LineTimes, SourceSeries, matched_columns
+from openhsi_shared.channels.matched_columns import N_LAGS, LineTimes, SourceSeries, matched_columns
 from openhsi_shared.channels.raw_series import CHANNELS, DIMENSIONS, described, part_of, raw_group
 from openhsi_shared.channels.source_clocks import SourceClocks
 from openhsi_shared.columns import Column
@@ -182,9 +182,11 @@ class CubeChannels:
 
     def _awaited(self, last_ns: int, anchor: Anchor) -> Iterator[tuple[str, int]]:
         """Yield channels whose next sample is worth waiting for, each with the time until when."""
-        snapshots = {name: view.snapshot() for name, view in self._views.items()}
-        for name, samples in snapshots.items():
-            self._clocks.feed(name, samples)
+        snapshots: dict[str, Samples] = {}
+        for name, view in self._views.items():
+            n_new = self._clocks.n_new(name, view.counts.delivered)
+            snapshots[name] = view.snapshot(newest=n_new + N_LAGS)
+            self._clocks.feed(name, snapshots[name])
         for name, samples in snapshots.items():
             series = self._clocks.series(self._properties[name], samples, self._to_lines_ns(anchor))
             if len(samples) and self._views[name].state() not in SILENT and series.times_ns[-1] < last_ns:

@@ -13,7 +13,7 @@ from openhsi_shared.writer.cube_channels import CubeChannels
 from openhsi_shared.writer.directories import DirectoriesInTurn, directory_in_use
 from openhsi_shared.writer.messages import CubeKind, Dumped, Failed, Label, Rescue, Saved, Stop
 from openhsi_shared.writer.rescue_directory import directories_of, rescue_directories
-from openhsi_shared.writer.slot_cubes import cube_in, cube_on_disk, slots_to_rescue, unchecked
+from openhsi_shared.writer.slot_cubes import cube_in, cube_on_disk, slots_to_rescue, unchecked, with_channels
 from openhsi_shared.writer.writer_process import START_TIMEOUT_S, WriterProcess
 
 __all__ = ["Rescued", "rescue"]
@@ -177,16 +177,10 @@ def _dump(slots: SlotOwner, kind: CubeKind, slot: int, avoid: Collection[str], r
         first = error
     for directories in rescue_directories(label, kind, avoid):
         try:
+            may_be_saved = unchecked(slots, kind, slot, label, avoid)
+            cube = cube_in(slots, kind, slot, label, recovered=True, unchecked=may_be_saved)
             rescued.dumps[name] = write_dump(
-                cube_in(
-                    slots,
-                    kind,
-                    slot,
-                    label,
-                    recovered=True,
-                    unchecked=unchecked(slots, kind, slot, label, avoid),
-                    channels=CubeChannels.of(kind.channels),
-                ),
+                with_channels(cube, slots, kind, slot, label, CubeChannels.of(kind.channels)),
                 DirectoriesInTurn(directories, label, kind),
                 prefix=label.prefix,
                 suffix=label.suffix,

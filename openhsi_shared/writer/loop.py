@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from openhsi_shared.buffers.slot_memory import SlotMemory, SlotState, Word
 from openhsi_shared.buffers.slot_view import SlotView
+from openhsi_shared.dataset import Cube
 from openhsi_shared.errors import SaveError
 from openhsi_shared.files.preview import preview_of, write_preview
 from openhsi_shared.files.published import CubeOnDisk
@@ -44,7 +45,7 @@ from openhsi_shared.writer.messages import (
 )
 from openhsi_shared.writer.rescue_directory import directories_of, rescue_directories
 from openhsi_shared.writer.rescue_watch import RescueWatch
-from openhsi_shared.writer.slot_cubes import cube_in, cube_on_disk, slots_to_rescue, unchecked
+from openhsi_shared.writer.slot_cubes import cube_in, cube_on_disk, slots_to_rescue, unchecked, with_channels
 
 if TYPE_CHECKING:
     from openhsi_shared.writer.cube_channels import CubeChannels
@@ -325,17 +326,22 @@ class _WriterLoop:
 
     def _write(self, request: Save, label: Label, directories: list[str], recovered: bool) -> Written:
         self._old_style = label.old_style
-        if not recovered:
-            self._wait_for_samples(request.slot)
+
+        def completed(cube: Cube) -> Cube:
+            if not recovered:
+                self._wait_for_samples(request.slot)
+            return with_channels(cube, self._slots, self._kind, request.slot, label, self._channels)
+
         unseen = unchecked(self._slots, self._kind, request.slot, label, request.avoid if request.is_repeated else ())
         written = self._files.write(
-            cube_in(self._slots, self._kind, request.slot, label, recovered, unseen, self._channels),
+            cube_in(self._slots, self._kind, request.slot, label, recovered, unseen),
             DirectoriesInTurn(directories, label, self._kind, request.slot, self._counter),
             prefix=label.prefix,
             suffix=label.suffix,
             old_style=label.old_style,
             picture=label.savefig,
             passed=self._passed,
+            completed=completed,
         )
         if unseen:
             logger.warning(
@@ -351,8 +357,9 @@ class _WriterLoop:
         from openhsi_shared.files.dumping import write_dump
 
         unseen = unchecked(self._slots, self._kind, request.slot, label, request.avoid if request.is_repeated else ())
+        cube = cube_in(self._slots, self._kind, request.slot, label, recovered, unseen)
         return write_dump(
-            cube_in(self._slots, self._kind, request.slot, label, recovered, unseen, self._channels),
+            with_channels(cube, self._slots, self._kind, request.slot, label, self._channels),
             DirectoriesInTurn(directories, label, self._kind, request.slot, self._counter),
             prefix=label.prefix,
             suffix=label.suffix,

@@ -1,6 +1,7 @@
 """Cubes as they are stored in slots, with the provenance that their files contain."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,20 +22,14 @@ from openhsi_shared.writer.rescue_directory import directories_of
 if TYPE_CHECKING:
     from openhsi_shared.writer.cube_channels import CubeChannels
 
-__all__ = ["cube_in", "cube_on_disk", "slots_to_rescue", "unchecked"]
+__all__ = ["cube_in", "cube_on_disk", "slots_to_rescue", "unchecked", "with_channels"]
 
 
 def cube_in(
-    slots: SlotView,
-    kind: CubeKind,
-    slot: int,
-    label: Label,
-    recovered: bool,
-    unchecked: Sequence[str] = (),
-    channels: "CubeChannels | None" = None,
+    slots: SlotView, kind: CubeKind, slot: int, label: Label, recovered: bool, unchecked: Sequence[str] = ()
 ) -> Cube:
-    """The cube in `slot`; its lines are a view. `recovered`: the process that collected it has died; `unchecked`:
-    directories in which it may be saved already, but that do not respond; `channels` are matched to its lines.
+    """The cube in `slot`, without channels; its lines are a view. `recovered`: the process that collected it has died;
+    `unchecked`: directories in which it may be saved already, but that do not respond.
     """
     first, n = slots.extent(slot)
     columns = {column.name: slots.column(slot, column.name) for column in slots.layout.columns}
@@ -47,21 +42,6 @@ def cube_in(
         from openhsi_shared.files.carrying import carried_from
 
         groups, more, described, left_out = carried_from(Path(kind.groups_from), n, slots.layout.line_shape)
-    if channels is not None:
-        exposure_ms = label.attributes.get("exposure_ms")
-        number = slots.word(slot, Word.CUBE)
-        more, described, groups, about = channels.of_cube(
-            number, columns["time_ns"], times.anchor, exposure_ms, taken=tuple(columns)
-        )
-    if kind.replayed_from:
-        from openhsi_shared.writer.replayed_channels import ReplayedChannels
-
-        replayed = ReplayedChannels.at(kind.replayed_from)
-        again = replayed.of_cube(columns["time_ns"], columns["camera_time_ns"], taken=(*columns, *more))
-        more, described, about = more | again.columns, (*described, *again.descriptions), {**about, **again.attributes}
-        inner = {name: one for part in (again.groups, groups) for name, one in part.items()}
-        both = [part["channels"].groups for part in (again.groups, groups) if "channels" in part]
-        groups = inner | ({"channels": Group(groups={**both[0], **both[1]})} if len(both) == 2 else {})
     saturation = kind.saturation if isinstance(kind.saturation, Saturation) else None
     if isinstance(kind.saturation, str) and kind.saturation and SATURATED.name not in {*columns, *more}:
         about = {**about, "saturated_unknown": kind.saturation}
@@ -101,6 +81,36 @@ def cube_in(
         uuid=kind.uuid_of(slots.word(slot, Word.CUBE)),
         saturation=saturation,
     )
+
+
+def with_channels(
+    cube: Cube, slots: SlotView, kind: CubeKind, slot: int, label: Label, channels: "CubeChannels | None"
+) -> Cube:
+    """The same cube with `channels`, and those that are replayed, matched to its lines. Never raises for a channel."""
+    parts = []
+    if channels is not None:
+        exposure_ms, anchor = label.attributes.get("exposure_ms"), slots.times(slot).anchor
+        number, times_ns = slots.word(slot, Word.CUBE), cube.columns["time_ns"]
+        parts.append(channels.of_cube(number, times_ns, anchor, exposure_ms, taken=tuple(cube.columns)))
+    if kind.replayed_from:
+        from openhsi_shared.writer.replayed_channels import ReplayedChannels
+
+        taken = {*cube.columns}.union(*(part.columns for part in parts))
+        times_ns, recorded_ns = cube.columns["time_ns"], cube.columns["camera_time_ns"]
+        parts.append(ReplayedChannels.at(kind.replayed_from).of_cube(times_ns, recorded_ns, taken=taken))
+    for part in parts:
+        in_both = [one["channels"].groups for one in (part.groups, cube.groups) if "channels" in one]
+        groups = {**part.groups, **cube.groups}
+        if len(in_both) == 2:
+            groups["channels"] = Group(groups={**in_both[0], **in_both[1]})
+        cube = replace(
+            cube,
+            columns={**cube.columns, **part.columns},
+            column_descriptions=(*cube.column_descriptions, *part.descriptions),
+            groups=groups,
+            attributes={**cube.attributes, **part.attributes},
+        )
+    return cube
 
 
 def _provenance(slots: SlotView, kind: CubeKind, slot: int, n_lines: int) -> dict[str, Any]:
