@@ -292,13 +292,16 @@ class SampleView:
         first = max(0, counts.delivered - self.layout.capacity)
         if newest is not None:
             first = max(first, counts.delivered - newest)
-        order = np.arange(first, counts.delivered) % self.layout.capacity
+        begin, n = first % self.layout.capacity, counts.delivered - first
+        until, from_front = begin + n, max(0, begin + n - self.layout.capacity)
         self._fence()
-        times, arrivals, ids, qualities = (numbers[order] for numbers in self._numbers)
-        values = self._values[order]
+        times, arrivals, ids, qualities = (
+            np.concatenate((numbers[begin:until], numbers[:from_front])) for numbers in self._numbers
+        )
+        values = np.concatenate((self._values[begin:until], self._values[:from_front]))
         self._fence()
         overtaken = self._parts.words[_BEGUN] - self.layout.capacity
-        n_torn = min(max(0, overtaken - first), len(order))
+        n_torn = min(max(0, overtaken - first), n)
         return Samples(
             time_ns=times[n_torn:],
             arrival_ns=arrivals[n_torn:],
