@@ -36,11 +36,14 @@ class MemoryFile(SeekableFile):
         self._expected = None
         return self._chunk_offset
 
-    def extents(self) -> Iterator[tuple[int, memoryview]]:
-        """What was written, as (offset, bytes) in the order of offsets; adjacent pieces are merged."""
+    def extents(self, max_gap: int = 0) -> Iterator[tuple[int, memoryview]]:
+        """What was written, as (offset, bytes) in the order of offsets; adjacent pieces are merged.
+
+        So are those with up to `max_gap` bytes between them, which are zeros then.
+        """
         begin = end = 0
         for offset, until in sorted(self._written.items()):
-            if offset > end:
+            if offset > end + max_gap:
                 if end > begin:
                     yield begin, self._read(begin, min(end, self.size))
                 begin = offset

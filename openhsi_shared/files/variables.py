@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5s, h5t
+from h5py import h5ds, h5s, h5t
 from numpy.typing import NDArray
 
 from openhsi_shared.attributes import attribute_value
@@ -64,7 +65,7 @@ class GroupWriter:
     def attach(self, dataset: Any, dims: tuple[str, ...]) -> None:
         """Attach the dimensions of a dataset."""
         for axis, dim in enumerate(dims):
-            dataset.dims[axis].attach_scale(self.dimensions[dim])
+            h5ds.attach_scale(dataset.id, self.dimensions[dim].id, axis)
 
     def add_group(self, name: str, group: Group) -> None:
         """Write a group with all its contents."""
@@ -140,14 +141,31 @@ def put_attributes(target: Any, attributes: Mapping[str, Any]) -> None:
         key = name.encode("utf-8")
         if isinstance(value, str):
             data = value.encode("utf-8")
-            kind = h5t.C_S1.copy()
-            kind.set_size(max(len(data), 1))
-            kind.set_cset(h5t.CSET_UTF8)
-            kind.set_strpad(h5t.STR_NULLTERM if not data else h5t.STR_NULLPAD)
-            space, array = h5s.create(h5s.SCALAR), np.array(data, f"S{max(len(data), 1)}")
+            kind, array = _text_type(len(data)), np.array(data, f"S{max(len(data), 1)}")
         else:
             array = np.asarray(value)
             array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            kind = h5t.py_create(array.dtype)
-            space = h5s.create_simple(array.shape) if array.ndim else h5s.create(h5s.SCALAR)
-        h5py.h5a.create(target, key, kind, space).write(array, mtype=kind)
+            kind = _number_type(array.dtype)
+        h5py.h5a.create(target, key, kind, _space(array.shape)).write(array, mtype=kind)
+
+
+# A file with channels has a thousand attributes: making types and spaces again for each takes half of their time.
+
+
+@lru_cache(maxsize=256)
+def _text_type(n_bytes: int) -> Any:
+    kind = h5t.C_S1.copy()
+    kind.set_size(max(n_bytes, 1))
+    kind.set_cset(h5t.CSET_UTF8)
+    kind.set_strpad(h5t.STR_NULLPAD if n_bytes else h5t.STR_NULLTERM)
+    return kind
+
+
+@lru_cache(maxsize=64)
+def _number_type(dtype: np.dtype[Any]) -> Any:
+    return h5t.py_create(dtype)
+
+
+@lru_cache(maxsize=64)
+def _space(shape: tuple[int, ...]) -> Any:
+    return h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
