@@ -1,9 +1,9 @@
-"""Cost of delivering samples into shared memory, and what channels cost the loop that takes lines."""
+"""Cost of delivering samples into shared memory, and what channels cost the loop that takes lines, and the writer."""
 
 import time
 import timeit
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ def run(plan: Plan) -> list[Row]:
     return [
         _delivering(plan),
         _putting(plan),
+        _saving(plan),
         *(_recording(plan, rate) for rate in plan.pick((500, 1000), (500,), (100,))),
     ]
 
@@ -73,9 +74,9 @@ def _putting(plan: Plan) -> Row:
     ):
         for n in range(n_rounds + 1):
             for name, cube in (("on", with_channels), ("off", without)):
-                put_us, swap_ms = _fill_and_save(cube, source, folder, n * n_lines)
-                figures[f"put_{name}_us"].append(put_us)
-                figures[f"swap_{name}_ms"].append(swap_ms)
+                saved = _fill_and_save(cube, source, folder, n * n_lines)
+                figures[f"put_{name}_us"].append(saved.put_us)
+                figures[f"swap_{name}_ms"].append(saved.swap_ms)
     for found in figures.values():
         del found[0]  # the first round allocates pages
     ratio = float(np.median(np.divide(figures["put_on_us"], figures["put_off_us"])))
@@ -93,7 +94,44 @@ def _putting(plan: Plan) -> Row:
     )
 
 
-def _fill_and_save(cube: SharedDataCube, source: CountedFrames, folder: Path, first: int) -> tuple[float, float]:
+def _saving(plan: Plan) -> Row:
+    n_lines, n_rounds, rate = plan.pick((1024, 9, SAMPLE_RATE), (1024, 4, SAMPLE_RATE), (16, 2, 10))
+    source = CountedFrames(plan.frame_shape)
+    keywords: dict[str, Any] = {"resolution": plan.frame_shape, "pixel_format": "Mono12"}
+    seconds: dict[str, list[float]] = {"on": [], "off": []}
+    with (
+        plan.folder("channels") as folder,
+        SharedDataCube(n_lines, channels=_channels(rate), **keywords) as with_channels,
+        SharedDataCube(n_lines, **keywords) as without,
+    ):
+        for n in range(n_rounds + 1):
+            for name, cube in (("on", with_channels), ("off", without)):
+                seconds[name].append(_fill_and_save(cube, source, folder, n * n_lines).save_s)
+    for found in seconds.values():
+        del found[0]  # the first round allocates pages
+    ratio = Spread(seconds["on"]).median / Spread(seconds["off"]).median
+    return Row(
+        benchmark="channel_rings",
+        what=f"saving {n_lines * plan.line_bytes / 1e9:.2f} GB with {N_CHANNELS} channels at {rate} Hz",
+        ours=Spread(seconds["on"]).text("s", 3),
+        against=f"without channels {Spread(seconds['off']).text('s', 3)}",
+        ratio=ratio,
+        target="<= 3 % longer",
+        is_reached=ratio <= 1.03,
+        verified=f"every line of {2 * n_rounds} files",
+        figures={f"{name}_s": found for name, found in seconds.items()},
+    )
+
+
+class _Saved(NamedTuple):
+    put_us: float
+    swap_ms: float
+    """Until `save()` returns."""
+    save_s: float
+    """Until the file is there."""
+
+
+def _fill_and_save(cube: SharedDataCube, source: CountedFrames, folder: Path, first: int) -> _Saved:
     put, seconds = cube.put, 0.0
     for n in range(cube.n_lines):
         frame = source.frame(first + n)
@@ -104,12 +142,13 @@ def _fill_and_save(cube: SharedDataCube, source: CountedFrames, folder: Path, fi
     handle = cube.save(folder, savefig=False)
     swap_ms = 1e3 * (time.perf_counter() - begun)
     path = handle.result().path
+    save_s = time.perf_counter() - begun
     if path is None:
         raise AssertionError("there is no file")
     checked = check_cube(path, source)
     _require(checked, first, cube.n_lines)
     path.unlink()
-    return 1e6 * seconds / cube.n_lines, swap_ms
+    return _Saved(1e6 * seconds / cube.n_lines, swap_ms, save_s)
 
 
 def _require(file: Checked, first: int, n_lines: int) -> None:
