@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -16,6 +18,7 @@ from openhsi_shared import dataset
 from openhsi_shared.files import CubeWriter, open_cube, verify
 from openhsi_shared.files.saving import _map_in_order, uuid_of
 from openhsi_shared.save_options import SaveOptions
+from tests.support.cubes import make_cube, make_groups
 
 SIZES = [(1, 300, 400), (2, 300, 400), (20, 300, 400), (9, 65, 801), (100, 16, 48), (3, 2, 1)]
 NEEDS_PYFIVE = "pyfive is missing: pip install pyfive"
@@ -365,3 +368,22 @@ def test_a_writer_loads_nothing_that_only_readers_need():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     ).stdout.split()
     assert not {"xarray", "pandas", "netCDF4", "matplotlib", "pydantic", "scipy", "PIL", "numba"} & set(loaded)
+
+
+def test_what_completes_a_cube_is_found_while_its_lines_are_written(tmp_path):
+    cube, half = make_cube(20, 300, 400), threading.Event()
+
+    def completed(early):
+        assert half.wait(30), "the lines wait for it"
+        return replace(early, columns={**early.columns, "late": np.arange(20)}, groups=make_groups(20, 300, 400))
+
+    def passed(point):
+        if point == "half":
+            half.set()
+
+    with CubeWriter(20, (300, 400), np.uint16) as writer:
+        path = writer.write(cube, [tmp_path], passed=passed, completed=completed).path
+    assert verify(path).problems == ()
+    with open_cube(path) as file:
+        assert file.column("late").tolist() == list(range(20))
+        assert file.groups.keys() == make_groups(20, 300, 400).keys()
