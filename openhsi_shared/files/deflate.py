@@ -38,7 +38,7 @@ class PlaneDeflate:
 
         self._zlib, self._level = isal_zlib, level
         self._unsigned = np.dtype(f"u{dtype.itemsize}")
-        self._planes = np.empty((dtype.itemsize, n_pixels), np.uint8)
+        self._plane = np.empty(n_pixels, np.uint8)
         self._is_stored = [True] * dtype.itemsize
         self._n_lines = 0
 
@@ -48,39 +48,56 @@ class PlaneDeflate:
         The line is contiguous and little-endian, and `out` has at least `max_stream_bytes`.
         """
         pixels = line.reshape(-1).view(self._unsigned)
-        for number, plane in enumerate(self._planes):
-            take_plane(pixels, number, plane)
-        end = _put(out, 0, HEADER)
-        for number, plane in enumerate(self._planes):
-            packed = self._packed(number, plane)
-            end = _store(out, end, plane) if packed is None else _put(out, end, packed)
+        end, checksum = _put(out, 0, HEADER), 1
+        for number in range(pixels.itemsize):
+            packed = self._packed(pixels, number)
+            if packed is None:
+                end, checksum = self._store(pixels, number, out, end, checksum)
+            else:
+                end, checksum = _put(out, end, packed), self._zlib.adler32(self._plane, checksum)
         end = _put(out, end, LAST)
-        end = _put(out, end, struct.pack(">I", self._zlib.adler32(self._planes)))
+        end = _put(out, end, struct.pack(">I", checksum))
         self._n_lines += 1
         end_vector_code()
         return end
 
-    def _packed(self, number: int, plane: NDArray[np.uint8]) -> bytes | None:
-        """The plane compressed, or None if it is to be stored."""
+    def _packed(self, pixels: NDArray[np.unsignedinteger], number: int) -> bytes | None:
+        """A plane compressed, which is left in `_plane`; or None if it is to be stored."""
         if self._is_stored[number]:
             n_trials, is_no_trial = divmod(self._n_lines, TRIAL_EVERY)
-            if is_no_trial:
+            if is_no_trial or not self._shrinks(pixels, number, n_trials * TRIAL_BYTES % pixels.size):
                 return None
-            begin = n_trials * TRIAL_BYTES % plane.size
-            if not self._shrinks(plane[begin : begin + TRIAL_BYTES]):
-                return None
-        packed = self._deflated(plane)
-        self._is_stored[number] = len(packed) > HAS_TO_SHRINK_TO * plane.size
+        take_plane(pixels, number, self._plane)
+        packed = self._deflated(self._plane)
+        self._is_stored[number] = len(packed) > HAS_TO_SHRINK_TO * pixels.size
         return None if self._is_stored[number] else packed
 
-    def _shrinks(self, part: NDArray[np.uint8]) -> bool:
-        return len(self._deflated(part)) <= HAS_TO_SHRINK_TO * part.size
+    def _shrinks(self, pixels: NDArray[np.unsignedinteger], number: int, begin: int) -> bool:
+        """Whether the plane of the pixels from `begin` on becomes smaller."""
+        part = pixels[begin : begin + TRIAL_BYTES]
+        plane = self._plane[: part.size]
+        take_plane(part, number, plane)
+        return len(self._deflated(plane)) <= HAS_TO_SHRINK_TO * part.size
 
     def _deflated(self, data: NDArray[np.uint8]) -> bytes:
         """Deflate blocks without the bit of the last one, which end at a byte."""
         packer = self._zlib.compressobj(self._level, self._zlib.DEFLATED, -15)
         packed: bytes = packer.compress(data) + packer.flush(self._zlib.Z_SYNC_FLUSH)
         return packed
+
+    def _store(
+        self, pixels: NDArray[np.unsignedinteger], number: int, out: NDArray[np.uint8], at: int, checksum: int
+    ) -> tuple[int, int]:
+        """Put stored blocks of a plane at `at`, straight from the pixels; returns their end, and the new checksum."""
+        for begin in range(0, pixels.size, MAX_STORED):
+            part = pixels[begin : begin + MAX_STORED]
+            at = _put(out, at, _stored_header(part.size))
+            stored = out[at : at + part.size]
+            take_plane(part, number, stored)
+            checksum = self._zlib.adler32(stored, checksum)
+            end_vector_code()  # the next cast is code for SSE
+            at += part.size
+        return at, checksum
 
 
 def max_stream_bytes(n_pixels: int, itemsize: int) -> int:
@@ -102,19 +119,6 @@ def take_plane(pixels: NDArray[np.unsignedinteger], number: int, out: NDArray[np
         later = np.frombuffer(pixels.view(np.uint8).data[number : number - size], pixels.dtype)
         np.copyto(out[:-1], later, casting="unsafe")
         out[-1] = pixels.view(np.uint8)[number - size]
-
-
-def _store(out: NDArray[np.uint8], at: int, plane: NDArray[np.uint8]) -> int:
-    """Put stored blocks of all bytes of `plane` at `at`; returns their end."""
-    n_full, n_rest = divmod(plane.size, MAX_STORED)
-    end = at + n_full * (STORED_HEADER + MAX_STORED)
-    blocks = out[at:end].reshape(n_full, STORED_HEADER + MAX_STORED)
-    blocks[:, :STORED_HEADER] = np.frombuffer(_stored_header(MAX_STORED), np.uint8)
-    blocks[:, STORED_HEADER:] = plane[: n_full * MAX_STORED].reshape(n_full, MAX_STORED)
-    if not n_rest:
-        return end
-    end = _put(out, end, _stored_header(n_rest))
-    return _put(out, end, plane[-n_rest:].data)
 
 
 def _stored_header(n_bytes: int) -> bytes:

@@ -29,8 +29,9 @@ from openhsi_shared.files.blocks import BlockWriter
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.encoding import Encoded, Encoder
 from openhsi_shared.files.image import Image
-from openhsi_shared.files.pieces import has_file_layout, put_chunks, write_extents, write_lines
-from openhsi_shared.files.published import is_whole, uuid_of, warn_not_synced
+from openhsi_shared.files.not_synced import warn_not_synced
+from openhsi_shared.files.pieces import has_file_layout, place_chunks, put_chunks, write_extents, write_lines
+from openhsi_shared.files.published import is_whole, uuid_of
 from openhsi_shared.rgb import Band, BandMeans, decimation
 from openhsi_shared.rgb import picture as picture_of
 
@@ -38,8 +39,10 @@ __all__ = ["ProgressCallback", "Saving", "Written", "no_progress", "uuid_of"]
 
 BLOCK_BYTES = 16 << 20
 """What a thread processes in one task."""
-ENCODE_BYTES = 4 << 20
-"""What a thread encodes in one task; a few results are queued in memory."""
+ENCODE_BYTES = 16 << 20
+"""What a thread encodes in one task, and what is written at once; a few results are queued in memory."""
+TASKS_PER_THREAD = 8
+"""Tasks of a cube at least: with fewer ones, threads would wait for the last."""
 
 ProgressCallback = Callable[[str], None]
 """Progress callback, called with the name of each stage: created, piece (often), half, written, fsynced, published.
@@ -188,18 +191,20 @@ class Saving:
 
     def _write_encoded(self, image: Image, part: PartFile) -> list[_BlockResult]:
         """Write, line by line, what threads have compressed, transposed, or made contiguous."""
-        self.describe(image)
         gathered = BlockWriter(part)
         encoder = Encoder(image.layout)
         results: list[_BlockResult] = []
         n_written = 0
-        blocks = _blocks(self.cube, ENCODE_BYTES)
+        n_bytes = image.layout.line_bytes * self.cube.n_lines // (TASKS_PER_THREAD * self.threads)
+        blocks = _blocks(self.cube, min(ENCODE_BYTES, n_bytes))
         with closing(
             _map_in_order(self.pool, lambda block: self._process(block, encoder), blocks, self.threads)
         ) as processed:
             for block, result in processed:
+                if not results:
+                    self.describe(image)  # while threads process the next blocks
                 if result.encoded is not None:
-                    put_chunks(image, gathered, block.first, result.encoded)
+                    put_chunks(place_chunks(image, block.first, result.encoded), gathered, result.encoded)
                     encoder.release(result.encoded)
                 results.append(result._replace(encoded=None))
                 self._pass_lines(n_written, block.n_lines)
