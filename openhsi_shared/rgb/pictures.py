@@ -50,7 +50,8 @@ def _stretched(
 ) -> NDArray[np.uint8]:
     """Map `image` to 0..255, between percentiles of its part `typical` if its range is `max_excess` times as wide."""
     is_number = np.isfinite(image)
-    values = image if is_number.all() else image[is_number]
+    are_numbers = bool(is_number.all())
+    values = image if are_numbers else image[is_number]
     result = np.zeros(image.shape, np.uint8)
     if values.size == 0:
         return result
@@ -66,16 +67,17 @@ def _stretched(
         tails = [float(value) for value in np.percentile(part, [tail, 100 - tail])]
         if tails[1] - tails[0] > NOISE * max(abs(tails[0]), abs(tails[1])):  # else few bright pixels: show them
             low, high = tails if high - low > max_excess * (tails[1] - tails[0]) else (low, high)
-    _scale(image, low, high, result)
+    _scale(image, low, high, result, are_numbers)
     return result
 
 
-def _scale(image: NDArray[Any], low: float, high: float, result: NDArray[np.uint8]) -> None:
-    """Map `low` and what is below it, and what is no number, to 0, `high` and what is above it to 255."""
+def _scale(image: NDArray[Any], low: float, high: float, result: NDArray[np.uint8], are_numbers: bool) -> None:
+    """Map `low` and what is below it to 0, `high` and what is above it to 255; unless all `are_numbers`, others to 0."""
     pixels, scaled = image.reshape(-1), result.reshape(-1)
     for begin in range(0, pixels.size, SCALED_PIXELS):
         block = pixels[begin : begin + SCALED_PIXELS].astype(np.float64)  # a difference of float32 may exceed float32
-        block[~np.isfinite(block)] = low
+        if not are_numbers:
+            block[~np.isfinite(block)] = low
         np.clip(np.divide(block - low, high - low, out=block), 0, 1, out=block)
         np.rint(np.multiply(block, 255, out=block), out=block)
         scaled[begin : begin + SCALED_PIXELS] = block
