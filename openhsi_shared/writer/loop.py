@@ -22,7 +22,6 @@ from openhsi_shared.buffers.slot_memory import SlotMemory, SlotState, Word
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.dataset import Cube
 from openhsi_shared.errors import SaveError
-from openhsi_shared.files.preview import preview_of, write_preview
 from openhsi_shared.files.published import CubeOnDisk
 from openhsi_shared.files.saving import Written
 from openhsi_shared.files.writing import CubeWriter
@@ -31,12 +30,12 @@ from openhsi_shared.processes.logs import forward_logs, safe_logger
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.writer.directories import PLACE, DirectoriesInTurn, directory_in_use
 from openhsi_shared.writer.fault_injection import fault_injector
+from openhsi_shared.writer.late_previews import LatePreviews, picture_written
 from openhsi_shared.writer.messages import (
     CubeKind,
     Dumped,
     Failed,
     Label,
-    PreviewDone,
     Ready,
     Rescue,
     Save,
@@ -89,13 +88,19 @@ def run_writer(
     parent.tell(Ready())  # it may be dead already and have left cubes: continue
     prepared = False
     while True:
-        if not prepared and not parent.has_message():
-            prepared = loop.prepare()
+        if not parent.has_message():
+            if not prepared:
+                prepared = loop.prepare()
+                continue
+            if loop.write_preview():
+                continue
         message = parent.receive()
         if isinstance(message, Save):
             loop.save(message)
             prepared = False
         elif isinstance(message, Stop):
+            while loop.write_preview():
+                pass
             break
         elif isinstance(message, Rescue):
             loop.avoid = message.avoid
@@ -141,6 +146,7 @@ class _WriterLoop:
     def __init__(self, slots: SlotView, kind: CubeKind, parent: Parent, counter: Any) -> None:
         self._slots, self._kind, self._parent, self._counter = slots, kind, parent, counter
         self._channels = _channels_of(kind)
+        self._previews = LatePreviews(counter, parent.tell)
         self._inject_fault = fault_injector()
         self._done: dict[int, Saved] = {}
         self._old_style = True
@@ -190,14 +196,20 @@ class _WriterLoop:
         self._done[request.cube] = answer
         self._note_samples(request.cube, written)
         self._parent.tell(answer)
-        if label.savefig:  # stretched and written after the slot is free
-            self._parent.tell(self._write_preview(request.cube, written))
+        if label.savefig:
+            self._previews.add(request.cube, written)
         self._counter[PLACE] = 0
+
+    def write_preview(self) -> bool:
+        """Write the picture that has waited longest; its slot is free. False if there is none."""
+        with self._as_busy():
+            return self._previews.write_next()
 
     def rescue(self) -> bool:
         """Save every cube that is still in memory, and answer for each; False if the lines of one are in no file."""
         with self._as_busy():
             results = [self._rescue(slot) for slot in slots_to_rescue(self._slots)]
+            self._previews.write_all()
         return all(results)
 
     # ---- for the rescue watch, which is in another thread ----
@@ -255,7 +267,7 @@ class _WriterLoop:
             self._note_samples(cube, written)
             self._try(failures, self._on_disk(request, label).remove_dumps)
             if label.savefig:
-                self._write_preview(cube, written)
+                picture_written(cube, written)
             return _saved(cube, written, preview_follows=False)
         dump = self._try(failures, self._on_disk(request, label).dumped)
         for directories in self._directories(label):
@@ -367,17 +379,6 @@ class _WriterLoop:
             durability=self._kind.options.durability,
             passed=self._passed,
         )
-
-    def _write_preview(self, cube: int, written: Written) -> PreviewDone:
-        path = written.path.with_suffix(".png")
-        try:
-            if written.picture is not None:
-                write_preview(written.picture, path)
-            elif not path.exists():  # an earlier try saved the cube, and its writer died before the picture
-                preview_of(written.path)
-        except Exception as error:  # noqa: BLE001 - the data are saved; the parent warns of the missing preview
-            return PreviewDone(cube, None, f"{type(error).__name__}: {error}")
-        return PreviewDone(cube, path, "")
 
 
 def _saved(cube: int, written: Written, preview_follows: bool) -> Saved:
