@@ -22,7 +22,7 @@ __all__ = ["Picture", "preview_of", "preview_path", "read_picture", "write_previ
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COMPRESS_LEVEL = 1
-"""With runs only, five times as fast as Pillow's 6, and no larger on pictures of a real scene."""
+"""With runs only, five times as fast as Pillow's 6, and no larger where there is noise."""
 
 
 def preview_path(path: str | Path, out: str | Path | None = None) -> Path:
