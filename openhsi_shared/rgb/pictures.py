@@ -72,7 +72,7 @@ def _stretched(
 
 
 def _scale(image: NDArray[Any], low: float, high: float, result: NDArray[np.uint8], are_numbers: bool) -> None:
-    """Map `low` and what is below it to 0, `high` and what is above it to 255; unless all `are_numbers`, others to 0."""
+    """Map `low` and below to 0, `high` and above to 255. If not all `are_numbers`, what is none becomes 0."""
     pixels, scaled = image.reshape(-1), result.reshape(-1)
     for begin in range(0, pixels.size, SCALED_PIXELS):
         block = pixels[begin : begin + SCALED_PIXELS].astype(np.float64)  # a difference of float32 may exceed float32
