@@ -1,7 +1,6 @@
 """Jobs on one cube of about 1 GB, compared with the disk, a plain loop, and `ProcessRawDatacube`."""
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -15,9 +14,11 @@ import psutil
 from numpy.typing import NDArray
 
 from benchmarks.frames import frames_of_scene
+from benchmarks.jobs_cluster import cluster, first_line
 from benchmarks.levels import Camera
 from benchmarks.measuring import MB, Plan, Row, Spread
 from benchmarks.raw_disk import RawBytes
+from benchmarks.sides import Sides
 from openhsi_shared import ProcessRawDatacube, SharedDataCube, open_cube
 from openhsi_shared.errors import JobError
 from openhsi_shared.jobs import JobRunner, PipelineJob
@@ -37,7 +38,9 @@ def run(plan: Plan) -> list[Row]:
         path = _cube(plan, folder, n_lines)
         rows = [_level(plan, camera, folder, path, level) for level in LEVELS]
         rows += [_memory(plan, camera, folder), _python_stage(plan, folder, path), _deflate(plan, camera, folder, path)]
-        return [*rows, _many(plan, camera, folder, path), _failing(plan, folder, path)]
+        rows += [_many(plan, camera, folder, path), _failing(plan, folder, path)]
+        rows.append(first_line(plan, folder, path, _files(camera)))
+        return [*rows, cluster(plan, folder, path, _files(camera), _plan_of(camera, path, 4))]
 
 
 def _cube(plan: Plan, folder: Path, n_lines: int, name: str = "") -> Path:
@@ -55,49 +58,22 @@ def _cube(plan: Plan, folder: Path, n_lines: int, name: str = "") -> Path:
 
 
 def _job(camera: Camera, path: Any, out: Path, level: int | None, **more: Any) -> PipelineJob:
-    files = {"json_path": camera.folder / "settings.json", "cal_path": camera.folder / "calibration.nc"}
-    return PipelineJob(path, out, processing_lvl=level, **files, **more)
+    return PipelineJob(path, out, processing_lvl=level, **_files(camera), **more)
 
 
-class _Sides:
-    """Seconds and CPU seconds of each side, measured in turns."""
-
-    def __init__(self) -> None:
-        self.wall: dict[str, list[float]] = {}
-        self.cpu: dict[str, list[float]] = {}
-
-    def measure(self, name: str, work: Callable[[], Any]) -> Any:
-        """Measure once."""
-        begun, cpu = time.perf_counter(), _cpu_s()
-        result = work()
-        self.wall.setdefault(name, []).append(time.perf_counter() - begun)
-        self.cpu.setdefault(name, []).append(_cpu_s() - cpu)
-        return result
-
-    def ratio(self, name: str, to: str, *, cpu: bool = False) -> float:
-        """Median of the ratios of each turn."""
-        of = self.cpu if cpu else self.wall
-        return Spread([one / other for one, other in zip(of[name], of[to], strict=True)]).median
-
-    def text(self, name: str) -> str:
-        """Both figures."""
-        return f"{Spread(self.wall[name]).text('s', 2)}, CPU {Spread(self.cpu[name]).median:.2f} s"
-
-
-def _cpu_s() -> float:
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+def _files(camera: Camera) -> dict[str, Path]:
+    return {"json_path": camera.folder / "settings.json", "cal_path": camera.folder / "calibration.nc"}
 
 
 def _level(plan: Plan, camera: Camera, folder: Path, path: Path, level: int) -> Row:
     n_rounds = plan.pick(5, 2, 1)
     kernels = _plan_of(camera, path, level)
     n_bytes = _n_lines(path) * int(np.prod(kernels.line_shape)) * kernels.line_dtype.itemsize
-    raw, sides = RawBytes(n_bytes), _Sides()
+    raw, sides = RawBytes(n_bytes), Sides()
     is_direct = raw.can_be_direct(folder)
     found: Path | None = None
     for number in range(plan.pick(-1, -1, 0), n_rounds):  # one more, that warms up, where time is measured
-        now = _Sides() if number < 0 else sides
+        now = Sides() if number < 0 else sides
         found = now.measure("job", lambda: JobRunner(_job(camera, path, folder / f"job-{level}.nc", level)).run().path)
         now.measure("bound", lambda: (_read(path), raw.write(folder / "raw", is_direct)))
         now.measure("loop", lambda: _plain_loop(path, kernels, folder / "loop"))
@@ -158,8 +134,7 @@ def _plain_loop(path: Path, plan: LevelPlan, out: Path) -> None:
 
 def _whole_cube(camera: Camera, path: Path, level: int, out: Path) -> None:
     out.mkdir()
-    files = {"json_path": camera.folder / "settings.json", "cal_path": camera.folder / "calibration.nc"}
-    with ProcessRawDatacube(path, level, **files) as cube:
+    with ProcessRawDatacube(path, level, **_files(camera)) as cube:
         cube.collect(progress=False)
         cube.save(out).result()
 
@@ -249,10 +224,10 @@ def slow(line: NDArray[Any]) -> NDArray[Any]:
     return line
 
 
-def _two_to_one(plan: Plan, folder: Path, make: Callable[[int, Path], PipelineJob]) -> tuple[_Sides, float]:
-    sides = _Sides()
+def _two_to_one(plan: Plan, folder: Path, make: Callable[[int, Path], PipelineJob]) -> tuple[Sides, float]:
+    sides = Sides()
     for number in range(plan.pick(-1, -1, 0), plan.pick(5, 2, 1)):
-        now = _Sides() if number < 0 else sides
+        now = Sides() if number < 0 else sides
         for n in (1, 2):
             out = folder / f"workers-{n}.nc"
             now.measure(str(n), lambda n=n, out=out: JobRunner(make(n, out)).run())  # type: ignore[misc]
@@ -304,9 +279,9 @@ def _many(plan: Plan, camera: Camera, folder: Path, path: Path) -> Row:
     n = plan.pick(10, 4, 3)
     for number in range(n):
         os.link(path, inputs / f"{number}.nc")
-    sides = _Sides()
+    sides = Sides()
     for number in range(plan.pick(-1, -1, 0), plan.pick(3, 1, 1)):
-        now = _Sides() if number < 0 else sides
+        now = Sides() if number < 0 else sides
         now.measure("one", lambda: JobRunner(_job(camera, inputs / "0.nc", folder / "one.nc", 4)).run())
         results = now.measure("many", lambda: JobRunner(_job(camera, inputs, folder / "all", 4)).run())
         if len(results) != n:

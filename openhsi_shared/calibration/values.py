@@ -55,6 +55,7 @@ class Calibration(Mapping[str, Any]):
         """The file it was read from, or None."""
         self.sha256 = sha256
         """Hash of the file, empty without one: identifies the calibration of a cube."""
+        self._measured: dict[int, NDArray[np.bool_]] = {}
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -172,6 +173,12 @@ class Calibration(Mapping[str, Any]):
         if of_reference:
             raise CalibrationError(f"{self.name} does not contain {', '.join(of_reference)}")
         return pictures_of(np.asarray(self._values["rad_ref"]), self._reference_dims, self.coordinates)
+
+    def is_measured(self, exposure: int) -> NDArray[np.bool_]:
+        """Whether `rad_ref` has a finite value at each luminance, at the exposure of this index; computed once."""
+        if exposure not in self._measured:
+            self._measured[exposure] = np.isfinite(self.reference_pictures[0][:, :, exposure, :]).any(axis=(0, 1))
+        return self._measured[exposure]
 
     def _points(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Points of a curve, by ascending wavelength. CalibrationError if it is invalid."""

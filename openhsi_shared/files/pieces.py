@@ -12,7 +12,7 @@ from openhsi_shared.files.blocks import BlockWriter
 from openhsi_shared.files.encoding import Encoded
 from openhsi_shared.files.image import LARGE_LINE, Image, Layout
 
-__all__ = ["has_file_layout", "put_chunks", "write_extents", "write_lines"]
+__all__ = ["has_file_layout", "place_chunks", "put_chunks", "write_extents", "write_lines"]
 
 WRITE_BYTES = 64 << 20
 """What one call writes."""
@@ -75,17 +75,21 @@ def _n_readable(lines: NDArray[Any]) -> int:
     return int(memory.ctypes.data + memory.nbytes - lines.ctypes.data)
 
 
-def put_chunks(image: Image, gathered: BlockWriter, first: int, encoded: Encoded) -> list[tuple[int, int]]:
-    """Write the chunks of the lines from `first` on: together, where they lie in the file as in memory.
-
-    Returns offset and length of each in the file.
-    """
+def place_chunks(image: Image, first: int, encoded: Encoded) -> list[tuple[int, int]]:
+    """Offset and length in the file of the chunks of the lines from `first` on. One thread at a time."""
     memory, places = encoded.memory.data, []
-    at = begin = end = 0
-    for index, (begin_of_chunk, end_of_chunk) in enumerate(encoded.spans, first):
-        chunk = memory[begin_of_chunk:end_of_chunk]
+    for index, (begin, end) in enumerate(encoded.spans, first):
+        chunk = memory[begin:end]
         offset = int(image.offsets[index]) if image.offsets.size else image.place_line(index, chunk)
         places.append((offset, len(chunk)))
+    return places
+
+
+def put_chunks(places: list[tuple[int, int]], gathered: BlockWriter, encoded: Encoded) -> None:
+    """Write chunks at their places: together, where they lie in the file as in memory."""
+    memory = encoded.memory.data
+    at = begin = end = 0
+    for (offset, _), (begin_of_chunk, end_of_chunk) in zip(places, encoded.spans, strict=True):
         if end > begin and offset - at != begin_of_chunk - begin:
             gathered.put_pages(at, memory, begin, end)
             begin = end
@@ -93,7 +97,6 @@ def put_chunks(image: Image, gathered: BlockWriter, first: int, encoded: Encoded
             at, begin = offset, begin_of_chunk
         end = end_of_chunk
     gathered.put_pages(at, memory, begin, end)
-    return places
 
 
 def write_extents(

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from openhsi_shared.calibration import Calibration, read_calibration
 from openhsi_shared.errors import FileError, LevelError, SettingsError
+from openhsi_shared.files.attributes import plain
+from openhsi_shared.files.opening import open_hdf5
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.recorded import bad_lines_of, extra_columns, groups_of, numbers_of_bands, recorded_settings
 from openhsi_shared.levels import LevelPlan, Transforms, check_level, is_our_radiance, quantity_of, recognise_level
@@ -173,8 +175,8 @@ class SourceCube:
             now = self.path.stat()
             is_same = (now.st_size, now.st_mtime_ns) == (self.n_bytes, self.mtime_ns)
             if is_same and self.uuid is not None:
-                with open_cube(self.path, check=False) as cube:
-                    is_same = cube.is_ours and cube.attributes.get("uuid") == self.uuid
+                with open_hdf5(self.path) as file:
+                    is_same = plain(file.attrs.get("uuid")) == self.uuid
         except OSError as error:
             raise FileError(f"{self.path} changed while it was read: {error}; process it again") from error
         if not is_same:

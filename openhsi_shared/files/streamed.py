@@ -27,7 +27,7 @@ from openhsi_shared.files.blocks import BlockWriter
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.encoding import Encoder, decoded
 from openhsi_shared.files.image import Image, Layout
-from openhsi_shared.files.pieces import has_file_layout, put_chunks, write_extents, write_lines
+from openhsi_shared.files.pieces import has_file_layout, place_chunks, put_chunks, write_extents, write_lines
 from openhsi_shared.rgb import Band, BandMeans, decimation
 from openhsi_shared.rgb import picture as picture_of
 
@@ -120,7 +120,8 @@ class StreamedFile:
             self._encoder.encode(line, encoded)
         with self._placing:
             number, self._n_placed = self._n_placed, self._n_placed + 1
-            chunks = put_chunks(self._image, gathered, first, encoded)
+            chunks = place_chunks(self._image, first, encoded)
+        put_chunks(chunks, gathered, encoded)
         self._encoder.release(encoded)
         return [number, chunks] if self.layout.compression else None
 
@@ -199,10 +200,15 @@ class StreamedFile:
         self._part.publish_as(self.target, durability=self._durability)
         return self.target
 
-    @property
-    def picture(self) -> NDArray[np.uint8] | None:
-        """(cross-track, along-track[, 3]), to be saved as the preview when all lines are put; None without bands."""
-        return None if self._bands is None else picture_of(self._means, robust=None)
+    def take_picture(self) -> NDArray[np.uint8] | None:
+        """(cross-track, along-track[, 3]), to be saved as the preview when all lines are put; None without bands.
+
+        Once only: the means that it is made of are freed.
+        """
+        if self._bands is None:
+            return None
+        means, self._means = self._means, np.empty(0, np.float32)
+        return picture_of(means, robust=None)
 
     def close(self, *, keep: bool = False) -> None:
         """End. What is not published is removed, unless `keep`. Idempotent."""

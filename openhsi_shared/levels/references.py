@@ -32,7 +32,7 @@ def reference_at(calibration: Calibration, exposure_ms: float, luminance: float 
     pictures, exposures, luminances = calibration.reference_pictures
     nearest = min(range(len(exposures)), key=lambda index: (abs(exposures[index] - exposure_ms), -exposures[index]))
     at_exposure = pictures[:, :, nearest, :]
-    measured = np.isfinite(at_exposure).any(axis=(0, 1))
+    measured = calibration.is_measured(nearest)
     dark_index = int(np.flatnonzero(luminances == 0)[0])
     lamp = _index_of(luminance, luminances, measured, calibration)
     for index in (dark_index, lamp):

@@ -19,6 +19,7 @@ from openhsi_shared.jobs.workers.control import Control
 from openhsi_shared.jobs.workers.cube_work import CubeWork
 from openhsi_shared.jobs.workers.progress import Progress
 from openhsi_shared.jobs.workers.work import WorkerDied
+from tests.support.helpers import wait_for
 from tests.support.job_teams import FailsAt, Finds, Full, InMemory, Sees, Twice, damage, plan_of, run, saved
 
 
@@ -266,3 +267,25 @@ class ExitsInItsSurvey(Sees):
 def test_a_survey_that_exits_does_not_end_the_program(tmp_path, where):
     with pytest.raises(JobError, match=r"'exits_in_its_survey' failed .*survey.*: SystemExit"):
         run(plan_of(saved(tmp_path)[0], (ExitsInItsSurvey(where=where),)))
+
+
+def test_a_worker_computes_while_the_disk_takes_its_block(tmp_path):
+    path, lines = saved(tmp_path)
+    computed = []
+
+    class Notes(Twice):
+        def apply(self, lines, out):
+            super().apply(lines, out)
+            computed.append(len(lines))
+
+    class SlowDisk(InMemory):
+        only_waits = True
+
+        def put(self, first, lines, crcs):
+            if not self.firsts:
+                wait_for(lambda: sum(computed) >= 8)  # by the only worker: the second block, too
+            super().put(first, lines, crcs)
+
+    plan = plan_of(path, (Notes(),), block_lines=4, n_blocks=3)
+    _, output = run(plan, SlowDisk(plan), n=1)
+    assert np.array_equal(output.lines, lines * np.float32(2))

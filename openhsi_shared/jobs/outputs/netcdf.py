@@ -1,7 +1,7 @@
 """NetCDF output: a file as that of a saved cube, with checksums and a preview beside it."""
 
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from openhsi_shared.errors import PreviewError
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.image import Layout
 from openhsi_shared.files.journal import Journal
-from openhsi_shared.files.preview import preview_path, write_preview
+from openhsi_shared.files.preview import png_of, preview_path, write_png
 from openhsi_shared.files.significant_bits import attributes_of_rounding, check_significant_bits, round_to_bits
 from openhsi_shared.files.streamed import StreamedFile
 from openhsi_shared.groups import numbers
@@ -55,6 +55,7 @@ class NetCDFOutput(Output):
         self._journal = journal
         leftover = None if journal is None else journal.part
         self._file = StreamedFile(plan.target, layout, bands=bands, tmp_suffix=tmp_suffix, leftover=leftover)
+        self.only_waits = compression is None and job.old_style and significant_bits is None
         self._begin(journal, self._file.temporary_path)
 
     def put(self, first: int, lines: NDArray[Any], crcs: NDArray[np.uint32]) -> None:
@@ -76,21 +77,24 @@ class NetCDFOutput(Output):
     def finish(self, done: Done) -> Published:
         """Write all else, make it durable, and publish it; then its preview, whose failure is logged."""
         travelling = self._travelling
-        with ThreadPoolExecutor(1) as pool:  # the file goes to the disk while the picture is computed
-            picture = pool.submit(lambda: self._file.picture)
+        with ThreadPoolExecutor(1) as pool:  # the file goes to the disk while the picture is made
+            picture = pool.submit(self._png)
             path = self._file.finish(travelling.cube(done, str(uuid.uuid4())), travelling.labels)
-        return Published(path=path, preview_path=_write_preview(picture.result(), path))
+        return Published(path=path, preview_path=_write_preview(picture, path))
+
+    def _png(self) -> memoryview | None:
+        picture = self._file.take_picture()
+        return None if picture is None else png_of(picture, preview_path(self._file.target))
 
     def close(self, *, keep: bool = False) -> None:
         """End. What is not published is removed, unless `keep`. Idempotent."""
         self._file.close(keep=keep)
 
 
-def _write_preview(picture: NDArray[np.uint8] | None, path: Path) -> Path | None:
-    if picture is None:
-        return None
+def _write_preview(picture: Future[memoryview | None], path: Path) -> Path | None:
     try:
-        return write_preview(picture, preview_path(path))
+        png = picture.result()
+        return None if png is None else write_png(png, preview_path(path))
     except PreviewError as error:
         logger.warning("%s is written, but not its preview: %s", path, error)
         return None

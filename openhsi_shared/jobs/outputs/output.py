@@ -51,6 +51,8 @@ class Output(ABC):
 
     is_ordered: bool
     """Whether `put` must be called in the order of lines, by one thread at a time; else any order, several threads."""
+    only_waits = False
+    """Whether `put` hardly computes, but waits for the disk: then a thread of its own does it beside the workers."""
 
     @abstractmethod
     def put(self, first: int, lines: NDArray[Any], crcs: NDArray[np.uint32]) -> None:

@@ -79,6 +79,8 @@ class CubeWork(Work):
             skip=skipped,
         )
         super().__init__(plan.source.path, register)
+        if output.only_waits:
+            self.stages, self.stages_beside = ("process", "load", "write"), ("write",)
         self.n_at_once = 1  # until it is known how long a line takes
         self._failures = Failures(plan)
         self._counting = control.changed

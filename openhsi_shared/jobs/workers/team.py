@@ -117,21 +117,24 @@ class Team:
         if not work.register.is_done:
             raise self._control.error or JobError(f"{work.path}: the job was stopped", path=str(work.path))
 
-    def _work(self, work: Work, worker: LineWorker) -> None:
+    def _work(self, work: Work, worker: LineWorker, stages: Sequence[str]) -> None:
         this_thread = threading.get_ident()
         self._control.thread_ids.add(this_thread)
         try:
-            work.work(worker)
+            work.work(worker, stages)
         finally:
             self._control.thread_ids.discard(this_thread)
 
     def _in_threads(self, work: Work, workers: Sequence[LineWorker]) -> None:
         register = work.register
+        parts = [(f"worker {number}", one, work.stages) for number, one in enumerate(workers)]
+        if work.stages_beside:
+            parts.append(("writer", workers[0], work.stages_beside))
         threads = [
             threading.Thread(
-                target=self._work, args=(work, one), name=f"openhsi_shared job worker {number}", daemon=True
+                target=self._work, args=(work, one, stages), name=f"openhsi_shared job {name}", daemon=True
             )
-            for number, one in enumerate(workers)
+            for name, one, stages in parts
         ]
         try:
             for thread in threads:

@@ -41,16 +41,21 @@ class Work(ABC):
 
     stages: tuple[str, ...]
     """What a worker does first if there is more than one thing to do."""
+    stages_beside: tuple[str, ...] = ()
+    """What one more thread does, without a worker: it waits for something else than a core."""
 
     def __init__(self, path: Path, register: BlockRegister) -> None:
         self.path, self.register = path, register
         self.n_at_once: int | None = None
         """Lines that a worker reserves at most; None: as many as there are."""
 
-    def work(self, worker: LineWorker) -> None:
-        """Work until nothing is left to do; called in each thread. What is raised is noted in the register."""
+    def work(self, worker: LineWorker, stages: Sequence[str] = ()) -> None:
+        """Work until nothing is left to do; called in each thread. What is raised is noted in the register.
+
+        `stages`: in place of those of workers.
+        """
         try:
-            while self._work_on_next(worker):
+            while self._work_on_next(worker, stages or self.stages):
                 pass
         except (OpenHSIError, OSError) as error:
             self.register.fail(error)
@@ -59,10 +64,10 @@ class Work(ABC):
         except BaseException as error:  # noqa: BLE001 - as above
             self.register.fail(error)
 
-    def _work_on_next(self, worker: LineWorker) -> bool:
+    def _work_on_next(self, worker: LineWorker, stages: Sequence[str]) -> bool:
         """Reserve lines and work on them; False if there are none left."""
         try:
-            with self.register.reserve(*self.stages, n=self.n_at_once) as reserved:
+            with self.register.reserve(*stages, n=self.n_at_once) as reserved:
                 if reserved is None:
                     return False
                 try:
