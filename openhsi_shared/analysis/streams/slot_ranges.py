@@ -218,28 +218,41 @@ class SlotRanges(Ranges):
         """Note all lines that are new."""
         slots = self._slots
         while True:
+            # before the cube is looked for: it was begun before these, and is gone if it is not found now
+            later = [cube for slot in self._all_slots if (cube := slots.word(slot, Word.CUBE)) > self._cube]
             slot = next((slot for slot in self._all_slots if slots.word(slot, Word.CUBE) == self._cube), None)
             if slot is None:
-                later = [cube for slot in self._all_slots if (cube := slots.word(slot, Word.CUBE)) > self._cube]
                 if not later or not self._pass_over(min(later)):
                     return
                 continue
-            state = slots.state(slot)  # before the count: no line is added to a cube that is closed
-            n = slots.word(slot, Word.N_PUT)
+            is_closed = self._is_closed_in(slot, self._cube)
+            n = slots.word(slot, Word.N_PUT)  # afterwards: no line is added to a cube that is closed
+            if n < self._n_seen:
+                return  # `begin` is using the slot again: it is found to be gone when that is done
             if n > self._n_seen:
                 self._note(slot, n)
-            if state is SlotState.FILLING or not self._is_begun_in(slot, self._cube):
+            if not is_closed:
                 return
             if slots.has_cube(slot, self._cube):
                 self._n_before, self._n_seen, self._cube = self._n_before + n, 0, self._cube + 1
                 self._n_left.setdefault((slot, self._cube - 1), 0)
                 self._release_if_done(slot, self._cube - 1)
 
-    def _is_begun_in(self, slot: int, cube: int) -> bool:
-        """Whether all words of the cube are set: its slot is free before, and free again when it is over."""
+    def _is_closed_in(self, slot: int, cube: int) -> bool:
+        """Whether no line is added to the cube that this slot holds.
+
+        A slot is free before all words of its cube are set, and free again when the cube is over. What distinguishes
+        the two is read before the state: read after it, it may belong to a cube that was begun meanwhile.
+        """
         slots = self._slots
-        is_used = slots.state(slot) is not SlotState.FREE or slots.word(slot, Word.N_PUT) > 0
-        return is_used or any(slots.word(other, Word.CUBE) > cube for other in self._all_slots)
+        is_begun = slots.word(slot, Word.N_PUT) > 0
+        is_closed = any(slots.word(other, Word.CUBE) > cube for other in self._all_slots)
+        state = slots.state(slot)
+        return state is not SlotState.FILLING and (is_closed or is_begun or state is not SlotState.FREE)
+
+    def _is_begun_in(self, slot: int, cube: int) -> bool:
+        """Whether all words of the cube are set."""
+        return self._slots.state(slot) is SlotState.FILLING or self._is_closed_in(slot, cube)
 
     def _note(self, slot: int, n: int) -> None:
         """Let the lines of the cube up to `n` wait; those that are overwritten are skipped."""

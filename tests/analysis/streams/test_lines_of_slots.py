@@ -8,8 +8,11 @@ import pytest
 from openhsi_shared import SharedSimulatedCamera
 from openhsi_shared.analysis.streams.cubes import CubeSource
 from openhsi_shared.analysis.streams.lines_of_slots import SlotSource
+from openhsi_shared.analysis.streams.slot_ranges import SlotRanges
 from openhsi_shared.analysis.streams.source import Overwritten
 from openhsi_shared.buffers.slot_memory import Word
+from openhsi_shared.buffers.slot_owner import SlotOwner
+from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.datacube.control_server import socket_of
 from openhsi_shared.errors import ArgumentError, RecordingError
 from openhsi_shared.frames.losses import IdRange
@@ -108,6 +111,52 @@ def test_a_cube_is_followed_only_when_all_its_words_are_set():
     fill(slots, 1, 2)
     assert [part.numbers.tolist() for part in taken(ranges)] == [[0], [1, 2]]
     ranges.close()
+
+
+class _Writes(SlotOwner):
+    """Notes all control words after each one that is written."""
+
+    def __init__(self, memory):
+        self.noted = []
+        super().__init__(memory)
+
+    def _set(self, slot, word, value):
+        super()._set(slot, word, value)
+        self.noted.append(bytes(self._words))
+
+    def commit(self, *values):
+        super().commit(*values)
+        self.noted.append(bytes(self._words))
+
+
+class _Interleaved(SlotView):
+    """Reads words as they are at one time, and after some reads as they are later."""
+
+    def between(self, early, late, n_early):
+        self.words, self.n_early = (memoryview(early).cast("q"), memoryview(late).cast("q")), n_early
+        return self
+
+    def word(self, slot, word):
+        self.n_early -= 1
+        self._words = self.words[self.n_early < 0]
+        return super().word(slot, word)
+
+
+def test_no_line_is_passed_over_wherever_the_owner_writes_between_two_reads():
+    slots = _Writes(owner_of().memory)
+    for ids in ((1, 2, 3), (4, 5)):
+        slots.close(fill(slots, *ids))
+    late = bytes(slots._words)
+    for early in slots.noted:
+        for n_early in range(24):
+            view = _Interleaved.of(slots.memory).between(early, late, n_early)
+            ranges = SlotRanges(view, view.release, ABOUT, "lossless", None)
+            ranges.look()
+            view.n_early = 0
+            ranges.end()
+            numbers = [number for part in taken(ranges) for number in part.numbers.tolist()]
+            assert numbers == list(range(7))
+            ranges.close()
 
 
 def test_a_recording_without_lines_is_a_header_without_a_name_and_an_end():
