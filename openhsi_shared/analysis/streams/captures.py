@@ -23,6 +23,8 @@ MAX_COPIED_BYTES = 32768
 """Frames up to this size become bytes: the parsers of dranspose read JSON of bytes only."""
 MAX_LAYOUTS = 8
 """That are tried for a record."""
+MAPPED_BYTES = 32 << 20
+"""Of a file, after which its pages are unmapped: as long as they are mapped they count as memory of this process."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,14 @@ class _MappedCapture:
             raise CaptureError(f"{path} is empty: expected records of a capture", path=str(path)) from error
         self.data = memoryview(self.file)
         self._layouts: list[RecordLayout] = []
+        self._mapped_from = 0
 
     def find(self, start: int) -> tuple[RecordLayout, int]:
         """Layout and event number of a record. Raises CutRecord, OtherEncoding."""
+        if not 0 <= start - self._mapped_from < MAPPED_BYTES:
+            self._mapped_from = start
+            if hasattr(mmap, "MADV_DONTNEED"):
+                self.file.madvise(mmap.MADV_DONTNEED)  # views stay valid: a page that is read again is mapped again
         for layout in self._layouts:
             number = layout.number_at(self.data, start)
             if number is not None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openhsi_shared.analysis.events import Event
+from openhsi_shared.analysis.streams import captures
 from openhsi_shared.analysis.streams.captures import CaptureSource
 from openhsi_shared.analysis.streams.source import Range
 from openhsi_shared.analysis.streams.sources import open_source, open_sources
@@ -47,6 +48,23 @@ def test_every_event_is_read_as_it_was_written(tmp_path: Path, name: str, timed:
         assert [t for some in times if some for t in some] == [first + k * 1_000_000 for k in range(len(NUMBERS))]
     else:
         assert not any(t > -(2**63) for some in times if some for t in some)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what is mapped")
+def test_a_reader_does_not_keep_what_it_has_read_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(captures, "MAPPED_BYTES", 1 << 20)
+    path = write_capture(tmp_path / "large.cbors", stins_streams("x", 30, (400, 400)))
+    most_kb = 0
+    source = open_source(path)
+    reader = source.reader()
+    for part in _ranges(path, 4):
+        for event in reader.events(part):
+            assert isinstance(event, Event)
+            sum(zlib.crc32(frame) for frame in event.streams["x"].frames)
+            _, _, mapped = Path("/proc/self/smaps").read_text().partition(str(path))
+            most_kb = max(most_kb, int(mapped.partition("Rss:")[2].split()[0]))
+    reader.close()
+    assert 300 < most_kb < 3000 < path.stat().st_size / 1000
 
 
 def test_large_frames_are_views_of_the_file_and_outlive_the_reader(tmp_path: Path):
