@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 
+from openhsi_shared.analysis.streams.slot_ranges import LinesInSlot
 from openhsi_shared.analysis.streams.source import Range
 from openhsi_shared.analysis.work.failure_log import FailureLog, error_of
 from openhsi_shared.analysis.work.messages import BatchResult, EventFailure
@@ -45,8 +46,8 @@ class Tally:
             return
         self.n_events += result.n_events
         self._done[_index(result.worker)] += result.n_events
-        if part is not None and part.where is not None:
-            self.lines_of[part.where[1]] += result.n_events
+        if part is not None and isinstance(part.where, LinesInSlot):
+            self.lines_of[part.where.cube] += result.n_events
         self.fail(result.failures, who)
 
     def fail(self, failures: list[EventFailure], who: str) -> None:
