@@ -76,6 +76,7 @@ def _run(parent: Parent, analysis: Analysis, source: SlotSource) -> None:
     become_service(analysis.niceness, in_background=True)
     forward_logs(parent)
     status = AnalysisStatus(name=str(analysis.name), mode=analysis.mode, state="failed")
+    dispatcher: _Dispatcher | None = None
     with ExitStack() as stack:
         try:
             dispatcher = _Dispatcher(parent, analysis, source, stack)
@@ -83,6 +84,7 @@ def _run(parent: Parent, analysis: Analysis, source: SlotSource) -> None:
             ended = dispatcher.run()
         except BaseException as error:  # noqa: BLE001 - not swallowed: the parent logs or raises it
             failure = error if isinstance(error, AnalysisError) else _unexpected(error)
+            status = replace(status if dispatcher is None else dispatcher.status(), state="failed")
             ended = ReaderEnded(status=replace(status, why=str(failure)), error=failure)
         parent.tell(ended)
 
@@ -273,7 +275,8 @@ class _Dispatcher:
 
     # ---- status and end ----
 
-    def _status(self) -> AnalysisStatus:
+    def status(self) -> AnalysisStatus:
+        """All counts now."""
         waiting = self._ranges.n_waiting + sum(len(batch.part) for batch in self._in_flight.values())
         skipped = self._ranges.skipped
         status = self._tally.status(
@@ -286,7 +289,7 @@ class _Dispatcher:
 
     def _tell_status(self) -> None:
         self._status_at = time.monotonic()
-        status = self._status()
+        status = self.status()
         status = replace(status, skipped_ids=status.skipped_ids[-MAX_GAPS:])
         if not self._is_orphan:
             self._parent.tell(status)
@@ -297,7 +300,7 @@ class _Dispatcher:
         why = "" if failed is None else str(failed)
         save_as = (self._first_file or self._ranges.first_file) if self._cubes is None else self._cubes.file
         self._is_finishing = True
-        self._reducer.send(Finish(failed_by=why, save_as=save_as, status=self._status(), changes=self._log.to_json()))
+        self._reducer.send(Finish(failed_by=why, save_as=save_as, status=self.status(), changes=self._log.to_json()))
         while (finished := self._finished) is None:
             wait(self._reducer.child.waitables, WAIT_INTERVAL_S)
             self._hear_reducer()
@@ -314,7 +317,7 @@ class _Dispatcher:
             failed = AnalysisError(finished.error, where=finished.where)
         state: Any = "ended" if failed is None else "failed"
         status = replace(
-            self._status(), state=state, why="" if failed is None else str(failed), saved_to=finished.saved_to
+            self.status(), state=state, why="" if failed is None else str(failed), saved_to=finished.saved_to
         )
         return ReaderEnded(
             status=status,

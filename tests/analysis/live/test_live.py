@@ -165,8 +165,9 @@ def test_a_dispatcher_or_reducer_that_dies_or_hangs_ends_its_analysis_only(tmp_p
     assert summary.lines_lost == 0
     assert account(tmp_path / "out") == (list(range(summary.lines)), [])
     for (who, _), analysis in zip(cases, analyses, strict=True):
-        why = run.analyses[analysis.name].status.why
-        assert ("reducer" in why) is (who == "reducer"), why
+        status = run.analyses[analysis.name].status
+        assert ("reducer" in status.why) is (who == "reducer"), status
+        assert status.events
 
 
 def test_what_fails_is_counted_and_logged_and_the_rest_goes_on_or_ends_if_that_is_wanted(tmp_path, caplog):
