@@ -209,7 +209,7 @@ class SourceCube:
         return Transforms(
             level,
             self.sensor_shape,
-            settings.dtype_in,
+            self.dtype if self.dtype in (np.uint8, np.uint16) else settings.dtype_in,
             rows or self._rows(level, self.sensor_shape[0]),
             self.calibration,
             settings.fwhm_nm,
@@ -273,6 +273,25 @@ class SourceCube:
                 f"{expected[0]:.1f} to {expected[-1]:.1f} nm: {way}"
             )
 
+    def check_arithmetic(self, level: int, compat: Compat) -> None:
+        """LevelError if its radiance is summed over each band, as by openhsi, and `level` is of averages, or reverse.
+
+        A cube of this library that does not contain its arithmetic is not refused.
+        """
+        known = None if self.level is None else LEVELS[self.level]
+        if known is None or known.calibrates_bands:
+            return  # both are the same
+        asked, own = compat or "openhsi_shared", self.attributes.get("level_arithmetic")
+        own = own if own is not None or self.is_ours else "openhsi"
+        if own in ("openhsi", "openhsi_shared") and own != asked:
+            made, expected, way = (
+                ("summed", "averages", "give") if own == "openhsi" else ("averaged", "sums", "leave out")
+            )
+            raise LevelError(
+                f"{self.path} holds radiance of level {self.level} that is {made} over each band (by {own}), and level "
+                f"{level} of {asked} is made of {expected}: {way} compat='openhsi', or start from the raw cube"
+            )
+
     def plan_to(self, level: int, compat: Compat = None) -> LevelPlan:
         """The processing of its lines to `level`. LevelError if it is below that of the file, or not served.
 
@@ -299,6 +318,7 @@ class SourceCube:
         transforms = self.transforms(level, compat)
         if steps[:1] == ("rad2ref_6SV",):
             self.check_radiance(transforms)
+            self.check_arithmetic(level, compat)
         return self.plan_of([getattr(transforms, name) for name in steps], level, compat)
 
     def plan_of(self, functions: Functions, level: int, compat: Compat = None) -> LevelPlan:

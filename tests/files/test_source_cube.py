@@ -1,5 +1,6 @@
 """What is known of a saved cube is enough to process it, as the classes that process cubes again do."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -93,6 +94,27 @@ def test_the_plan_is_that_of_the_classes_that_process_cubes_again(saved, cal_pat
         assert np.array_equal(line_of(plan, line), cube.pipeline(line))
         found, expected = source.wavelengths_after(plan), cube.wavelengths_nm
         assert np.array_equal(found, expected) if expected is not None else found is None
+
+
+@pytest.mark.parametrize(
+    ("own", "compat", "way"), [("openhsi", None, "give"), ("openhsi_shared", "openhsi", "leave out")]
+)
+def test_sums_over_bands_are_not_taken_for_averages(saved, cal_path, own, compat, way):
+    source = SourceCube.look_at(saved(7, level_arithmetic=own), cal_path=cal_path)
+    with pytest.raises(LevelError, match=rf"over each band \(by {own}\).*{way} compat='openhsi'"):
+        source.plan_to(8, compat)
+    source.plan_to(8, None if compat else "openhsi")
+    four = SourceCube.look_at(saved(4, level_arithmetic=own), cal_path=cal_path)
+    assert four.plan_to(6, compat).level == 6  # the same of both
+
+
+def test_the_integers_of_a_step_are_those_of_the_lines(saved, cal_path, json_path):
+    """As from the raw frames, whatever the settings have for pixel_format."""
+    source = SourceCube.look_at(saved(1), cal_path=cal_path, json_path=json_path)
+    frame = make_frame(np.uint8)
+    line = line_of(make_plan(1, frame_dtype=frame.dtype), frame)
+    plan = dataclasses.replace(source, dtype=line.dtype).plan_to(3, "openhsi")
+    assert np.array_equal(line_of(plan, line), line_of(make_plan(3, frame_dtype=frame.dtype, compat="openhsi"), frame))
 
 
 @pytest.mark.parametrize("level", [-1, 0, 1])
