@@ -1,5 +1,6 @@
 """What stages that compute with pixels have in common: the types, the labels, and the values of their parameters."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,16 @@ from numpy.typing import NDArray
 from openhsi_shared.errors import ArgumentError, StageNotApplicable
 from openhsi_shared.jobs.stages.stage import LineFormat
 
-__all__ = ["as_compiled", "check_number", "check_real", "compiled_type", "float_type", "labels_of", "range_of"]
+__all__ = [
+    "as_compiled",
+    "changes_in",
+    "check_number",
+    "check_real",
+    "compiled_type",
+    "float_type",
+    "labels_of",
+    "range_of",
+]
 
 
 def check_number(code: str, name: str, value: Any, least: int = 1) -> int:
@@ -72,6 +82,19 @@ def compiled_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def as_compiled(lines: NDArray[Any]) -> NDArray[Any]:
     """The same pixels as compiled loops take them: the same array, as a rule."""
     return np.ascontiguousarray(lines, compiled_type(lines.dtype))
+
+
+_CHANGES = re.compile(r", (dark subtracted|sum of \d+ [a-z -]+|(?:median|mean) of \d+ lines subtracted)")
+
+
+def changes_in(labels: Mapping[str, Any]) -> list[str]:
+    """Which stages have changed what the numbers mean, by `labels_of`: a mean does not.
+
+    >>> changes_in({"long_name": "digital numbers of the sensor, dark subtracted, mean of 2 lines, sum of 4 bands"})
+    ['dark subtracted', 'sum of 4 bands']
+    """
+    found: list[str] = _CHANGES.findall(str(labels.get("long_name", "")))
+    return found
 
 
 def labels_of(source: LineFormat, what: str, *, is_same_quantity: bool = True) -> Mapping[str, Any]:

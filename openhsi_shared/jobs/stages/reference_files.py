@@ -1,5 +1,6 @@
 """References in files: of a camera, the mean of lines of a cube, or an array. One is read once in a process."""
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.files.recorded import bad_lines_of
 from openhsi_shared.files.references import Reference, differences, is_reference
 from openhsi_shared.jobs.stages.binning import compiled_bin
-from openhsi_shared.jobs.stages.pixels import as_compiled, range_of
+from openhsi_shared.jobs.stages.pixels import as_compiled, changes_in, range_of
 from openhsi_shared.jobs.stages.stage import LineFormat
 from openhsi_shared.paths import file_version
 
@@ -21,6 +22,8 @@ __all__ = ["ReferenceFile"]
 BLOCK_BYTES = 8 << 20
 MAX_KEPT = 8
 """References in memory, each of the size of a line in float64."""
+RAW, WHOLE = -1, (0, -1)
+"""The level of frames that are not cropped, and the `row_slice` that crops nothing."""
 _kept: dict[tuple[Any, ...], NDArray[np.float64]] = {}
 _reading = threading.Lock()
 
@@ -34,8 +37,9 @@ class ReferenceFile:
     def __init__(self, code: str, path: Path, lines: slice | None) -> None:
         self._code, self._path, self._lines = code, path, lines
 
-    def check(self, source: LineFormat, level: int | None) -> None:
-        """Refuse one with other pixels or bands than `source`, of another level than `level`, of another exposure.
+    def check(self, source: LineFormat, level: int | None, changes: list[str]) -> None:
+        """Refuse one with other pixels or bands than `source`, of another level than `level`, of another exposure, or
+        with other `changes` by stages, as `changes_in` has them.
 
         The exposure must be that of the cube for digital numbers only. What a file does not contain is not compared.
         """
@@ -54,6 +58,16 @@ class ReferenceFile:
                 raise StageNotApplicable(
                     f"{self._code}: {self._path} is of level {cube.level}, but the lines are {of_lines}: process the "
                     "reference as them, or use this stage at another place"
+                )
+            own = changes_in(cube.contents.attributes("datacube"))
+            if cube.is_ours and own != changes:
+                raise StageNotApplicable(
+                    f"{self._code}: {self._path} has {_text(own)}, but the lines have {_text(changes)}: process the "
+                    "reference as them, or use this stage at another place"
+                )
+            if found := _window_differences(cube, source):
+                raise StageNotApplicable(
+                    f"{self._code}: {self._path} does not belong to {source.source.path}: {'; '.join(found)}"
                 )
             exposures = cube.attributes.get("exposure_ms"), source.source.recorded_exposure_ms
             if source.quantity == "counts" and None not in exposures and exposures[0] != exposures[1]:
@@ -148,3 +162,23 @@ class ReferenceFile:
                 f"{self._code}: the bands of {self._path} are from {found[0]:.1f} to {found[-1]:.1f} nm, those of the "
                 f"lines from {expected[0]:.1f} to {expected[-1]:.1f} nm: expected the same"
             )
+
+
+def _text(changes: list[str]) -> str:
+    return f"a {', a '.join(changes)}" if changes else "the numbers of their level"
+
+
+def _window_differences(cube: OpenCube, source: LineFormat) -> list[str]:
+    """Where the pixels of a reference are others of the sensor than those of the lines, by the settings of both."""
+    about = source.source
+    if not (cube.is_ours and about.is_ours):
+        return []
+    own, other = (json.loads(one.attributes.get("settings") or "{}") for one in (cube, about))
+    if source.level != about.level:  # the job has cropped
+        other["row_slice"] = about.settings.row_slice
+    names = ("win_offset", "win_resolution", "binxy", *(("row_slice",) if cube.level != RAW else ()))
+    return [
+        f"its {name} is {own[name]}, not {other[name]}"
+        for name in names
+        if name in own and name in other and list(own[name] or WHOLE) != list(other[name] or WHOLE)
+    ]

@@ -14,6 +14,7 @@ from openhsi_shared.files.reflectance import Correction, check_panel, correction
 from openhsi_shared.jobs.stages.binning import compiled_bin
 from openhsi_shared.jobs.stages.pixels import (
     as_compiled,
+    changes_in,
     check_real,
     check_slice,
     compiled_type,
@@ -47,12 +48,15 @@ class _Reference(Stage):
         """StageNotApplicable if the reference has other pixels, bands, level or exposure. FileError."""
         check_real(self.code, source)
         if self.path is not None:
-            self._file(self.path).check(source, self._expected_level(source))
+            self._file(self.path).check(source, self._expected_level(source), self._expected_changes(source))
         else:
             self._surveyed_lines(source)
 
     def _expected_level(self, source: LineFormat) -> int | None:
         return source.level
+
+    def _expected_changes(self, source: LineFormat) -> list[str]:
+        return changes_in(source.labels)
 
     def _file(self, path: str) -> ReferenceFile:
         return ReferenceFile(self.code, Path(path), self.lines)
@@ -163,13 +167,26 @@ class White(_Reference):
         """StageNotApplicable if the reference has other pixels, bands, level or exposure, or lines are reflectance."""
         if source.quantity == "reflectance":
             raise StageNotApplicable("white: the lines are reflectance already: choose a level up to 5, or 7")
+        if self.dark_path is not None and source.level is not None:
+            raise StageNotApplicable(
+                f"white: dark_path={self.dark_path} is subtracted from the reference, but no dark reference is from "
+                "the lines: use the stage dark before"
+            )
         super().check(source)
         if self.dark_path is not None:
-            self._dark(self.dark_path).check(source, self._expected_level(source))
+            dark, changes = self._dark(self.dark_path), self._expected_changes(source)
+            dark.check(source, self._expected_level(source), changes)
 
     def _expected_level(self, source: LineFormat) -> int | None:
         """That of the white reference before the dark one is subtracted."""
         return source.level if self.dark_path is None else source.source.level
+
+    def _expected_changes(self, source: LineFormat) -> list[str]:
+        """Those of the white reference before the dark one is subtracted from it, as `dark` has from the lines."""
+        found = super()._expected_changes(source)
+        if self.dark_path is not None and "dark subtracted" in found:
+            found.remove("dark subtracted")
+        return found
 
     def _dark(self, path: str) -> ReferenceFile:
         return ReferenceFile(self.code, Path(path), None)

@@ -1,6 +1,7 @@
 """References: their mean is what is subtracted or divided by, and one that does not fit is refused."""
 
 import copy
+import json
 import threading
 
 import numpy as np
@@ -12,6 +13,7 @@ from openhsi_shared.files import CubeWriter, open_cube
 from openhsi_shared.files.references import Reference
 from openhsi_shared.jobs import JobRunner, PipelineJob
 from openhsi_shared.jobs.stages import reference_files
+from openhsi_shared.jobs.stages.binning import BinLines
 from openhsi_shared.jobs.stages.references import Dark, Reflectance, White
 from openhsi_shared.processing_levels import LABELS
 from openhsi_shared.save_options import SaveOptions
@@ -188,6 +190,46 @@ def test_a_reference_of_another_kind_is_refused(saved, about, known, why):
     for stage in (Dark(path), White(path)):
         with pytest.raises(StageNotApplicable, match=why):
             stage.check(source)
+
+
+def settings_of(**values):
+    return {"attributes": {"settings": json.dumps(values)}}
+
+
+@pytest.mark.parametrize(
+    ("about", "known", "why"),
+    [
+        (
+            {"level": 0} | settings_of(row_slice=[0, 5]),
+            {"level": 0} | settings_of(row_slice=[2, 7]),
+            "its row_slice is",
+        ),
+        (settings_of(win_offset=[0, 4]), settings_of(win_offset=[0, 8]), "its win_offset is"),
+        (settings_of(binxy=[1, 1]), settings_of(binxy=[2, 2]), "its binxy is"),
+    ],
+)
+def test_a_reference_of_other_pixels_of_the_sensor_is_refused(saved, about, known, why):
+    with pytest.raises(StageNotApplicable, match=why):
+        Dark(saved(DARK, **about)).check(format_of(LINES, **known))
+    Dark(saved(DARK, **known)).check(format_of(LINES, **known))
+    Dark(saved(DARK, **settings_of(row_slice=[0, 5]))).check(format_of(LINES, **settings_of(row_slice=[2, 7])))  # whole
+
+
+def test_a_reference_and_lines_must_have_gone_through_the_same(saved, tmp_path):
+    """Else an offset stays, or goes twice, or the reflectance of a sum of lines is too large."""
+    dark, white = saved(DARK), saved(WHITE)
+    jobs = [PipelineJob(white, tmp_path / f"{n}.nc", stages=s) for n, s in enumerate([[Dark(dark)], ["bin_lines:n=2"]])]
+    without_offset, binned = (JobRunner(job).run().path for job in jobs)
+    with pytest.raises(StageNotApplicable, match="no dark reference is from the lines: use the stage dark before"):
+        White(white, dark_path=dark).check(format_of(LINES))
+    with pytest.raises(StageNotApplicable, match="has a dark subtracted, but the lines have the numbers of"):
+        White(without_offset).check(format_of(LINES))
+    with pytest.raises(StageNotApplicable, match="the lines have a sum of 2 lines"):
+        made_by(Dark(dark), BinLines(2, "sum"), White(white, dark_path=dark))
+    White(binned).check(format_of(LINES))  # a mean is the same
+    made, _ = made_by(Dark(dark), White(without_offset, reflectance=0.98))
+    expected, _ = made_by(Dark(dark), White(white, reflectance=0.98, dark_path=dark))
+    np.testing.assert_allclose(made, expected, rtol=2e-6)
 
 
 def test_a_reference_that_does_not_fit_is_refused(saved, tmp_path):
