@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 from scipy.interpolate import CubicSpline
 
 from openhsi_shared.calibration import Calibration, read_calibration, write_calibration
@@ -404,6 +405,14 @@ def with_attribute(factor):
     return function
 
 
+def double(value):
+    return value * 2
+
+
+def plus(one, other):
+    return one + other
+
+
 def of_two_masks():
     return [np.ma.array([1.0, 2.0], mask=mask) for mask in ([0, 1], [1, 0])]
 
@@ -418,6 +427,8 @@ def of_two_masks():
         (defaultdict(int), defaultdict(float)),
         (random.Random(1), random.Random(2)),
         of_two_masks(),
+        (np.vectorize(double, otypes=[float]), np.vectorize(double, otypes=[int])),
+        tuple(functools.update_wrapper(functools.partial(plus, number), plus) for number in (1, 2)),
     ],
     ids=lambda thing: type(thing).__name__,
 )
@@ -428,6 +439,12 @@ def test_all_that_a_pickle_of_a_thing_holds_is_in_the_id(one, other):
     assert id_of(using(one)) != id_of(using(other))
     again = from_jsonable(to_jsonable(using(one)), allow_functions=True)
     assert id_of(again) == id_of(using(one))
+
+
+def test_the_types_of_a_compiled_function_are_in_the_id():
+    one, other = (njit(f"{kind}({kind})")(double) for kind in ("float32", "float64"))
+    assert id_of(one) != id_of(other)
+    assert id_of(njit(double)) == id_of(njit(double)) != id_of(njit(fastmath=True)(double))
 
 
 def test_a_masked_array_as_a_parameter_is_known_by_its_mask_and_is_no_part_of_a_recipe():

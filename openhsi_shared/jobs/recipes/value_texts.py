@@ -173,7 +173,9 @@ def _described_object(thing: Any, described: Any) -> str:  # noqa: PLR0911 - one
     if isinstance(thing, property):
         return f"property {described(thing.fget)} {described(thing.fset)}"
     if (inner := inner_function(thing)) is not None:
-        return f"{type(thing).__name__} {described(inner)} {described(getattr(thing, 'targetoptions', None))}"
+        is_lazy = getattr(thing, "_can_compile", True)  # else numba has the types that the user gave, and no others
+        options, kinds = getattr(thing, "targetoptions", None), "" if is_lazy else str(thing.nopython_signatures)
+        return f"{type(thing).__name__} {described(inner)} {described(options)} {kinds}"
     if isinstance(thing, functools.partial):
         return f"partial {described(thing.func)} {described(thing.args)} {described(thing.keywords)}"
     if (parts := pickled_parts(thing)) is not None:

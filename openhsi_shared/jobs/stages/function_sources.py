@@ -42,6 +42,7 @@ SOURCE = "__source_text__"
 ATOMS = (str, int, bool, float, complex, bytes, type(...), np.ndarray)
 """Types of values without parts."""
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME"}
+_CACHED = type(functools.cache(len))
 _ADDED = frozenset(
     {"__dict__", "__weakref__", "__module__", "__doc__", "__slotnames__", "_abc_impl"}
     | {"__firstlineno__", "__static_attributes__", "__annotate_func__", "__annotations_cache__"}
@@ -119,12 +120,15 @@ def _uses(thing: Any) -> Iterator[Any]:
 
 
 def inner_function(thing: Any) -> Any:
-    """The function in what numba, `functools.cache` and `functools.cached_property` make of it; None for all else."""
-    if not is_of_library(type(thing)) or isinstance(thing, type | types.FunctionType):
-        return None  # also a decorator of the user's, which has more than the function
+    """The function in what numba's `jit`, `functools.cache` and `functools.cached_property` make of it, else None.
+
+    None also of decorators and objects that have more than the function, such as `numpy.vectorize` with its types.
+    """
     if isinstance(thing, functools.cached_property):
         return thing.func
-    return getattr(thing, "py_func", None) or getattr(thing, "__wrapped__", None)
+    if isinstance(thing, _CACHED):
+        return thing.__wrapped__
+    return getattr(thing, "py_func", None) if is_of_library(type(thing)) else None
 
 
 def pickled_parts(thing: Any) -> list[Any] | None:
