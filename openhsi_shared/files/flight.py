@@ -224,7 +224,9 @@ class Flight(Sequence[OpenCube]):
             first = self.paths.index(run.paths[0])  # the cubes of a run are consecutive
             begins = self._begins[first : first + len(run) + 1]
             paused = [part.frames_paused for part in run.parts]
-            found += gaps_of_run(run.times, run.frame_ids, begins, run.paths, paused, run.parts[0].average)
+            steps = {part.step for part in run.parts}
+            step = steps.pop() if len(steps) == 1 else None
+            found += gaps_of_run(run.times, run.frame_ids, begins, run.paths, paused, run.parts[0].average, step)
         return tuple(found)
 
     @cached_property

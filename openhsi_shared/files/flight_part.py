@@ -1,5 +1,6 @@
 """What is known of one cube of a flight, without its lines."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ class FlightPart:
     """Before it, in pauses and while no event went on: they are not lost."""
     average: int = 1
     """How many frames were one line."""
+    step: int | None = None
+    """Lines of the recording for each line, 1 unless they were binned; None if it is unknown."""
     joint_name: str = ""
     """Of one of several cameras that recorded together."""
     joint_id: str = ""
@@ -65,6 +68,7 @@ class FlightPart:
                 int(about.get(name, about.get(f"source_{name}", 0))) for name in ("frames_paused", "frames_not_wanted")
             ),
             average=int(about.get("average", about.get("source_average", 1))),
+            step=_step_of(about),
             joint_name=str(about.get("joint_name", "")),
             joint_id=str(about.get("joint_id", "")),
             clock_ns=_clock_of(about),
@@ -94,6 +98,14 @@ def _units_of(cube: OpenCube) -> str | None:
 def _number_of(cube: OpenCube) -> int | None:
     number = cube.attributes.get("cube_number") if cube.is_ours and "run_id" in cube.attributes else None
     return int(number) if isinstance(number, int | np.integer) else None
+
+
+def _step_of(about: Mapping[str, Any]) -> int | None:
+    """Of a recording, or of what a job has made of one: what is made of that does not say it."""
+    if "lines_lost" in about:
+        return 1
+    made_of = about.get("source_lines") if "source_lines_lost" in about else None
+    return int(json.loads(made_of)["lines_per_result"]) if made_of is not None else None
 
 
 def _clock_of(about: Mapping[str, Any]) -> int | None:

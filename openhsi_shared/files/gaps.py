@@ -38,19 +38,21 @@ def gaps_of_run(
     paths: Sequence[Path],
     paused: Sequence[int] = (),
     average: int = 1,
+    step: int | None = None,
 ) -> list[Gap]:
     """The gaps in a run with these times and ids of its lines.
 
     `begins`: number of the first line of each cube, and that after the last one, in the flight; `paths`: their files;
     `paused`: how many frames were not wanted before each cube, which are not missing; `average`: how many frames were
-    one line, whose ids are then those of the first frames that came.
+    one line, whose ids are then those of the first frames that came; `step`: from line to line in ids, where it is
+    known: of a recording that has lost every second line it is not the usual one.
     """
     is_known = ~(np.isnat(times[1:]) | np.isnat(times[:-1]))
     seconds = np.where(is_known, np.diff(times.astype(np.int64)) / 1e9, np.nan)
     steps = seconds if ids is None else np.diff(ids // average)
     if ids is not None and len(paused):
         steps[begins[1:-1] - begins[0] - 1] -= np.array(paused[1:], np.int64) // average
-    usual = _usual(steps)
+    usual = _usual(steps) if ids is None or step is None else step
     found = []
     for index in np.flatnonzero(steps > usual * MAX_STEP) if usual else ():
         line = int(begins[0]) + int(index) + 1

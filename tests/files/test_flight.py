@@ -107,6 +107,21 @@ def test_lines_that_were_binned_are_no_gaps(tmp_path):
         assert [(gap.line, gap.n_lines) for gap in flight.gaps] == [(4, 1), (7, 2)]
 
 
+@pytest.mark.parametrize(
+    ("about", "missing"),
+    [
+        ({"lines_lost": 4}, [1, 1, 1, 1]),
+        ({"source_lines_lost": 4, "source_lines": '{"lines_per_result": 1}'}, [1, 1, 1, 1]),
+        ({"source_lines_lost": 0, "source_lines": '{"lines_per_result": 2}'}, []),
+        ({}, []),
+    ],
+)
+def test_a_recording_that_lost_every_second_line_has_gaps(tmp_path, about, missing):
+    write(tmp_path, [0, 2, 4, 6, 8], attributes=about)
+    with open_flight(tmp_path) as flight:
+        assert [gap.n_lines for gap in flight.gaps] == missing
+
+
 def test_gaps_of_cubes_without_frame_ids_are_those_of_their_times(tmp_path):
     values = np.stack(list(make_cube().lines()))
     openhsi_file(tmp_path / "a.nc", values, True)
