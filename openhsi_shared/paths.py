@@ -62,6 +62,31 @@ def is_below(path: Path, folder: Path) -> bool:
 
 
 def cubes_below(directory: Path) -> list[Path]:
-    """All cubes (`*.nc`) in a directory and below, sorted by their paths."""
-    found = sorted(directory.rglob("*.nc"))
-    return [path for path in found if not path.name.startswith(".") and not _NO_CUBE.fullmatch(path.name)]
+    """All cubes (`*.nc`) in a directory and below, sorted by their paths.
+
+    Links to folders are followed, such as to days on another disk. Each folder is entered once, by its own name rather
+    than by a link, and none of those above `directory`.
+    """
+    above = {_identity(folder) for folder in directory.resolve().parents}
+    known, found, todo = set(above), list[Path](), [directory]
+    while todo:
+        links = list[Path]()
+        for top in todo:
+            for name, folders, files in os.walk(top):
+                folder, identity = Path(name), _identity(name)
+                if identity in known:
+                    folders.clear()
+                    continue
+                known.add(identity)
+                links += [folder / one for one in folders if (folder / one).is_symlink()]
+                found += [folder / one for one in files if one.endswith(".nc")]
+        todo = sorted(links)
+    return sorted(path for path in found if not path.name.startswith(".") and not _NO_CUBE.fullmatch(path.name))
+
+
+def _identity(folder: str | Path) -> tuple[int, int] | None:
+    try:
+        found = Path(folder).stat()
+    except OSError:  # removed meanwhile
+        return None
+    return found.st_dev, found.st_ino

@@ -154,6 +154,17 @@ def test_a_name_that_is_too_long_is_refused(tmp_path):
         PipelineJob(save_cube(tmp_path / "a.nc"), tmp_path / f"{'z' * 300}.nc").validate()
 
 
+def test_links_to_folders_are_followed_once(tmp_path):
+    cubes = [save_cube(tmp_path / name) for name in ("flight/day_2/a.nc", "other disk/day_1/b.nc")]
+    flight = tmp_path / "flight"
+    (flight / "day_1").symlink_to(cubes[1].parent)
+    (flight / "again").symlink_to(flight / "day_2")
+    (flight / "day_2" / "up").symlink_to(flight)
+    (cubes[1].parent / "all").symlink_to(tmp_path)
+    found = [job.path_in.relative_to(flight).as_posix() for job in PipelineJob(flight, tmp_path / "out").cubes()]
+    assert found == ["day_1/b.nc", "day_2/a.nc"]
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     path = save_cube(tmp_path / "a.nc")
     (tmp_path / "file").touch()
