@@ -18,10 +18,11 @@ from openhsi_shared.errors import FileError, SaveError
 from openhsi_shared.files.attribute_patch import patch_attribute
 from openhsi_shared.files.attributes import is_in_heap
 from openhsi_shared.files.dumping import SIDECAR, read_dump, remove_dump
+from openhsi_shared.files.not_synced import warn_not_synced
 from openhsi_shared.files.opening import open_unchecked
 from openhsi_shared.loggers import safe_logger
 
-__all__ = ["CubeOnDisk", "is_whole", "saved_more_than_once", "uuid_of", "warn_not_synced"]
+__all__ = ["CubeOnDisk", "is_whole", "saved_more_than_once", "uuid_of"]
 
 logger = safe_logger(__name__)
 
@@ -68,15 +69,6 @@ def is_whole(path: Path, uuid: str | None) -> bool:
     if not report.ok:
         logger.warning("%s has the name of a cube and is not whole: %s", path, report.problems[0])
     return report.ok
-
-
-def warn_not_synced(path: Path, error: OSError) -> None:
-    """Report that a whole file has its name, but that its folder cannot be synced. It counts as saved."""
-    logger.warning(
-        "%s is saved, but not synced (%s): if its name is gone after a power cut, `openhsi-shared recover` restores it",
-        path,
-        error,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

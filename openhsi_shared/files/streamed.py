@@ -27,6 +27,7 @@ from openhsi_shared.files.blocks import BlockWriter
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.encoding import Encoder, decoded
 from openhsi_shared.files.image import Image, Layout
+from openhsi_shared.files.not_synced import publish_whole
 from openhsi_shared.files.pieces import has_file_layout, place_chunks, put_chunks, write_extents, write_lines
 from openhsi_shared.rgb import Band, BandMeans, decimation
 from openhsi_shared.rgb import picture as picture_of
@@ -197,7 +198,7 @@ class StreamedFile:
         self._image.add("line_crc32", dataset.checksums(self._crcs))
         self._image.finish()
         write_extents(self._image.extents(), self._image.final_size, self._part)
-        self._part.publish_as(self.target, durability=self._durability)
+        publish_whole(self._part, self.target, durability=self._durability)
         return self.target
 
     def take_picture(self) -> NDArray[np.uint8] | None:
@@ -207,7 +208,7 @@ class StreamedFile:
         """
         if self._bands is None:
             return None
-        means, self._means = self._means, np.empty(0, np.float32)
+        means, self._means = self._means, np.empty((0, 0, 0), np.float32)
         return picture_of(means, robust=None)
 
     def close(self, *, keep: bool = False) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import stat
 import threading
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from tests.support.job_teams import damage
 
 def _plus_one(line):
     return line + np.uint16(1)
+
+
+def _rows(line):
+    return [{"first": line[0, 0]}]
 
 
 def _minus_one(line):
@@ -210,6 +215,49 @@ def test_the_same_job_is_skipped_when_its_result_is_whole(job):
     assert (second.ppid, second.ppid_hash) == (first.ppid, first.ppid_hash)
     after = first.path.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_result_whose_preview_is_missing_gets_it(job):
+    """As if the run was killed between the two."""
+    first = JobRunner(job(_plus_one)).run()
+    picture = first.preview_path.read_bytes()
+    first.preview_path.unlink()
+    second = JobRunner(job(_plus_one)).run()
+    assert second.skipped
+    assert second.preview_path.read_bytes() == picture
+
+
+@pytest.mark.parametrize("output", ["netcdf", "zarr", "table"])
+def test_a_result_whose_folder_cannot_be_synced_is_done_as_a_recording_is(job, monkeypatch, caplog, output):
+    real = os.fsync
+
+    def sync(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode) and any(target.exists() for target in targets):
+            raise OSError(errno.EIO, "Input/output error")
+        real(fd)
+
+    made = job(_rows if output == "table" else _plus_one, output=output)
+    targets = [one.path_out for one in made.cubes()]
+    monkeypatch.setattr(os, "fsync", sync)
+    result = JobRunner(made).run()
+    assert f"{result.path} is saved, but not synced" in caplog.text
+    assert JobRunner(made).run().skipped
+
+
+def test_a_function_is_called_once_for_each_line_also_if_others_fail(job, tmp_path):
+    def noted(line):
+        with calls.open("a") as file:
+            file.write("x")
+        if line[0, 0] == first:
+            raise ValueError("not this one")
+        return line
+
+    calls = tmp_path / "calls"
+    made = job(noted, on_error="nan", n_procs=1, block_lines=N_LINES)
+    with open_cube(made.path_in) as cube:
+        first = cube.lines[1][0, 0]
+    assert JobRunner(made).run().n_failed == 1
+    assert calls.stat().st_size == 4 + N_LINES  # 4: the trial
 
 
 def test_the_result_of_another_job_is_refused_by_both_names(job):

@@ -22,7 +22,7 @@ from openhsi_shared.files.exporting.description import Description
 from openhsi_shared.files.exporting.groups_file import GROUPS, write_groups
 from openhsi_shared.files.exporting.lines_table import write_lines_table
 from openhsi_shared.files.exporting.orders import by_band, by_line_and_band, room
-from openhsi_shared.files.exporting.published_together import part_name, refuse_existing
+from openhsi_shared.files.exporting.published_together import part_name, refuse_existing, remove_leftovers
 from openhsi_shared.files.exporting.read_back import Samples
 from openhsi_shared.packages import needed_by
 from openhsi_shared.renaming import unlink_or_warn
@@ -89,6 +89,7 @@ class EnviWriter:
 
     def _open(self, key: str) -> PartFile:
         target = self._targets[key]
+        remove_leftovers(target, self._suffix)  # of a run that was killed while it published: these are never resumed
         return self._stack.enter_context(PartFile(target.parent, part_name(target, self._suffix)))
 
     # ---- pixels ----

@@ -7,16 +7,18 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Self
 
-from openhsi_shared.durable import save_error
+from openhsi_shared.durable import PART, PartFile, save_error
 from openhsi_shared.errors import SaveError
+from openhsi_shared.files.not_synced import warn_not_synced
 from openhsi_shared.locking import lock
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.renaming import rename_to_new
 
-__all__ = ["PartFolder", "part_name", "refuse_existing"]
+__all__ = ["PartFolder", "part_name", "refuse_existing", "remove_leftovers"]
 
 logger = safe_logger(__name__)
 
@@ -38,6 +40,19 @@ def existing(path: Path) -> SaveError:
 def part_name(target: Path, tmp_suffix: str) -> str:
     """The name from which that of a temporary file is made: with the suffix that distinguishes two runs."""
     return f"{target.stem}~{tmp_suffix}{target.suffix}" if tmp_suffix else target.name
+
+
+def remove_leftovers(target: Path, tmp_suffix: str) -> None:
+    """Remove temporary files of `target` whose writers died; those that are written now stay."""
+    name = part_name(target, tmp_suffix)
+    for path in target.parent.glob(f".{escape(name)}.*.part"):
+        found = PART.fullmatch(path.name)
+        if found is None or found["name"] != name:
+            continue
+        with suppress(SaveError):  # removed, or published, meanwhile
+            part = PartFile.adopt(path)
+            if part is not None:
+                part.remove()
 
 
 class PartFolder:
@@ -102,7 +117,10 @@ class PartFolder:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def publish(self) -> Path:
-        """Sync all files, rename, and sync the folder above. SaveError if the name exists."""
+        """Sync all files, rename, and sync the folder above. SaveError if the name exists.
+
+        That the folder above cannot be synced is a warning: all is there.
+        """
         try:
             for folder, _, names in os.walk(self.path):
                 for name in (*names, "."):
@@ -112,9 +130,12 @@ class PartFolder:
             except FileExistsError as error:
                 raise existing(self._target) from error
             self._is_published, self.path = True, self._target
-            _sync(self._target.parent)
         except OSError as error:
             raise save_error(error, self.path) from error
+        try:
+            _sync(self._target.parent)
+        except OSError as error:
+            warn_not_synced(self.path, error)
         return self.path
 
     def close(self, *, keep: bool = False) -> None:

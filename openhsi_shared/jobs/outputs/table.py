@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.durable import PartFile
 from openhsi_shared.files.journal import Journal
+from openhsi_shared.files.not_synced import publish_whole
 from openhsi_shared.files.table_file import write_table
 from openhsi_shared.jobs.outputs.output import Done, Output, Published
 from openhsi_shared.jobs.outputs.travelling import Travelling
@@ -43,7 +44,7 @@ class TableOutput(Output):
         """Write all, make it durable, and publish it."""
         cube = self._travelling.cube(done, str(uuid.uuid4()))
         write_table(self._part, cube)
-        self._part.publish_as(self._plan.target)
+        publish_whole(self._part, self._plan.target)
         return Published(path=self._plan.target)
 
     def close(self, *, keep: bool = False) -> None:

@@ -1,5 +1,6 @@
 """What is where the result of a cube shall be: nothing, the same result already, or something else."""
 
+import dataclasses
 import errno
 import os
 from collections.abc import Iterator
@@ -7,12 +8,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from openhsi_shared.durable import make_folder
-from openhsi_shared.errors import ArgumentError, FileError, SaveError
+from openhsi_shared.errors import ArgumentError, FileError, PreviewError, SaveError
+from openhsi_shared.files.preview import preview_of
 from openhsi_shared.jobs.outputs import attributes_of, preview_of_result, problems_of
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.result import JobResult, stated_yield
+from openhsi_shared.loggers import safe_logger
 
-__all__ = ["existing_result", "folders_made"]
+__all__ = ["existing_result", "folders_made", "with_preview"]
+
+logger = safe_logger(__name__)
 
 
 def existing_result(plan: CubePlan) -> JobResult | None:
@@ -47,6 +52,17 @@ def existing_result(plan: CubePlan) -> JobResult | None:
         skipped=True,
         seconds=0.0,
     )
+
+
+def with_preview(found: JobResult, plan: CubePlan) -> JobResult:
+    """The result with its preview, which is made if the run before ended after it had published the file."""
+    if found.preview_path is not None or not plan.makes_lines or plan.job.output != "netcdf":
+        return found
+    try:
+        return dataclasses.replace(found, preview_path=preview_of(found.path))
+    except (FileError, PreviewError) as error:
+        logger.warning("%s exists, but not its preview: %s", found.path, error)
+        return found
 
 
 def _named(plan: CubePlan) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from openhsi_shared.errors import JobError, SaveError
 from openhsi_shared.files.journal import Journal
 from openhsi_shared.jobs.plan import CubePlan
-from openhsi_shared.jobs.planning.existing import existing_result
+from openhsi_shared.jobs.planning.existing import existing_result, with_preview
 from openhsi_shared.jobs.planning.plans import check_kinds, check_room
 from openhsi_shared.jobs.result import JobResult
 from openhsi_shared.jobs.running.cube_run import CubeRun
@@ -128,7 +128,7 @@ class CubesRun:
         logger.info("%s exists already, of the same job: %s is skipped", found.path, path)
         with suppress(SaveError):  # a run that lives removes its own
             Journal.discard(plan.target, plan.ppid_hash, tmp_suffix=self._tmp_suffix)
-        self.results[path] = found
+        self.results[path] = with_preview(found, plan)
         account.is_done = True
         return None
 

@@ -44,6 +44,7 @@ class FunctionStage(Stage):
     takes_strided_out = True
     releases_lock = False
     is_tried = True
+    takes_one_line = True
 
     function: Callable[[NDArray[Any]], Any] | None = None
     kind: Kind = "auto"
@@ -59,6 +60,7 @@ class FunctionStage(Stage):
         self._what = f"function {getattr(self.function, '__qualname__', None) or repr(self.function)[:60]}"
         _check_takes_lines(self.function, self._what)
         self._kind: Kind = self.kind
+        self.takes_one_line = self.kind != "block"
         self._shape: tuple[int, int] | None = None
         self._dtype: np.dtype[Any] | None = None
         self._fields: tuple[Field, ...] | None = None

@@ -66,6 +66,8 @@ class Stage:
     """A structured type if the stage gives rows of a table (`rows`), not lines (`apply`): then it is the last one."""
     row_units: Mapping[str, str] = MappingProxyType({})
     """Units of fields of `row_dtype`, for the table: of those that have one."""
+    takes_one_line: bool = False
+    """Whether it is called with one line at a time: so that none is passed twice if another one fails."""
     is_tried: bool = False
     """Whether `try_on` must be called once, by the planner, after `check` and before the stage is asked for formats."""
     survey_size: int = 16

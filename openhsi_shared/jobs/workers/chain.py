@@ -193,6 +193,9 @@ class _Part:
         """Call it for all lines together, and line by line where that failed."""
         failed: list[tuple[int, BaseException]] = []
         for first, stop in _runs(self.flags_made):
+            if self._stage.takes_one_line:
+                failed += self._one_by_one(make, first, stop)
+                continue
             try:
                 make(first, stop)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - not swallowed: returned, with the line

@@ -35,6 +35,18 @@ def pixels_of(plan):
     return np.asarray(envi.open(plan.target.with_suffix(".hdr"), plan.target).open_memmap(interleave="bip"))
 
 
+def test_side_files_of_a_run_that_was_killed_are_removed(tmp_path):
+    plan = planned(tmp_path, "envi")
+    left = [tmp_path / f".out{end}.4000000.part" for end in ("_lines.csv", "_groups.nc4", ".hdr")]
+    other = tmp_path / ".out~other.hdr.4000000.part"
+    for path in (*left, other):
+        path.write_text("half")
+    with open_output(plan) as output:
+        put_all(output, plan, result_lines(plan))
+        output.finish(Done(line_flag=np.zeros(9, np.uint8), attributes=ABOUT))
+    assert [path for path in (*left, other) if path.exists()] == [other]
+
+
 def flags_of(plan):
     if plan.job.output == "zarr":
         import xarray as xr
