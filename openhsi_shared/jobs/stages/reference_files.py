@@ -59,8 +59,9 @@ class ReferenceFile:
                     f"{self._code}: {self._path} is of level {cube.level}, but the lines are {of_lines}: process the "
                     "reference as them, or use this stage at another place"
                 )
-            own = changes_in(cube.contents.attributes("datacube"))
-            if cube.is_ours and own != changes:
+            labels = cube.contents.attributes("datacube")
+            own, is_of_user = changes_in(labels), str(labels.get("long_name", "")).startswith("result of ")
+            if cube.is_ours and own != changes and not is_of_user:
                 raise StageNotApplicable(
                     f"{self._code}: {self._path} has {_text(own)}, but the lines have {_text(changes)}: process the "
                     "reference as them, or use this stage at another place"
