@@ -175,7 +175,7 @@ class Calibration(Mapping[str, Any]):
         return pictures_of(np.asarray(self._values["rad_ref"]), self._reference_dims, self.coordinates)
 
     def is_measured(self, exposure: int) -> NDArray[np.bool_]:
-        """Whether `rad_ref` has a finite value at each luminance, at the exposure of this index; computed once."""
+        """(luminance,): whether `rad_ref` has a finite value at the exposure of this index; computed once."""
         if exposure not in self._measured:
             self._measured[exposure] = np.isfinite(self.reference_pictures[0][:, :, exposure, :]).any(axis=(0, 1))
         return self._measured[exposure]

@@ -118,7 +118,7 @@ def test_a_toggle_with_a_status_ends_it(tmp_path):
 
 def test_switched_camera_is_record_with_a_toggle_and_a_function_may_make_the_camera(tmp_path):
     (tmp_path / "metadata.json").write_text(json.dumps({"title": "a flight"}))
-    rate = 200
+    rate = 20  # 0.2 s for a cube
     summary = switched_camera(
         lambda **keywords: SharedSimulatedCamera(rate=rate, **COUNTING | keywords),
         n_lines=4,

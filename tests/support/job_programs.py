@@ -13,7 +13,10 @@ from openhsi_shared.jobs import JobRunner, PipelineJob, Stage
 
 @dataclass
 class Marking(Stage):
-    """Marks each line that it is given in a folder, and waits there, or kills the program, as a file there says."""
+    """Marks each line that it is given in a folder, and waits there, or kills the program, as a file there says.
+
+    It kills when the blocks of two lines before are written: a thread beside it does that.
+    """
 
     code = "marking"
     releases_lock = True
@@ -25,15 +28,25 @@ class Marking(Stage):
         import signal
         import threading
 
+        from tests.support.helpers import wait_for
+
         for line, made in zip(lines, out, strict=True):
             number = (int(line[0, 0]) - self.first) // 1000
             if Path(self.folder, f"kill{number}").exists():
+                wait_for(lambda n=number: n_written(Path(self.folder)) == n - n % 2)
                 os.kill(os.getpid(), signal.SIGKILL)
             with Path(self.folder, "marks").open("a") as marks:
                 marks.write(f"{number}\n")
             if Path(self.folder, "wait").exists():
                 threading.Event().wait(0.05)  # a stage that is slow, and sees no signal
             made[:] = line
+
+
+def n_written(folder: Path) -> int:
+    """How many lines the journal of the run says to be finished."""
+    from openhsi_shared.files.journal import unfinished
+
+    return sum(unfinished(journal).n_finished for journal in (folder / "out").glob(".*.journal"))
 
 
 @dataclass

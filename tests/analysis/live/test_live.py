@@ -14,7 +14,8 @@ from openhsi_shared.analysis import Analysis, replay
 from openhsi_shared.analysis.live.attached import Attached
 from openhsi_shared.analysis.live.reducer_process import Finish, ParameterSet, ReducerProcess
 from openhsi_shared.control.analysis_status import AnalysisStatus
-from openhsi_shared.control.control_socket import find_sockets, socket_path
+from openhsi_shared.control.control_socket import find_sockets, request, socket_path
+from openhsi_shared.control.messages import AskAnalysis
 from openhsi_shared.errors import AnalysisError, ArgumentError, ParameterError
 from tests.support import live_pairs as pairs
 from tests.support.flow import COUNTING, account
@@ -265,7 +266,7 @@ def test_an_analysis_attaches_to_a_recording_and_is_started_again_and_the_record
             interrupted.send_signal(signal.SIGINT)
         assert interrupted.returncode == 130
         with subprocess.Popen([*command, "tests.support.live_pairs:Ids"], env=gate, stderr=-1, text=True) as program:
-            wait_for(lambda: find_sockets(of_analyses=True), 60)
+            wait_for(attached_results, 60)
             run.stop()
             _, errors = program.communicate(timeout=60)
         summary = run.wait()
@@ -275,6 +276,14 @@ def test_an_analysis_attaches_to_a_recording_and_is_started_again_and_the_record
     assert len(saved) == 2
     assert all(path.with_name(f"{path.stem.partition('_analysis')[0]}.nc").exists() for path in saved)
     assert account(tmp_path / "out") == (list(range(summary.lines)), [])
+
+
+def attached_results():
+    """Results of the analysis of another process, once it has a socket."""
+    return [request(path, AskAnalysis()).answer.status.results for path in find_sockets(of_analyses=True)] not in (
+        [],
+        [0],
+    )
 
 
 def results_of(attached):
