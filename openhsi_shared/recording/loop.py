@@ -246,7 +246,8 @@ class _RecordingLoop:
             cube.join()
         failed = {cube.name: without_handle_hint(cube.error) for cube in self.cubes if cube.error}
         if self.readers is not None:
-            self.readers.finish(self._first_file(), frozenset(map(number_of, failed)))
+            saved = (number_of(cube.name) for cube in self.cubes if not cube.error)
+            self.readers.finish(self._first_file(), frozenset(saved))
         offered = self.status()
         rescued = camera.abandon() if failed else Rescued()
         if self.readers is not None:

@@ -131,7 +131,7 @@ class _Dispatcher:
         self._status_at = 0.0
         self._is_stopping = self._is_orphan = self._is_finishing = False
         self._first_file = ""
-        self._unsaved: frozenset[int] = frozenset()
+        self._saved: frozenset[int] | None = None
         self._finished: Finished | None = None
 
     def run(self) -> ReaderEnded:
@@ -196,8 +196,8 @@ class _Dispatcher:
 
     def _obey(self, message: Any) -> None:
         match message:
-            case NoMoreLines(first_file, unsaved):
-                self._first_file, self._unsaved = first_file, unsaved
+            case NoMoreLines(first_file, saved):
+                self._first_file, self._saved = first_file, saved
                 self._ranges.end()
             case EndNow(first_file):
                 self._first_file, self._is_stopping = first_file, True
@@ -324,5 +324,10 @@ class _Dispatcher:
             error=failed,
             published=finished.published,
             parameters={name: value.value for name, value in self._log.newest.items()},
-            lines_of={cube: self._tally.lines_of[cube] for cube in self._unsaved},
+            lines_of=self._lines_of_unsaved(),
         )
+
+    def _lines_of_unsaved(self) -> dict[int, int]:
+        """Empty if it has ended before the recording."""
+        saved, lines_of = self._saved, self._tally.lines_of
+        return {} if saved is None else {cube: n for cube, n in lines_of.items() if cube not in saved}

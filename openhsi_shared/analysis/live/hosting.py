@@ -97,10 +97,13 @@ class HostedReaders:
             if hosted.reader.name == name:
                 hosted.child.send(EndNow(first_file))
 
-    def finish(self, first_file: str, unsaved: frozenset[int] = frozenset()) -> None:
-        """After the last line: wait until each has processed all lines that it was lent, and has ended."""
+    def finish(self, first_file: str, saved: frozenset[int]) -> None:
+        """After the last line: wait until each has processed all lines that it was lent, and has ended.
+
+        `saved`: the numbers of cubes that are in files.
+        """
         for hosted in self._hosted:
-            hosted.child.send(NoMoreLines(first_file, unsaved))
+            hosted.child.send(NoMoreLines(first_file, saved))
         for hosted in self._hosted:
             hosted.wait_until_ended()
         self.close()

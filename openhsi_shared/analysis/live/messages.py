@@ -34,7 +34,7 @@ class ReaderEnded:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Their last values, by name."""
     lines_of: Mapping[int, int] = field(default_factory=dict)
-    """Lines that were processed of each cube of `NoMoreLines.unsaved`."""
+    """Lines that were processed of each cube that is not in `NoMoreLines.saved`."""
 
 
 # ---- from the owner of the slots -----------------------------------------------------
@@ -45,8 +45,8 @@ class NoMoreLines(NamedTuple):
 
     first_file: str
     """Path of the first cube; empty if nothing is saved."""
-    unsaved: frozenset[int] = frozenset()
-    """Numbers of cubes that are in no file."""
+    saved: frozenset[int]
+    """Numbers of cubes that are in files; the others were discarded, or could not be saved."""
 
 
 class EndNow(NamedTuple):

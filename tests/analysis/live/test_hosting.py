@@ -60,7 +60,7 @@ def test_each_cube_is_lent_until_the_child_releases_it_and_the_end_is_awaited():
     wait_for(lambda: not slots.leases())
     wait_for(lambda: readers.statuses()["b"].events == 5)
     assert readers.statuses()["b"].lines_lost == 7
-    readers.finish("")
+    readers.finish("", frozenset())
     assert {name: (s.state, s.events) for name, s in readers.statuses().items()} == {
         "a": ("ended", 5),
         "b": ("ended", 5),
@@ -82,7 +82,7 @@ def test_a_child_that_dies_or_hangs_loses_its_leases_and_is_reported(number, pat
     assert (status.state, why in status.why, slots.leases()) == ("failed", True, [])
     wait_for(lambda: f"analysis a has failed, the recording continues: analysis a: {status.why}" in caplog.text)
     slots.free(slots.begin(0))  # nothing is lent to it any more
-    readers.finish("")
+    readers.finish("", frozenset())
 
 
 def test_one_that_does_not_start_is_raised_and_nothing_is_left():

@@ -48,7 +48,15 @@ def test_each_line_is_processed_once_and_the_files_are_those_without_analysis(tm
     assert [(cube, y) for cube, y, *_ in lines] == [(1 + k // 64, k % 64) for k in range(192)]
     assert account(tmp_path / "out") == (list(range(192)), [])
     assert run.analysis.parameters == {"scale": 1}
+    assert status.not_saved == 0
     assert run.status().analyses["EachLine"] == status
+
+
+def test_lines_of_cubes_that_were_discarded_since_no_event_came_are_counted(tmp_path):
+    analysis = Analysis(pairs.Ids, pairs.Published, lossless=True)
+    run = recorded(tmp_path, analysis, save_when="mark", keep_before_s=0.1, seconds=1.0)
+    assert run.summary.paths == ()
+    assert run.analysis.status.not_saved == len(run.analysis.published["ids"]) > 64
 
 
 def test_the_result_equals_that_of_a_replay_of_the_files_changes_of_parameters_included(tmp_path):
