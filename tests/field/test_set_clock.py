@@ -169,8 +169,8 @@ def test_a_recording_follows_the_clock_from_cube_to_cube(clock, tmp_path, runtim
     steps_s = [cube.attributes["clock_step_before_ns"] / 1e9 for cube in cubes]
     assert [round(step_s / HOUR) for step_s in steps_s if step_s] == [2, -3, 1]
     during_s = [cube.attributes["clock_step_ns"] / 1e9 for cube in cubes]
-    assert max(during_s) > HOUR, "the step is in the file of the cube before it, too"
-    assert min(during_s) < -HOUR
+    # in the file of the cube before it, too, unless it came between the two
+    assert sum(abs(step_s) > 0.9 * HOUR for step_s in during_s) >= 2
     assert [round(cube.attributes["clock_suspended_before_ns"] / 1e9 / HOUR) for cube in cubes].count(1) == 1
 
 
