@@ -125,6 +125,17 @@ def test_a_recording_ends_in_good_order_when_the_system_asks_it_to(tmp_path):
     assert account(tmp_path) == (list(range(summary.lines)), [])
 
 
+def test_everything_killed_at_once_leaves_only_whole_files(tmp_path):
+    with program(f"{RECORDING}\nrun.wait()", tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for process_id in processes_in(tmp_path):
+            os.kill(process_id, signal.SIGKILL)
+        process.wait(10)
+    saved, _ = account(tmp_path / "out")
+    assert saved == list(range(len(saved)))
+
+
 def test_its_writer_killed_costs_no_line(tmp_path):
     with record(SharedSimulatedCamera, tmp_path, n_cubes=20, **KEYWORDS) as run:
         for n in range(1, 4):
