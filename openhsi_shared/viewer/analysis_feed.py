@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +55,7 @@ class AnalysisFeed:
         self.shown: Mapping[str, ShownAnalysis] = {}
         """By name. Another object after each change."""
         self._attached: list[Path] = []
+        self._names_attached: set[str] = set()
         self._searched_at = float("-inf")
         self._closing = threading.Event()
         self._thread = GuardedThread(
@@ -74,10 +76,14 @@ class AnalysisFeed:
             pause_s = max(INTERVAL_S, PAUSE_FACTOR * (time.monotonic() - begun))
 
     def _update(self) -> None:
-        found = {**self._attached_ones(), **self._statuses()}
-        if not found:
-            return
+        attached = self._attached_ones()
+        found = {**attached, **self._statuses()}
         shown = dict(self.shown)
+        for name in self._names_attached - attached.keys():
+            shown[name] = shown[name]._replace(status=_gone(shown[name].status))
+        self._names_attached |= attached.keys()
+        if not shown and not found:
+            return
         for name, status in found.items():
             before = shown.get(name, ShownAnalysis(status, Snapshot(), {}))
             snapshot = before.snapshot
@@ -104,6 +110,15 @@ class AnalysisFeed:
             if status.recording == str(self._path):
                 found[f"{status.name} ({path.stem})"] = status
         return found
+
+
+def _gone(status: AnalysisStatus) -> AnalysisStatus:
+    """Of an attached analysis that does not answer: the last it said was that it runs, or ends."""
+    if status.state in ("ended", "failed"):
+        return status
+    if status.state == "ending":
+        return replace(status, state="ended")
+    return replace(status, state="failed", why="it does not answer")
 
 
 def continued(trends: Mapping[str, deque[float]], snapshot: Snapshot) -> Mapping[str, deque[float]]:

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ from PIL import Image
 
 from openhsi_shared import SharedSimulatedCamera, record
 from openhsi_shared.analysis import Analysis
+from openhsi_shared.analysis.live.attached import Attached
 from openhsi_shared.control.analysis_status import AnalysisStatus
+from openhsi_shared.control.control_socket import socket_path
 from openhsi_shared.control.snapshot import Dataset, Group, Snapshot
+from openhsi_shared.viewer.analysis_feed import AnalysisFeed
 from openhsi_shared.viewer.published_values import COLOURS, curve, curves, numbers_as_html, picture, pictures
 from tests.support.flow import COUNTING
 from tests.support.helpers import wait_for
@@ -75,6 +79,17 @@ def test_a_cell_of_a_notebook_shows_an_analysis_and_ends_with_it(tmp_path):
         wait_for(lambda: not cell.is_running)
         assert "ended" in cell.numbers.value
         cell.close()
+
+
+def test_an_attached_analysis_that_is_gone_is_not_shown_as_running(tmp_path):
+    with record(SharedSimulatedCamera, tmp_path / "out", **KEYWORDS) as run:
+        path = socket_path(f"recording-{run.process_id}")
+        with closing(AnalysisFeed(path, dict)) as feed:
+            with Attached(Analysis(Sum, Shown), path) as attached:
+                wait_for(lambda: [one.status.state for one in feed.shown.values()] == ["running"])
+                attached.stop()
+                attached.wait()
+            wait_for(lambda: [one.status.state for one in feed.shown.values()] in (["ended"], ["failed"]))
 
 
 def snapshot_of(**datasets):
