@@ -61,7 +61,7 @@ def test_lines_of_cubes_that_were_discarded_since_no_event_came_are_counted(tmp_
 
 def test_the_result_equals_that_of_a_replay_of_the_files_changes_of_parameters_included(tmp_path):
     analysis = Analysis(pairs.EachLine, pairs.Collected, lossless=True, n_workers=2, parameters={"scale": 3})
-    keywords = {**KEYWORDS, "n_cubes": 4, "when_full": "block", "script": {19: "gap", 100: "gap"}}
+    keywords = {**KEYWORDS, "n_cubes": 4, "rate": 80, "when_full": "block", "script": {19: "gap", 100: "gap"}}
     with record(SharedSimulatedCamera, tmp_path / "out", analyse=analysis, **keywords) as run:
         wait_for(lambda: run.analysis.status.results > 40)
         number, _ = run.analysis.set_parameter("scale", 7)
