@@ -55,7 +55,7 @@ class LatePreviews:
 
 
 def picture_written(cube: int, written: Written) -> PreviewDone:
-    """Write the picture of a saved cube; what the parent is told about it."""
+    """Write the picture of a saved cube; returns the message about it for the parent."""
     path = written.path.with_suffix(".png")
     try:
         if written.picture is not None:
