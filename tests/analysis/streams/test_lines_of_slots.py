@@ -1,5 +1,6 @@
 """Lines of a running recording are events, with the numbers and columns of a replay of its cubes."""
 
+import itertools
 import json
 
 import numpy as np
@@ -146,13 +147,13 @@ def test_no_line_is_passed_over_wherever_the_owner_writes_between_two_reads():
     slots = _Writes(owner_of().memory)
     for ids in ((1, 2, 3), (4, 5)):
         slots.close(fill(slots, *ids))
-    late = bytes(slots._words)
-    for early in slots.noted:
-        for n_early in range(24):
+    last = bytes(slots._words)
+    for number, early in enumerate(slots.noted):
+        for late, n_early in itertools.product({*slots.noted[number + 1 : number + 6], last}, range(12)):
             view = _Interleaved.of(slots.memory).between(early, late, n_early)
             ranges = SlotRanges(view, view.release, ABOUT, "lossless", None)
             ranges.look()
-            view.n_early = 0
+            view.between(last, last, 0)
             ranges.end()
             numbers = [number for part in taken(ranges) for number in part.numbers.tolist()]
             assert numbers == list(range(7))
