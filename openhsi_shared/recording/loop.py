@@ -246,7 +246,8 @@ class _RecordingLoop:
             cube.join()
         failed = {cube.name: without_handle_hint(cube.error) for cube in self.cubes if cube.error}
         if self.readers is not None:
-            saved = (number_of(cube.name) for cube in self.cubes if not cube.error)
+            # without lines, all are lost, and the writer was given no cube that has a number
+            saved = (number_of(cube.name) for cube in self.cubes if cube.n_lines and not cube.error)
             self.readers.finish(self._first_file(), frozenset(saved))
         offered = self.status()
         rescued = camera.abandon() if failed else Rescued()

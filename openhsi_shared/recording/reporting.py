@@ -29,7 +29,7 @@ __all__ = [
 
 
 def number_of(name: str) -> int:
-    """Number of a cube, by the name of its handle: "cube 5"."""
+    """Number of a cube that was given to the writer, by the name of its handle: "cube 5"."""
     return int(name.rsplit(maxsplit=1)[-1])
 
 
