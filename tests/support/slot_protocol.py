@@ -7,7 +7,6 @@ state is reachable, in which every slot is free.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from openhsi_shared.buffers.discarded_cubes import place_of
@@ -56,8 +55,7 @@ class Writer(NamedTuple):
 FIRST = Writer("writer 1")
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """Everything that is not in the slot owner."""
 
     slot: int | None = None
@@ -106,6 +104,8 @@ class Sizes(NamedTuple):
 
 Snapshot = tuple[bytes, frozenset[Lease], int, Any, Any, bytes, bytes]
 Step = tuple[str, Callable[[State], State | None]]
+Found = list[tuple[str, int | None]]
+"""Of each state the step that led to it first, and the number of the state before."""
 
 
 class Explorer:
@@ -120,8 +120,10 @@ class Explorer:
         self.sizes = sizes
         self.slots = make(n_slots=sizes.n_slots, n_lines=4 if sizes.n_nested else 1)
         sets = [8 * place_of(slot) for slot in range(-2, sizes.n_slots)]
-        self._pieces = [("column frame_id", slice(256)), ("discarded", slice(8))]
-        self._pieces += [("discarded", slice(begin, begin + 8 * 5)) for begin in sets]  # one range at most
+        arrays = {name: memoryview(array).cast("B") for name, array in self.slots.memory.arrays.items()}
+        self._words = arrays["words"]
+        self._pieces = [arrays["column frame_id"][:256], arrays["discarded"][:8]]
+        self._pieces += [arrays["discarded"][begin : begin + 8 * 5] for begin in sets]  # one range at most
         """Bytes that change besides the words."""
         self.n_states = 0
         self.moves: set[str] = set()
@@ -130,23 +132,21 @@ class Explorer:
 
     def _save(self) -> Snapshot:
         slots = self.slots
-        arrays = slots.memory.arrays
-        changing = (bytes(arrays[name][piece]) for name, piece in self._pieces)
         return (
-            bytes(arrays["words"]),
+            bytes(self._words),
             frozenset(slots._leases),
             slots._n_cubes,
             frozenset(slots._standing.items()),
             (slots._marks._from_ns, slots._marks._until_ns, *slots._marks._kept.items()),
-            *changing,
+            *map(bytes, self._pieces),
         )
 
     def _restore(self, snapshot: Snapshot) -> None:
         words, leases, n_cubes, standing, (from_ns, until_ns, *kept), *more = snapshot
         slots = self.slots
-        slots.memory.arrays["words"][:] = words
-        for (name, piece), content in zip(self._pieces, more, strict=True):
-            slots.memory.arrays[name][piece] = content
+        self._words[:] = words
+        for piece, content in zip(self._pieces, more, strict=True):
+            piece[:] = content
         slots._leases, slots._n_cubes, slots._standing = set(leases), n_cubes, dict(standing)
         slots._marks._from_ns, slots._marks._until_ns, slots._marks._kept = from_ns, until_ns, dict(kept)
 
@@ -162,80 +162,80 @@ class Explorer:
         if self.sizes.analysis:
             self.slots.lend_each("analysis", yields=self.sizes.analysis == "yields")
         start = (State(analysis=() if self.sizes.analysis else None), self._save())
-        first = self._key(*start)
-        found = {first: ("", None)}
-        after: dict[Any, set[Any]] = {}
-        todo, ends = [(first, start)], set()
+        numbers = {self._key(*start): 0}
+        found: Found = [("", None)]
+        before: list[list[int]] = [[]]
+        todo, ends = [(0, start)], []
         while todo:
-            key, (state, snapshot) = todo.pop()
-            after[key] = set()
+            at, (state, snapshot) = todo.pop()
+            is_end = True
+            self._restore(snapshot)
             for name, step in self._steps(state):
-                self._restore(snapshot)
                 try:
                     following = step(state)
                 except (IllegalMove, Violation) as error:
-                    raise Violation(f"{error}\n{self._history(found, key)} -> {name}") from error
+                    raise Violation(f"{error}\n{self._history(found, at)} -> {name}") from error
                 if following is None:
+                    if self._save() != snapshot:
+                        raise Violation(f"what was not done has changed slots\n{self._history(found, at)} -> {name}")
                     continue
+                is_end = False
                 self.moves.add(name.split()[0])
                 next_snapshot = self._save()
-                next_key = self._key(following, next_snapshot)
-                if next_key not in found:
-                    found[next_key] = (name, key)
-                    self._check(following, found, next_key)
-                    todo.append((next_key, (following, next_snapshot)))
-                after[key].add(next_key)
-            if not after[key]:
-                ends.add(key)
+                number = numbers.setdefault(self._key(following, next_snapshot), len(found))
+                if number == len(found):
+                    found.append((name, at))
+                    before.append([])
+                    self._check(following, found, number)
+                    todo.append((number, (following, next_snapshot)))
+                before[number].append(at)
                 self._restore(snapshot)
-                self._check_end(state, found, key)
+            if is_end:
+                ends.append(at)
+                self._check_end(state, found, at)
         self.n_states = len(found)
-        self._check_that_ends_are_reached(after, ends, found)
+        self._check_that_ends_are_reached(before, ends, found)
 
     @staticmethod
-    def _history(found: dict[Any, Any], key: Any) -> str:
-        names = []
-        while key is not None:
-            name, key = found[key]
+    def _history(found: Found, number: int) -> str:
+        names, at = [], number
+        while at is not None:
+            name, at = found[at]
             names.append(name)
         return " -> ".join(reversed(names))
 
-    def _check(self, state: State, found: dict[Any, Any], key: Any) -> None:
+    def _check(self, state: State, found: Found, number: int) -> None:
         """Every process reads its own cube, and no committed cube is lost."""
         processes = [w.at for w in (state.writer, *state.hung) if w is not None and w.at]
         reads = state.analysis or () if self.sizes.analysis == "lossless" else ()  # one that yields looks afterwards
         for read in [*processes, *(read for read in state.readers if read), *reads]:
             if self.slots.word(read.slot, Word.CUBE) != read.cube:
-                raise Violation(f"a reader of cube {read.cube} reads another one\n{self._history(found, key)}")
+                raise Violation(f"a reader of cube {read.cube} reads another one\n{self._history(found, number)}")
         states = {slot: self.slots.state(slot) for slot in range(self.sizes.n_slots)}
         if list(states.values()).count(FILLING) > 1:
-            raise Violation(f"two slots are filled\n{self._history(found, key)}")
+            raise Violation(f"two slots are filled\n{self._history(found, number)}")
         in_memory = {self.slots.word(slot, Word.CUBE) for slot, its in states.items() if its not in (FREE, LENT)}
         expected = set(range(1, state.n_begun + 1))
         lost = expected - in_memory - state.disk - state.discarded - state.recycled
         if lost:
-            raise Violation(f"cubes {lost} are lost\n{self._history(found, key)}")
+            raise Violation(f"cubes {lost} are lost\n{self._history(found, number)}")
 
-    def _check_end(self, state: State, found: dict[Any, Any], key: Any) -> None:
+    def _check_end(self, state: State, found: Found, number: int) -> None:
         """In an end state every cube is on the disk or discarded, and all slots are free."""
         expected = set(range(1, state.n_begun + 1))
         if expected != state.disk | state.discarded | state.recycled:
-            raise Violation(f"in the end {expected - state.disk} are in no file\n{self._history(found, key)}")
+            raise Violation(f"in the end {expected - state.disk} are in no file\n{self._history(found, number)}")
         if state.main == "alive" and any(self.slots.state(s) is not FREE for s in range(self.sizes.n_slots)):
-            raise Violation(f"in the end a slot is not free\n{self._history(found, key)}")
+            raise Violation(f"in the end a slot is not free\n{self._history(found, number)}")
 
-    def _check_that_ends_are_reached(self, after: dict[Any, set[Any]], ends: set[Any], found: dict[Any, Any]) -> None:
-        before: dict[Any, list[Any]] = {}
-        for key, following in after.items():
-            for one in following:
-                before.setdefault(one, []).append(key)
+    def _check_that_ends_are_reached(self, before: list[list[int]], ends: list[int], found: Found) -> None:
         good, todo = set(ends), list(ends)
         while todo:
-            for key in before.get(todo.pop(), ()):
-                if key not in good:
-                    good.add(key)
-                    todo.append(key)
-        without_end = set(found) - good
+            for number in before[todo.pop()]:
+                if number not in good:
+                    good.add(number)
+                    todo.append(number)
+        without_end = set(range(len(found))) - good
         if without_end:
             raise Violation(
                 f"no end is reachable from {len(without_end)} states\n{self._history(found, without_end.pop())}"
@@ -252,7 +252,7 @@ class Explorer:
                 yield "analysis-releases", self._analysis_releases
                 yield "analysis-dies", self._analysis_dies
             if self.sizes.main_dies and state.n_begun == self.sizes.n_cubes:  # the latest time has the most cases
-                yield "main-dies", lambda s: replace(s, main="dead", readers=(None, None), analysis=None)
+                yield "main-dies", lambda s: s._replace(main="dead", readers=(None, None), analysis=None)
         yield from self._steps_of_writer(state)
         for number in range(len(state.hung)):
             yield f"exit-of-hung {number}", lambda s, number=number: self._exit_of_hung(s, number)
@@ -283,15 +283,15 @@ class Explorer:
         cube = self.slots.word(slot, Word.CUBE)
         put(self.slots, slot, cube)
         if state.analysis is not None:
-            state = replace(state, analysis=(*state.analysis, Read(slot, cube, None)))
-        return replace(state, slot=slot, n_begun=state.n_begun + 1)
+            state = state._replace(analysis=(*state.analysis, Read(slot, cube, None)))
+        return state._replace(slot=slot, n_begun=state.n_begun + 1)
 
     def _begin_line(self, state: State) -> State | None:
         if state.slot is None or not self.sizes.n_nested or self.slots.word(state.slot, Word.N_PUT) > 1:
             return None
         line = Line(state.slot, self.slots.word(state.slot, Word.CUBE), self.slots.word(state.slot, Word.N_PUT))
         self.slots.line_to_fill(line.slot)[...] = line.cube
-        return replace(state, line=line)
+        return state._replace(line=line)
 
     def _commit_line(self, state: State) -> State:
         """As the filler does it: into the slot that is being filled now."""
@@ -300,18 +300,18 @@ class Explorer:
         if slot is None or line != (slot, self.slots.word(slot, Word.CUBE), self.slots.word(slot, Word.N_PUT)):
             raise Violation("a line is committed where another one was begun")
         self.slots.commit(slot, 0, line.cube, 0, 0.0, 0)
-        state = replace(state, line=None)
-        return self._swap(replace(state, is_save_deferred=False)) if state.is_save_deferred else state
+        state = state._replace(line=None)
+        return self._swap(state._replace(is_save_deferred=False)) if state.is_save_deferred else state
 
     def _nested_save(self, state: State) -> State | None:
-        state = replace(state, n_nested=state.n_nested + 1)
-        return replace(state, is_save_deferred=True) if self.defers_saves else self._swap(state)
+        state = state._replace(n_nested=state.n_nested + 1)
+        return state._replace(is_save_deferred=True) if self.defers_saves else self._swap(state)
 
     def _nested_put(self, state: State) -> State | None:
         if not self.refuses_puts:
             assert state.slot is not None
             put(self.slots, state.slot, self.slots.word(state.slot, Word.CUBE))
-        return replace(state, n_nested=state.n_nested + 1)
+        return state._replace(n_nested=state.n_nested + 1)
 
     def _swap(self, state: State) -> State:
         closed = self._close(state)
@@ -322,7 +322,7 @@ class Explorer:
         if state.slot is None:
             return None
         self.slots.close(state.slot)
-        return replace(state, slot=None)
+        return state._replace(slot=None)
 
     def _order(self, state: State, slot: int, wanted: SlotState) -> State | None:
         if self.slots.state(slot) is not wanted or state.writer is None:
@@ -335,7 +335,7 @@ class Explorer:
         writer = state.writer
         assert writer is not None
         order = (slot, self.slots.word(slot, Word.CUBE))
-        return replace(state, writer=writer._replace(orders=(*writer.orders, order)))
+        return state._replace(writer=writer._replace(orders=(*writer.orders, order)))
 
     def _recycle(self, state: State) -> State | None:
         full = [self.slots.word(slot, Word.CUBE) for slot in self.slots.slots_in(FULL) if not self.slots.leases(slot)]
@@ -344,7 +344,7 @@ class Explorer:
             return None
         if self.slots.word(slot, Word.CUBE) != full[0]:
             raise Violation("not the oldest cube was recycled")
-        return replace(state, recycled=state.recycled | {full[0]})
+        return state._replace(recycled=state.recycled | {full[0]})
 
     def _discard(self, state: State, slot: int) -> State | None:
         if self.slots.state(slot) is not HELD or state.n_discards:
@@ -352,7 +352,7 @@ class Explorer:
         cube = self.slots.word(slot, Word.CUBE)
         self.slots.note_discarded(slot)
         self.slots.free(slot)
-        return replace(state, discarded=state.discarded | {cube}, n_discards=1)
+        return state._replace(discarded=state.discarded | {cube}, n_discards=1)
 
     # ---- readers ----
 
@@ -371,7 +371,7 @@ class Explorer:
         readers, n_leases = list(state.readers), list(state.n_leases)
         readers[number] = Read(slot, lease.cube, None)
         n_leases[number] += 1
-        return replace(state, readers=tuple(readers), n_leases=tuple(n_leases))
+        return state._replace(readers=tuple(readers), n_leases=tuple(n_leases))
 
     def _give_back(self, state: State, number: int) -> State:
         (lease,) = [lease for lease in self.slots.leases() if lease.reader == f"reader {number}"]
@@ -384,7 +384,7 @@ class Explorer:
 
     @staticmethod
     def _without_reader(state: State, number: int) -> State:
-        return replace(state, readers=tuple(None if k == number else read for k, read in enumerate(state.readers)))
+        return state._replace(readers=tuple(None if k == number else read for k, read in enumerate(state.readers)))
 
     def _analysis_releases(self, state: State) -> State | None:
         """It has processed all lines of its oldest cube, which is closed."""
@@ -395,11 +395,11 @@ class Explorer:
         is_lent = self.slots.end_lease("analysis", first.slot, first.cube)
         if not is_lent and self.sizes.analysis == "lossless":
             raise Violation("a lease was taken back from a lossless analysis")
-        return replace(state, analysis=tuple(others))
+        return state._replace(analysis=tuple(others))
 
     def _analysis_dies(self, state: State) -> State:
         self.slots.give_back_all("analysis")
-        return replace(state, analysis=None, has_died=True)
+        return state._replace(analysis=None, has_died=True)
 
     # ---- writers ----
 
@@ -429,14 +429,14 @@ class Explorer:
         writer = state.writer
         assert writer is not None
         (slot, cube), *rest = writer.orders
-        return replace(state, writer=writer._replace(orders=tuple(rest), at=Read(slot, cube, None)))
+        return state._replace(writer=writer._replace(orders=tuple(rest), at=Read(slot, cube, None)))
 
     def _publish(self, state: State) -> State:
         """The file is published, unless one of the same uuid exists."""
         writer = state.writer
         assert writer is not None
         assert writer.at is not None
-        return replace(state, writer=writer._replace(published=True), disk=state.disk | {self._content(writer.at.slot)})
+        return state._replace(writer=writer._replace(published=True), disk=state.disk | {self._content(writer.at.slot)})
 
     def _content(self, slot: int) -> int:
         """The cube whose pixels are in the slot."""
@@ -447,7 +447,7 @@ class Explorer:
         assert writer is not None
         assert writer.at is not None
         slot = writer.at.slot
-        idle = replace(state, writer=writer._replace(at=None, published=False))
+        idle = state._replace(writer=writer._replace(at=None, published=False))
         if state.main == "alive":
             self._end_lease_of(writer, slot)
             self.slots.free(slot)
@@ -459,7 +459,7 @@ class Explorer:
         assert writer.at is not None
         self._end_lease_of(writer, writer.at.slot)
         self.slots.hold(writer.at.slot)
-        return replace(state, writer=writer._replace(at=None), n_failures=state.n_failures + 1)
+        return state._replace(writer=writer._replace(at=None), n_failures=state.n_failures + 1)
 
     def _end_lease_of(self, writer: Writer, slot: int) -> None:
         (lease,) = [lease for lease in self.slots.leases(slot) if lease.reader == writer.name]
@@ -470,20 +470,20 @@ class Explorer:
         dead = state.writer
         assert dead is not None
         if state.main == "dead":
-            return replace(state, writer=None, n_deaths=state.n_deaths + 1)
+            return state._replace(writer=None, n_deaths=state.n_deaths + 1)
         self.slots.give_back_all(dead.name)
-        return self._take_over(replace(state, n_deaths=state.n_deaths + 1), dead)
+        return self._take_over(state._replace(n_deaths=state.n_deaths + 1), dead)
 
     def _writer_hangs(self, state: State) -> State:
         """It cannot be killed, and keeps its leases."""
         hung = state.writer
         assert hung is not None
-        aside = replace(state, hung=(*state.hung, hung._replace(is_hung=True)), n_deaths=state.n_deaths + 1)
+        aside = state._replace(hung=(*state.hung, hung._replace(is_hung=True)), n_deaths=state.n_deaths + 1)
         return self._take_over(aside, hung)
 
     def _take_over(self, state: State, before: Writer) -> State:
         cubes = [*([(before.at.slot, before.at.cube)] if before.at else []), *before.orders]
-        state = replace(state, writer=Writer(f"writer {state.n_deaths + 1}"))
+        state = state._replace(writer=Writer(f"writer {state.n_deaths + 1}"))
         for slot, _ in cubes:
             assert state.writer is not None
             self.slots.lend(slot, state.writer.name)
@@ -502,7 +502,7 @@ class Explorer:
                 disk |= {cube}
         if state.main == "alive":
             self.slots.give_back_all(hung.name)
-        return replace(state, hung=tuple(w for k, w in enumerate(state.hung) if k != number), disk=disk)
+        return state._replace(hung=tuple(w for k, w in enumerate(state.hung) if k != number), disk=disk)
 
     def _rescue(self, state: State) -> State | None:
         """The main process is dead: every cube that is still in memory is saved."""
@@ -512,4 +512,4 @@ class Explorer:
         writer = state.writer or Writer("writer 2")
         if cubes <= state.disk and state.writer is None:
             return None
-        return None if cubes <= state.disk else replace(state, disk=state.disk | cubes, writer=writer)
+        return None if cubes <= state.disk else state._replace(disk=state.disk | cubes, writer=writer)
