@@ -12,7 +12,8 @@ import pytest
 from openhsi_shared.buffers import arrays
 from openhsi_shared.buffers.arrays import CircArrayBuffer, SharedCircArrayBuffer, copy_without_wrapping
 from openhsi_shared.errors import ArgumentError, FrameError, MemoryShortage
-from tests.support.helpers import child, get_all, in_child, put_all, put_then_wait, receive, wait_for
+from tests.support.buffers import get_all, put_all, put_then_wait
+from tests.support.helpers import child, in_child, receive, wait_for
 
 C_TYPES = {"uint8": ctypes.c_uint8, "uint16": ctypes.c_uint16, "int32": ctypes.c_int32, "float32": ctypes.c_float}
 

@@ -10,7 +10,8 @@ import pytest
 from openhsi_shared.buffers.slot_memory import SideBuffer, Word
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.columns import COLUMNS, Column
-from tests.support.helpers import child, contents_of_memory, contents_of_slots, in_child
+from tests.support.buffers import contents_of_memory, contents_of_slots
+from tests.support.helpers import child, in_child
 from tests.support.slots import owner_of, put
 
 

@@ -8,17 +8,18 @@ import threading
 import psutil
 import pytest
 
+from tests.support.clock_channel import prove_clock
 from tests.support.flow import parts_in, processes_in, program
 from tests.support.helpers import wait_for
 from tests.support.oracle import prove_after_death
 from tests.support.process_faults import COLLECTING
-from tests.support.sampling import prove_clock
+from tests.support.products import some
 
 SOME = [pytest.param(seed, marks=[] if seed < 1 else pytest.mark.campaign) for seed in range(30)]
 OPTIONS = "rate=500, queue=9999, channels={'clock': 'sim:clock,rate=500,how=linear'}"
 
 
-@pytest.mark.parametrize("victim", ["main", "channels", "writer", "all"])
+@pytest.mark.parametrize("victim", some("channels", "writer", "all", all_of=("main", "channels", "writer", "all")))
 @pytest.mark.parametrize("seed", SOME)
 def test_whoever_is_killed_at_any_moment_of_a_run_with_channels_costs_no_committed_line(tmp_path, victim, seed):
     """P1, P4: channels are read by the writer only, so that their process may die at any moment, too."""

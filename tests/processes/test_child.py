@@ -10,7 +10,7 @@ import pytest
 from openhsi_shared.errors import WriterFailed
 from openhsi_shared.processes.child import STATUS_TAKEN, Child
 from openhsi_shared.processes.liveness import GONE
-from openhsi_shared.processes.logs import forward_logs
+from tests.processes.in_children import echo, fork_and_exit, ignore_all, log_and_say, say_and_exit
 from tests.support.helpers import TIMEOUT_S, wait_for
 
 logger = logging.getLogger("openhsi_shared.tests")
@@ -29,41 +29,6 @@ def start():
     for child in children:
         child.end()
         child.close()
-
-
-def echo(parent):
-    while (message := parent.receive()) is not GONE:
-        if message is not None:
-            parent.tell(message)
-
-
-def say_and_exit(parent, messages, code=0):
-    for message in messages:
-        parent.tell(message)
-    os._exit(code)
-
-
-def log_and_say(parent):
-    forward_logs(parent)
-    logging.getLogger("openhsi_shared.somewhere").warning("too %s", "warm")
-    logging.getLogger("openhsi_shared.somewhere").debug("a detail")
-    parent.tell("said")
-    parent.receive(TIMEOUT_S)
-
-
-def fork_and_exit(parent):
-    grandchild = os.fork()
-    if not grandchild:
-        signal.pause()
-    parent.tell(grandchild)
-    os._exit(7)
-
-
-def ignore_all(parent):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    parent.tell("up")
-    while True:
-        signal.pause()
 
 
 def test_messages_go_both_ways(start):

@@ -8,18 +8,8 @@ import psutil
 import pytest
 
 from openhsi_shared.processes.pool import Died, in_processes
+from tests.processes.in_children import mixed, nothing, square_or_die
 from tests.support.helpers import wait_for
-
-
-def square_or_die(number: int) -> tuple[int, int]:
-    if number < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number * number, os.getpid()
-
-
-def hang(number: int) -> int:
-    signal.pause()
-    return number
 
 
 def test_results_come_in_the_order_of_their_items() -> None:
@@ -55,20 +45,12 @@ def is_ours(child: psutil.Process) -> bool:
     return child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline())
 
 
-def mixed(number: int) -> int:
-    return hang(number) if number else number
-
-
 def test_what_fails_while_results_are_awaited_is_raised_and_leaves_no_process(monkeypatch) -> None:
     monkeypatch.setattr("openhsi_shared.processes.pool.wait", lambda _: 1 / 0)
     before = set(psutil.Process().children())
     with pytest.raises(ZeroDivisionError):
         list(in_processes(square_or_die, [*range(8)], 2))
     wait_for(lambda: not {child for child in psutil.Process().children() if child not in before and is_ours(child)})
-
-
-def nothing(item: None) -> None:
-    return item
 
 
 def test_items_and_results_may_be_none() -> None:

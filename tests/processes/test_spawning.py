@@ -15,8 +15,8 @@ from tests.support.helpers import (
     in_child,
     niceness_in_background,
     niceness_of_session_in_background,
-    put_all,
     receive,
+    report_start,
     run_python,
     run_service,
     signal_state,
@@ -96,7 +96,7 @@ def test_main_and_signals_are_as_before_also_after_a_start_that_failed():
     main = sys.modules["__main__"]
     handler = signal.getsignal(signal.SIGINT)
     before = main.__dict__.get("__file__"), main.__spec__
-    process = SPAWN.Process(target=put_all, args=(lambda: "cannot be pickled",))
+    process = SPAWN.Process(target=report_start, args=(lambda: "cannot be pickled",))
     with pytest.raises(Exception, match=r"pickle|local object"):
         spawn(process)
     assert (main.__dict__.get("__file__"), main.__spec__) == before

@@ -9,7 +9,7 @@ import pytest
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.supervision import GuardedThread, Heartbeat, Listener, StartLimit
-from tests.processes.test_child import echo
+from tests.processes.in_children import echo
 from tests.support.helpers import TIMEOUT_S, wait_for
 
 

@@ -13,9 +13,9 @@ from openhsi_shared.channels import CallbackChannel, PolledChannel, SimulatedCha
 from openhsi_shared.control.control_socket import find_sockets, request
 from openhsi_shared.control.messages import AskStatus
 from openhsi_shared.errors import ArgumentError, ChannelError, RecordingError, UnknownKeyword
+from tests.support.clock_channel import prove_clock
 from tests.support.flow import COUNTING, account, cubes_in, processes_in, program
 from tests.support.helpers import wait_for
-from tests.support.sampling import prove_clock
 
 KEYWORDS = {**COUNTING, "n_lines": 40, "progress": False, "rate": 200, "queue": 9999, "when_full": "block"}
 CAMERA = {name: value for name, value in KEYWORDS.items() if name != "progress"}

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import netCDF4
 import numpy as np
 import psutil
 from numpy.typing import NDArray
@@ -66,6 +65,8 @@ class Saved:
 
 def read(path: Path) -> Saved:
     """Read a file, which must be complete, with every checksum right."""
+    import netCDF4  # here: many children import this module, and none of them reads a file
+
     with netCDF4.Dataset(path) as file:
         file.set_auto_maskandscale(False)
         cube = file["datacube"]

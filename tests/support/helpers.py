@@ -11,11 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import openhsi_shared
-from openhsi_shared.buffers.slot_memory import SlotMemory
-from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.processes import spawning
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.spawning import SPAWN, spawn
@@ -25,12 +21,17 @@ TIMEOUT_S = 60.0
 
 
 def wait_for(what: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait until `what()` is true; fail, rather than hang, when it never is."""
-    end = time.monotonic() + timeout_s
+    """Wait until `what()` is true; fail, rather than hang, when it never is.
+
+    It is asked less often the longer it takes, at least 50 times a second: asking costs processor time here, and often
+    in the process that answers.
+    """
+    begin = time.monotonic()
     while not what():
-        if time.monotonic() > end:
+        waited_s = time.monotonic() - begin
+        if waited_s > timeout_s:
             raise AssertionError(f"{what} was not true within {timeout_s} s")
-        time.sleep(0.005)
+        time.sleep(min(max(0.005, waited_s / 10), 0.02))
 
 
 def is_installed(package: str) -> bool:
@@ -99,44 +100,6 @@ def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def _answer(connection: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     connection.send(function(*arguments))
-
-
-def put_all(buffer: Any, values: list[Any]) -> int:
-    for value in values:
-        buffer.put(value)
-    return buffer.slots_left
-
-
-def get_all(buffer: Any) -> list[Any]:
-    lines = []
-    while not buffer.is_empty():
-        lines.append(np.asarray(buffer.get()).tolist())
-    return lines
-
-
-def put_then_wait(connection: Any, buffer: Any, value: Any) -> None:
-    """Put one line, and wait to be killed."""
-    buffer.put(value)
-    connection.send("put")
-    connection.recv()
-
-
-def contents_of_memory(memory: SlotMemory) -> dict[str, Any]:
-    """Contents of slots that a child gets as an argument."""
-    return contents_of_slots(SlotView.of(memory))
-
-
-def contents_of_slots(slots: SlotView) -> dict[str, Any]:
-    """Contents of slots, as plain values."""
-    lines = [slots.lines(slot) for slot in range(slots.layout.n_slots)]
-    return {
-        "states": [int(slots.state(slot)) for slot in range(slots.layout.n_slots)],
-        "extents": [slots.extent(slot) for slot in range(slots.layout.n_slots)],
-        "lines": [line.tolist() for line in lines],
-        "addresses": [line.ctypes.data % 4096 for line in lines],
-        "ids": [slots.column(slot, "frame_id").tolist() for slot in range(slots.layout.n_slots)],
-        "labels": [slots.label(slot) for slot in range(slots.layout.n_slots)],
-    }
 
 
 def run_service(connection: Any) -> None:
@@ -209,7 +172,7 @@ def receive_for(connection: Any, parent_id: int, timeout_s: float) -> None:
 def try_to_spawn() -> str:
     """Error that a daemonic worker gets when it spawns a child."""
     try:
-        spawn(SPAWN.Process(target=put_all, name="a writer"))
+        spawn(SPAWN.Process(target=signal_state, name="a writer"))
     except Exception as error:  # noqa: BLE001 - not swallowed: the test reads it
         return f"{type(error).__name__}: {error}"
     return "started"
