@@ -10,6 +10,7 @@ from gpiozero.pins.mock import MockFactory
 from openhsi_shared import SharedSimulatedCamera, record
 from openhsi_shared.channels import ButtonToggle, RecordingLamp
 from openhsi_shared.errors import ChannelError, RecordingError
+from tests.support.flow import SMALL
 from tests.support.helpers import wait_for
 
 
@@ -33,7 +34,8 @@ def test_a_recording_goes_on_from_one_press_to_the_next_and_the_lamp_shows_it(pi
         assert (button.status, button.wait(0.01), lamp_pin.state) == (False, False, 0)
         threading.Timer(0.1, press, (pins,)).start()
         assert button.wait(10)
-        with record(SharedSimulatedCamera, tmp_path, n_lines=64, rate=200.0, toggle=button, progress=False) as run:
+        keywords = {**SMALL, "n_lines": 64, "rate": 200.0, "progress": False}
+        with record(SharedSimulatedCamera, tmp_path, toggle=button, **keywords) as run:
             lamp.follow(run)
             wait_for(lambda: run.status().lines > 64)
             wait_for(lambda: lamp_pin.state == 1)
@@ -80,6 +82,7 @@ def test_the_lamp_blinks_while_lines_are_lost_or_nobody_answers(pins, trouble):
 def lamp_changes(pin, seconds=0.4):
     end, before, found = time.monotonic() + seconds, pin.state, []
     while time.monotonic() < end:
+        time.sleep(0.002)
         if pin.state != before:
             before = pin.state
             found.append(before)

@@ -18,6 +18,7 @@ from openhsi_shared.errors import ArgumentError, ChannelError
 from tests.channels.heard import heard
 from tests.channels.receivers import receiver, speaking
 from tests.support.clock_shim import SETTING, SteppedClock
+from tests.support.flow import SMALL
 from tests.support.pps_stand_in import StandInPulses
 
 S, MS = 10**9, 1_000_000
@@ -171,7 +172,8 @@ def test_a_recording_with_gps_and_pulses_knows_true_utc(tmp_path, monkeypatch):
         device.send(second_ns + number * S)
     with receiver(tmp_path) as gps, speaking(gps, ahead_s=ahead_s, late_s=0.3):
         channels = {"gps": f"gps:{gps.port}", "pps": {"source": f"pps:{device.path}"}}
-        with record(SharedSimulatedCamera, tmp_path, n_lines=600, n_cubes=1, rate=100.0, channels=channels) as running:
+        keywords = {**SMALL, "n_lines": 600, "n_cubes": 1, "rate": 100.0, "channels": channels}
+        with record(SharedSimulatedCamera, tmp_path, **keywords) as running:
             (path,) = running.wait().paths
     with open_cube(path) as cube:
         offset, labels = cube.column("clock_offset"), cube.dataset["clock_offset"].attrs
