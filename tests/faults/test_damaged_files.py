@@ -19,7 +19,16 @@ from openhsi_shared.save_options import SaveOptions
 from tests.support import file_corruption
 from tests.support.channels import parts_of_a_cube
 from tests.support.cubes import TIME_NS, make_cube, make_groups
-from tests.support.file_corruption import Original, check_calibration, check_cube, everything_in, mutant, read_all
+from tests.support.file_corruption import (
+    Original,
+    check_all,
+    check_calibration,
+    check_cube,
+    everything_in,
+    look_into,
+    mutant,
+    read_all,
+)
 from tests.support.helpers import in_child
 from tests.support.level_oracle import CALIBRATION
 
@@ -73,19 +82,19 @@ def with_groups(tmp_path_factory):
     return [Original.of_cube(path) for path in paths]
 
 
-def test_a_hundred_damaged_cubes_are_never_read_as_good(originals):
+def test_sixty_damaged_cubes_are_never_read_as_good(originals):
     """I3: bits, blocks, ends; each way of reading gives what was written or an error, and `verify` finds each."""
-    verdicts = read_all(originals, range(100), check_cube)
+    verdicts = read_all(originals, range(60), check_cube)
     assert not verdicts.faults, str(verdicts)
-    assert verdicts.counts.total() == 100
-    assert verdicts.counts["found"] > 70
+    assert verdicts.counts.total() == 60
+    assert verdicts.counts["found"] > 42
 
 
-def test_fifty_damaged_cubes_with_groups_are_never_read_as_good(with_groups):
+def test_thirty_damaged_cubes_with_groups_are_never_read_as_good(with_groups):
     """I3: the same with groups."""
-    verdicts = read_all(with_groups, range(50), check_cube)
+    verdicts = read_all(with_groups, range(30), check_cube)
     assert not verdicts.faults, str(verdicts)
-    assert verdicts.counts["found"] > 28
+    assert verdicts.counts["found"] > 16
 
 
 def test_the_check_of_damaged_files_detects_wrong_groups(with_groups, tmp_path):
@@ -105,7 +114,7 @@ def test_the_check_of_damaged_files_detects_wrong_groups(with_groups, tmp_path):
 @pytest.mark.timeout(1800)
 def test_five_thousand_damaged_cubes_with_groups_are_never_read_as_good(with_groups, record_property):
     """I3: the same with groups, with other damages."""
-    verdicts = read_all(with_groups, range(50, 5050), check_cube)
+    verdicts = read_all(with_groups, range(30, 5030), check_cube)
     record_property("verdicts", str(verdicts))
     print(verdicts)  # noqa: T201 - the figures of a campaign, with -s
     assert not verdicts.faults, str(verdicts)
@@ -116,7 +125,7 @@ def test_five_thousand_damaged_cubes_with_groups_are_never_read_as_good(with_gro
 @pytest.mark.timeout(1200)
 def test_five_thousand_damaged_cubes_are_never_read_as_good(originals, record_property):
     """I3: the same, with other damages."""
-    verdicts = read_all(originals, range(100, 5100), check_cube)
+    verdicts = read_all(originals, range(60, 5060), check_cube)
     record_property("verdicts", str(verdicts))
     print(verdicts)  # noqa: T201 - the figures of a campaign, with -s
     assert not verdicts.faults, str(verdicts)
@@ -146,15 +155,6 @@ def heap_in(content):
     return content.index(b"GCOL") + 16
 
 
-def check_all(paths, goods):
-    return [check_cube(path, good) for path, good in zip(paths, goods, strict=True)]
-
-
-def check_in_child(paths, goods):
-    """Verdicts of one child, which may end."""
-    return in_child(check_all, paths, goods)
-
-
 def test_a_damaged_heap_of_hdf5_is_no_search_for_ever(originals, tmp_path):
     """I3: it stores a variable's references to its axes, without a checksum; HDF5 would loop in it endlessly."""
     paths = []
@@ -164,7 +164,7 @@ def test_a_damaged_heap_of_hdf5_is_no_search_for_ever(originals, tmp_path):
         content[place : place + 64] = bytes(64)
         paths.append(tmp_path / f"endless {number}.nc")
         paths[-1].write_bytes(content)
-    verdicts = check_in_child(paths, [everything_in(original.path) for original in originals])
+    verdicts = in_child(check_all, paths, [everything_in(original.path) for original in originals])
     assert set(verdicts) <= {"found", "harmless"}
 
 
@@ -173,22 +173,21 @@ def look_at_column(path, name):
         cube.column(name)
 
 
-@pytest.mark.parametrize("name", ["line_crc32", "frame_id"])
-def test_a_damaged_length_of_a_column_does_not_end_the_reader(originals, tmp_path, name):
+def test_a_damaged_length_of_a_column_does_not_end_the_reader(originals, tmp_path):
     """I3: HDF5 would take the checksum off the end of what is shorter than that."""
-    original = originals[0]
-    with h5py.File(original.path) as file:
-        chunk = file[name].id.get_chunk_info(0)
-    entry = chunk.size.to_bytes(4, "little") + bytes(20) + chunk.byte_offset.to_bytes(8, "little")
-    assert original.content.count(entry) == 1
-    paths = []
-    for n_bytes in (0, 3, 51, (1 << 32) - 1):
-        content = original.content.replace(entry, n_bytes.to_bytes(4, "little") + entry[4:])
-        paths.append(tmp_path / f"length {n_bytes}.nc")
-        paths[-1].write_bytes(content)
-        with pytest.raises(ChecksumError, match=rf"length {n_bytes}\.nc: the variable {name} is damaged"):
-            look_at_column(paths[-1], name)
-    assert check_in_child(paths, [everything_in(original.path)] * len(paths)) == ["found"] * len(paths)
+    original, paths = originals[0], []
+    for name in ("line_crc32", "frame_id"):
+        with h5py.File(original.path) as file:
+            chunk = file[name].id.get_chunk_info(0)
+        entry = chunk.size.to_bytes(4, "little") + bytes(20) + chunk.byte_offset.to_bytes(8, "little")
+        assert original.content.count(entry) == 1
+        for n_bytes in (0, 3, 51, (1 << 32) - 1):
+            content = original.content.replace(entry, n_bytes.to_bytes(4, "little") + entry[4:])
+            paths.append(tmp_path / f"{name} {n_bytes}.nc")
+            paths[-1].write_bytes(content)
+            with pytest.raises(ChecksumError, match=rf"{name} {n_bytes}\.nc: the variable {name} is damaged"):
+                look_at_column(paths[-1], name)
+    assert in_child(check_all, paths, [everything_in(original.path)] * len(paths)) == ["found"] * len(paths)
 
 
 @pytest.mark.parametrize("place", [1 << 40, (1 << 63) - 1, (1 << 64) - (1 << 20)])
@@ -302,14 +301,6 @@ def test_what_is_no_file_of_hdf5_is_named_and_told(tmp_path, name):
     ):
         open_cube(tmp_path / "odd.nc")
     assert len(verify(tmp_path / "odd.nc").problems) == 1
-
-
-def look_into(path):
-    try:
-        open_cube(path)
-    except FileError as error:
-        return str(error), verify(path).problems
-    return "it was opened"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes that have a name")

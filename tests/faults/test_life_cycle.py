@@ -61,7 +61,6 @@ ENDS = {
 DIFFERENT = (
     "a thread that nobody joins",
     "a daemonic thread that collects",
-    "os._exit",
     "KeyboardInterrupt",
     "an exception that holds the camera",
     "abort",

@@ -251,6 +251,20 @@ def check_cube(path: Path, good: dict[str, Any]) -> str:
     return "harmless" if report.ok else "found"
 
 
+def check_all(paths: Sequence[Path], goods: Sequence[dict[str, Any]]) -> list[str]:
+    """The same for several mutants; apart from the tests, for children that import only what they need."""
+    return [check_cube(path, good) for path, good in zip(paths, goods, strict=True)]
+
+
+def look_into(path: Path) -> Any:
+    """The error of opening a file, and the problems that `verify` reports; or a text."""
+    try:
+        open_cube(path)
+    except FileError as error:
+        return str(error), verify(path).problems
+    return "it was opened"
+
+
 def check_foreign(path: Path, good: dict[str, Any]) -> str:
     """The same for a cube of another program, which has no checksums: its values may differ, its structure may not."""
     structure = structure_of(path)
