@@ -257,6 +257,7 @@ def test_scripted_faults_come_at_their_frames_and_the_rest_is_whole(rate):
         ),
         ({"rate": 0}, "rate must be > 0 lines/s, or None for unlimited, got 0"),
         ({"rate": -5.0}, r"rate must be > 0 .* got -5\.0"),
+        ({"rate": "a"}, "rate must be > 0 lines/s, .* got 'a'"),
         ({"rate": math.inf}, "rate must be > 0 .* got inf"),
         ({"rate": math.nan}, "rate must be > 0 .* got nan"),
         ({"queue": 0}, "queue must hold at least 1 frame, got 0"),

@@ -178,10 +178,11 @@ def test_a_recording_killed_in_a_pause_has_lost_nothing(tmp_path):
     assert {cube.attributes["lines_lost"] for cube in cubes} == {0}
 
 
-@pytest.mark.parametrize("given", [None, 7, b"bytes"])
-def test_what_is_no_text_is_refused(tmp_path, given):
-    with SharedSimulatedCamera(**COUNTING) as cam, pytest.raises(ArgumentError, match="mark needs a text, got"):
-        cam.mark(given)
+def test_what_is_no_text_is_refused():
+    with SharedSimulatedCamera(**COUNTING) as cam:
+        for given in (None, 7, b"bytes"):
+            with pytest.raises(ArgumentError, match="mark needs a text, got"):
+                cam.mark(given)
 
 
 def test_a_camera_without_a_recording_takes_marks_and_passes_frames_over(tmp_path):

@@ -22,6 +22,7 @@ from openhsi_shared.errors import (
 from tests.support.flow import COUNTING, SHAPE, account, cubes_in, frame, processes_in
 from tests.support.helpers import wait_for
 from tests.support.process_faults import writers_of
+from tests.support.products import some
 
 KEYWORDS = {**COUNTING, "n_lines": 8, "progress": False, "queue": 9999, "when_full": "block"}
 
@@ -85,15 +86,6 @@ def test_until_stops_it(tmp_path):
     assert account(tmp_path)[0] == list(range(summary.lines))
 
 
-def test_what_until_raises_stops_it_and_comes_out(tmp_path):
-    with (
-        pytest.raises(ZeroDivisionError),
-        record(SharedSimulatedCamera, tmp_path, until=lambda: 1 / 0, rate=500, **KEYWORDS) as run,
-    ):
-        run.wait()
-    assert account(tmp_path)[0] == list(range(run.summary.lines))
-
-
 class Property:
     def __init__(self, path):
         self.path = path
@@ -136,7 +128,7 @@ def test_switched_camera_is_record_with_a_toggle_and_a_function_may_make_the_cam
 
 def test_stop_ends_it_and_saves_the_unfinished_cube_and_a_patience_that_ends_does_not(tmp_path):
     cpu = min(os.sched_getaffinity(0))
-    keywords = {**KEYWORDS, "n_lines": 100_000, "niceness": 3, "cpus": [cpu]}
+    keywords = {**KEYWORDS, "n_lines": 10_000, "niceness": 3, "cpus": [cpu]}
     with record(SharedSimulatedCamera, tmp_path, rate=400, **keywords) as run:
         process = psutil.Process(run.process_id)
         assert (process.nice(), process.cpu_affinity()) == (3 if os.geteuid() == 0 else max(3, os.nice(0)), [cpu])
@@ -219,11 +211,8 @@ def test_a_disk_that_fails_in_the_middle_is_told_and_counted(tmp_path, monkeypat
         ({"n_cubes": 0}, ArgumentError, "n_cubes must be a whole number > 0, or None for no limit, got 0"),
         ({"until": 7}, ArgumentError, "until must be a callable"),
         ({"toggle": 7}, ArgumentError, "toggle must have a `status`"),
-        ({"json_path": "missing.json"}, SettingsError, "missing.json cannot be read"),
         ({"preconfig_meta_path": "missing.json"}, SettingsError, "missing.json cannot be read"),
         ({"prefix": "a/b"}, ArgumentError, "cannot be part of a file's name"),
-        ({"rate": -1}, ArgumentError, "rate must be > 0"),
-        ({"rate": "a"}, ArgumentError, "rate must be > 0 lines/s, .* got 'a'"),
     ],
 )
 def test_a_bad_argument_is_raised_at_once(tmp_path, keywords, error, words):
@@ -244,7 +233,7 @@ def test_what_cannot_be_called_is_no_camera(tmp_path, thing):
         record(thing, tmp_path, **KEYWORDS)
 
 
-@pytest.mark.parametrize("thing", [dict, print])
+@pytest.mark.parametrize("thing", some(dict, all_of=(dict, print)))
 def test_what_is_no_camera_is_refused(tmp_path, thing):
     with pytest.raises((OpenHSIError, TypeError)):
         record(thing, tmp_path, **KEYWORDS)

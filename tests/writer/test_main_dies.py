@@ -47,7 +47,7 @@ def _die(tmp_path, death: str, keywords: str = "", **environment: str) -> None:
     wait_for(lambda: not processes_in(tmp_path))
 
 
-@pytest.mark.parametrize("death", some("SIGKILL", "SIGSEGV", "os._exit", all_of=DEATHS))
+@pytest.mark.parametrize("death", some("SIGKILL", "SIGSEGV", all_of=DEATHS))
 def test_every_committed_line_is_saved_whatever_the_program_dies_of(tmp_path, death):
     before = _shared_files()
     _die(tmp_path, death)
@@ -123,7 +123,7 @@ cam.collect(lambda n, _: n < 3 or os.kill(os.getpid(), signal.SIGKILL))
     assert account(tmp_path / "temporary") == (list(range(19)), [])
 
 
-@pytest.mark.parametrize("delay_ms", some(0, 3, 100, all_of=(0, 1, 3, 10, 30, 100, 300)))
+@pytest.mark.parametrize("delay_ms", some(0, 30, all_of=(0, 1, 3, 10, 30, 100, 300)))
 def test_main_and_its_new_writer_killed_shortly_after_each_other(tmp_path, delay_ms):
     code = f"""{CAMERA}
 import os, psutil, signal, time

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from itertools import product
 
 import pytest
 
@@ -18,7 +19,7 @@ from openhsi_shared.writer.writer_group import WriterGroup
 from tests.support.flow import CAMERA, COUNTING, account, cubes_in, processes_in, run
 from tests.support.helpers import wait_for
 from tests.support.process_faults import camera, frozen, newest_writer, writers_of
-from tests.support.products import each_value_once, some
+from tests.support.products import some
 
 UNHEARD = "the thread that receives the writer's answers has failed"
 
@@ -50,9 +51,16 @@ PLACES = [
     (SlotOwner, "free"),
     (Child, "receive"),
 ]
+DIFFERENT = [
+    ((WriterReplacement, "check_progress"), 2),
+    ((UnsavedCubes, "saved"), 1),
+    ((UnsavedCubes, "_free"), 2),
+    ((Child, "receive"), 1),
+]
+"""Without an answer, before an answer counts, behind the file, and instead of an answer."""
 
 
-@pytest.mark.parametrize(("place", "writers"), each_value_once(PLACES, [1, 2]))
+@pytest.mark.parametrize(("place", "writers"), some(*DIFFERENT, all_of=product(PLACES, [1, 2])))
 def test_pending_cubes_fail_with_the_cause_and_every_line_is_in_a_file(monkeypatch, tmp_path, place, writers):
     begin = inject(monkeypatch, *place)
     cam = camera(n_buffers=4, writers=writers)
