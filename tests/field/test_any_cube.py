@@ -135,11 +135,11 @@ def check_replay_and_processing(edit):
 
 
 def test_a_cube_that_was_edited_is_what_xarray_reads():
-    hypothesis.settings(max_examples=40, **OPTIONS)(hypothesis.given(edits())(check_as_xarray_reads_it))()
+    hypothesis.settings(max_examples=20, **OPTIONS)(hypothesis.given(edits())(check_as_xarray_reads_it))()
 
 
 def test_a_cube_that_was_edited_is_replayed_and_processed_as_xarray_reads_it():
-    hypothesis.settings(max_examples=3, **OPTIONS)(hypothesis.given(edits())(check_replay_and_processing))()
+    hypothesis.settings(max_examples=2, **OPTIONS)(hypothesis.given(edits())(check_replay_and_processing))()
 
 
 @pytest.mark.campaign
