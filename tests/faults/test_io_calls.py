@@ -87,7 +87,7 @@ DIFFERENT = ("past the cache", "deflate", "taken name", "hard link", "dump", "fa
 def test_any_call_may_fail_or_be_the_last(tmp_path, task):
     """D15, D1, D3: a few k of each kind of save, each kind with another fault; all of them in a campaign."""
     fault = list(FAULTS)[list(TASKS).index(task) % len(FAULTS)]
-    for run in _runs(tmp_path, task, fault, "once", step=7):
+    for run in _runs(tmp_path, task, fault, "once", step=11):
         _check(run, task, fault, "once")
 
 
@@ -134,7 +134,7 @@ def _fly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, step: int)
         flight.close()
 
 
-@pytest.mark.parametrize(("fault", "step"), [("ENOSPC", 5), ("EIO", 7), ("kill", 11)])
+@pytest.mark.parametrize(("fault", "step"), [("ENOSPC", 7), ("EIO", 9), ("kill", 17)])
 def test_a_camera_flies_on_whatever_call_of_its_writer_fails(tmp_path, monkeypatch, fault, step):
     """D15, P4: a writer that is killed is replaced, and its cube is saved once; an error is reported, and retried."""
     assert _fly(tmp_path, monkeypatch, fault, step) > 20

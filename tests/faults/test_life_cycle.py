@@ -116,7 +116,7 @@ while True:
 }
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", some("a recording", "a loop without one", all_of=SERVICES))
 def test_a_service_that_is_stopped_as_the_documentation_says_has_saved_everything_when_it_ends(tmp_path, service):
     """L1: SIGINT to the main process alone; whatever is left when that has ended is killed, as systemd does it."""
     with program(f"{CAMERA}{SERVICES[service]}", tmp_path) as process:
@@ -135,8 +135,9 @@ def test_a_service_that_is_stopped_as_the_documentation_says_has_saved_everythin
 
 WHERE = {  # a script is what all other tests run
     "a module": ["-m", "program"],
-    "an interactive session": ["-i", "program.py"],
-    "optimised, isolated from its folder, every warning an error": ["-OO", "-P", "-W", "error", "program.py"],
+    "an interactive session, optimised, isolated from its folder, every warning an error": [
+        *("-i", "-OO", "-P", "-W", "error", "program.py"),
+    ],
 }
 
 

@@ -1,6 +1,7 @@
 """A real notebook kernel is interrupted, restarted and shut down while it records."""
 
 import queue
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from tests.support.flow import environment, parts_in, processes_in
 from tests.support.helpers import wait_for
 from tests.support.oracle import prove, prove_after_death
-from tests.support.products import each_value_once
+from tests.support.products import some
 
 BEGIN = """
 from tests.support.commit_log import COUNTING_KEYWORDS, CommitLogCamera
@@ -105,9 +106,12 @@ def test_an_interrupt_while_a_recording_is_awaited_stops_it_in_good_order(kernel
     assert prove(tmp_path / "out", n_lines).saved == n_lines
 
 
-@pytest.mark.parametrize(
-    ("what", "how"), each_value_once(["collect", "record"], ["restart", "restart at once", "shutdown", "kill"])
-)
+WAYS = product(["collect", "record"], ["restart", "restart at once", "shutdown", "kill"])
+DIFFERENT = ("collect", "restart"), ("record", "restart at once")
+"""A restart begins as a shutdown does, and one at once with SIGKILL."""
+
+
+@pytest.mark.parametrize(("what", "how"), some(*DIFFERENT, all_of=WAYS))
 def test_a_kernel_that_ends_while_it_records_leaves_every_committed_line_in_a_file(kernel, tmp_path, what, how):
     """P11: the server kills the kernel's whole process group; writer and recording have sessions of their own."""
     kernel.client.execute(COLLECT if what == "collect" else RECORD)

@@ -133,7 +133,7 @@ def run_campaign(name, *arguments, folder, timeout_s=110):
 
 @pytest.mark.parametrize(
     "n_lines",
-    [20_000, pytest.param(1_000_000, marks=[pytest.mark.campaign, pytest.mark.timeout(1200)])],
+    [10_000, pytest.param(1_000_000, marks=[pytest.mark.campaign, pytest.mark.timeout(1200)])],
 )
 def test_a_soak_accounts_for_every_bit_of_every_line(tmp_path, n_lines):
     """S1: as fast as they go."""

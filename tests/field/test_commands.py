@@ -29,6 +29,7 @@ from tests.support.commands import run_here
 from tests.support.cubes import make_cube
 from tests.support.faulty_calls import FaultyCalls
 from tests.support.helpers import wait_for
+from tests.support.products import some
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(openhsi_shared.__file__).parent.parent), "COLUMNS": "200"}
 SMALL = ("--option", "resolution=[16,48]", "--option", "row_slice=[2,14]", "--lines", "8", "--cubes", "1")
@@ -168,16 +169,16 @@ def _make_circle(path: Path) -> None:
     path.with_name("other").symlink_to(path)
 
 
-@pytest.mark.parametrize(
-    ("make", "out", "words"),
-    [
-        (_make_file, "flight", "it is a file, not a directory"),
-        (_make_file, "flight/sub", "a part of the path is a file"),
-        (_make_circle, "flight", "a link that leads nowhere, or in a circle"),
-        (None, "/proc", "a file system of the kernel"),
-        (None, "", "must be the path of a file or directory, got ''"),
-    ],
-)
+NO_DIRECTORIES = [
+    (_make_file, "flight", "it is a file, not a directory"),
+    (_make_file, "flight/sub", "a part of the path is a file"),
+    (_make_circle, "flight", "a link that leads nowhere, or in a circle"),
+    (None, "/proc", "a file system of the kernel"),
+    (None, "", "must be the path of a file or directory, got ''"),
+]
+
+
+@pytest.mark.parametrize(("make", "out", "words"), some(NO_DIRECTORIES[0], NO_DIRECTORIES[-1], all_of=NO_DIRECTORIES))
 def test_a_directory_that_is_none_is_refused_before_the_first_line(tmp_path, make, out, words):
     if make is not None:
         make(tmp_path / "flight")
@@ -185,6 +186,14 @@ def test_a_directory_that_is_none_is_refused_before_the_first_line(tmp_path, mak
     assert done.code in (1, 2)
     assert words in done.err
     assert not list(tmp_path.rglob("*.nc"))
+
+
+@pytest.mark.parametrize(("make", "out", "words"), NO_DIRECTORIES[:-1])
+def test_what_is_wrong_with_a_directory_is_told(tmp_path, make, out, words):
+    if make is not None:
+        make(tmp_path / "flight")
+    with pytest.raises(SaveError, match=words):
+        check_space(tmp_path / out, 0, None, 1.0)
 
 
 def test_a_name_that_the_file_system_refuses_is_refused_before_the_first_line(run, tmp_path):

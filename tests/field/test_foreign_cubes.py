@@ -11,6 +11,7 @@ from openhsi_shared.errors import ArgumentError, FileError, LevelError
 from openhsi_shared.files.preview import read_picture
 from openhsi_shared.viewer.cube_viewer import cube_viewer
 from tests.support.foreign import BANDS, BEGIN, STEP, openhsi_cube, put, scene, times_of
+from tests.support.products import some
 
 # ---- packed and masked ----
 
@@ -165,6 +166,15 @@ def test_times_that_do_not_follow_the_lines_are_unknown(tmp_path, edit, caplog):
     assert len([record for record in caplog.records if "time of the lines is unknown" in record.message]) == 1
     with pytest.raises(ArgumentError, match="times="):
         ProcessRawDatacube(path)
+    with pytest.raises(ArgumentError, match=f"one for each of the {len(lines)} lines"):
+        ProcessRawDatacube(path, times=np.arange(len(lines) - 1))
+
+
+@pytest.mark.parametrize("edit", some("turned round", "joined twice", all_of=EDITS))
+def test_lines_whose_times_are_unknown_are_processed_with_given_ones(tmp_path, edit):
+    path = put(EDITS[edit](openhsi_cube()), tmp_path / "edited.nc")
+    with open_cube(path) as cube:
+        lines = np.asarray(cube.lines)
     given = BEGIN + 5 * np.arange(len(lines)) * STEP
     with ProcessRawDatacube(path, times=given) as process:
         process.collect()
@@ -172,8 +182,6 @@ def test_times_that_do_not_follow_the_lines_are_unknown(tmp_path, edit, caplog):
     with open_cube(made) as cube:
         assert np.array_equal(cube.lines, lines)
         assert cube.times_ns.tolist() == given.astype(int).tolist()
-    with pytest.raises(ArgumentError, match=f"one for each of the {len(lines)} lines"):
-        ProcessRawDatacube(path, times=given[1:])
 
 
 @pytest.mark.parametrize("edit", ["cropped", "thinned", "turned round", "joined twice"])
@@ -205,19 +213,26 @@ def processed(path, folder, **options):
         return process.save(folder).result().path
 
 
-@pytest.mark.parametrize(
-    ("change", "options"),
-    [
-        (lambda cube: cube.drop_vars("time"), {}),
-        (lambda cube: cube.drop_vars("time").assign_coords(y=times_of(12)), {}),
-        (lambda cube: cube.assign_coords(time=np.full(12, np.datetime64("NaT", "ns"))), {}),
-        (lambda cube: cube.assign_coords(time=np.zeros(12, "datetime64[ns]")), {}),
-        (lambda cube: cube, {"times": "unknown"}),
-    ],
-    ids=["no time", "y is time", "NaT", "zeros", "by request"],
-)
-def test_an_unknown_time_stays_unknown(tmp_path, change, options):
-    path = processed(put(change(openhsi_cube()), tmp_path / "no_time.nc"), tmp_path / "made", **options)
+TIMELESS = {
+    "no time": lambda cube: cube.drop_vars("time"),
+    "y is time": lambda cube: cube.drop_vars("time").assign_coords(y=times_of(12)),
+    "NaT": lambda cube: cube.assign_coords(time=np.full(12, np.datetime64("NaT", "ns"))),
+    "zeros": lambda cube: cube.assign_coords(time=np.zeros(12, "datetime64[ns]")),
+    "by request": lambda cube: cube,
+}
+
+
+@pytest.mark.parametrize("change", [name for name in TIMELESS if name != "by request"])
+def test_a_time_that_is_none_is_unknown(tmp_path, change):
+    with open_cube(put(TIMELESS[change](openhsi_cube()), tmp_path / "no_time.nc")) as cube:
+        times = cube.times_ns
+    assert times is None or np.isnat(times.astype("datetime64[ns]")).all()
+
+
+@pytest.mark.parametrize("change", some("NaT", "by request", all_of=TIMELESS))
+def test_an_unknown_time_stays_unknown(tmp_path, change):
+    options = {"times": "unknown"} if change == "by request" else {}
+    path = processed(put(TIMELESS[change](openhsi_cube()), tmp_path / "no_time.nc"), tmp_path / "made", **options)
     assert path == tmp_path / "made" / "unknown_date" / "unknown_time.nc"
     with open_cube(path) as cube, xr.open_dataset(path) as theirs:
         assert np.array_equal(cube.lines, scene(12).transpose(1, 0, 2))
