@@ -328,8 +328,14 @@ def test_odd_labels_stop_only_what_needs_them(tmp_path, label, capsys):
     with pytest.raises(SystemExit) as ended:
         info([str(path)])
     assert ended.value.code == 0
+
+
+@pytest.mark.parametrize("label", some("local time", "one time", "texts as temperatures", all_of=LABELS))
+def test_cubes_with_odd_labels_are_replayed(tmp_path, label):
+    path = put(LABELS[label][0](openhsi_cube()), tmp_path / "odd.nc")
     with SharedReplayCamera(path=path, rate=None, n_lines=12) as camera:
         camera.collect()
+        assert camera.n_collected == 12
 
 
 @pytest.mark.parametrize("longer", ["y", "x", "wavelength"])
