@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.flow import CAMERA, processes_in, run
 from tests.support.helpers import wait_for
+from tests.support.products import some
 
 FROZEN = f"""
 import sys
@@ -58,7 +59,7 @@ def test_an_error_names_an_executable_that_is_no_python(tmp_path, executable, wo
     assert (status, words in errors, "multiprocessing.set_executable()" in errors) == (1, True, True), errors
 
 
-@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+@pytest.mark.parametrize("library", some("gevent", all_of=("gevent", "eventlet")))
 def test_a_library_that_replaces_threads_is_named(tmp_path, library):
     code = "import threading\nget_ident = threading.get_ident\ndef own(): return get_ident()\n"
     code += f"own.__module__ = '{library}.thread'\nthreading.get_ident = own\n{CAMERA}with camera() as cam: pass\n"
