@@ -82,7 +82,7 @@ class NetCDFOutput(Output):
             path = self._file.finish(travelling.cube(done, str(uuid.uuid4())), travelling.labels)
         return Published(path=path, preview_path=_write_preview(picture, path))
 
-    def _png(self) -> memoryview | None:
+    def _png(self) -> bytes | None:
         picture = self._file.take_picture()
         return None if picture is None else png_of(picture, preview_path(self._file.target))
 
@@ -91,7 +91,7 @@ class NetCDFOutput(Output):
         self._file.close(keep=keep)
 
 
-def _write_preview(picture: Future[memoryview | None], path: Path) -> Path | None:
+def _write_preview(picture: Future[bytes | None], path: Path) -> Path | None:
     try:
         png = picture.result()
         return None if png is None else write_png(png, preview_path(path))
