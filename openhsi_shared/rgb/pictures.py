@@ -150,5 +150,9 @@ def picture(
     shown = lines_mean[:: decimation(n_lines), :: decimation(n_cross)]
     typical = _typical(shown) if tail > 0 else shown
     stretched = _stretched(shown, typical, tail, hist_eq, MAX_EXCESS if is_default else 1.0)
-    image = np.ascontiguousarray(stretched.swapaxes(0, 1))
-    return image[..., 0] if n_channels == 1 else image
+    if n_channels == 1:
+        return np.ascontiguousarray(stretched[..., 0].T)
+    image = np.empty((stretched.shape[1], stretched.shape[0], n_channels), np.uint8)
+    for channel in range(n_channels):  # a quarter of the time that one copy of all takes
+        image[..., channel] = stretched[..., channel].T
+    return image
