@@ -49,12 +49,13 @@ class Encoder:
     Thread-safe: each thread has a compressor of its own, and fills its own block of memory.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, free: "list[Encoded] | None" = None) -> None:
+        """`free`: blocks of an earlier one, which are used again; those that are released are put there."""
         self._layout = layout
         self._own = threading.local()
         self._max_bytes = _max_bytes(layout)
         self._alignment = PAGE if self._max_bytes >= LARGE_LINE else 1
-        self._free: list[Encoded] = []
+        self._free: list[Encoded] = [] if free is None else free
 
     def block(self, n_lines: int) -> "Encoded":
         """Return memory for the chunks of so many lines, to be given back by `release`."""

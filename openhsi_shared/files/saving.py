@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, wait
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -41,6 +41,8 @@ BLOCK_BYTES = 16 << 20
 """What a thread processes in one task."""
 ENCODE_BYTES = 16 << 20
 """What a thread encodes in one task, and what is written at once; a few results are queued in memory."""
+CACHED_BYTES = 4 << 20
+"""Lines that a thread averages at once for the picture: few calls, while they are in a cache that all threads share."""
 TASKS_PER_THREAD = 8
 """Tasks of a cube at least: with fewer ones, threads would wait for the last."""
 
@@ -125,6 +127,8 @@ class Saving:
     bands: list[Band] | None
     """What the picture shows, few (`thinned`), or None for no picture."""
     passed: ProgressCallback
+    free: list[Encoded] = field(default_factory=list)
+    """Memory for encoded lines, kept for the next cube: the system need not clear new pages."""
 
     def run(self, image: Image, folder: Path, stem: str) -> Written:
         """Write and publish; SaveError, with nothing left behind, if that fails. `image` cannot be used again."""
@@ -192,7 +196,7 @@ class Saving:
     def _write_encoded(self, image: Image, part: PartFile) -> list[_BlockResult]:
         """Write, line by line, what threads have compressed, transposed, or made contiguous."""
         gathered = BlockWriter(part)
-        encoder = Encoder(image.layout)
+        encoder = Encoder(image.layout, self.free)
         results: list[_BlockResult] = []
         n_written = 0
         n_bytes = image.layout.line_bytes * self.cube.n_lines // (TASKS_PER_THREAD * self.threads)
@@ -223,22 +227,26 @@ class Saving:
         lines = cube.memory[block.position : block.position + block.n_lines]
         saturation = cube.saturation
         counter = None if saturation is None else SaturationCounter(saturation, cube.line_shape, lines.dtype)
-        step = decimation(self.cube.n_lines)
-        shown = range(-block.first % step, block.n_lines, step) if self.bands is not None else range(0)
-        averaging = BandMeans(self.cube.line_shape, self.bands) if self.bands is not None else None
-        means = np.empty((len(shown), self.cube.line_shape[0], len(self.bands or ())), np.float32)
+        step = decimation(cube.n_lines)
+        n_shown = len(range(-block.first % step, block.n_lines, step)) if self.bands is not None else 0
+        averaging = BandMeans(cube.line_shape, self.bands) if self.bands is not None else None
+        means = np.empty((n_shown, cube.line_shape[0], len(self.bands or ())), np.float32)
         encoded = encoder.block(block.n_lines) if encoder is not None else None
-        crcs, shares = list[int](), list[float]()
-        for number, line in enumerate(lines):  # all that is to be done with it while it is in the processor's caches
-            crcs.append(crc32_of(line))
-            if counter is not None:
-                shares.append(counter.share_of(line))
-            if averaging is not None and number in shown:
-                at = shown.index(number)
-                averaging.average(lines[number : number + 1], means[at : at + 1])
-            if encoder is not None and encoded is not None:
-                encoder.encode(line, encoded)
-        return _BlockResult(crcs, shares, means if len(shown) else None, encoded)
+        crcs, shares, n_averaged = list[int](), list[float](), 0
+        at_once = max(1, CACHED_BYTES // lines[0].nbytes)
+        for begin in range(0, block.n_lines, at_once):  # all that is to be done with lines while they are in the caches
+            group = lines[begin : begin + at_once]
+            for line in group:
+                crcs.append(crc32_of(line))
+                if counter is not None:
+                    shares.append(counter.share_of(line))
+                if encoder is not None and encoded is not None:
+                    encoder.encode(line, encoded)
+            if averaging is not None:
+                shown = group[-(block.first + begin) % step :: step]
+                averaging.average(shown, means[n_averaged : n_averaged + len(shown)])
+                n_averaged += len(shown)
+        return _BlockResult(crcs, shares, means if n_shown else None, encoded)
 
 
 def _blocks(cube: Cube, n_bytes: int) -> list[Block]:

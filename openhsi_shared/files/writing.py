@@ -17,6 +17,7 @@ from openhsi_shared import dataset
 from openhsi_shared.dataset import Cube
 from openhsi_shared.durable import make_folder, save_error
 from openhsi_shared.errors import ArgumentError, SaveError
+from openhsi_shared.files.encoding import Encoded
 from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.files.saving import ProgressCallback, Saving, Written, no_progress
 from openhsi_shared.groups import numbers
@@ -52,6 +53,7 @@ class CubeWriter:
         self._layout = Layout(n_lines, (line_shape[0], line_shape[1]), pixel, True, options.compression, level)
         self._durability = options.durability
         self._prepared: Image | None = None
+        self._free: list[Encoded] = []
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cube-writer")
 
@@ -110,6 +112,7 @@ class CubeWriter:
             durability=self._durability,
             bands=thinned(preview_bands(cube.wavelengths_nm, cube.line_shape[1])) if picture else None,
             passed=passed or no_progress,
+            free=self._free,
         )
         layout = self._layout._replace(n_lines=cube.n_lines, old_style=old_style)
         errors: list[SaveError] = []

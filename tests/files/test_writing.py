@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -15,7 +16,7 @@ import pytest
 import xarray as xr
 
 from openhsi_shared import dataset
-from openhsi_shared.files import CubeWriter, open_cube, verify
+from openhsi_shared.files import CubeWriter, open_cube, saving, verify
 from openhsi_shared.files.saving import _map_in_order, uuid_of
 from openhsi_shared.save_options import SaveOptions
 from tests.support.cubes import make_cube, make_groups
@@ -339,6 +340,34 @@ def test_a_long_cube_is_decimated_the_same_way_wherever_it_begins(cube_of, tmp_p
     written = save(cube, tmp_path)
     assert written.picture.shape == (3, 3000)
     assert np.allclose(written.means[:, :, 0], lines_of(cube)[::3].mean(-1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("n_at_once", [1, 2, 7, 4096])
+def test_the_picture_has_the_means_of_all_lines_however_many_are_averaged_at_once(
+    cube_of, tmp_path, monkeypatch, compression, n_at_once
+):
+    cube = cube_of(9001, 3, 4, n_stored=9002, first=5001)
+    monkeypatch.setattr(saving, "CACHED_BYTES", n_at_once * cube.memory[0].nbytes)
+    means = save(cube, tmp_path, compression=compression).means
+    assert means.shape == (3001, 3, 1)
+    assert np.allclose(means[:, :, 0], lines_of(cube)[::3].mean(-1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("compression", ["deflate", "zstd"])
+def test_encoded_lines_of_the_next_cube_use_the_same_memory(cube_of, tmp_path, compression):
+    cubes = [cube_of(40, 300, 400), cube_of(40, 300, 400, shift=3), cube_of(7, 300, 400), cube_of(40, 300, 400)]
+    for cube, value in zip(cubes, (0, 1, 77, 3), strict=True):
+        cube.memory[: cube.n_lines, ::2] += value
+    with CubeWriter(40, (300, 400), np.uint16, SaveOptions(compression=compression)) as writer:
+        blocks = []
+        for number, cube in enumerate(cubes):
+            written = writer.write(cube, [tmp_path], old_style=number != 3)
+            assert np.array_equal(read_by_netcdf4(written.path)[0], lines_of(cube))
+            assert verify(written.path).ok
+            blocks.append({id(block) for block in writer._free})
+    assert blocks[0]
+    assert all(before <= after and len(after) <= 5 for before, after in pairwise(blocks))
 
 
 def test_threads_do_not_run_far_ahead_of_the_disk():
