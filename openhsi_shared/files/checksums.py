@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 __all__ = [
@@ -32,8 +33,6 @@ such as a list of many gaps."""
 
 def crc32_of(array: NDArray[Any]) -> int:
     """CRC-32 of a line (x, wavelength), or any array: same values as zlib, but with the GIL released."""
-    from isal import isal_zlib
-
     little_endian = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     checksum: int = isal_zlib.crc32(little_endian.reshape(-1).view(np.uint8))
     end_vector_code()

@@ -8,6 +8,7 @@ pays, and every reader of netCDF-4 reads the stream (RFC 1950 and RFC 1951).
 import struct
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from openhsi_shared.files.checksums import end_vector_code
@@ -34,9 +35,7 @@ class PlaneDeflate:
     """Deflates lines of pixels of one type, (x, wavelength) or transposed. For one thread."""
 
     def __init__(self, dtype: np.dtype[np.generic], n_pixels: int, level: int) -> None:
-        from isal import isal_zlib
-
-        self._zlib, self._level = isal_zlib, level
+        self._level = level
         self._unsigned = np.dtype(f"u{dtype.itemsize}")
         self._plane = np.empty(n_pixels, np.uint8)
         self._is_stored = [True] * dtype.itemsize
@@ -54,7 +53,7 @@ class PlaneDeflate:
             if packed is None:
                 end, checksum = self._store(pixels, number, out, end, checksum)
             else:
-                end, checksum = _put(out, end, packed), self._zlib.adler32(self._plane, checksum)
+                end, checksum = _put(out, end, packed), isal_zlib.adler32(self._plane, checksum)
         end = _put(out, end, LAST)
         end = _put(out, end, struct.pack(">I", checksum))
         self._n_lines += 1
@@ -81,8 +80,8 @@ class PlaneDeflate:
 
     def _deflated(self, data: NDArray[np.uint8]) -> bytes:
         """Deflate blocks without the bit of the last one, which end at a byte."""
-        packer = self._zlib.compressobj(self._level, self._zlib.DEFLATED, -15)
-        packed: bytes = packer.compress(data) + packer.flush(self._zlib.Z_SYNC_FLUSH)
+        packer = isal_zlib.compressobj(self._level, isal_zlib.DEFLATED, -15)
+        packed: bytes = packer.compress(data) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
         return packed
 
     def _store(
@@ -94,7 +93,7 @@ class PlaneDeflate:
             at = _put(out, at, _stored_header(part.size))
             stored = out[at : at + part.size]
             take_plane(part, number, stored)
-            checksum = self._zlib.adler32(stored, checksum)
+            checksum = isal_zlib.adler32(stored, checksum)
             end_vector_code()  # the next cast is code for SSE
             at += part.size
         return at, checksum

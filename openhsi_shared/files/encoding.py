@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from openhsi_shared.durable import PAGE
@@ -148,8 +149,6 @@ def decoded(chunk: bytes, layout: Layout) -> NDArray[Any]:
 def decompress(data: bytes, compression: Compression, n_bytes: int) -> bytes:
     """Undo the compression. ValueError if the result does not have `n_bytes`."""
     if compression == "deflate":
-        from isal import isal_zlib
-
         stream_error: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the stub calls it an instance
         try:  # limited: a damaged stream may expand to gigabytes
             stream = isal_zlib.decompressobj()

@@ -6,6 +6,7 @@ In a tenth of the time that a general encoder needs, which tries five filters fo
 import struct
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from openhsi_shared.files.checksums import end_vector_code
@@ -23,8 +24,6 @@ LEVEL = 2
 
 def encoded_png(picture: NDArray[np.uint8]) -> bytes:
     """The file of a picture, uint8 of (rows, columns) or (rows, columns, 3), not empty. About 10 ms for 10^6 pixels."""
-    from isal import isal_zlib
-
     n_rows, n_columns, n_channels = (*picture.shape, 1)[:3]
     pixels = picture.reshape(n_rows, -1)
     rows = np.empty((n_rows, 1 + pixels.shape[1]), np.uint8)
