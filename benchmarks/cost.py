@@ -86,10 +86,13 @@ def _recording(plan: Plan, folder: Path, n_lines: int, seconds: float) -> tuple[
         while recording.status().lines < n_lines:  # until the imports are done, and a save has begun
             time.sleep(0.05)
         camera_ns = _number_in(folder / "camera_cpu_ns")
-        n_before, cpu_s, camera_s = recording.status().lines, _cpu_s_of_tree(), camera_ns[0] / 1e9
+        tree = _tree()
+        n_before, cpu_s, camera_s = recording.status().lines, _cpu_s_of(tree), camera_ns[0] / 1e9
         time.sleep(seconds)
-        cpu_s, camera_s = _cpu_s_of_tree() - cpu_s, camera_ns[0] / 1e9 - camera_s
+        cpu_s, camera_s = _cpu_s_of(tree) - cpu_s, camera_ns[0] / 1e9 - camera_s
         gb = (recording.status().lines - n_before) * plan.line_bytes / GB
+        if set(_tree()) != set(tree):
+            raise AssertionError(f"processes were {tree}, and are {_tree()}: not all of their time was counted")
         recording.stop()
         summary = recording.wait()
     files, source = [], SceneFrames(plan.frame_shape, mode="flat")
@@ -102,10 +105,14 @@ def _recording(plan: Plan, folder: Path, n_lines: int, seconds: float) -> tuple[
     return cpu_s / gb, camera_s / gb, len(files), summary.lines_lost
 
 
-def _cpu_s_of_tree() -> float:
-    """CPU time of this process and all its children."""
+def _tree() -> list[psutil.Process]:
+    """The calling process and all its children. Not while time is counted: the search itself takes milliseconds."""
     this = psutil.Process()
-    return sum(sum(process.cpu_times()[:2]) for process in [this, *this.children(recursive=True)])
+    return [this, *this.children(recursive=True)]
+
+
+def _cpu_s_of(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 class MeteredDriver(SimulatedDriver):
