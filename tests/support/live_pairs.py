@@ -122,6 +122,22 @@ class ResultFails(Collected):
         raise ValueError(f"no result {result.event_number}")
 
 
+class GatedFlush(Ids):
+    """Its last result comes when a file exists; its path is in the environment."""
+
+    def flush(self):
+        while not Path(os.environ["GATE"]).exists():
+            time.sleep(0.005)
+
+
+class GatedFinish(Published):
+    """Finishes when a file exists; its path is in the environment."""
+
+    def finish(self):
+        while not Path(os.environ["GATE"]).exists():
+            time.sleep(0.005)
+
+
 class NeverMade(Ids):
     """Its constructor does not return; it makes a file, whose path is in the environment."""
 

@@ -22,7 +22,7 @@ import numpy as np
 from openhsi_shared.analysis.live.analysis import Analysis
 from openhsi_shared.analysis.live.cube_by_cube import CubeByCube
 from openhsi_shared.analysis.live.hosting import SlotReader
-from openhsi_shared.analysis.live.messages import EndNow, NoMoreLines, ReaderEnded, Ready, Released
+from openhsi_shared.analysis.live.messages import AllReleased, EndNow, NoMoreLines, ReaderEnded, Ready, Released
 from openhsi_shared.analysis.live.reducer_process import (
     Finish,
     Finished,
@@ -158,6 +158,8 @@ class _Dispatcher:
     def _process_run(self) -> None:
         while not self._is_drained():
             self._step(self._submit())
+        if self._is_stopping:
+            self._release_all()
         self._crew.flush()
         while self._crew.n_waiting or self._reducer.n_unanswered:
             self._step(WAIT_INTERVAL_S)
@@ -222,6 +224,11 @@ class _Dispatcher:
         for slot, cube in self._ranges.released:
             self._parent.tell(Released(slot, cube))
         self._ranges.released.clear()
+
+    def _release_all(self) -> None:
+        """No line is read any more: what users do in `flush` and `finish` must not hold up the recording."""
+        if not self._is_orphan:
+            self._parent.tell(AllReleased())
 
     def _take(self, result: Any) -> None:
         """Pass the result of a batch on; nobody reads its lines any more."""
@@ -303,6 +310,7 @@ class _Dispatcher:
         self._reducer.send(Finish(failed_by=why, save_as=save_as, status=self.status(), changes=self._log.to_json()))
         while (finished := self._finished) is None:
             wait(self._reducer.child.waitables, WAIT_INTERVAL_S)
+            self._ranges.look()
             self._hear_reducer()
             self._tell_status()
         self._finished, self._is_finishing = None, False
@@ -312,6 +320,7 @@ class _Dispatcher:
 
     def _finish(self, failed: AnalysisError | None) -> ReaderEnded:
         """Let the reducer finish, also after a failure, unless it has. AnalysisError if it dies or hangs."""
+        self._release_all()
         finished = self._finished or self._finish_run(failed)
         if finished.error and failed is None:
             failed = AnalysisError(finished.error, where=finished.where)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from openhsi_shared.analysis.live.messages import EndNow, NoMoreLines, ReaderEnded, Ready, Released
+from openhsi_shared.analysis.live.messages import AllReleased, EndNow, NoMoreLines, ReaderEnded, Ready, Released
 from openhsi_shared.buffers.slot_memory import SlotState
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.control.analysis_status import AnalysisStatus, Mode
@@ -166,6 +166,8 @@ class _Hosted:
             match message:
                 case Released(slot, cube):
                     self._slots.end_lease(self.full_name, slot, cube)
+                case AllReleased():
+                    self._slots.give_back_all(self.full_name)
                 case AnalysisStatus():
                     self._status = message
                 case ReaderEnded():

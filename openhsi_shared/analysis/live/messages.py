@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from openhsi_shared.control.analysis_status import AnalysisStatus
 
-__all__ = ["EndNow", "NoMoreLines", "ReaderEnded", "Ready", "Released"]
+__all__ = ["AllReleased", "EndNow", "NoMoreLines", "ReaderEnded", "Ready", "Released"]
 
 
 # ---- to the owner of the slots -------------------------------------------------------
@@ -21,6 +21,10 @@ class Released(NamedTuple):
 
     slot: int
     cube: int
+
+
+class AllReleased(NamedTuple):
+    """It reads no line any more, and needs none of those to come; it has not ended yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

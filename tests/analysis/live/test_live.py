@@ -136,6 +136,32 @@ def test_a_loss_names_the_analysis_that_causes_it(tmp_path, monkeypatch, caplog)
     assert run.analysis.status.lines_lost > 0
 
 
+@pytest.mark.parametrize(
+    ("analyse", "is_stopped"),
+    [
+        (Analysis(pairs.Ids, pairs.GatedFinish, lossless=True), True),
+        (Analysis(pairs.GatedFlush, pairs.Published, lossless=True), True),
+        (Analysis(pairs.Failing, pairs.GatedFinish, lossless=True, on_error="raise"), False),
+    ],
+)
+def test_an_analysis_that_takes_no_more_lines_holds_no_slot_while_it_finishes(
+    tmp_path, monkeypatch, analyse, is_stopped
+):
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    with record(SharedSimulatedCamera, tmp_path / "out", analyse=analyse, **KEYWORDS) as run:
+        wait_for(lambda: run.analysis.status.events > 4)
+        if is_stopped:
+            run.analysis.stop()
+        wait_for(lambda: not any("analysis" in reader for reader in run.status().readers))
+        n_cubes = run.status().cubes_saved
+        wait_for(lambda: run.status().cubes_saved > n_cubes + KEYWORDS["n_buffers"])
+        assert not any("analysis" in reader for reader in run.status().readers)
+        assert run.analysis.status.state in ("running", "ending")
+        (tmp_path / "gate").touch()
+        wait_for(lambda: run.analysis.status.saved_to)
+        run.stop()
+
+
 def test_a_worker_that_dies_is_replaced_and_its_batch_counts_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("GATE", str(tmp_path / "mark"))
     (tmp_path / "mark").touch()
