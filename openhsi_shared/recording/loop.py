@@ -19,7 +19,6 @@ from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.errors import (
     CameraLost,
     ClosedError,
-    NoFreeSlot,
     RecordingError,
     SaveError,
     SourceEnded,
@@ -174,9 +173,7 @@ class _RecordingLoop:
                 self._fill_all(camera, events)
         except SourceEnded:
             logger.info("the source has ended")
-        except NoFreeSlot as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001 - not swallowed: it is raised in the parent
+        except BaseException as error:  # noqa: BLE001 - not swallowed: it is raised in the parent
             failure = error
         finally:
             gc.unfreeze()
@@ -277,7 +274,7 @@ class _RecordingLoop:
         try:
             with self.watch.calling("stop_cam", CALL_TIMEOUT_S):
                 camera.stop_cam()  # type: ignore[attr-defined]
-        except (Exception, SystemExit) as error:  # whatever a user's camera raises, its cubes are saved
+        except BaseException as error:  # whatever a camera of a user raises, its cubes are saved
             name = type(camera).__name__
             logger.warning("%s: stop_cam has failed: %s: %s", name, type(error).__name__, error, exc_info=error)
 

@@ -44,9 +44,14 @@ def without_handle_hint(error: OpenHSIError) -> OpenHSIError:
 
 
 def picklable(error: BaseException) -> BaseException:
-    """The error itself, if it can be pickled, else a RecordingError with its text."""
+    """The error itself, if it can be pickled, else a RecordingError with its text.
+
+    Also instead of what would end, or interrupt, the program of the user: a camera may call `sys.exit`.
+    """
     import pickle
 
+    if not isinstance(error, Exception):
+        return RecordingError(f"the recording was ended by {type(error).__name__}: {error}")
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001 - whatever a user's exception does when pickled

@@ -19,6 +19,7 @@ from openhsi_shared.errors import (
     SettingsError,
     UnknownKeyword,
 )
+from tests.support import live_pairs
 from tests.support.flow import COUNTING, SHAPE, account, cubes_in, frame, processes_in
 from tests.support.helpers import wait_for
 from tests.support.process_faults import writers_of
@@ -160,6 +161,52 @@ def test_a_failure_that_nobody_waited_for_is_raised_when_the_block_is_left(tmp_p
     assert account(tmp_path) == (list(range(19)), [])
     assert cubes_in(tmp_path)[-1].attributes["ended_by"].startswith("CameraLost: ")
     assert not isinstance(caught.value, RecordingError)
+
+
+class Leaves(SharedSimulatedCamera):
+    """Ends the program, as a vendor's package may that was made for programs of its own."""
+
+    def take_line(self):
+        if self.n_collected == 3:
+            raise KeyboardInterrupt if self.settings["exposure_ms"] == 7 else SystemExit(3)
+        return super().take_line()
+
+
+class CannotStop(SharedSimulatedCamera):
+    """The same at its end."""
+
+    def stop_cam(self):
+        raise KeyboardInterrupt
+
+
+class NeverOpens(SharedSimulatedCamera):
+    """The same when it is made."""
+
+    def __init__(self, **keywords):
+        del keywords
+        raise SystemExit("no licence")
+
+
+@pytest.mark.parametrize(("exposure_ms", "words"), [(7, "KeyboardInterrupt"), (8, "SystemExit: 3")])
+def test_a_camera_that_ends_the_program_ends_its_recording_only_which_saves_its_lines(tmp_path, exposure_ms, words):
+    keywords = {**KEYWORDS, "exposure_ms": exposure_ms, "analyse": (live_pairs.Ids, live_pairs.Published)}
+    with (
+        pytest.raises(RecordingError, match=f"the recording was ended by {words}"),
+        record(Leaves, tmp_path / "out", **keywords) as run,
+    ):
+        run.wait()
+    assert run.summary.lines == 3
+    assert account(tmp_path / "out") == ([0, 1, 2], [])
+    assert cubes_in(tmp_path / "out")[0].attributes["ended_by"].startswith(words)
+    assert run.analysis.published["ids"].tolist() == [0, 1, 2]
+
+
+def test_a_camera_that_ends_the_program_when_it_is_made_or_stopped_is_told(tmp_path, caplog):
+    with pytest.raises(RecordingError, match="ended by SystemExit: no licence"):
+        record(NeverOpens, tmp_path, **KEYWORDS)
+    with record(CannotStop, tmp_path / "out", n_cubes=2, **KEYWORDS) as run:
+        assert run.wait().lines == 16
+    assert "stop_cam has failed: KeyboardInterrupt" in caplog.text
 
 
 def test_lost_frames_are_told_by_summary_status_files_and_log_and_a_source_that_ends_ends_it(tmp_path, caplog):
