@@ -81,7 +81,7 @@ class _Polling:
             due = max(due + self._period_s, time.monotonic())
             try:
                 value = self._function()
-            except Exception as error:  # noqa: BLE001 - whatever a user's function raises: stands in the state
+            except BaseException as error:  # noqa: BLE001 - whatever a user's function raises: stands in the state
                 self._answer(self._deliver.state, State.LOST, f"{type(error).__name__}: {error}")
             else:
                 self._answer(self._deliver.sample, value)

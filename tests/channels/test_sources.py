@@ -58,12 +58,13 @@ def opened(channel):
     return delivered
 
 
-def test_a_function_that_raises_is_lost_until_it_returns():
-    answers = iter([1.0, OSError("no sensor"), 2.0])
+@pytest.mark.parametrize("error", [OSError("no sensor"), SystemExit(1), KeyboardInterrupt()])
+def test_a_function_that_raises_is_lost_until_it_returns(error):
+    answers = iter([1.0, error, 2.0])
 
     def function():
         answer = next(answers, 3.0)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
