@@ -13,6 +13,7 @@ from openhsi_shared import SharedReplayCamera, SharedSimulatedCamera, open_cube,
 from openhsi_shared.cli.info import info
 from openhsi_shared.dataset import cube_stem, day_folder
 from openhsi_shared.reprocess import ProcessRawDatacube
+from tests.support import live_pairs
 from tests.support.clock_shim import SETTING, SteppedClock
 from tests.support.flow import CAMERA, COUNTING, cubes_in, processes_in, read, run
 from tests.support.helpers import ROOT, wait_for
@@ -155,11 +156,15 @@ def test_a_recording_follows_the_clock_from_cube_to_cube(clock, tmp_path, runtim
     for name, value in clock.environment.items():
         monkeypatch.setenv(name, value)
     keywords = {**COUNTING, "n_lines": 16, "n_buffers": 6, "rate": 200, "progress": False}
-    with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run_:
+    analyse = live_pairs.Ticks, live_pairs.Published
+    with record(SharedSimulatedCamera, tmp_path / "out", analyse=analyse, **keywords) as run_:
         for change in (lambda: clock.step(2 * HOUR), lambda: clock.step(-HOUR), lambda: clock.suspend(HOUR)):
             saved = run_.status().cubes_saved
             wait_for(lambda saved=saved: run_.status().cubes_saved >= saved + 2)
             change()
+            ticks = run_.analysis.status.results  # which also follow no clock that is set
+            wait_for(lambda ticks=ticks: run_.analysis.status.results >= ticks + 2)
+            assert 0 <= run_.analysis.status.age_s < HOUR / 2
         saved = run_.status().cubes_saved
         wait_for(lambda: run_.status().cubes_saved >= saved + 3)
         run_.stop()

@@ -59,6 +59,16 @@ class SlowIds(Ids):
         return super().process_event(event)
 
 
+class Ticks:
+    """Sends the frame id of each line that ticks, ten times a second."""
+
+    def get_tick_interval(self):
+        return 0.1
+
+    def process_event(self, event, tick):
+        return event.line.frame_id if tick and event.line is not None else None
+
+
 class Gated(Ids):
     """Waits at a line until a file exists; its path is in the environment."""
 

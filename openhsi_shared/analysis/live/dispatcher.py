@@ -153,7 +153,7 @@ class _Dispatcher:
     def _begin_run(self, parameters: Parameters) -> None:
         self._log = ParameterLog(self._pair.described, parameters)
         ranges = self._cubes or self._ranges
-        self._batches = Batches(ranges, now_ns=time.time_ns, next_change=self._log.next_change)
+        self._batches = Batches(ranges, now_ns=time.monotonic_ns, next_change=self._log.next_change)
 
     def _process_run(self) -> None:
         while not self._is_drained():

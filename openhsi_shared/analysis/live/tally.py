@@ -31,6 +31,7 @@ class Tally:
         self.lines_of: Counter[int] = Counter()
         """Lines that were processed of each cube."""
         self._newest_ns = 0
+        """Of the newest line whose result the reducer has, by the monotonic clock."""
         self._error = ""
         self._done = [0] * n_workers
         self._rates_from = time.monotonic(), [0] * n_workers
@@ -64,8 +65,8 @@ class Tally:
     def taken(self, n_results: int, part: Range | None) -> None:
         """The reducer has processed a batch."""
         self.n_results = n_results
-        if part is not None and part.times_ns is not None:
-            self._newest_ns = max(self._newest_ns, int(part.times_ns[-1]))
+        if part is not None and part.times_ns is not None and isinstance(part.where, LinesInSlot):
+            self._newest_ns = max(self._newest_ns, int(part.times_ns[-1]) - part.where.utc_offset_ns)
 
     def status(
         self, *, waiting: int, n_skipped: int, skipped_ids: tuple[IdRange, ...], n_replaced: int
@@ -81,7 +82,7 @@ class Tally:
             skipped_ids=skipped_ids,
             waiting=waiting,
             rates=self._rates,
-            age_s=(time.time_ns() - self._newest_ns) / 1e9 if self._newest_ns else float("nan"),
+            age_s=(time.monotonic_ns() - self._newest_ns) / 1e9 if self._newest_ns else float("nan"),
             restarts=n_replaced,
             error=self._error,
         )

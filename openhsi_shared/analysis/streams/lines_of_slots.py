@@ -124,7 +124,7 @@ class SlotReader(Reader):
 
     def _lines(self, where: LinesInSlot, frame_ids: list[int]) -> Iterator[Line | None]:
         """The lines; None for one that is not there any more."""
-        slots, (slot, cube, first, _) = self._slots, where
+        slots, (slot, cube, first, *_) = self._slots, where
         stop = first + len(frame_ids)
         times = slots.column_of_lines(slot, first, stop, "time_ns").view("datetime64[ns]")
         temperatures = slots.column_of_lines(slot, first, stop, "temperature").tolist()

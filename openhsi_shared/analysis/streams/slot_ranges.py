@@ -8,7 +8,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +38,8 @@ class LinesInSlot(NamedTuple):
     first: int
     """Number of lines in the cube before it; beyond `n_lines` if the cube wraps around."""
     frame_ids: NDArray[np.int64]
+    utc_offset_ns: int
+    """Of the times of the cube, over the monotonic clock."""
 
 
 class SkippedLines:
@@ -89,13 +91,15 @@ class _Lines:
     """Of the event of its first line."""
     frame_ids: NDArray[np.int64]
     times_ns: NDArray[np.int64]
+    utc_offset_ns: int
+    """As in `LinesInSlot`."""
 
     def __len__(self) -> int:
         return len(self.frame_ids)
 
     def take(self, n: int) -> "_Lines":
         """Remove the first `n` lines, and return them."""
-        taken = _Lines(self.slot, self.cube, self.first, self.number, self.frame_ids[:n], self.times_ns[:n])
+        taken = replace(self, frame_ids=self.frame_ids[:n], times_ns=self.times_ns[:n])
         self.first, self.number = self.first + n, self.number + n
         self.frame_ids, self.times_ns = self.frame_ids[n:], self.times_ns[n:]
         return taken
@@ -186,7 +190,7 @@ class SlotRanges(Ranges):
         if not len(self._waiting[0]):
             self._waiting.popleft()
         numbers = np.arange(lines.number, lines.number + len(lines))
-        where = LinesInSlot(lines.slot, lines.cube, lines.first, lines.frame_ids)
+        where = LinesInSlot(lines.slot, lines.cube, lines.first, lines.frame_ids, lines.utc_offset_ns)
         return Range(numbers=numbers, times_ns=lines.times_ns, where=where)
 
     def file_of(self, first_ns: int) -> str:
@@ -260,6 +264,7 @@ class SlotRanges(Ranges):
         first = max(self._n_seen, slots.n_overwritten(slot))
         ids = slots.column_of_lines(slot, first, n, "frame_id")
         times = slots.column_of_lines(slot, first, n, "time_ns")
+        anchor = slots.times(slot).anchor
         if not len(ids) or not slots.has_line(slot, self._cube, first):
             return  # overwritten meanwhile: seen at the next look
         if first > self._n_seen:
@@ -269,7 +274,8 @@ class SlotRanges(Ranges):
             last.frame_ids = np.concatenate([last.frame_ids, ids])
             last.times_ns = np.concatenate([last.times_ns, times])
         else:
-            self._waiting.append(_Lines(slot, self._cube, first, self._n_before + first + 1, ids, times))
+            number, utc_offset_ns = self._n_before + first + 1, anchor.wall_ns - anchor.monotonic_ns
+            self._waiting.append(_Lines(slot, self._cube, first, number, ids, times, utc_offset_ns))
         self._n_left[slot, self._cube] = self._n_left.get((slot, self._cube), 0) + len(ids)
         self._n_seen, self._last_id, self._last_ns = n, int(ids[-1]), int(times[-1])
 
