@@ -23,6 +23,7 @@ from openhsi_shared.channels.gps_fields import FIELDS, describe_altitude, in_ord
 from openhsi_shared.channels.nmea import SentenceReader
 from openhsi_shared.channels.reconnecting import ReconnectingChannel
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.given_numbers import is_whole
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching.states import State
 from openhsi_shared.packages import needed_by
@@ -57,10 +58,10 @@ class GpsChannel(ReconnectingChannel):
         self, name: str, port: str, baudrate: int = BAUDRATE, *, clock: str = "fit", **of_a_channel: Any
     ) -> None:
         """`of_a_channel`: see `Channel`."""
-        if isinstance(baudrate, bool) or not isinstance(baudrate, int) or baudrate <= 0:
+        if not is_whole(baudrate) or baudrate <= 0:
             raise ArgumentError(f"channel {name!r}: baudrate must be a whole number such as 9600, got {baudrate!r}")
         super().__init__(name, fields=FIELDS, clock=clock, **{"source": f"gps:{port}@{baudrate}", **of_a_channel})
-        self.port, self.baudrate = str(port), baudrate
+        self.port, self.baudrate = str(port), int(baudrate)
         self._delivery: FixDelivery | None = None
         """One for all connections: altitudes stay above the same surface."""
 

@@ -27,6 +27,7 @@ from openhsi_shared.channels.delivering import Deliver
 from openhsi_shared.channels.gps_fields import FIELDS, describe_altitude, in_order
 from openhsi_shared.channels.reconnecting import ReconnectingChannel
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.given_numbers import is_whole
 from openhsi_shared.matching.states import State
 
 __all__ = ["GpsdChannel"]
@@ -64,10 +65,10 @@ class GpsdChannel(ReconnectingChannel):
         **of_a_channel: Any,
     ) -> None:
         """`of_a_channel`: see `Channel`."""
-        if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+        if not is_whole(port) or not 0 < port < 65536:
             raise ArgumentError(f"channel {name!r}: port must be a number from 1 to 65535, got {port!r}")
         super().__init__(name, fields=FIELDS, clock=clock, **{"source": f"gpsd:{host}:{port}", **of_a_channel})
-        self.host, self.port, self.device = host, port, device
+        self.host, self.port, self.device = host, int(port), device
         self._altitude_above: str | None = None
 
     @classmethod

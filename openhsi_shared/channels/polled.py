@@ -9,6 +9,7 @@ from typing import Any
 from openhsi_shared.channels.channel import Channel
 from openhsi_shared.channels.delivering import Deliver
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.given_numbers import is_number
 from openhsi_shared.matching.states import State
 from openhsi_shared.processes.supervision import GuardedThread
 
@@ -30,13 +31,12 @@ class PolledChannel(Channel):
         """`of_a_channel`: keywords of `Channel`. ArgumentError for invalid values."""
         if not callable(function):
             raise ArgumentError(f"channel {name!r}: function must be a callable without arguments, got {function!r}")
-        is_number = isinstance(period_s, int | float) and not isinstance(period_s, bool)
-        if not is_number or not 0 < period_s < math.inf:
+        if not is_number(period_s) or not 0 < period_s < math.inf:
             raise ArgumentError(f"channel {name!r}: period_s must be a number of seconds > 0, got {period_s!r}")
         source = f"function:{getattr(function, '__name__', type(function).__name__)}"
-        own: dict[str, Any] = {"rate": 1 / period_s, "source": source}
+        own: dict[str, Any] = {"rate": 1 / float(period_s), "source": source}
         super().__init__(name, **own | of_a_channel)
-        self.period_s = period_s
+        self.period_s = float(period_s)
         """From call to call."""
         self._function = function
         self._thread: _Polling | None = None

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from openhsi_shared.channels.units import circle_in, known_unit
 from openhsi_shared.columns import COLUMNS, FRAMES_USED, OTHER_VARIABLES, SATURATED
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.given_numbers import is_number
 from openhsi_shared.groups import check_name, check_not_reserved
 from openhsi_shared.matching.lines import IMPOSSIBLE
 from openhsi_shared.processes.logs import safe_logger
@@ -136,6 +137,9 @@ class ChannelProperties:
             if abs(getattr(self, name)) > MAX_OFFSET_S:
                 raise ArgumentError(f"{what}: {name} is in seconds, and at most 100 years; got {getattr(self, name)}")
         _check_number(f"{what}: rate", self.rate, is_optional=True, least=0.0)
+        for name in ("tolerance_s", "gap_s", "max_age_s", "latency_s", "clock_offset_s", "rate"):
+            if not isinstance(value := getattr(self, name), int | float | None):
+                object.__setattr__(self, name, float(value))  # of numpy: files have it as JSON
         if self.rate == 0:
             raise ArgumentError(f"{what}: rate must be > 0 samples per second, or None if unknown; got 0")
         if not isinstance(self.clock, str) or not self.clock or self.clock == self.name:
@@ -215,7 +219,7 @@ def _check_one_of(what: str, value: Any, allowed: Sequence[Any]) -> None:
 def _check_number(what: str, value: Any, *, is_optional: bool = False, least: float = -math.inf) -> None:
     if is_optional and value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
+    if not is_number(value) or not least <= value < math.inf:
         limit = "" if least == -math.inf else f" >= {least:g}"
         none = ", or None" if is_optional else ""
         raise ArgumentError(f"{what} must be a number{limit}{none}; got {value!r}")

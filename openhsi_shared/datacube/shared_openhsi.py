@@ -27,6 +27,7 @@ from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.user_methods import UserMethods, next_frame
 from openhsi_shared.drivers import FrameSource, FrameStamp
 from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, IllegalMove, SourceEnded
+from openhsi_shared.given_numbers import is_number
 from openhsi_shared.paths import given_path
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.processes.logs import safe_logger
@@ -227,8 +228,7 @@ class SharedOpenHSI(Averaging):
         """
         from openhsi_shared.capture.planning.measuring import measured_plan
 
-        is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
-        if minutes is not None and not (is_number and 0 < minutes < math.inf):
+        if minutes is not None and not (is_number(minutes) and 0 < minutes < math.inf):
             raise ArgumentError(f"minutes must be a number > 0, or None, got {minutes!r}")
         engine = self._engine
         if self.n_collected or engine.turn.is_taken_by_other():

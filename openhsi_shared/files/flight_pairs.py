@@ -1,6 +1,5 @@
 """Lines of two cameras that were taken at the same time."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.files.flight_part import FlightPart
+from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
 
 __all__ = ["Pairs", "pairs_of"]
@@ -38,7 +38,7 @@ class Pairs:
 
 def pairs_of(first: Sequence[FlightPart], second: Sequence[FlightPart], within_s: float | None) -> Pairs:
     """See `Flight.pairs`."""
-    if within_s is not None and not (isinstance(within_s, int | float) and within_s >= 0 and math.isfinite(within_s)):
+    if within_s is not None and not (is_finite(within_s) and within_s >= 0):
         raise ArgumentError(f"within_s must be a number of seconds >= 0, or None, got {within_s!r}")
     found = [
         _nearest(_Lines(first, joint_id, by_clock), _Lines(second, joint_id, by_clock), within_s)

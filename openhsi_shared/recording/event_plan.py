@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from openhsi_shared.channels.properties import ChannelProperties
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.given_numbers import is_number
 from openhsi_shared.recording.inside import position_channel
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ class EventPlan:
     def __post_init__(self) -> None:
         for name in ("keep_before_s", "keep_after_s", "margin_m", "at_least_s"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            if not is_number(value) or not 0 <= value < math.inf:
                 raise ArgumentError(f"{name} must be a number >= 0, got {value!r}")
+            object.__setattr__(self, name, float(value))
         condition = self.channel_condition()
         if condition is not None and condition.is_mark and self.inside is not None:
             raise ArgumentError("save_when='mark' and inside exclude each other: a mark is wanted wherever it is made")
@@ -65,7 +67,7 @@ class EventPlan:
             condition.check(channels)
         if self.inside is not None and self.save_when is not polled_elsewhere:
             position_channel(channels)
-        if isinstance(rate, int | float) and rate > 0:
+        if is_number(rate) and rate > 0:
             self.check_slots(float(rate), n_lines, n_buffers)
 
     def check_slots(self, rate: float, n_lines: int, n_buffers: int) -> None:

@@ -16,6 +16,7 @@ from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S
 from openhsi_shared.channels.channel import Channel
 from openhsi_shared.datacube.keywords import check_connect_timeout, check_size, seconds_of
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.given_numbers import is_number, is_whole
 from openhsi_shared.paths import given_path
 from openhsi_shared.recording.event_plan import EventPlan
 from openhsi_shared.recording.joint import Joint
@@ -81,14 +82,15 @@ class RecordingPlan:
         _check_limit("n_cubes", self.n_cubes, Integral)
         _check_limit("seconds", self.seconds, Real)
         niceness = self.niceness
-        if isinstance(niceness, bool) or not isinstance(niceness, int) or not -20 <= niceness <= 19:
+        if not is_whole(niceness) or not -20 <= niceness <= 19:
             raise ArgumentError(f"niceness must be a whole number from -20 (first) to 19 (last), got {niceness!r}")
+        object.__setattr__(self, "niceness", int(niceness))
         if not isinstance(self.realtime, bool):
             raise ArgumentError(f"realtime must be True or False, got {self.realtime!r}")
         object.__setattr__(self, "cpus", _checked_cpus(self.cpus))
         object.__setattr__(self, "channels", channels_from(self.channels))
         object.__setattr__(self, "analyse", _checked_analyses(self.analyse))
-        LinesToCapture(every=self.capture_every)
+        object.__setattr__(self, "capture_every", LinesToCapture(every=self.capture_every).every)
         if self.capture is not None:
             object.__setattr__(self, "capture", check_new_capture(given_path(self.capture, "capture").absolute()))
         check_connect_timeout(self.connect_timeout_s)
@@ -130,8 +132,9 @@ class RecordingPlan:
     def line_rate(self) -> float | None:
         """Lines per second, if `rate` is a number; None if the camera sets its own rate."""
         rate, average = self.camera_options.get("rate"), self.camera_options.get("average") or 1
-        is_number = isinstance(rate, int | float) and isinstance(average, int) and rate > 0 < average
-        return float(rate) / average if is_number and rate is not None else None
+        if is_number(rate) and is_whole(average) and rate > 0 < average:
+            return float(rate) / int(average)
+        return None
 
     def hosted_channels(self) -> "ChannelsSupervisor | None":
         """The channels, with memory for the samples of all slots and 10 s more; None without any.

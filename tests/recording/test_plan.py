@@ -1,12 +1,16 @@
 """The plan of a recording: invalid arguments, and the same plan from keywords and from the command line."""
 
 import dataclasses
+import json
 import os
 import re
 
+import numpy as np
 import pytest
 
 from openhsi_shared import SharedSimulatedCamera
+from openhsi_shared.analysis import Analysis
+from openhsi_shared.channels import GpsChannel, GpsdChannel, PolledChannel
 from openhsi_shared.cli.record import _keywords
 from openhsi_shared.cli.record import record as command
 from openhsi_shared.errors import ArgumentError
@@ -14,6 +18,8 @@ from openhsi_shared.processes.spawning import pack, unpack
 from openhsi_shared.recording.plan import RecordingPlan
 from openhsi_shared.recording.record import record
 from openhsi_shared.writer.save_request import SaveRequest
+from tests.support import live_pairs
+from tests.support.flow import COUNTING
 
 CPU = min(os.sched_getaffinity(0))
 BAD = [
@@ -65,6 +71,40 @@ def test_every_keyword_goes_where_it_belongs(tmp_path):
     assert plan.camera_options == {"rate": 50, "writers": 2}
     assert plan.camera_keywords == {"n_lines": 9, "n_buffers": 3, "when_full": "drop", "rate": 50, "writers": 2}
     assert plan.save_dir == str(tmp_path)
+
+
+@pytest.mark.parametrize(("whole", "number"), [(np.int64, np.float32), (np.uint8, np.int16)])
+def test_numbers_of_numpy_are_numbers(whole, number):
+    """What is computed from a dataset is one; of all arguments of recordings, channels and analyses."""
+    plan = RecordingPlan.of(
+        SharedSimulatedCamera,
+        "out",
+        niceness=whole(3),
+        n_cubes=whole(3),
+        capture_every=whole(3),
+        connect_timeout_s=number(3),
+        save_when="mark",
+        keep_before_s=number(3),
+        keep_after_s=number(3),
+        n_lines=whole(100),
+        n_buffers=whole(8),
+        rate=number(100),
+        average=whole(2),
+    )
+    assert (plan.line_rate, plan.event.keep_before_s, plan.capture_every) == (50.0, 3.0, 3)
+    of_channels = ("tolerance_s", "gap_s", "max_age_s", "latency_s", "clock_offset_s")
+    channel = PolledChannel("a", float, number(2), **{name: number(3) for name in of_channels})
+    properties = json.loads(json.dumps(dataclasses.asdict(channel.properties)))
+    assert [properties[name] for name in of_channels] == [3.0] * 5
+    assert (channel.period_s, properties["rate"]) == (2.0, 0.5)
+    assert GpsdChannel("b", port=np.int64(2947)).port == GpsChannel("c", "/dev/null", np.int64(2947)).baudrate == 2947
+    analysis = Analysis(live_pairs.Ids, n_workers=whole(2), port=whole(0), niceness=whole(1), patience_s=number(9))
+    assert [type(one) for one in (analysis.n_workers, analysis.port, analysis.patience_s)] == [int, int, float]
+    with SharedSimulatedCamera(
+        **COUNTING, n_lines=whole(4), rate=number(100), queue=whole(5), n_frames=whole(4)
+    ) as camera:
+        camera.collect(progress=False)
+        assert camera.n_collected == 4
 
 
 @pytest.mark.parametrize("name", ["camera", "request", "camera_options"])

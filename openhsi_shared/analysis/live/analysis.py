@@ -11,6 +11,7 @@ from openhsi_shared.analysis.parameter_files import parameters_of
 from openhsi_shared.analysis.parameters import Parameters
 from openhsi_shared.control.analysis_status import Mode
 from openhsi_shared.errors import AnalysisError, ArgumentError
+from openhsi_shared.given_numbers import is_number, is_whole
 from openhsi_shared.processes.spawning import pack, unpack
 
 __all__ = ["Analysis", "analyses_from"]
@@ -64,7 +65,7 @@ class Analysis:
         self._check()
         pair = Pair.of(self.worker, self.reducer)
         name = self.name or pair.worker_name.rpartition(":")[2].rpartition(".")[2]
-        if not NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise ArgumentError(f"name of an analysis: expected up to 40 letters, digits, '_', '-', '.', got {name!r}")
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "packed", pack((pair, parameters_of(pair.described, self.parameters))))
@@ -82,10 +83,17 @@ class Analysis:
             ("port", 0 if self.port is None else self.port, 0, 65535),
             ("niceness", self.niceness, 0, 19),
         ):
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            if not is_whole(value) or not low <= value <= high:
                 raise ArgumentError(f"{option} must be a whole number from {low} to {high}, got {value!r}")
-        if isinstance(self.patience_s, bool) or not self.patience_s > 0:
-            raise ArgumentError(f"patience_s must be > 0, got {self.patience_s!r}")
+        for option in ("ordered", "debug"):
+            if not isinstance(getattr(self, option), bool):
+                raise ArgumentError(f"{option} must be True or False, got {getattr(self, option)!r}")
+        if not is_number(self.patience_s) or not self.patience_s > 0:
+            raise ArgumentError(f"patience_s must be a number of seconds > 0, got {self.patience_s!r}")
+        for option in ("n_workers", "port", "niceness"):
+            if getattr(self, option) is not None:
+                object.__setattr__(self, option, int(getattr(self, option)))
+        object.__setattr__(self, "patience_s", float(self.patience_s))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the classes, which are packed."""

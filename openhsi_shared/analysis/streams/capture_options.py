@@ -7,6 +7,7 @@ from pathlib import Path
 
 from openhsi_shared.durable import save_error
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.given_numbers import is_whole
 
 __all__ = ["LinesToCapture", "check_new_capture"]
 
@@ -22,8 +23,9 @@ class LinesToCapture:
 
     def __post_init__(self) -> None:
         for name, value, least in (("first", self.first, 0), ("every", self.every, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if not is_whole(value) or value < least:
                 raise ArgumentError(f"{name} of the lines to capture must be a whole number >= {least}, got {value!r}")
+            object.__setattr__(self, name, int(value))
         if self.stop is not None and self.stop <= self.first:
             raise ArgumentError(f"lines {self.first}:{self.stop} to capture are none")
 

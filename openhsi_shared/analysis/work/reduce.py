@@ -1,6 +1,5 @@
 """The loop of a reducer: results go in, each batch once; `publish` comes out."""
 
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from openhsi_shared.analysis.work.failures import failed, failure_of
 from openhsi_shared.analysis.work.forking import ForkGuard
 from openhsi_shared.analysis.work.messages import BatchResult, EventFailure
 from openhsi_shared.errors import AnalysisError
+from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.loggers import safe_logger
 
 __all__ = ["ReduceRunner", "ResultData"]
@@ -73,8 +73,11 @@ class ReduceRunner:
 
     @property
     def publish(self) -> Mapping[Any, Any]:
-        """What the reducer publishes; empty without `publish`."""
-        published = getattr(self.reducer, "publish", None)
+        """What the reducer publishes; empty without `publish`. AnalysisError if that is code of the user that fails."""
+        try:
+            published = getattr(self.reducer, "publish", None)
+        except BaseException as error:  # not swallowed: raised as ours
+            raise failed(f"publish of the reducer {self._name} failed", error) from error
         return {} if published is None else published
 
     def set_parameters(self, parameters: Parameters) -> None:
@@ -117,11 +120,11 @@ class ReduceRunner:
             with self._while_working:
                 returned = self._timer(self.parameters)  # type: ignore[misc] # called only if there is one
             delay_s = DEFAULT_TIMER_S if returned is None else returned
-            if not (isinstance(delay_s, int | float) and math.isfinite(delay_s)):
+            if not is_finite(delay_s):
                 raise AnalysisError(f"timer returned {returned!r}: expected seconds until its next call")
         except BaseException as error:  # noqa: BLE001 - not swallowed: returned
             delay_s, failure = DEFAULT_TIMER_S, failure_of(-1, error)
-        self._timer_due = time.monotonic() + delay_s
+        self._timer_due = time.monotonic() + float(delay_s)
         return failure
 
     def finish(self, failed_by: BaseException | None = None) -> list[EventFailure]:

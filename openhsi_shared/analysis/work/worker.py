@@ -1,6 +1,5 @@
 """The loop of a worker: events of a batch go in, pickled results come out."""
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from openhsi_shared.analysis.work.forking import ForkGuard
 from openhsi_shared.analysis.work.messages import Batch, BatchResult, EventFailure
 from openhsi_shared.analysis.work.overwriting import OverwrittenBehind
 from openhsi_shared.errors import AnalysisError
+from openhsi_shared.given_numbers import is_finite
 
 __all__ = ["WorkerRunner", "end_work"]
 
@@ -163,7 +163,7 @@ class WorkerRunner:
         if self._get_tick_interval is None:
             return None
         interval_s = self._get_tick_interval(self.parameters)
-        if not (isinstance(interval_s, int | float) and math.isfinite(interval_s) and interval_s >= 0):
+        if not (is_finite(interval_s) and interval_s >= 0):
             raise AnalysisError(f"get_tick_interval returned {interval_s!r}: expected seconds, 0 or more")
         return float(interval_s)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.times import Clock
 from openhsi_shared.channels.channel import Channel
 from openhsi_shared.errors import ArgumentError, UnknownKeyword
+from openhsi_shared.given_numbers import is_number, is_whole
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching.clocks import ClockFit
 from openhsi_shared.matching.states import State
@@ -259,8 +260,7 @@ def _image_options(name: str, given: Mapping[str, Any]) -> ImageOptions:
         raise ArgumentError(f"image {name!r}: shape must be [rows, columns], got {shape!r}")
     if not _are_two(expand, 0):
         raise ArgumentError(f"image {name!r}: expand must be two numbers of pixels, [rows, columns], got {expand!r}")
-    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-    if threshold is not None and not (is_number and 0 <= threshold < 1):
+    if threshold is not None and not (is_number(threshold) and 0 <= threshold < 1):
         raise ArgumentError(f"image {name!r}: threshold must be from 0 to below 1, or None, got {threshold!r}")
     return ImageOptions(None if shape is None else (shape[0], shape[1]), threshold, (expand[0], expand[1]))
 
@@ -268,4 +268,4 @@ def _image_options(name: str, given: Mapping[str, Any]) -> ImageOptions:
 def _are_two(value: Any, least: int) -> bool:
     if not isinstance(value, Sequence) or len(value) != 2:
         return False
-    return all(isinstance(one, int) and not isinstance(one, bool) and one >= least for one in value)
+    return all(is_whole(one) and one >= least for one in value)

@@ -29,6 +29,7 @@ from openhsi_shared.errors import (
     SettingsError,
     SourceEnded,
 )
+from openhsi_shared.given_numbers import is_number, is_whole
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.settings import CameraSettings, nearest_name
 
@@ -99,17 +100,18 @@ class SimulatedDriver:
         self._settings = settings
         self._img_path = img_path or SCENE_PATH
         self._mode = _known_mode(mode)
-        if rate is not None and not (isinstance(rate, int | float) and 0 < rate < math.inf):
+        if rate is not None and not (is_number(rate) and 0 < rate < math.inf):
             raise ArgumentError(f"rate must be > 0 lines/s, or None for unlimited, got {rate!r}")
         if rate is not None and rate < MIN_RATE:
             raise ArgumentError(f"rate must be at least {MIN_RATE} lines/s, or None for unlimited, got {rate!r}")
         if rate is not None and rate > MAX_RATE:
             raise ArgumentError(f"rate must be at most {MAX_RATE:,.0f} lines/s, or None for unlimited, got {rate!r}")
-        if not isinstance(queue, int) or queue < 1:
+        if not is_whole(queue) or queue < 1:
             raise ArgumentError(f"queue must hold at least 1 frame, got {queue!r}")
-        if n_frames is not None and not (isinstance(n_frames, int) and n_frames >= 0):
+        if n_frames is not None and not (is_whole(n_frames) and n_frames >= 0):
             raise ArgumentError(f"n_frames must be >= 0, or None for an endless source, got {n_frames!r}")
-        self._rate, self._n_queue, self._n_frames = rate, queue, n_frames
+        self._rate = None if rate is None else float(rate)
+        self._n_queue, self._n_frames = int(queue), None if n_frames is None else int(n_frames)
         self._calibration = calibration
         self._script = _known_faults(script or {})
         self._light, self._warmth = Light.of(light, dark, noise, defocus), Warmth.of(celsius)

@@ -1,6 +1,7 @@
 import logging
 import threading
 
+import numpy as np
 import pytest
 
 from openhsi_shared.analysis.contract import Pair
@@ -28,7 +29,7 @@ class Collects:
 
     def timer(self, parameters):
         self.publish["timer"].append(parameters["x"].value)
-        return [5, None, "soon", 0][len(self.publish["timer"]) - 1]
+        return [np.float32(5), None, "soon", np.int64(0)][len(self.publish["timer"]) - 1]
 
     def finish(self, parameters):
         self.publish["finished"] = parameters["x"].value

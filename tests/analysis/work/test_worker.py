@@ -105,7 +105,7 @@ class SumsUp:
         context["made"] = context.get("made", 0) + 1
 
     def get_tick_interval(self, parameters=None):
-        return 2 if self.sum < 3 else "often"
+        return np.float32(2) if self.sum < 3 else "often"
 
     def process_event(self, event):
         self.sum += event.event_number
