@@ -112,6 +112,8 @@ def _calling_method(method: Callable[..., Any], name: str, of: type) -> Callable
 
 def _check(of: type, role: str, methods: tuple[str, ...]) -> None:
     if not callable(getattr(of, methods[0], None)):
+        if hasattr(of, methods[0]):
+            raise AnalysisError(f"{methods[0]} of the {role} {_name(of)} is no method: define it by `def`")
         raise AnalysisError(f"{role} {_name(of)} has no method {methods[0]}{nearest(methods[0], _methods(of))}")
     constructing(of)
     for name in methods:

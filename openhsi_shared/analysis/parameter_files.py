@@ -12,6 +12,7 @@ from typing import Any
 
 from openhsi_shared.analysis.parameters import Parameter, Parameters
 from openhsi_shared.errors import ParameterError
+from openhsi_shared.paths import given_path
 
 __all__ = ["parameters_of", "read_values"]
 
@@ -36,7 +37,7 @@ def parameters_of(
 
 def read_values(path: str | Path, trust_pickles: bool = False) -> dict[str, Any]:
     """Return the values of a file by name. ParameterError if it cannot be read, or is a pickle that is not trusted."""
-    path = Path(path)
+    path = given_path(path, "parameters", "the path of a file")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -92,6 +92,12 @@ class _Generator(Processes):
         yield 1
 
 
+class _NoMethod:
+    @property
+    def process_event(self):
+        return print
+
+
 class _Misspelt:
     def proces_event(self, event): ...
 
@@ -131,6 +137,7 @@ class _ReducesFloat(_Reduces):
         (_Constructed, None, AnalysisError, r"_Constructed\(threshold, a, b, c\): .*'c'"),
         (_Coroutine, None, AnalysisError, "returns a coroutine"),
         (_Generator, None, AnalysisError, "flush returns a generator"),
+        (_NoMethod, None, AnalysisError, "process_event of the worker .*_NoMethod is no method"),
         (_Misspelt, None, AnalysisError, "no method process_event: did you mean 'proces_event'"),
         (_Describes, None, ParameterError, "got 'till_x'"),
         (_NotStatic, None, AnalysisError, "static method"),

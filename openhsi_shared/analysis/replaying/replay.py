@@ -9,11 +9,12 @@ from openhsi_shared.analysis.parameter_files import parameters_of
 from openhsi_shared.analysis.parameter_log import ParameterLog
 from openhsi_shared.analysis.parameters import Parameters
 from openhsi_shared.analysis.replaying.session import Replayed, ReplayOptions, ReplaySession
-from openhsi_shared.analysis.streams.sources import open_sources
+from openhsi_shared.analysis.streams.sources import open_sources, paths_of
 from openhsi_shared.analysis.work.run import OnError
 from openhsi_shared.analysis.work.workers import PATIENCE_S
 from openhsi_shared.errors import ArgumentError, ParameterError
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.paths import given_path
 
 __all__ = ["Replayed", "replay"]
 
@@ -74,6 +75,7 @@ def replay(
     that is cut, all whole events are processed before CaptureError. `finish` of the reducer is called in any case.
     Ctrl-C: events that workers have are finished, then KeyboardInterrupt; a second one ends it at once.
     """
+    paths = paths_of(files)
     options = ReplayOptions(
         n_workers=n_workers,
         ordered=ordered,
@@ -84,7 +86,7 @@ def replay(
         patience_s=patience_s,
         batch_size=batch_size,
         progress=progress,
-        publish=None if publish is None else Path(publish),
+        publish=None if publish is None else given_path(publish, "publish", "the path of a file"),
         port=port,
         keep_alive=keep_alive,
         scheduler=scheduler,
@@ -94,7 +96,7 @@ def replay(
     pair = Pair.of(worker, reducer)
     values = parameters_of(pair.described, parameters, trust_pickles)
     sources = open_sources(
-        files,
+        paths,
         per=per,
         stream=stream,
         processing_lvl=processing_lvl,
@@ -104,9 +106,12 @@ def replay(
         until=until,
         only=only,
     )
-    paths = [files] if isinstance(files, str | Path) else list(files)
-    repeated = None if parameter_log is None else _changes(pair, Path(parameter_log), parameters is not None)
-    with ReplaySession(pair, options, [Path(path) for path in paths]) as session:
+    repeated = (
+        None
+        if parameter_log is None
+        else _changes(pair, given_path(parameter_log, "parameter_log", "the path of a file"), parameters is not None)
+    )
+    with ReplaySession(pair, options, paths) as session:
         for one in sources:
             log = repeated or ParameterLog(pair.described, _from_first_event(pair, values))
             session.run(one, log)

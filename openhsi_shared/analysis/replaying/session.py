@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from openhsi_shared.analysis.contract import Pair
 from openhsi_shared.analysis.parameter_log import ParameterLog
 from openhsi_shared.analysis.parameters import Parameters
@@ -25,6 +23,7 @@ from openhsi_shared.analysis.work.reduce import ReduceRunner
 from openhsi_shared.analysis.work.run import OnError, Run, Shuffle
 from openhsi_shared.analysis.work.workers import Crew
 from openhsi_shared.errors import AnalysisError, ArgumentError
+from openhsi_shared.given_numbers import is_number, is_whole
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.dask_client import client_of
 from openhsi_shared.processes.interrupts import Interrupts
@@ -85,8 +84,11 @@ class ReplayOptions:
     def __post_init__(self) -> None:
         for name, least in (("n_workers", 1), ("batch_size", 1), ("shuffle", 0)):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int | np.integer) or value < least):
+            if value is not None and (not is_whole(value) or value < least):
                 raise ArgumentError(f"{name} must be a whole number, {least} or more, got {value!r}")
+        for name in ("ordered", "pdb", "debug", "progress", "keep_alive"):
+            if not isinstance(getattr(self, name), bool):
+                raise ArgumentError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if self.on_error not in ("raise", "log"):
             raise ArgumentError(f"on_error is 'raise' or 'log', got {self.on_error!r}")
         if self.pdb and self.n_workers > 1:
@@ -97,8 +99,10 @@ class ReplayOptions:
             raise ArgumentError("keep_alive serves what is published: give a port; 0 is any free one")
         if self.publish is not None and not self.publish.absolute().parent.is_dir():
             raise ArgumentError(f"publish: there is no folder {self.publish.absolute().parent}")
-        if not self.patience_s > 0:
-            raise ArgumentError(f"patience_s must be > 0, got {self.patience_s!r}")
+        if self.publish is not None and self.publish.is_dir():
+            raise ArgumentError(f"publish: {self.publish.absolute()} is a directory: expected the name of a file")
+        if not is_number(self.patience_s) or not self.patience_s > 0:
+            raise ArgumentError(f"patience_s must be a number of seconds > 0, got {self.patience_s!r}")
 
 
 class ReplaySession(ExitStack):

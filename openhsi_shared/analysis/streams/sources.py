@@ -1,6 +1,6 @@
 """Which source reads what a user names: captures, cubes, folders of cubes, or a class of generators."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,9 +13,10 @@ from openhsi_shared.analysis.streams.record_layout import RECORD
 from openhsi_shared.analysis.streams.selected import SelectedSource
 from openhsi_shared.analysis.streams.source import Source
 from openhsi_shared.errors import ArgumentError, CaptureError, FileError
+from openhsi_shared.given_numbers import is_whole
 from openhsi_shared.paths import cubes_below, given_path
 
-__all__ = ["open_source", "open_sources"]
+__all__ = ["open_source", "open_sources", "paths_of"]
 
 DECODED = (".gz", ".pkls")
 CAPTURES = (".cbors", ".cbors.gz", ".pkls", ".pkls.gz")
@@ -69,7 +70,7 @@ def open_sources(
     """
     if per not in (None, "cube", "run"):
         raise ArgumentError(f"per is 'cube', 'run' or None, got {per!r}")
-    paths = [given_path(file, "a file to replay") for file in ([files] if isinstance(files, str | Path) else files)]
+    paths = paths_of(files)
     if (source is None) == (not paths):
         raise ArgumentError("expected files, or a source class, " + ("and not both" if paths else "got neither"))
     for path in paths:
@@ -125,6 +126,12 @@ def _captures(paths: list[Path], per: str | None, trust_pickles: bool) -> list[S
     return [sources[0] if len(sources) == 1 else MergedSource(sources, tuple(map(str, paths)))]
 
 
+def paths_of(files: Iterable[str | Path] | str | Path) -> list[Path]:
+    """Return the paths that a user gave for what is replayed. ArgumentError for what is none."""
+    given = [files] if isinstance(files, str | bytes | Path) or not isinstance(files, Iterable) else files
+    return [given_path(file, "a file to replay") for file in given]
+
+
 def _selected(source: Source, first: int | None, until: int | None, only: int | None) -> Source:
     if only is not None:
         if first is not None or until is not None:
@@ -133,6 +140,8 @@ def _selected(source: Source, first: int | None, until: int | None, only: int | 
     if first is None and until is None:
         return source
     first = first or 0
+    if not all(one is None or is_whole(one) for one in (first, until)):
+        raise ArgumentError(f"events are chosen by whole numbers, got first={first!r}, until={until!r}")
     if first < 0 or (until is not None and until < first):
         raise ArgumentError(f"expected event numbers 0 <= first <= until, got first={first}, until={until}")
     return SelectedSource(source, first, until)

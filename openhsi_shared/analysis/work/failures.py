@@ -25,6 +25,6 @@ def failed(what: str, error: BaseException, event_number: int | None = None) -> 
 def _text(error: BaseException) -> str:
     try:
         text = " ".join(str(error).split())
-    except Exception as second:  # noqa: BLE001 - an error of a user whose text fails is still reported
+    except BaseException as second:  # noqa: BLE001 - an error of a user whose text fails is still reported
         text = f"(its text cannot be made: {type(second).__name__})"
     return f"{type(error).__name__}: {text}"[:MAX_LENGTH] if text else type(error).__name__

@@ -151,6 +151,19 @@ def test_what_is_published_is_saved_and_its_changes_can_be_repeated_from_there(c
         ({"n_workers": 2, "pdb": True}, ArgumentError, "pdb"),
         ({"on_error": "ignore"}, ArgumentError, "on_error"),
         ({"keep_alive": True}, ArgumentError, "port"),
+        ({"ordered": "no"}, ArgumentError, "ordered must be True or False, got 'no'"),
+        ({"patience_s": "3"}, ArgumentError, "patience_s must be a number of seconds > 0, got '3'"),
+        ({"batch_size": True}, ArgumentError, "batch_size must be a whole number"),
+        ({"until": "3"}, ArgumentError, "whole numbers, got first=0, until='3'"),
+        ({"first": 1.5}, ArgumentError, "whole numbers, got first=1.5"),
+        ({"files": None}, ArgumentError, "a file to replay must be the path"),
+        ({"files": b"a.cbors"}, ArgumentError, "a file to replay must be the path .* got b'a.cbors'"),
+        ({"publish": "/"}, ArgumentError, "publish: / is a directory"),
+        ({"publish": "a\0.h5"}, ArgumentError, "publish .* null character"),
+        ({"publish": "~/no/such/folder/a.h5"}, ArgumentError, r"no folder (?!.*~)/.*/no/such/folder"),
+        ({"parameters": "a\0.json"}, ArgumentError, "parameters .* null character"),
+        ({"parameters": "~/no/such/file.json"}, ParameterError, r"parameters: (?!.*~)/.*/no/such/file.json cannot"),
+        ({"parameter_log": "~/no/such/file.json"}, ParameterError, r"parameter_log: (?!~)/"),
         ({"publish": "/no/such/folder/a.h5"}, ArgumentError, "no folder"),
         ({"per": "run", "parameter_log": "x.json"}, ArgumentError, "parameter_log"),
         ({"parameter_log": "/no/such/file.json"}, ParameterError, "No such"),
@@ -158,9 +171,9 @@ def test_what_is_published_is_saved_and_its_changes_can_be_repeated_from_there(c
     ],
 )
 def test_bad_input_is_one_error_before_the_first_event(capture, arguments, error, text):
-    arguments = {"worker": Worker, "reducer": Reducer, "files": capture} | arguments
+    arguments = {"worker": Worker, "reducer": Reducer, "files": capture} | QUIET | arguments
     with pytest.raises(error, match=text):
-        replay(**arguments, **QUIET)
+        replay(**arguments)
 
 
 def test_context_survives_runs_and_classes_do_not(capture, tmp_path):
@@ -183,6 +196,37 @@ def test_what_is_published_is_saved_with_the_reason_although_finish_raises(captu
     with pytest.raises(AnalysisError, match="no finish"):
         replay(Worker, Raising, capture, publish=tmp_path / "out.h5", **QUIET)
     assert "no finish" in failure_in(tmp_path / "out.h5")
+
+
+def test_a_reducer_whose_publish_fails_is_named(capture):
+    class Failing:
+        def process_result(self, result):
+            pass
+
+        @property
+        def publish(self):
+            raise ValueError("no array")
+
+    with pytest.raises(AnalysisError, match=r"publish of the reducer .*Failing failed: ValueError: no array"):
+        replay(Worker, Failing, capture, **QUIET)
+
+
+def test_files_may_come_from_a_generator(capture, expected):
+    assert replay(Worker, Reducer, (path for path in [capture]), **QUIET).published["all"] == expected
+
+
+def test_an_error_of_a_user_whose_text_ends_the_program_is_still_counted(capture, caplog):
+    class Strange(Exception):
+        def __str__(self):
+            raise SystemExit(4)
+
+    class Raising(Reducer):
+        def process_result(self, result):
+            raise Strange
+
+    n_results = replay(Worker, Reducer, capture, **QUIET).n_results
+    assert replay(Worker, Raising, capture, on_error="log", **QUIET).n_failed == n_results > 0
+    assert "Strange: (its text cannot be made: SystemExit)" in caplog.text
 
 
 def failure_in(path):
