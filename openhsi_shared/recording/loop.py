@@ -265,8 +265,7 @@ class _RecordingLoop:
 
     def _first_file(self) -> str:
         """Path of the first cube that is saved; empty before that."""
-        done = (cube.result().path for cube in self.cubes if not cube.is_alive() and not cube.error)
-        return str(next(done, None) or "")
+        return str(next((cube.path for cube in self.cubes if cube.path is not None), ""))
 
     def _stop_camera(self, camera: SharedOpenHSI) -> None:
         """Stop it; an error is logged, since all lines are taken."""

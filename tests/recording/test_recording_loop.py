@@ -16,8 +16,10 @@ import pytest
 from openhsi_shared import SharedSimulatedCamera, record
 from openhsi_shared.control.control_socket import find_sockets, request
 from openhsi_shared.control.messages import AskSlots, AskStatus, Stop
-from openhsi_shared.errors import RecordingError
+from openhsi_shared.errors import RecordingError, SaveError
+from openhsi_shared.recording.loop import _RecordingLoop
 from openhsi_shared.recording.space import check_space
+from openhsi_shared.writer.handle import SaveHandle
 from tests.support.flow import COUNTING, account, cubes_in, environment, processes_in, program, run
 from tests.support.helpers import wait_for
 from tests.support.products import some
@@ -100,6 +102,18 @@ record(Slow, "out", resolution=(16, 32), row_slice=None, n_lines=8, rate=100, pr
         process.communicate(timeout=30)
         assert process.returncode == -signal.SIGINT
         wait_for(lambda: not processes_in(tmp_path))
+
+
+def test_results_are_named_after_the_first_cube_that_has_a_file():
+    """Cubes before it may have no lines, since all were lost."""
+    loop = _RecordingLoop(None, None)
+    assert loop._first_file() == ""
+    loop.cubes += [SaveHandle("cube without lines", 0, 8), SaveHandle("cube 1", 8, 0), SaveHandle("cube 2", 8, 0)]
+    loop.cubes[0].settle()
+    loop.cubes[1].settle(error=SaveError("full"))
+    assert loop._first_file() == ""
+    loop.cubes[2].settle(Path("2.nc"))
+    assert loop._first_file() == "2.nc"
 
 
 def test_a_recording_that_is_killed_is_told_and_its_writer_saves_what_there_was(tmp_path):
