@@ -9,7 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.errors import ArgumentError
 
-__all__ = ["CALENDARS", "TIME_UNITS", "UNKNOWN_TIME_NS", "begin_of", "decode_times", "known_times", "was_never_set"]
+__all__ = [
+    "CALENDARS",
+    "TIME_UNITS",
+    "UNKNOWN_TIME_NS",
+    "begin_of",
+    "decode_times",
+    "has_ns",
+    "known_times",
+    "ns_of",
+    "was_never_set",
+]
 
 TIME_UNITS = "nanoseconds since 1970-01-01T00:00:00Z"
 UNKNOWN_TIME_NS = int(np.iinfo(np.int64).min)
@@ -33,6 +43,28 @@ def begin_of(times_ns: ArrayLike) -> int | None:
 def was_never_set(times_ns: NDArray[Any]) -> NDArray[np.bool_]:
     """Which times are those with which openhsi begins: the first nanoseconds of 1970."""
     return (times_ns >= 0) & (times_ns < NEVER_SET_NS)
+
+
+def has_ns(stamps: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of these datetime64, of any unit, nanoseconds of 64 bits can express: years from 1678 to 2262, and NaT.
+
+    >>> has_ns(np.array(["2026-05-01", "0001-01-01", "NaT"], "datetime64[s]")).tolist()
+    [True, False, True]
+    """
+    days = stamps.astype("datetime64[D]")  # numpy wraps around in silence, onto another day
+    return np.asarray((stamps.astype("datetime64[ns]").astype("datetime64[D]") == days) | np.isnat(stamps))
+
+
+def ns_of(stamps: NDArray[Any], what: str) -> NDArray[np.int64]:
+    """Nanoseconds since 1970 of datetime64 of any unit, NaT as UNKNOWN_TIME_NS. ArgumentError for those without.
+
+    >>> ns_of(np.array(["1970-01-02"], "datetime64[D]"), "times").tolist()
+    [86400000000000]
+    """
+    fits = has_ns(stamps)
+    if not fits.all():
+        raise ArgumentError(f"{what}: {stamps[~fits].flat[0]} is outside of the years 1678 to 2262")
+    return np.asarray(stamps.astype("datetime64[ns]").astype(np.int64))
 
 
 _UNITS_NS = {"ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}

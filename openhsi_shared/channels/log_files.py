@@ -5,6 +5,7 @@ Times are UTC: ISO 8601 (without a zone: UTC), or numbers since 1970 whose size 
 
 import csv
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -18,7 +19,7 @@ from openhsi_shared.channels.channel import Field
 from openhsi_shared.channels.gps_epochs import FixReader
 from openhsi_shared.channels.gps_fields import FIELDS, STANDARD_NAMES, in_order
 from openhsi_shared.errors import ArgumentError, ChannelError
-from openhsi_shared.line_times import UNKNOWN_TIME_NS
+from openhsi_shared.line_times import UNKNOWN_TIME_NS, has_ns, ns_of
 from openhsi_shared.loggers import safe_logger
 
 __all__ = ["Log", "read_log"]
@@ -30,6 +31,7 @@ ALIASES = {"lat": "latitude", "lon": "longitude", "lng": "longitude", "alt": "al
 OF_A_SAMPLE = ("arrival", "id", "quality")
 SCALES = {1e8: 10**9, 1e11: 10**6, 1e14: 10**3, 1e17: 1}
 """ns per unit, of numbers from this size on; smaller ones are no times since 1970."""
+MAX_NS = 9.2e18
 NMEA = re.compile(rb"^\$(?:[A-Z]{2}(?:GGA|RMC|ZDA|GLL|GSA)|PASHR),", re.MULTILINE)
 NETCDF = (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"CDF\x05")
 HEAD = 65536
@@ -109,7 +111,12 @@ def _of_csv(path: Path, name: str, time: str | None, columns: Sequence[str] | Ma
     has_comma = separator != "," and any(re.search(r"\d,\d", line) for line in lines)
     options = {"sep": separator, "decimal": "," if has_comma else ".", "comment": "#", "skipinitialspace": True}
     try:
-        table = pd.read_csv(path, encoding="utf-8-sig", **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more columns, which would be shifted
+            table = pd.read_csv(path, encoding="utf-8-sig", index_col=False, **options)
+    except pd.errors.ParserWarning as error:
+        more = "its rows have more columns than its first line has names"
+        raise ChannelError(f"channel {name!r}: log {path}: {more}") from error
     except ValueError as error:  # pandas' errors of parsing, too
         raise ChannelError(f"channel {name!r}: log {path} is no CSV: {error}") from error
     table.columns = [str(column).strip() for column in table.columns]
@@ -188,7 +195,7 @@ def _group(path: Path, name: str, group: str | None) -> str | None:
 
 def _whole(variable: Any) -> NDArray[np.int64]:
     values = variable.to_numpy()
-    return np.asarray(values.astype("datetime64[ns]") if values.dtype.kind == "M" else values).astype(np.int64)
+    return ns_of(values, str(variable.name)) if values.dtype.kind == "M" else np.asarray(values.astype(np.int64))
 
 
 def _time_column(names: Sequence[str], given: str | None, where: str) -> str:
@@ -219,8 +226,8 @@ def _times(values: Any, where: str) -> NDArray[np.int64]:
             )
     else:
         return _times_of_numbers(values.to_numpy(), where)
-    plain = stamps.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
-    return np.where(np.isnat(plain), UNKNOWN_TIME_NS, plain.astype(np.int64))
+    plain = stamps.dt.tz_localize(None).to_numpy()
+    return ns_of(np.where(has_ns(plain), plain, np.datetime64("NaT")), where)
 
 
 def _times_of_numbers(numbers: NDArray[Any], where: str) -> NDArray[np.int64]:
@@ -229,6 +236,7 @@ def _times_of_numbers(numbers: NDArray[Any], where: str) -> NDArray[np.int64]:
     scale = next((scale for least, scale in reversed(SCALES.items()) if size >= least), None)
     if scale is None:
         raise ChannelError(f"{where} has numbers such as {size:g}: expected s, ms, us or ns since 1970 (UTC)")
+    is_known &= np.abs(numbers.astype(np.float64)) * scale < MAX_NS
     times = np.full(len(numbers), UNKNOWN_TIME_NS)
     known = numbers[is_known]
     whole = np.floor(known).astype(np.int64)

@@ -11,7 +11,7 @@ from openhsi_shared.drivers.replay import ReplayDriver
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.source_cube import SourceCube
-from openhsi_shared.line_times import UNKNOWN_TIME_NS
+from openhsi_shared.line_times import UNKNOWN_TIME_NS, ns_of
 from openhsi_shared.loggers import safe_logger
 
 __all__ = ["RecordedDriver", "require_times", "times_given_for"]
@@ -62,7 +62,7 @@ def times_given_for(cube: SourceCube, times: ArrayLike) -> NDArray[np.int64]:
             f"times are {given.dtype} {given.shape}, expected one for each of the {n_lines} lines of {cube.path}: "
             f"datetime64, or whole nanoseconds since 1970; or 'unknown'"
         )
-    return (given.astype("datetime64[ns]") if given.dtype.kind == "M" else given).astype(np.int64)
+    return ns_of(given, "times") if given.dtype.kind == "M" else given.astype(np.int64)
 
 
 def require_times(cube: SourceCube) -> None:

@@ -23,7 +23,7 @@ from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.files.preview import write_preview
 from openhsi_shared.files.saving import Saving, no_progress
 from openhsi_shared.groups import check_name
-from openhsi_shared.line_times import UNKNOWN_TIME_NS
+from openhsi_shared.line_times import UNKNOWN_TIME_NS, ns_of
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
 from openhsi_shared.rgb import preview_bands
@@ -157,7 +157,7 @@ def _variable(name: str, given: Any) -> Variable:
     if data.dtype.kind == "O":
         data = data.astype("datetime64[ns]")
     if data.dtype.kind == "M":
-        time = dataset.time_variable(data.astype("datetime64[ns]").astype(np.int64))
+        time = dataset.time_variable(ns_of(data, f"coordinate {name!r}"))
         return Variable(dims, time.data, {**time.attributes, **labels})
     if data.dtype.kind not in "uif":
         raise ArgumentError(f"coordinate {name!r} of type {data.dtype} cannot be saved, expected numbers or times")

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.line_times import ns_of
 from openhsi_shared.matching.lines import How, Kind, in_order, match
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def interp2camera_times(
     if not isinstance(df.index, pd.DatetimeIndex):
         raise ArgumentError(f"the index of the table is of {df.index.dtype}, expected times, such as `board_time`")
     rows, lines = _in_utc(df.index), _in_utc(pd.DatetimeIndex(ts if isinstance(ts, pd.Index) else np.asarray(ts)))
-    times, at = (np.asarray(index, "datetime64[ns]").astype(np.int64) for index in (rows, lines))
+    times, at = (ns_of(index.to_numpy(), what) for what, index in (("index", rows), ("ts", lines)))
     numbers = rows.append(lines).asi8  # the times as pandas has them, in the finer unit of the two
     found: dict[Any, Any] = {}
     for name in df.columns:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.line_times import UNKNOWN_TIME_NS
+from openhsi_shared.line_times import UNKNOWN_TIME_NS, ns_of
 from openhsi_shared.matching.interpolating import between, unit_quaternions
 from openhsi_shared.matching.means import means_of
 from openhsi_shared.matching.states import State
@@ -169,7 +169,7 @@ def _numbers(values: ArrayLike) -> Floats:
 def _times(name: str, times: ArrayLike) -> Times:
     array = np.asarray(times)
     if array.dtype.kind == "M":
-        array = array.astype("datetime64[ns]").astype(np.int64)
+        array = ns_of(array, name)
     if array.size == 0:
         array = array.astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":

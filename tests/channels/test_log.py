@@ -105,6 +105,25 @@ def test_what_is_wrong_with_a_csv_is_named(tmp_path: Path, text: str, error: typ
     assert str(path) in str(caught.value)
 
 
+def test_times_that_ns_cannot_express_are_refused_and_counted_and_never_other_times(tmp_path: Path) -> None:
+    """A receiver without a fix says year 1; a row of a log may be damaged."""
+    path = log(tmp_path, "time,a\n0001-01-01T00:00:00Z,1\n2026-05-01T12:00:00Z,2\n9999-01-01T00:00:00Z,3\n")
+    samples = LogChannel("a", path).read()
+    assert (samples.time_ns.tolist(), samples.values.tolist(), samples.counts.refused) == ([NOON], [[2.0]], 2)
+    path = log(tmp_path, "time,a\n1777636800,1\n1777636801,2\n1777636800000000000,3\n1777636802,4\n")
+    samples = LogChannel("a", path).read()
+    assert samples.values[:, 0].tolist() == [1.0, 2.0, 4.0]
+    assert (samples.time_ns[0], samples.counts.refused) == (NOON, 1)
+
+
+def test_rows_that_end_with_a_separator_are_read_as_the_names_say_and_longer_ones_are_refused(tmp_path: Path) -> None:
+    path = log(tmp_path, "time,unix_time,a\n2026-05-01T12:00:00Z,1777640400,5,\n2026-05-01T12:00:01Z,1777640401,6,\n")
+    samples = LogChannel("a", path, columns=["a"]).read()
+    assert (samples.time_ns[0], samples.values[:, 0].tolist()) == (NOON, [5.0, 6.0])
+    with pytest.raises(ChannelError, match="more columns than its first line has names"):
+        LogChannel("a", log(tmp_path, "unix_time,a\n1,1777640400,5\n2,1777640401,6\n"))
+
+
 def test_a_log_that_does_not_exist_is_one_error_when_the_channel_is_made(tmp_path: Path) -> None:
     with pytest.raises(ChannelError, match="there is no log"):
         channel_from_text(f"log:{tmp_path}/nothing.csv", "a")

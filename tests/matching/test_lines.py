@@ -275,3 +275,10 @@ def test_matching_loads_nothing_but_numpy():
     program = "import sys; before = set(sys.modules); import openhsi_shared.matching.lines; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"scipy", "numba", "pandas", "xarray", "h5py"} & set(loaded)
+
+
+@pytest.mark.parametrize("year", ["0001-01-01", "9999-12-31"])
+def test_times_that_ns_cannot_express_are_refused_and_never_other_times(year):
+    times = np.array([year, "2026-05-01"], "datetime64[s]")
+    with pytest.raises(ArgumentError, match=f"{year}.* is outside of the years 1678 to 2262"):
+        match(times, [1.0, 2.0], [0], how="nearest")
