@@ -104,6 +104,8 @@ def as_time_ns(timestamp: Any) -> int:
             raise ArgumentError(f"{what}; got the int {timestamp}, which is too small for ns: float({timestamp})?")
         if timestamp < 2**63:
             return int(timestamp)
+    elif isinstance(timestamp, np.float32 | np.float16):
+        raise ArgumentError(f"{what}; got {timestamp!r}, whose steps are minutes: use float64")
     elif isinstance(timestamp, float | np.floating) and 0 <= timestamp < MOST_S:
         seconds = int(timestamp)
         return seconds * 10**9 + round((float(timestamp) - seconds) * 1e9)

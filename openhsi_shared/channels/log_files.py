@@ -236,6 +236,8 @@ def _times_of_numbers(numbers: NDArray[Any], where: str) -> NDArray[np.int64]:
     scale = next((scale for least, scale in reversed(SCALES.items()) if size >= least), None)
     if scale is None:
         raise ChannelError(f"{where} has numbers such as {size:g}: expected s, ms, us or ns since 1970 (UTC)")
+    if numbers.dtype.kind == "f" and numbers.dtype.itemsize < 8:
+        raise ChannelError(f"{where} is {numbers.dtype}, whose steps are minutes: expected float64 or whole numbers")
     is_known &= np.abs(numbers.astype(np.float64)) * scale < MAX_NS
     times = np.full(len(numbers), UNKNOWN_TIME_NS)
     known = numbers[is_known]

@@ -116,6 +116,13 @@ def test_times_that_ns_cannot_express_are_refused_and_counted_and_never_other_ti
     assert (samples.time_ns[0], samples.counts.refused) == (NOON, 1)
 
 
+def test_times_in_single_precision_are_refused(tmp_path: Path) -> None:
+    seconds = np.array([1_777_636_800, 1_777_636_801], np.float32)  # the same number
+    xr.Dataset({"a": ("t", [1.0, 2.0]), "unix_time": ("t", seconds)}).to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(ChannelError, match="is float32, whose steps are minutes"):
+        LogChannel("a", tmp_path / "a.nc", time="unix_time")
+
+
 def test_rows_that_end_with_a_separator_are_read_as_the_names_say_and_longer_ones_are_refused(tmp_path: Path) -> None:
     path = log(tmp_path, "time,unix_time,a\n2026-05-01T12:00:00Z,1777640400,5,\n2026-05-01T12:00:01Z,1777640401,6,\n")
     samples = LogChannel("a", path, columns=["a"]).read()

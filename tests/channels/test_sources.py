@@ -112,7 +112,12 @@ def test_times_are_floats_in_seconds_or_ints_in_ns():
     channel.close()
 
 
-@pytest.mark.parametrize("timestamp", [1_700_000_000, 0, -1, 10**15 - 1, 2**63, -1.0, 1e18, math.nan, "now", True, 1j])
+COARSE = np.float32(1.7e9)  # its steps are 128 s
+
+
+@pytest.mark.parametrize(
+    "timestamp", [1_700_000_000, 0, -1, 10**15 - 1, 2**63, -1.0, 1e18, math.nan, "now", True, 1j, COARSE]
+)
 def test_a_time_that_is_a_mistake_is_refused(timestamp):
     with pytest.raises(ArgumentError, match="a time is"):
         as_time_ns(timestamp)
