@@ -65,7 +65,7 @@ def save_result(
         if problems:
             about["not_published"] = problems
             logger.warning("%s does not contain all that was published: %s", target, "; ".join(problems))
-        attributes = {name: np.asarray(value) for name, value in about.items()}
+        attributes = {name: _as_array(value) for name, value in about.items()}
         _put_group(file.create_group(ABOUT, track_order=True), Group(members, attributes))
     with PartFile(target.parent, target.name) as part:
         write_extents(memory.extents(), memory.size, part)
@@ -105,9 +105,21 @@ def _put_attributes(into: Any, node: Group | Dataset) -> list[str]:
 
 
 def _storable(values: NDArray[Any]) -> NDArray[Any]:
-    """Text of any length, in UTF-8."""
-    return values.astype(h5py.string_dtype()) if values.dtype.kind == "U" else values
+    """Text of any length, in UTF-8. ValueError for text that HDF5 cannot store, before anything is made for it."""
+    if values.dtype.kind != "U":
+        return values
+    for text in values.flat:
+        if text != _escaped(text):
+            raise ValueError("text with null characters, or half of a surrogate pair, cannot be stored")
+    return values.astype(h5py.string_dtype())
 
 
 def _as_array(value: Any) -> NDArray[Any]:
+    """What is known of the analysis as an array, which can be stored in any case."""
+    if isinstance(value, str | list):
+        return np.asarray(np.vectorize(_escaped, otypes=[str])(value))
     return np.frombuffer(value, np.uint8) if isinstance(value, bytes) else np.asarray(value)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

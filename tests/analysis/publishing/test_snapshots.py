@@ -154,6 +154,19 @@ def test_the_file_of_a_result_has_what_was_published_and_how_it_came_about(tmp_p
         assert any("_analysis" in text for text in about.attrs["not_published"])
 
 
+def test_text_that_hdf5_cannot_store_is_named_if_published_and_escaped_if_it_is_why_the_run_failed(tmp_path, caplog):
+    published = PublishedHere({"nul": "a\0b", "half": "\udc80", "n": 1, "n_attrs": {"bad": "c\0d", "good": "e"}})
+    pair, why = Pair.of(Worker, Reducer), "ValueError: a frame of a file\0 named \udc80"
+    path = save_result(tmp_path / "a.h5", take_snapshot(published), pair, published.log, {"failed_by": why})
+    with h5py.File(path) as file:
+        assert set(file) == {"n", "_analysis"}
+        assert dict(file["n"].attrs) == {"good": "e"}
+        about = file["_analysis"].attrs
+        assert about["failed_by"] == "ValueError: a frame of a file\\0 named \\udc80"
+        assert len(about["not_published"]) == 3
+    assert "'nul': HDF5: text with null characters" in caplog.text
+
+
 def test_a_result_that_cannot_be_saved_raises_and_leaves_nothing(tmp_path):
     published = PublishedHere({"n": 1})
     with pytest.raises(SaveError):
