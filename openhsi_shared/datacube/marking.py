@@ -5,6 +5,7 @@ import time
 from openhsi_shared.buffers.marks import MAX_TEXT_BYTES, fits
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.printable import printable
 from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["Marking"]
@@ -47,7 +48,8 @@ class Marking:
         monotonic_ns = min(monotonic_ns, time.monotonic_ns())  # a container may have another clock
         if not fits(text) and monotonic_ns > self._warn_from_ns:
             self._warn_from_ns = monotonic_ns + WARN_INTERVAL_NS
-            logger.warning("a mark of %d characters is cut to %d bytes: %.60s", len(text), MAX_TEXT_BYTES, text)
+            kept = f"of a mark of {len(text)} characters is kept what fits into {MAX_TEXT_BYTES} bytes of UTF-8"
+            logger.warning("%s: %s", kept, printable(text[:60]))
         self._engine.slots.mark(text, monotonic_ns, self._line_lead_ns)
         return self._engine.filler.clock.wall_ns(monotonic_ns)
 

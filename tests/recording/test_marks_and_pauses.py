@@ -208,6 +208,18 @@ def test_a_camera_without_a_recording_takes_marks_and_passes_frames_over(tmp_pat
     assert (after.attributes["frames_paused"], after.attributes["lines_lost"]) == (5, 0)
 
 
+def test_a_mark_that_cannot_be_kept_whole_is_said_without_what_controls_a_terminal(tmp_path, caplog):
+    with SharedSimulatedCamera(**COUNTING, n_lines=2) as camera:
+        camera.mark("sea\x1b[2J\udc80")
+        camera.collect(progress=False)
+        camera.save(tmp_path)
+    (cube,) = cubes_in(tmp_path)
+    assert json.loads(cube.attributes["marks"])[0]["text"] == "sea\x1b[2J?"
+    (message,) = [record.message for record in caplog.records if "200 bytes of UTF-8" in record.message]
+    assert message.isprintable()
+    assert r"sea\x1b[2J" in message
+
+
 @needs_disks
 def test_a_full_log_costs_no_cube_and_is_one_warning(tmp_path, caplog):
     with mounted("tmpfs", tmp_path / "disk", "size=4096k") as disk:
