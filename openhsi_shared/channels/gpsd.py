@@ -27,7 +27,7 @@ from openhsi_shared.channels.delivering import Deliver
 from openhsi_shared.channels.gps_fields import FIELDS, describe_altitude, in_order
 from openhsi_shared.channels.reconnecting import ReconnectingChannel
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.given_numbers import is_whole
+from openhsi_shared.given_numbers import is_finite, is_whole
 from openhsi_shared.matching.states import State
 
 __all__ = ["GpsdChannel"]
@@ -104,11 +104,14 @@ class GpsdChannel(ReconnectingChannel):
             now_ns = time.monotonic_ns()
             try:
                 message = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 deliver.refuse(f"{line!r:.60} from gpsd is no JSON")
                 continue
             if isinstance(message, dict):
-                reports.take(message, now_ns)
+                try:
+                    reports.take(message, now_ns)
+                except Exception as error:  # noqa: BLE001 - whatever another program sends, the next report may be good
+                    deliver.refuse(f"{line!r:.60} from gpsd: {type(error).__name__}: {error}")
                 self._altitude_above = reports.altitude_above
 
 
@@ -269,14 +272,12 @@ def _satellites(message: Mapping[str, Any]) -> dict[str, float]:
 
 def _received_ns(value: Any) -> int | None:
     """Return ns since 1970 of `rtime`: seconds, or a time as text."""
-    return round(value * 1e9) if isinstance(value, int | float) and math.isfinite(value) else _time_ns(value)
+    return round(value * 1e9) if is_finite(value) else _time_ns(value)
 
 
 def _numbers(message: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, float]:
     found = {ours: message.get(theirs) for theirs, ours in names.items()}
-    return {
-        ours: float(value) for ours, value in found.items() if isinstance(value, int | float) and math.isfinite(value)
-    }
+    return {ours: float(value) for ours, value in found.items() if is_finite(value)}
 
 
 def _time_ns(text: Any) -> int | None:

@@ -158,6 +158,27 @@ def test_leap_seconds_steps_back_broken_times_and_lines_of_no_json() -> None:
         assert np.isnan(found.samples.values[1, 2])  # never above another surface than before
 
 
+def test_reports_of_another_form_are_refused_and_the_next_ones_are_read() -> None:
+    """Other versions, and other programs at this port, send other types."""
+    messages = [
+        tpv("2026-05-01T12:00:00Z", mode="3D"),
+        tpv("2026-05-01T12:00:00Z", status=[1]),
+        tpv("2026-05-01T12:00:00Z", lat=10**400),
+        {"class": "SKY", "device": "/dev/a", "satellites": [7, None]},
+        tpv("9999-05-01T12:00:00Z"),
+        b"[" * 50_000 + b"\r\n",
+        tpv("2026-05-01T12:00:01Z"),
+        tpv("2026-05-01T12:00:02Z", speed=True),
+    ]
+    with answers(*messages) as port, heard(GpsdChannel("gps", port=port)) as found:
+        wait_for(lambda: 1_777_636_802 * 10**9 in found.samples.time_ns)
+        values = dict(zip(NAMES, found.samples.values[-1], strict=True))
+        assert values["latitude"] == 38.0
+        assert np.isnan(values["speed"])
+        assert found.samples.counts.refused >= 5
+        assert State.ENDED not in found.states
+
+
 def test_fixes_of_two_receivers_are_not_mixed() -> None:
     messages = [
         {"class": "TPV", "mode": 0},
