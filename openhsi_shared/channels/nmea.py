@@ -192,7 +192,7 @@ def _zda(fields: _Fields) -> Sentence:
 def _date(year: int, month: int, day: int) -> datetime.date | None:
     try:
         return datetime.date(year, month, day)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -134,3 +134,11 @@ def test_binary_messages_between_sentences_are_skipped() -> None:
     sentences, reader = read(*(stream[at : at + 100] for at in range(0, len(stream), 100)))
     assert [one.kind for one in sentences] == ["RMC", "VTG", "GGA"] * 4
     assert not reader.refused
+
+
+@pytest.mark.parametrize("at", [2, 3, 4])
+def test_a_date_of_very_many_digits_is_none(at: int) -> None:
+    fields = ["GPZDA", "101912.25", "01", "05", "2026", "00", "00"]
+    fields[at] = "9" * 30
+    [zda], reader = read(nmea(",".join(fields)))
+    assert (zda.date, reader.refused) == (None, [])
