@@ -13,7 +13,7 @@ pytest.register_assert_rewrite("openhsi_shared.testing")  # before anything impo
 
 from tests.support.leaks import LeakWatch  # noqa: E402
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 20.0
 """What just ends, or is just swept away, may take so long."""
 _numbers = itertools.count()
 """Of directories of tests."""

@@ -88,7 +88,7 @@ def _in_thread(function):
 def test_a_handler_that_blocks_delays_a_thread_of_this_library_only_for_a_short_time(handler):
     logger = safe_logger("openhsi_shared.x")
     thread = _in_thread(lambda: [logger.warning("text %d", n) for n in range(20)])
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert handler.texts == []
     handler.may_go_on.set()
@@ -99,7 +99,7 @@ def test_a_handler_that_blocks_delays_a_thread_of_this_library_only_for_a_short_
 def test_the_main_thread_does_not_wait_for_a_handler_that_has_a_record_of_a_thread(handler):
     """As one that shows texts in a window, and so waits for the main thread, which logs in `close`."""
     logger = safe_logger("openhsi_shared.x")
-    _in_thread(lambda: logger.warning("of a thread")).join(10)
+    _in_thread(lambda: logger.warning("of a thread")).join(60)
     logger.warning("of the main thread")
     assert handler.texts == []
     handler.may_go_on.set()
@@ -110,7 +110,7 @@ def test_in_time_a_record_is_handled_before_the_thread_goes_on(handler):
     handler.may_go_on.set()
     logger, seen = safe_logger("openhsi_shared.x"), []
     thread = _in_thread(lambda: [(logger.warning("%d", n), seen.append(len(handler.texts))) for n in range(20)])
-    thread.join(10)
+    thread.join(60)
     assert seen == list(range(1, 21))
 
 
@@ -118,7 +118,7 @@ def test_a_handler_that_exits_ends_no_thread_of_this_library(handler, capsys):
     handler.error = SystemExit("of the test")
     handler.may_go_on.set()
     logger, done = safe_logger("openhsi_shared.x"), []
-    _in_thread(lambda: (logger.warning("lost"), logger.warning("lost"), done.append(1))).join(10)
+    _in_thread(lambda: (logger.warning("lost"), logger.warning("lost"), done.append(1))).join(60)
     assert done == [1]
     assert "lost" in capsys.readouterr().err
 
@@ -128,11 +128,11 @@ def test_cubes_are_saved_while_a_handler_blocks(handler, tmp_path):
     with camera(n_buffers=4) as cam:
         cam.collect()
         held = cam.save(tmp_path / "blocked" / "inside")
-        held.join(20)
+        held.join(60)
         assert held.exitcode == 1
         newest_writer().kill()
         cam.collect()
-        cam.save(tmp_path / "out").result(20)
-        held.retry(tmp_path / "out").result(20)
+        cam.save(tmp_path / "out").result(60)
+        held.retry(tmp_path / "out").result(60)
     assert handler.texts == []
     assert account(tmp_path / "out") == (list(range(16)), [])

@@ -69,7 +69,7 @@ def test_each_line_has_the_anchor_of_its_cube(cube, tmp_path):
     with tap_of(cube) as tap:
         put(cube, *range(6))
         clock.anchor = clock.anchor._replace(wall_ns=clock.anchor.wall_ns - 10**12)  # as if the clock were set
-        cube.save(tmp_path).result(20)
+        cube.save(tmp_path).result(60)
         put(cube, 6)
         first, second = tap.anchor(LineName(1, 5)), tap.anchor(LineName(2, 0))
         assert abs(second.wall_ns - first.wall_ns) < 60e9
@@ -91,7 +91,7 @@ def test_lines_of_a_large_cube_lie_pages_apart():
 def test_it_goes_on_into_the_next_cube(cube, tmp_path):
     with tap_of(cube) as tap:
         put(cube, *range(6))
-        cube.save(tmp_path).result(20)
+        cube.save(tmp_path).result(60)
         put(cube, 6, 7)
         names = tap.since(LineName(1, 3), 10)
         assert names == [LineName(1, 4), LineName(1, 5), LineName(2, 0), LineName(2, 1)]
@@ -102,7 +102,7 @@ def test_it_goes_on_into_the_next_cube(cube, tmp_path):
 def test_what_is_too_much_is_thinned_out_evenly_and_the_newest_is_kept(cube, tmp_path):
     with tap_of(cube) as tap:
         put(cube, *range(6))
-        cube.save(tmp_path).result(20)
+        cube.save(tmp_path).result(60)
         put(cube, 6, 7, 8, 9)
         names = tap.since(LineName(1, -1), 4)
         assert [tap.read(name, first_pixel) for name in names] == [0, 3, 6, 9]
@@ -147,7 +147,7 @@ def test_a_slot_that_got_another_cube_while_it_is_read_is_not_believed(cube, tmp
 
     def look(line):
         for value in range(2, 5):
-            cube.save(tmp_path).result(20)
+            cube.save(tmp_path).result(60)
             put(cube, value)
         return first_pixel(line)
 

@@ -22,7 +22,7 @@ class Other:
         self._turn = turn
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
-        assert self.is_at_it.wait(10)
+        assert self.is_at_it.wait(60)
 
     def _run(self):
         try:
@@ -32,13 +32,13 @@ class Other:
 
     def _fill(self):
         self.is_at_it.set()
-        assert self._may_end.wait(10)
+        assert self._may_end.wait(60)
         if self.error is None and self._turn.is_closed:
             raise KeyError("of a camera that was closed")
 
     def end(self):
         self._may_end.set()
-        self.thread.join(10)
+        self.thread.join(60)
 
 
 def test_a_line_within_a_line_of_the_same_thread_is_refused_and_the_next_one_is_not(turn):
@@ -77,7 +77,7 @@ def test_work_of_another_thread_waits_for_the_end_of_the_line(turn):
     assert done == []
     assert not turn.is_mine()
     other.end()
-    worker.join(10)
+    worker.join(60)
     assert done == [1]
 
 
@@ -95,7 +95,7 @@ def test_work_is_not_starved_by_a_thread_that_takes_lines_without_pause(turn):
     for _ in range(200):
         turn.between_lines("swap", list)
     stop.set()
-    collecting.join(10)
+    collecting.join(60)
     assert n_lines > 0
 
 
@@ -113,7 +113,7 @@ def test_other_threads_are_refused_while_one_closes_and_all_of_them_afterwards(t
         errors.clear()
         thread = threading.Thread(target=use)
         thread.start()
-        thread.join(10)
+        thread.join(60)
         return len(errors)
 
     turn.refuse_others()

@@ -131,7 +131,7 @@ def test_block_raises_what_failed_instead_of_waiting_for_ever():
     thread.start()
     assert not taken, "one is still being saved: that may free a slot"
     bench.supervisor.fail()
-    thread.join(20)
+    thread.join(60)
     assert taken[0].errno == 28
 
 

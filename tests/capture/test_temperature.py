@@ -111,7 +111,7 @@ def test_it_may_be_stopped_by_what_it_reads(watch_of):
 
     watch = watch_of(read)
     watch.start()
-    assert ended.wait(10)
+    assert ended.wait(60)
     assert watch.n_failed == 0
 
 

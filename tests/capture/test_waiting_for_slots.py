@@ -38,5 +38,5 @@ def test_nobody_waits_for_a_slot_when_none_will_become_free():
     with bench.supervisor.changed:
         bench.supervisor.failure = WriterFailed("of the test")
         bench.supervisor.changed.notify_all()
-    thread.join(20)
+    thread.join(60)
     assert caught == [bench.supervisor.failure]

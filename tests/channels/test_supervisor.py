@@ -17,7 +17,7 @@ from openhsi_shared.channels.supervisor import ChannelsSupervisor
 from openhsi_shared.errors import ArgumentError, ChannelError, ClosedError, OpenHSIError
 from tests.support.helpers import in_child, run_python, wait_for
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 def supervised(**channels):

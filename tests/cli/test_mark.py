@@ -111,7 +111,7 @@ def test_keys_mark_and_pause_and_the_terminal_is_as_before_afterwards(tmp_path):
         terminal.until(b"mark: ")
         terminal.process.send_signal(signal.SIGINT)
         terminal.until(b"cubes")
-        assert terminal.process.wait(30) == 0
+        assert terminal.process.wait(60) == 0
         assert termios.tcgetattr(terminal.slave) == terminal.before
     finally:
         terminal.close()

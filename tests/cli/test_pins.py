@@ -30,9 +30,9 @@ def test_each_press_begins_or_ends_a_recording_until_the_command_is_interrupted(
         wait_for(lambda: button.when_changed is not None and lamp.function == "output")
         for _ in range(2):
             press()
-            wait_for(lambda: lamp.state == 1, 30)
+            wait_for(lambda: lamp.state == 1)
             press()
-            wait_for(lambda: lamp.state == 0, 30)
+            wait_for(lambda: lamp.state == 0)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=fly)
@@ -40,7 +40,7 @@ def test_each_press_begins_or_ends_a_recording_until_the_command_is_interrupted(
     try:
         done = CliRunner().invoke(record, ["--config", str(config)])
     finally:
-        thread.join(30)
+        thread.join(60)
         Device.pin_factory.reset()
         Device.pin_factory = before
     assert done.exit_code in (0, 130), "interrupted while the last cube was saved, or after that"

@@ -149,7 +149,7 @@ def test_ctrl_c_ends_it_with_what_is_complete(start: Callable[..., Any], flight:
     process = start("process", "flight", "--function", "slow:slow", "--workers", "threads", "--out", "out")
     wait_for((tmp_path / "begun").exists)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130, (out, err)
     assert "Traceback" not in err
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(".")]

@@ -364,7 +364,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
             with closing(ControlSocket(f"socket{n}", serve)) as server:
                 assert server.path.exists()
         finder.stdin.close()
-        assert finder.wait(20) == 0
+        assert finder.wait(60) == 0
 
 
 def test_second_terminal_finds_it_and_sends_requests():

@@ -174,7 +174,7 @@ def test_a_recording_that_is_killed_leaves_lines_whose_frames_are_named(tmp_path
     (tmp_path / "run").mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     directory = tmp_path / "flight"
-    keywords = {**LIT, "n_lines": 500, "progress": False, "script": {9: "gap", 12: "gap"}}
+    keywords = {**LIT, "n_lines": 500, "queue": 99_999, "progress": False, "script": {9: "gap", 12: "gap"}}
     with record(SharedSimulatedCamera, directory, rate=400.0, average=4, **keywords) as run:
         wait_for(lambda: run.status().lines > 8)
         os.kill(run.process_id, signal.SIGKILL)

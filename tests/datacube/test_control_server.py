@@ -67,7 +67,7 @@ def test_a_camera_of_a_program_tells_its_status_and_cannot_be_stopped(cube, tmp_
     assert (glance.phase, glance.camera, glance.program_id) == ("running", "SharedDataCube", os.getpid())
     assert glance.save_dir == ""
     assert np.isnan(glance.disk_minutes_left)
-    cube.save(tmp_path).result(20)
+    cube.save(tmp_path).result(60)
     glance = server.answer(AskGlance()).answer
     assert glance.save_dir == str(tmp_path)
     assert glance.disk_minutes_left > 0
@@ -139,7 +139,7 @@ def test_the_end_is_announced_to_clients_only(cube):
     assert ending.is_alive(), "the client has not read it yet"
     glance = server.answer(AskGlance()).answer
     assert (glance.phase, glance.ended_by) == ("ended", "an error")
-    ending.join(20)
+    ending.join(60)
     assert not ending.is_alive()
 
 
@@ -147,5 +147,5 @@ def test_a_camera_of_a_program_takes_marks(cube, tmp_path):
     cube.put(np.zeros(SHAPE, np.uint16))
     assert cube.control_server().answer(Mark("here", time.monotonic_ns())) == (Marked(), ())
     cube.put(np.zeros(SHAPE, np.uint16))
-    with open_cube(cube.save(tmp_path).result(20).path) as saved:
+    with open_cube(cube.save(tmp_path).result(60).path) as saved:
         assert [(mark["line"], mark["text"]) for mark in json.loads(saved.attributes["marks"])] == [(1, "here")]

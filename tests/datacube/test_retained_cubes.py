@@ -48,7 +48,7 @@ def test_frames_that_were_not_wanted_are_not_lost_and_those_of_an_event_are(came
     saved.append(camera.save_with({"event": 1}, request))
     retained.wait()
     for handle in saved:
-        handle.result(20)
+        handle.result(60)
     fill(camera, retained, 3)  # 20 to 32, without 30
     retained.drop()
     status = camera.status()
@@ -71,7 +71,7 @@ def test_cubes_that_had_to_be_recycled_too_early_are_lost_if_an_event_begins(cam
     saved.append(camera.save_with({"event": 1}, request))
     assert camera.status().lines_lost == 9 + 1
     for handle in saved:
-        handle.result(20)
+        handle.result(60)
     cubes = cubes_in(tmp_path)
     assert [number for cube in cubes for number in cube.numbers] == [9, 10, 11, 12, 13, 14, 15, 16, 18]
     assert [cube.attributes["lost_frame_ids"] for cube in cubes] == ["0-8", "", "17"], "declared by the file after them"
@@ -89,7 +89,7 @@ def test_what_is_lost_before_a_pause_is_not_wanted_either(camera, tmp_path):
     since_ns = moment()
     fill(camera, retained, 1)
     for handle in retained.save_since(since_ns, request, {"event": 1}):
-        handle.result(20)
+        handle.result(60)
     assert camera.status().lines_lost == 0
     (cube,) = cubes_in(tmp_path)
     assert (cube.attributes["lines_lost"], cube.attributes["frames_paused"] >= 3) == (0, True)
@@ -101,7 +101,7 @@ def test_what_is_lost_at_the_end_of_an_event_the_next_event_declares(camera, tmp
     retained.wait()
     retained.save_since(0, request, {"event": 1})
     camera.take_line()
-    camera.save_with({"event": 1}, request).result(20)
+    camera.save_with({"event": 1}, request).result(60)
     camera._engine.filler.lose(camera._engine.filler.ledger.next_id)  # no slot was free: frame 1
     retained.wait()
     fill(camera, retained, 5)  # cubes that declare it are recycled
@@ -110,7 +110,7 @@ def test_what_is_lost_at_the_end_of_an_event_the_next_event_declares(camera, tmp
     saved = retained.save_since(since_ns, request, {"event": 2})
     camera.take_line()
     for handle in (*saved, camera.save_with({"event": 2}, request)):
-        handle.result(20)
+        handle.result(60)
     first, *second = cubes_in(tmp_path)
     assert camera.status().lost_ids == ((1, 1),)
     assert "".join(cube.attributes["lost_frame_ids"] for cube in (first, *second)) == "1"

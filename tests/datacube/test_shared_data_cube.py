@@ -38,7 +38,7 @@ def test_ten_cubes_saved_in_a_row_are_ten_files_with_every_line(cube, tmp_path):
     for n in range(10):
         _put(cube, range(8 * n, 8 * n + 8))
         saving = cube.save(tmp_path)
-    assert saving.result(20).n_lines == 8
+    assert saving.result(60).n_lines == 8
     cube.close()
     assert [saved.numbers for saved in cubes_in(tmp_path)] == [list(range(8 * n, 8 * n + 8)) for n in range(10)]
     assert account(tmp_path) == (list(range(80)), [])
@@ -48,7 +48,7 @@ def test_ten_cubes_saved_in_a_row_are_ten_files_with_every_line(cube, tmp_path):
 def test_a_file_is_named_for_the_utc_time_of_its_first_line_in_microseconds(cube, tmp_path):
     _put(cube, range(3))
     first = cube.timestamps[0]
-    result = cube.save(tmp_path, prefix="sea_", suffix="_raw").result(20)
+    result = cube.save(tmp_path, prefix="sea_", suffix="_raw").result(60)
     assert result.path == tmp_path / first.strftime("%Y_%m_%d/sea_%Y_%m_%d-%H_%M_%S_%f_raw.nc")
     assert result.preview_path == result.path.with_suffix(".png")
 
@@ -74,7 +74,7 @@ def test_a_cube_that_went_round_is_saved_in_time_order_and_counts_what_it_lost(c
         assert [line[0, 0] for line in cube.lines] == [frame(n)[0, 0] for n in range(n_put - 8, n_put)]
         before = cube.status().lines_overwritten
         assert cube.status().lines_lost == 0
-        saved = read(cube.save(tmp_path).result(20).path)
+        saved = read(cube.save(tmp_path).result(60).path)
         assert saved.numbers == list(range(n_put - 8, n_put))
         assert saved.times_ns == sorted(saved.times_ns)
         assert saved.attributes["lines_overwritten"] == n_put - 8
@@ -86,7 +86,7 @@ def test_a_wrapped_cube_whose_next_frame_was_refused_still_accounts_for_every_li
     _put(cube, range(11))
     with pytest.raises(FrameError):
         cube.put(np.zeros((2, 2), np.uint16))
-    saved = read(cube.save(tmp_path).result(20).path)
+    saved = read(cube.save(tmp_path).result(60).path)
     assert len(saved.numbers) + saved.attributes["lines_overwritten"] == 11
 
 
@@ -100,7 +100,7 @@ def test_two_saves_in_the_same_instant_are_two_files(tmp_path):
             one.put(frame(n))
             other.put(frame(n))
             handles += [one.save(tmp_path), other.save(tmp_path)]
-        paths = {handle.result(20).path for handle in handles}
+        paths = {handle.result(60).path for handle in handles}
     assert len(paths) == 10
 
 
@@ -119,7 +119,7 @@ def test_both_orders_and_all_compressions_hold_the_same_lines(tmp_path, compress
     with SharedDataCube(n_lines=8, resolution=SHAPE, compression=compression) as cube:
         for old_style in (True, False):
             _put(cube, range(11))
-            saved = read(cube.save(tmp_path, old_style=old_style).result(20).path)
+            saved = read(cube.save(tmp_path, old_style=old_style).result(60).path)
             assert saved.numbers == list(range(3, 11))
             assert saved.dims == (("x", "y", "wavelength") if old_style else ("wavelength", "x", "y"))
 
@@ -132,13 +132,13 @@ def test_lines_that_are_large_enough_for_pages_are_saved_as_exactly(tmp_path, sh
         first = cube.save(tmp_path)
         cube.put(frame(7, shape))
         last = cube.save(tmp_path)
-        assert read(first.result(20).path).numbers == [2, 3, 4, 5, 6]
-        assert read(last.result(20).path).numbers == [7]
+        assert read(first.result(60).path).numbers == [2, 3, 4, 5, 6]
+        assert read(last.result(60).path).numbers == [7]
 
 
 def test_the_picture_is_left_out_where_nobody_wants_it(cube, tmp_path):
     _put(cube, [1, 2])
-    result = cube.save(tmp_path, savefig=False).result(20)
+    result = cube.save(tmp_path, savefig=False).result(60)
     assert result.preview_path is None
     assert not list(tmp_path.rglob("*.png"))
 
@@ -147,11 +147,11 @@ def test_metadata_become_attributes_of_the_file(cube, tmp_path):
     metadata = tmp_path / "metadata.json"
     metadata.write_text(json.dumps({"title": "a coast", "project": "tides", "complete": 7}))
     _put(cube, [1])
-    saved = read(cube.save(tmp_path, metadata).result(20).path)
+    saved = read(cube.save(tmp_path, metadata).result(60).path)
     assert (saved.attributes["title"], saved.attributes["project"]) == ("a coast", "tides")
     metadata.write_text(json.dumps({"title": "another coast"}))
     _put(cube, [2])
-    saved = read(cube.save(tmp_path, preconfig_meta_path=str(metadata)).result(20).path)
+    saved = read(cube.save(tmp_path, preconfig_meta_path=str(metadata)).result(60).path)
     assert saved.attributes["title"] == "another coast"
 
 
@@ -178,7 +178,7 @@ def test_metadata_that_cannot_be_used_are_refused_and_no_line_is_lost(cube, tmp_
     with pytest.raises(SettingsError, match=r"preconfig_meta_path .*list.json holds a list"):
         cube.save(tmp_path, tmp_path / "list.json")
     _put(cube, [5])
-    assert read(cube.save(tmp_path).result(20).path).numbers == [0, 1, 2, 3, 4, 5]
+    assert read(cube.save(tmp_path).result(60).path).numbers == [0, 1, 2, 3, 4, 5]
 
 
 BAD = [
@@ -197,21 +197,21 @@ def test_a_frame_that_does_not_fit_is_refused_and_the_lines_before_it_are_kept(c
         with pytest.raises(FrameError, match=words):
             cube.put(bad)
         _put(cube, [2])
-        assert read(cube.save(tmp_path).result(20).path).numbers == [0, 1, 2]
+        assert read(cube.save(tmp_path).result(60).path).numbers == [0, 1, 2]
 
 
 def test_a_frame_of_another_type_that_fits_is_taken(cube, tmp_path):
     cube.put(frame(5).astype(np.int64))
     cube.put(np.asfortranarray(frame(6)))
     cube.put(frame(7).astype(">u2"))
-    assert read(cube.save(tmp_path).result(20).path).numbers == [5, 6, 7]
+    assert read(cube.save(tmp_path).result(60).path).numbers == [5, 6, 7]
 
 
 def test_a_level_0_cube_is_cropped_to_the_rows(tmp_path):
     with SharedDataCube(n_lines=4, processing_lvl=0, resolution=SHAPE, row_slice=(3, 11)) as cube:
         assert cube.dc_shape == (8, 4, 32)
         _put(cube, [7, 8])
-        saved = read(cube.save(tmp_path).result(20).path)
+        saved = read(cube.save(tmp_path).result(60).path)
     assert saved.lines.shape == (2, 8, 32)
     assert saved.numbers == [7, 8]
     np.testing.assert_array_equal(saved.lines[0], frame(7)[3:11])

@@ -66,9 +66,9 @@ def test_a_paced_camera_loses_nothing_while_cubes_are_saved(tmp_path):
 
 
 def test_every_line_has_its_own_time_in_the_middle_of_its_exposure(tmp_path):
-    with _camera(rate=1000, queue=100, n_lines=16) as cam:
+    with _camera(rate=1000, queue=9999, n_lines=16) as cam:
         cam.collect()
-        saved = read(cam.save(tmp_path).result(20).path)
+        saved = read(cam.save(tmp_path).result(60).path)
     assert np.diff(saved.times_ns).tolist() == [1_000_000] * 15
 
 
@@ -96,7 +96,7 @@ def test_a_camera_that_fails_in_the_middle_keeps_the_lines_before(tmp_path, faul
         with pytest.raises(error):
             cam.collect()
         assert cam.n_collected == 5
-        assert read(cam.save(tmp_path).result(20).path).numbers == [0, 1, 2, 3, 4]
+        assert read(cam.save(tmp_path).result(60).path).numbers == [0, 1, 2, 3, 4]
 
 
 def test_a_source_that_ends_makes_a_shorter_cube(tmp_path):
@@ -104,7 +104,7 @@ def test_a_source_that_ends_makes_a_shorter_cube(tmp_path):
         cam.collect()
         cam.save(tmp_path)
         cam.collect()
-        assert read(cam.save(tmp_path).result(20).path).numbers == [8, 9, 10]
+        assert read(cam.save(tmp_path).result(60).path).numbers == [8, 9, 10]
         with pytest.raises(SourceEnded):
             cam.collect()
         with pytest.raises(NothingToSave):
@@ -209,14 +209,14 @@ def test_temperatures_belong_to_lines_and_swap_with_the_cube(tmp_path):
         cam.collect()
         assert cam.cam_temperatures.data.tolist() == [20.0] * 8
         assert cam.status().temperature == 20.0
-        saved = read(cam.save(tmp_path).result(20).path)
+        saved = read(cam.save(tmp_path).result(60).path)
         assert saved.temperatures == [20.0] * 8
         cam.take_line()
         assert cam.cam_temperatures.data.tolist() == [20.0]
 
 
 def test_the_exposure_can_be_set_and_read_back(tmp_path):
-    with _camera(rate=500, exposure_ms=1) as cam:
+    with _camera(rate=500, queue=9999, exposure_ms=1) as cam:
         assert cam.settings["exposure_ms"] == 1
         cam.set_exposure(1.5)
         assert cam.settings["exposure_ms"] == 1.5
@@ -226,7 +226,7 @@ def test_the_exposure_can_be_set_and_read_back(tmp_path):
         cam.set_exposure(0.5)
         cam.collect()
         assert cam.status().lines_lost == 0
-        assert read(cam.save(tmp_path).result(20).path).attributes["exposure_ms"] == 0.5
+        assert read(cam.save(tmp_path).result(60).path).attributes["exposure_ms"] == 0.5
         for bad in (0, -1, float("nan"), float("inf"), "x", None, True, [5]):
             with pytest.raises(ArgumentError, match="exposure_ms must be a number of ms > 0, got"):
                 cam.set_exposure(bad)
@@ -262,14 +262,14 @@ def test_reinitialise_makes_slots_and_settings_anew(tmp_path):
         assert first.result(0).n_lines == 8
         assert (cam.dc_shape, sum(cam.status().slots.values())) == ((16, 4, 32), 3)
         cam.collect()
-        assert read(cam.save(tmp_path).result(20).path).numbers == [0, 1, 2, 3]
+        assert read(cam.save(tmp_path).result(60).path).numbers == [0, 1, 2, 3]
         with pytest.raises(UnknownKeyword, match="did you mean n_lines"):
             cam.reinitialise(n_line=5)
         with pytest.raises(ArgumentError, match="n_lines must be"):
             cam.reinitialise(n_lines=0)
         assert cam.n_lines == 4
         cam.collect()
-        assert len(read(cam.save(tmp_path).result(20).path).numbers) == 4
+        assert len(read(cam.save(tmp_path).result(60).path).numbers) == 4
 
 
 def test_settings_that_were_changed_stay_so_when_slots_are_made_anew(tmp_path):
@@ -319,7 +319,7 @@ def test_a_refused_reinitialise_costs_no_line(tmp_path):
             cam.reinitialise(custom_tfms=np.sqrt)
         with pytest.raises(SettingsError):
             cam.reinitialise(json_path=tmp_path / "missing.json")
-        assert read(cam.save(tmp_path).result(20).path).numbers == list(range(8))
+        assert read(cam.save(tmp_path).result(60).path).numbers == list(range(8))
 
 
 def test_reinitialise_after_a_save_that_failed_raises_it_and_changes_nothing(tmp_path):
@@ -331,13 +331,13 @@ def test_reinitialise_after_a_save_that_failed_raises_it_and_changes_nothing(tmp
         with pytest.raises(SaveError, match="cube 1 was not saved; it is kept in memory"):
             cam.reinitialise(n_lines=4)
         assert cam.n_lines == 8
-        handle.retry(tmp_path).result(20)
-        cam.save(tmp_path).result(20)
+        handle.retry(tmp_path).result(60)
+        cam.save(tmp_path).result(60)
         with pytest.raises(ArgumentError, match="is saved: retry is for a cube that failed"):
             handle.retry(tmp_path)
         cam.reinitialise(n_lines=4)
         cam.collect()
-        assert read(cam.save(tmp_path).result(20).path).numbers == [0, 1, 2, 3]
+        assert read(cam.save(tmp_path).result(60).path).numbers == [0, 1, 2, 3]
     assert len(cubes_in(tmp_path)) == 3
 
 
@@ -350,7 +350,7 @@ def test_retry_needs_a_directory(tmp_path):
         for directory in ("", None, 5):
             with pytest.raises(ArgumentError, match="retry needs a directory, got"):
                 handle.retry(directory)
-        assert handle.retry(tmp_path).result(20).n_lines == 8
+        assert handle.retry(tmp_path).result(60).n_lines == 8
 
 
 def test_the_status_is_a_frozen_snapshot():
@@ -370,7 +370,7 @@ def test_the_status_tells_how_saving_goes(tmp_path):
         for _ in range(3):
             cam.collect()
             saving = cam.save(tmp_path)
-        saving.result(20)
+        saving.result(60)
         wait_for(lambda: cam.status().cubes_pending == 0)
         status = cam.status()
     assert (status.cubes_saved, status.writer_restarts, status.errors) == (3, 0, ())

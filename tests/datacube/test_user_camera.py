@@ -134,7 +134,7 @@ def test_start_cam_may_have_arguments_of_its_own():
 def test_the_temperature_is_read_between_lines_and_at_most_once_a_second(tmp_path):
     with _mine(n_lines=300) as cam:
         cam.collect()
-        saved = read(cam.save(tmp_path).result(20).path)
+        saved = read(cam.save(tmp_path).result(60).path)
         assert cam.told.count("temperature") <= 2
     assert set(saved.temperatures) <= {20.0, 21.0}
 
@@ -145,7 +145,7 @@ def test_a_camera_without_a_thermometer_has_no_temperatures(tmp_path):
 
     with _mine(Mine) as cam:
         cam.collect()
-        saved = read(cam.save(tmp_path).result(20).path)
+        saved = read(cam.save(tmp_path).result(60).path)
     assert np.isnan(saved.temperatures).all()
 
 
@@ -156,7 +156,7 @@ def test_a_thermometer_that_fails_costs_no_line(tmp_path, caplog):
 
     with _mine(Feverish) as cam:
         cam.collect()
-        saved = read(cam.save(tmp_path).result(20).path)
+        saved = read(cam.save(tmp_path).result(60).path)
     assert saved.numbers == list(range(8))
     assert np.isnan(saved.temperatures).all()
     assert "get_temp failed" in caplog.text
@@ -179,7 +179,7 @@ def test_a_frame_that_does_not_fit_is_an_error_and_the_lines_before_are_kept(tmp
             with pytest.raises(FrameError, match=re.escape(words)):
                 cam.collect()
             assert cam.n_collected == 3
-            saved = read(cam.save(tmp_path).result(20).path)
+            saved = read(cam.save(tmp_path).result(60).path)
             assert saved.numbers == [first, first + 1, first + 2]
             with pytest.raises(FrameError):
                 cam.put(bad)
@@ -201,7 +201,7 @@ def test_a_bad_frame_while_lines_go_round_leaves_every_line_accounted_for(tmp_pa
         cam.collect()
         with pytest.raises(FrameError):
             cam.collect()
-        saved = read(cam.save(tmp_path).result(20).path)
+        saved = read(cam.save(tmp_path).result(60).path)
     assert saved.numbers == list(range(saved.numbers[0], 11))
     assert len(saved.numbers) + saved.attributes["lines_overwritten"] == 11
     assert saved.attributes["lines_lost"] == 0
@@ -232,7 +232,7 @@ def test_a_camera_may_hand_out_the_same_buffer_every_time(tmp_path):
 
     with _mine(Reusing) as cam:
         cam.collect()
-        assert read(cam.save(tmp_path).result(20).path).numbers == list(range(8))
+        assert read(cam.save(tmp_path).result(60).path).numbers == list(range(8))
 
 
 def test_a_camera_that_lacks_a_method_is_told_so():
@@ -351,7 +351,7 @@ def test_its_hardware_does_the_exposure_that_settings_and_files_tell(tmp_path, c
         cam.reinitialise(n_lines=2)
         assert (cam.told, cam.settings["exposure_ms"]) == ([4.7], taken)
         cam.collect()
-        assert read(cam.save(tmp_path).result(20).path).attributes["exposure_ms"] == taken
+        assert read(cam.save(tmp_path).result(60).path).attributes["exposure_ms"] == taken
 
 
 def test_an_exposure_that_its_hardware_refuses_is_not_told_as_if_it_were_true():

@@ -52,10 +52,10 @@ def test_with_drop_the_loss_is_exact_everywhere(stopped_writer, tmp_path, caplog
         assert handles[2].result(0).path is None
         assert (handles[2].result(0).n_lines, handles[2].exitcode) == (0, 0)
         stopped_writer()
-        handles[1].join(20)
+        handles[1].join(60)
         cam.collect()
         handles.append(cam.save(tmp_path))
-        assert handles[-1].result(20).n_lines == 8
+        assert handles[-1].result(60).n_lines == 8
     assert sum(handle.lines_lost for handle in handles) == cam.status().lines_lost == 24
     assert account(tmp_path) == ([*range(16), *range(40, 48)], list(range(16, 40)))
     last = cubes_in(tmp_path)[-1].attributes
@@ -72,9 +72,9 @@ def test_with_drop_lines_lost_in_the_middle_of_a_cube_stand_in_its_file(stopped_
         for _ in range(3):
             assert not cam.take_line()
         stopped_writer()
-        first.join(20)
+        first.join(60)
         cam.collect()
-        assert cam.save(tmp_path).result(20).lines_lost == 4
+        assert cam.save(tmp_path).result(60).lines_lost == 4
     assert account(tmp_path) == ([*range(16), *range(20, 28)], [16, 17, 18, 19])
 
 
@@ -117,7 +117,7 @@ def test_with_stop_it_ends_in_good_order(stopped_writer, tmp_path):
         with pytest.raises(NothingToSave):
             cam.save(tmp_path)
         stopped_writer()
-        last.join(20)
+        last.join(60)
         cam.collect()
         cam.save(tmp_path)
         assert cam.status().lines_lost == 0

@@ -37,7 +37,7 @@ def test_whoever_is_killed_at_any_moment_of_a_run_with_channels_costs_no_committ
             threading.Event().wait(dice.uniform(0, 0.5))
         if process.poll() is None:
             process.kill()
-        process.wait(30)
+        process.wait(60)
         wait_for(lambda: not processes_in(tmp_path), 60)
     assert prove_after_death(tmp_path / "out", tmp_path / "commit_log").saved >= 25
     assert parts_in(tmp_path / "out") == []

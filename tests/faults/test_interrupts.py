@@ -76,6 +76,6 @@ def test_a_terminal_that_is_closed_leaves_every_committed_line_in_a_file(tmp_pat
         wait_for(lambda: list((tmp_path / "out").rglob("*.nc")), 60)
     finally:
         os.close(ours)
-        process.wait(30)
+        process.wait(60)
     wait_for(lambda: not processes_in(tmp_path))
     assert prove_after_death(tmp_path / "out", tmp_path / "commit_log").saved >= 25

@@ -87,7 +87,7 @@ def test_a_program_that_is_asked_to_end_while_it_waits_for_a_save_leaves_it_to_t
         process.stdout.readline()
         wait_for(lambda: list((tmp_path / "marks").iterdir()))
         process.terminate()
-        assert process.wait(30) == -15
+        assert process.wait(60) == -15
         (mark,) = (tmp_path / "marks").iterdir()
         os.kill(int(mark.name.split("-")[1]), signal.SIGCONT)
         wait_for(lambda: not processes_in(tmp_path))

@@ -129,7 +129,7 @@ def test_recover_knows_a_live_writer_by_the_name_where_there_are_no_locks(calls,
             assert writer.stdout.readline()
             if not is_alive:
                 writer.send_signal(signal.SIGKILL)
-                writer.wait(20)
+                writer.wait(60)
             done = _run(calls, tmp_path, "-m", "openhsi_shared", "recover", "flight")
         finally:
             writer.kill()

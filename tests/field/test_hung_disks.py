@@ -7,7 +7,6 @@ spare disk stays empty although the first one hangs.
 import errno
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -25,20 +24,21 @@ from tests.support.process_faults import camera, frozen, newest_writer
 
 pytestmark = pytest.mark.root
 
-PATIENCE_S = 1.0
-KEYWORDS = {**COUNTING, "n_lines": 8, "n_buffers": 30, "rate": 50, "writer_patience_s": PATIENCE_S, "progress": False}
+PATIENCE_S = 3.0
+"""Longer than a busy disk takes for a sync: who is replaced has hung."""
+KEYWORDS = {**COUNTING, "n_lines": 8, "n_buffers": 30, "rate": 50, "queue": 9999, "when_full": "block"}
+KEYWORDS |= {"writer_patience_s": PATIENCE_S, "progress": False}
 
 
 def test_the_other_disk_takes_over_within_one_timeout_although_the_hung_writer_could_be_killed(tmp_path):
     disk, spare = tmp_path / "disk", tmp_path / "spare"
     with camera(n_buffers=4, writer_patience_s=PATIENCE_S, fallback_dirs=[spare]) as cam:
         cam.collect()
-        cam.save(disk).result(20)
+        cam.save(disk).result(60)
         with unanswered(disk):
             cam.collect()
-            begun = time.monotonic()
             assert cam.save(disk).result(60).path.is_relative_to(spare)
-            assert time.monotonic() - begun < 4 * PATIENCE_S  # five timeouts before
+            assert cam.status().writer_restarts == 1  # each timeout replaces a writer
             for _ in range(5):
                 cam.collect()
                 assert cam.save(disk).result(60).path.is_relative_to(spare)
@@ -50,7 +50,7 @@ def test_without_another_disk_the_same_one_is_tried_until_it_responds(tmp_path):
     disk = tmp_path / "disk"
     with camera(n_buffers=4, writer_patience_s=PATIENCE_S) as cam:
         cam.collect()
-        cam.save(disk).result(20)
+        cam.save(disk).result(60)
         with unanswered(disk):
             cam.collect()
             handle = cam.save(disk)
@@ -65,11 +65,11 @@ def test_without_another_disk_the_same_one_is_tried_until_it_responds(tmp_path):
 def test_a_hung_disk_that_is_not_needed_blocks_nothing(tmp_path):
     with (
         unanswered(tmp_path / "spare"),
-        camera(writer_patience_s=PATIENCE_S, fallback_dirs=[tmp_path / "spare" / "x"]) as cam,
+        camera(fallback_dirs=[tmp_path / "spare" / "x"]) as cam,
     ):
         for _ in range(3):
             cam.collect()
-            cam.save(tmp_path / "disk").result(20)
+            cam.save(tmp_path / "disk").result(60)
         assert cam.status().writer_restarts == 0
 
 
@@ -96,7 +96,7 @@ def test_a_recording_answers_and_stops_although_its_disk_hangs(tmp_path):
             wait_for(lambda: cubes_in(spare))
             wait_for(lambda: f"{disk / 'out'} has not responded for" in str(run.status()))
             run.stop()
-            summary = run.wait(30)
+            summary = run.wait(60)
     saved, lost = account(tmp_path)
     assert (saved, lost, summary.lines) == (list(range(len(saved))), [], len(saved))
 
@@ -123,7 +123,7 @@ def test_a_recording_ends_when_its_parent_dies_although_its_disk_hangs(tmp_path,
         wait_for(lambda: spare.exists() and cubes_in(spare))
         program.kill()
         program.wait()
-        recording.wait(30)
+        recording.wait(60)
         wait_for(lambda: not processes_in(tmp_path))
     saved, lost = account(tmp_path)
     assert (saved, lost) == (list(range(len(saved))), [])
@@ -172,7 +172,7 @@ def test_a_camera_s_control_socket_answers_although_its_disk_hangs(tmp_path, run
     disk = tmp_path / "disk"
     with camera(fallback_dirs=[tmp_path / "spare"], writer_patience_s=PATIENCE_S) as cam:
         cam.collect()
-        cam.save(disk).result(20)
+        cam.save(disk).result(60)
         path = socket_of(cam._engine, cam.control_server())
         with unanswered(disk):
             for _ in range(3):
@@ -193,13 +193,13 @@ def test_close_does_not_wait_for_a_frozen_writer_whose_answers_are_not_heard(tmp
 
     cam = camera(writer_patience_s=PATIENCE_S, fallback_dirs=[tmp_path / "spare"])
     cam.collect()
-    cam.save(tmp_path).result(20)
+    cam.save(tmp_path).result(60)
     cam.collect()
     with frozen(newest_writer()):
         handle = cam.save(tmp_path)
         monkeypatch.setattr(cam._engine.writer._replacing, "check_progress", fail)
         cam._engine.writer._listener._receive = fail
-        handle.join(20)
+        handle.join(60)
         wait_for(lambda: cam._engine.writer.has_failed)
         with pytest.raises(Exception, match="the thread that receives the writer"):
             cam.close()
@@ -211,7 +211,7 @@ def test_a_writer_that_hangs_while_it_rescues_is_replaced_at_the_end(tmp_path):
     disk = tmp_path / "disk"
     cam = camera(n_buffers=4, writer_patience_s=PATIENCE_S, fallback_dirs=[tmp_path / "spare"])
     cam.collect()
-    cam.save(disk).result(20)
+    cam.save(disk).result(60)
     cam.collect()
     cam.will_save_to(disk)
     with unanswered(disk):

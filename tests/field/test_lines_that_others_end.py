@@ -1,7 +1,6 @@
 """A cube is closed, or a camera stopped, while a line is in progress: by that line itself, or by another thread."""
 
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from openhsi_shared import SharedOpenHSI
 from openhsi_shared.errors import ClosedError, SaveError
 from tests.support.flow import SMALL, cubes_in, frame, run
+from tests.support.helpers import wait_for
 from tests.support.products import some
 
 
@@ -74,15 +74,15 @@ def close_within_a_line(directory, saves):
 def test_a_save_that_was_accepted_within_a_line_is_saved_though_another_thread_closes(tmp_path, how):
     cam = Camera(n_lines=8, n_buffers=4, **SMALL)
     handles, saved = [], threading.Event()
+    turn = cam._engine.turn
 
     def act():
         handles.append(cam.save(tmp_path / "out"))
         saved.set()
-        time.sleep(0.5)
+        wait_for(lambda: turn._only is not None)  # the other thread closes, and waits for this line
 
     def close():
         saved.wait()
-        time.sleep(0.1)
         getattr(cam, how)()
 
     cam.at, cam.act = 5, act
@@ -91,7 +91,7 @@ def test_a_save_that_was_accepted_within_a_line_is_saved_though_another_thread_c
     with pytest.raises(ClosedError):
         cam.collect()
     thread.join()
-    assert handles[0].result(10).n_lines in (5, 6)
+    assert handles[0].result(60).n_lines in (5, 6)
     assert [cube.numbers for cube in cubes_in(tmp_path)] == [list(range(handles[0].n_lines))]
     cam.close()
     cam.act = None

@@ -21,7 +21,7 @@ from tests.support.products import each_value_once
 WHOLE = """
 cam = camera(n_buffers=4)
 cam.collect()
-cam.save("out").result(20)
+cam.save("out").result(60)
 """
 """One cube of eight lines is saved."""
 
@@ -50,9 +50,9 @@ KILLED = (
 import os
 cam.collect()
 os.kill(cam._engine.writer._writers.all[0].child.pid, 9)
-cam.save("out").result(30)
+cam.save("out").result(60)
 cam.collect()
-cam.save("out").result(30)
+cam.save("out").result(60)
 cam.close()
 print("closed")
 """
@@ -82,10 +82,10 @@ def test_the_first_lines_of_several_threads_start_one_writer(tmp_path):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         assert (errors, len(writers_of())) == ([], 1)
         cube.put(frame(1))
-        assert cube.save(tmp_path).result(20).n_lines == 1
+        assert cube.save(tmp_path).result(60).n_lines == 1
 
 
 DESCRIPTORS = (
@@ -112,9 +112,9 @@ try:
 except OSError as error:
     print(error.errno)
 kill()
-cam.save("out").result(30)
+cam.save("out").result(60)
 cam.collect()
-cam.save("out").result(30)
+cam.save("out").result(60)
 limit(soft)
 cam.close()
 """
@@ -129,18 +129,18 @@ limit(3)
 kill()
 handle = cam.save("out")
 try:
-    handle.result(30)
+    handle.result(60)
 except OSError as error:
     print("is saved as soon as a writer starts" in str(error))
 cam.collect()
 try:
-    cam.save("out").result(30)
+    cam.save("out").result(60)
 except OSError as error:
     print("held")
 limit(soft)
 while handle.exitcode != 0:
     pass
-print(handle.result(30).n_lines)
+print(handle.result(60).n_lines)
 cam.close()
 """
     code, said, errors = run(CAMERA + DESCRIPTORS + script, tmp_path)
@@ -150,7 +150,7 @@ cam.close()
 
 
 def test_a_program_ends_although_no_writer_can_be_started_any_more(tmp_path):
-    code, _, errors = run(CAMERA + DESCRIPTORS + 'limit(3)\nkill()\ncam.save("out").join(30)\nlimit(soft)\n', tmp_path)
+    code, _, errors = run(CAMERA + DESCRIPTORS + 'limit(3)\nkill()\ncam.save("out").join(60)\nlimit(soft)\n', tmp_path)
     assert "is saved as soon as a writer starts" in errors or code == 0
     wait_for(lambda: not processes_in(tmp_path))
     assert account(tmp_path / "out") == (list(range(16)), [])
@@ -187,7 +187,7 @@ def test_a_descriptor_that_is_closed_by_other_code_costs_no_line_and_no_file_of_
     """Not one line of the cube that is being filled either: a writer that cannot hear must not save a part of it."""
     cam = camera(n_buffers=4)
     cam.collect()
-    cam.save(tmp_path).result(20)
+    cam.save(tmp_path).result(60)
     cam.will_save_to(tmp_path)
     for _ in range(3):
         cam.take_line()
@@ -201,10 +201,10 @@ def test_a_descriptor_that_is_closed_by_other_code_costs_no_line_and_no_file_of_
     wait_for(lambda: descriptor is not _pipe or cam.status().writer_restarts == 1)
     for _ in range(5):
         cam.take_line()
-    cam.save(tmp_path).result(30)
+    cam.save(tmp_path).result(60)
     newest_writer().kill()
     cam.collect()
-    cam.save(tmp_path).result(30)
+    cam.save(tmp_path).result(60)
     cam.close()
     if is_reused:
         assert os.lseek(number, 0, os.SEEK_CUR) == 0
@@ -228,7 +228,7 @@ with open("of_others", "wb") as file:
     if file.fileno() != number:
         os.dup2(file.fileno(), number)
     os.kill(cam._engine.writer._writers.all[0].child.pid, 9)
-    cam.save("out").join(30)
+    cam.save("out").join(60)
 """
 )
 

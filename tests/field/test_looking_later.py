@@ -118,7 +118,7 @@ def test_a_save_after_the_block_that_fails_says_so_and_can_be_tried_again(tmp_pa
         cube.put(frame(1))
     handle = cube.save(tmp_path / "file" / "below")
     assert handle.exitcode == 1
-    assert handle.retry(tmp_path / "good").result(20).path
+    assert handle.retry(tmp_path / "good").result(60).path
     cube.close()
     assert [saved.numbers for saved in cubes_in(tmp_path)] == [[1]]
 
@@ -130,6 +130,6 @@ def test_the_folder_and_the_level_have_the_names_of_openhsi(tmp_path):
         cube.put(frame(1))
         handle = cube.save(tmp_path)
         early = cube.directory
-        assert handle.result(20).path.parent == early == cube.directory
+        assert handle.result(60).path.parent == early == cube.directory
         with pytest.raises(NothingToSave):
             cube.save(tmp_path)

@@ -84,7 +84,7 @@ def save(cube, directory, handles):
 
 def settled(handles):
     for handle in handles:
-        handle.join(20)
+        handle.join(60)
         assert handle.exitcode == 0
 
 
@@ -245,7 +245,8 @@ def test_a_signal_that_looks_while_a_frame_is_taken_is_refused_in_words_and_the_
         before = signal.signal(signal.SIGALRM, look)
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-            cam.collect(progress=False)
+            while not errors:  # on a busy machine, all frames of a cube may be there before the first signal
+                cam.collect(progress=False)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
@@ -268,7 +269,7 @@ def test_a_thread_that_looks_gets_whole_frames_and_takes_none_from_the_thread_th
             assert check_frame(image)
             looked.append(frame_number(image))
 
-    with SharedSimulatedCamera(**COUNTING, n_lines=64, n_buffers=4, rate=1500, queue=4000) as cam:
+    with SharedSimulatedCamera(**COUNTING, n_lines=64, n_buffers=4, rate=400, queue=99_999) as cam:
         cam.collect(progress=False)
         looking = threading.Thread(target=look, daemon=True)
         looking.start()
@@ -289,7 +290,7 @@ def test_a_thread_that_looks_gets_whole_frames_and_takes_none_from_the_thread_th
 
 def test_avgnimgs_beside_collect_does_not_stop_the_camera(tmp_path):
     means = []
-    with SharedSimulatedCamera(**COUNTING, n_lines=200, rate=1000, queue=1000) as cam:
+    with SharedSimulatedCamera(**COUNTING, n_lines=200, rate=1000, queue=99_999) as cam:
         averaging = threading.Thread(target=lambda: means.append(cam.avgNimgs(3)))
 
         def begin(n, _):
@@ -309,7 +310,7 @@ def test_who_looks_after_the_other_thread_has_ended_reads_frames_of_its_own():
     with SharedSimulatedCamera(**COUNTING, n_lines=4, rate=1000) as cam:
         collecting = threading.Thread(target=cam.collect)
         collecting.start()
-        collecting.join(20)
+        collecting.join(60)
         assert check_frame(cam.get_img())
         assert cam.avgNimgs(3).shape == SHAPE
 
@@ -331,9 +332,9 @@ def test_a_thread_that_collects_while_another_one_closes_is_told_so(tmp_path, ho
     wait_for(lambda: cam.n_collected > 5)
     handle = cam.save(tmp_path)
     cam.close() if how == "close" else cam.reinitialise(n_lines=8)
-    collecting.join(20)
+    collecting.join(60)
     assert [type(error) for error in errors] == [ClosedError]
-    assert handle.result(20).path
+    assert handle.result(60).path
     if how == "reinitialise":
         cam.collect(progress=False)
         cam.save(tmp_path)
@@ -351,7 +352,7 @@ def test_what_save_has_accepted_beside_close_is_saved(tmp_path, how):
         begin = threading.Barrier(2)
 
         def save_it(cube=cube, n=n, begin=begin):
-            begin.wait(10)
+            begin.wait(60)
             try:
                 accepted.append(cube.save(tmp_path / str(n), savefig=False))
             except (ClosedError, NothingToSave):
@@ -359,9 +360,9 @@ def test_what_save_has_accepted_beside_close_is_saved(tmp_path, how):
 
         saving = threading.Thread(target=save_it)
         saving.start()
-        begin.wait(10)
+        begin.wait(60)
         cube.close() if how == "close" else cube.reinitialise(n_lines=4)
-        saving.join(20)
+        saving.join(60)
         cube.close()
     settled(accepted)
     assert all(handle.result().path for handle in accepted)
@@ -379,7 +380,7 @@ def test_close_from_a_handler_within_a_line_ends_that_line_with_an_error_in_word
             cam.collect(progress=False)
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert handle.result(20).path
+    assert handle.result(60).path
 
 
 # ---- views ----
@@ -405,7 +406,7 @@ def test_an_array_that_is_kept_cannot_change_a_file_that_is_being_written(tmp_pa
                     change()
         finally:
             writer.resume()
-        assert handle.result(20).path
+        assert handle.result(60).path
         for number in range(2, 4):
             cube.put(frame(number))
             cube.save(tmp_path).join()

@@ -403,7 +403,7 @@ def test_what_completes_a_cube_is_found_while_its_lines_are_written(tmp_path):
     cube, half = make_cube(20, 300, 400), threading.Event()
 
     def completed(early):
-        assert half.wait(30), "the lines wait for it"
+        assert half.wait(60), "the lines wait for it"
         return replace(early, columns={**early.columns, "late": np.arange(20)}, groups=make_groups(20, 300, 400))
 
     def passed(point):

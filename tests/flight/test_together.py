@@ -104,7 +104,7 @@ def test_two_cameras_start_together_lose_nothing_and_have_one_clock_one_log_and_
         assert "swir: lines" in status._repr_html_()
         assert run.channels["clock"].state == "good"
         ask_from_outside(run, tmp_path)
-        summary = run.wait(30)
+        summary = run.wait(60)
     assert summary == run.summary
     assert (summary.lines_lost, summary.errors) == (0, ())
     assert not run.is_running
@@ -320,7 +320,7 @@ def test_ctrl_c_of_the_command_stops_and_saves_all_cameras_of_a_config(tmp_path:
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        wait_for(lambda: len(list(tmp_path.rglob("*.nc"))) >= 4, 40)
+        wait_for(lambda: len(list(tmp_path.rglob("*.nc"))) >= 4)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=40)
     assert process.returncode == 0, err

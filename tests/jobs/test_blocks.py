@@ -157,7 +157,7 @@ def test_loading_waits_while_all_places_are_full():
             stack.close()
             assert stack.enter_context(register.reserve(stage))[0] is block
             assert not found
-    thread.join(10)
+    thread.join(60)
     assert found[0][0].number == 1
     assert found[0][0].place == 0
 
@@ -169,7 +169,7 @@ def test_who_waits_is_released_when_the_job_ends(how):
     with register.reserve("load"):
         found, thread = taken_in_thread(register, "process")
         register.fail(ValueError()) if how == "fail" else control.stop()
-        thread.join(10)
+        thread.join(60)
     assert found == [None]
     assert register.is_ended
 
@@ -183,7 +183,7 @@ def test_nothing_begins_during_a_pause():
     assert not found
     assert not list(register)
     control.resume()
-    thread.join(10)
+    thread.join(60)
     assert found[0][1:] == (0, 2)
 
 

@@ -104,7 +104,7 @@ def gate():
 def test_a_job_is_paused_and_continued(job, gate):
     with JobRunner(job(Gated(), n_procs=2, block_lines=1)) as runner:
         runner.start()
-        assert gate.is_reached.wait(20)
+        assert gate.is_reached.wait(60)
         assert (runner.state, runner.is_alive()) == ("processing", True)
         runner.join(0.01)  # returns
         runner.pause()
@@ -120,7 +120,7 @@ def test_a_job_is_paused_and_continued(job, gate):
 def test_a_job_that_is_stopped_leaves_nothing(job, gate, tmp_path):
     runner = JobRunner(job(Gated(), block_lines=1))
     runner.start()
-    assert gate.is_reached.wait(20)
+    assert gate.is_reached.wait(60)
     runner.stop()
     assert runner.state == "stopping"
     gate.is_open.set()
@@ -134,7 +134,7 @@ def test_an_error_in_the_with_block_stops_the_job(job, gate):
     def begin(runner):
         with runner:
             runner.start()
-            assert gate.is_reached.wait(20)
+            assert gate.is_reached.wait(60)
             gate.is_open.set()
             raise RuntimeError("of the user")
 
@@ -313,7 +313,7 @@ def test_a_target_that_comes_to_exist_meanwhile_stays(job, gate, tmp_path):
     target = tmp_path / "out.nc"
     runner = JobRunner(job(Gated(), path_out=target))
     runner.start()
-    assert gate.is_reached.wait(20)
+    assert gate.is_reached.wait(60)
     target.write_text("of another program")
     gate.is_open.set()
     with pytest.raises(SaveError) as caught:
@@ -352,7 +352,7 @@ def test_an_input_that_changes_while_it_is_read_is_an_error(job, gate, tmp_path,
     path = save_cube(tmp_path / "cube.nc", 6)
     runner = JobRunner(job(Gated(), path_in=path, block_lines=2), resume=resume)
     runner.start()
-    assert gate.is_reached.wait(20)
+    assert gate.is_reached.wait(60)
     os.utime(path, ns=(1, 1))
     gate.is_open.set()
     with pytest.raises(FileError, match="changed"):

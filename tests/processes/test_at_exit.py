@@ -244,7 +244,7 @@ def test_leaving_the_block_raises_a_failure_that_nobody_asked_for(tmp_path):
         cam.collect()
         saving = cam.save(tmp_path / "blocked" / "inside")
     assert caught.value.errno == 20
-    saving.retry(tmp_path / "elsewhere").result(20)
+    saving.retry(tmp_path / "elsewhere").result(60)
     cam.close()
     assert account(tmp_path) == (list(range(8)), [])
 
@@ -301,7 +301,7 @@ def test_ctrl_c_to_the_whole_group_does_not_touch_the_writer(tmp_path):
         for _ in range(3):
             process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert process.returncode == -signal.SIGINT
     saved, lost = account(tmp_path)
     assert lost == []
@@ -355,7 +355,7 @@ def test_a_signal_that_ends_the_program_leaves_the_pending_saves_to_the_writer(t
 
 def test_a_program_whose_output_is_closed_saves_all_the_same(tmp_path):
     with program(f"import sys; sys.stdout.close(); sys.stderr.close()\n{PENDING}", tmp_path) as process:
-        assert process.wait(30) in (0, 1, 120)
+        assert process.wait(60) in (0, 1, 120)
     assert account(tmp_path) == (list(range(48)), [])
 
 

@@ -56,5 +56,5 @@ def test_in_another_thread_nothing_is_changed():
 
     thread = threading.Thread(target=use)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -146,7 +146,7 @@ def test_service_outlives_ctrl_c_and_hang_up_and_ends_with_its_parent():
             os.kill(pid, number)
         assert process.is_alive()
         connection.close()
-        process.join(20)
+        process.join(60)
         assert process.exitcode == 0
 
 

@@ -22,6 +22,7 @@ from openhsi_shared.recording.space import check_space
 from openhsi_shared.writer.handle import SaveHandle
 from tests.support.flow import COUNTING, account, cubes_in, environment, processes_in, program, run
 from tests.support.helpers import wait_for
+from tests.support.process_faults import writers_of
 from tests.support.products import some
 
 KEYWORDS = {**COUNTING, "n_lines": 8, "progress": False, "rate": 400, "queue": 9999, "when_full": "block"}
@@ -30,7 +31,7 @@ RECORDING = """
 import logging, os, signal, sys, time
 from openhsi_shared import SharedSimulatedCamera, record
 run = record(SharedSimulatedCamera, "out", mode="counting", resolution=(16, 32), row_slice=None, cal_path="",
-             n_lines=8, n_buffers=40, rate=200, progress=False)
+             n_lines=8, n_buffers=40, rate=50, queue=9999, when_full="block", progress=False)
 while run.status().lines < 20:
     time.sleep(0.01)
 print(run.process_id, flush=True)
@@ -78,7 +79,7 @@ def test_ctrl_c_stops_it_in_good_order(tmp_path):
         process.stdout.readline()
         wait_for(lambda: len(list((tmp_path / "out").rglob("*.nc"))) > 5)  # by then it waits
         os.killpg(process.pid, signal.SIGINT)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     saved, lost = account(tmp_path / "out")
     assert (len(saved), lost) == (int(output), [])
@@ -91,7 +92,8 @@ from openhsi_shared import SharedSimulatedCamera, record
 class Slow(SharedSimulatedCamera):
     def __init__(self, **keywords):
         print("starting", flush=True)
-        time.sleep(1)
+        while not os.path.exists("interrupted"):
+            time.sleep(0.005)
         super().__init__(**keywords)
 record(Slow, "out", resolution=(16, 32), row_slice=None, n_lines=8, rate=100, progress=False)
 """
@@ -99,7 +101,8 @@ record(Slow, "out", resolution=(16, 32), row_slice=None, n_lines=8, rate=100, pr
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        (tmp_path / "interrupted").touch()
+        process.communicate(timeout=60)
         assert process.returncode == -signal.SIGINT
         wait_for(lambda: not processes_in(tmp_path))
 
@@ -145,21 +148,23 @@ def test_everything_killed_at_once_leaves_only_whole_files(tmp_path):
         process.stdout.readline()
         for process_id in processes_in(tmp_path):
             os.kill(process_id, signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
     saved, _ = account(tmp_path / "out")
     assert saved == list(range(len(saved)))
 
 
 def test_its_writer_killed_costs_no_line(tmp_path):
-    with record(SharedSimulatedCamera, tmp_path, n_cubes=20, **KEYWORDS) as run:
+    with record(SharedSimulatedCamera, tmp_path, **KEYWORDS) as run:
         for n in range(1, 4):
-            wait_for(lambda n=n: run.status().cubes_saved >= 3 * n)
-            for child in psutil.Process(run.process_id).children():
-                if "spawn_main" in " ".join(child.cmdline()):
-                    child.kill()
-        assert run.wait().lines == 160
+            n_saved = run.status().cubes_saved
+            wait_for(lambda n=n_saved: run.status().cubes_saved >= n + 3)
+            (writer,) = writers_of(run.process_id)
+            writer.kill()
+            wait_for(lambda n=n: run.status().writer_restarts == n)
+        run.stop()
+        lines = run.wait().lines
         assert run.status().writer_restarts == 3
-    assert account(tmp_path) == (list(range(160)), [])
+    assert account(tmp_path) == (list(range(lines)), [])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")

@@ -12,7 +12,8 @@ from openhsi_shared.errors import ArgumentError, RecordingError, ReferenceRefuse
 from tests.support.helpers import wait_for
 
 LIT = {"resolution": (16, 32), "row_slice": None, "cal_path": "", "mode": "flat", "noise": 0, "dark": (100, 2)}
-LIT |= {"light": 600.0, "exposure_ms": 2.0, "n_lines": 32, "progress": False, "rate": 300}
+LIT |= {"light": 600.0, "exposure_ms": 2.0, "n_lines": 32, "progress": False, "rate": 300, "queue": 9999}
+LIT["when_full"] = "block"
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +96,7 @@ def test_who_waits_for_a_reference_is_told_when_the_recording_is_killed(tmp_path
     taking.start()
     wait_for(lambda: run.status().cubes > n_before)
     os.kill(run.process_id, signal.SIGKILL)
-    taking.join(20)
+    taking.join(60)
     assert errors == ["the white reference was not taken: the recording has ended"]
     with pytest.raises(RecordingError, match="process died"):
         run.wait()

@@ -20,7 +20,7 @@ ROOT = Path(openhsi_shared.__file__).parents[1]
 TIMEOUT_S = 60.0
 
 
-def wait_for(what: Callable[[], object], timeout_s: float = 20.0) -> None:
+def wait_for(what: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
     """Wait until `what()` is true; fail, rather than hang, when it never is.
 
     It is asked less often the longer it takes, at least 50 times a second: asking costs processor time here, and often

@@ -59,7 +59,7 @@ class Gated(Stage):
         from tests.support import gates  # not as a global, which would be part of the job's id
 
         gates.is_reached.set()
-        assert gates.is_open.wait(20)
+        assert gates.is_open.wait(60)
         out[:] = lines
 
 

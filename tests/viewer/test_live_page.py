@@ -246,7 +246,7 @@ def test_a_camera_in_this_program_has_a_page_too_but_no_stop_button(tmp_path, lo
         assert tab.page.get_by_role("button", name="Stop").count() == 0
         cam.collect(progress=False)
         tab.wait(lambda: number_of(tab, "lines") == 50)
-        cam.save(tmp_path / "out").result(30)
+        cam.save(tmp_path / "out").result(60)
         cam.collect(progress=False)
         tab.await_text(".tile.lines .value", "100")
         cam.save(tmp_path / "out")

@@ -116,7 +116,7 @@ def test_only_the_newest_frame_is_found_and_what_is_shown_is_told(tmp_path):
         assert reader.caption(frame) == f"saved {frame_name(3, frame.time_ns)}.npy"
         ring.put(np.zeros((2, 3), np.uint16))
         reader.note_shown(reader.newest())
-        wait_for(lambda: reader.newest() and told[-1] == DataIndexes(24, 30, 4, 2), 10)
+        wait_for(lambda: reader.newest() and told[-1] == DataIndexes(24, 30, 4, 2))
         ring.put(np.zeros((2, 3), np.uint16))
         reader.note_shown(reader.newest())
         reader.report_last()

@@ -61,7 +61,7 @@ def test_a_cube_whose_writer_is_killed_is_saved_once(fault, tmp_path, point, tim
         for _ in range(4):
             cam.collect()
             handles.append(cam.save(tmp_path / "out"))
-        results = [handle.result(30) for handle in handles]
+        results = [handle.result(60) for handle in handles]
         status = cam.status()
     assert account(tmp_path / "out") == (list(range(32)), [])
     assert len({saved.attributes["uuid"] for saved in cubes_in(tmp_path / "out")}) == 4
@@ -79,7 +79,7 @@ def test_a_writer_that_is_killed_while_idle_is_replaced(tmp_path):
             writer.send_signal(number)
             wait_for(lambda n=n: cam.status().writer_restarts == n)
             cam.collect()
-            cam.save(tmp_path).result(20)
+            cam.save(tmp_path).result(60)
     assert account(tmp_path) == (list(range(32)), [])
 
 
@@ -92,7 +92,7 @@ def test_a_writer_killed_at_any_time_loses_nothing(tmp_path):
                 wait_for(lambda: _are_ready(cam))
                 for writer in _writers():
                     writer.kill()
-        handle.result(30)
+        handle.result(60)
         assert cam.status().writer_restarts == 4
     assert account(tmp_path) == (list(range(12 * 32)), [])
     assert len(cubes_in(tmp_path)) == 12
@@ -111,9 +111,9 @@ def test_with_every_slot_held_waiting_raises_what_failed(tmp_path):
         handle.discard()
         cam.collect()
         assert cam.status().lines_lost == 8
-        cam.save(tmp_path / "out").result(20)
+        cam.save(tmp_path / "out").result(60)
         (held,) = cam._engine.writer.held()
-        held.retry(tmp_path / "out").result(20)
+        held.retry(tmp_path / "out").result(60)
     assert [saved.numbers for saved in cubes_in(tmp_path / "out")] == [list(range(8)), list(range(16, 24))]
 
 
@@ -144,7 +144,7 @@ def test_a_writer_that_never_comes_up_is_one_clear_error(tmp_path):
         multiprocessing.set_executable(usual)
     with cube:
         cube.put(frame(1))
-        assert read(cube.save(tmp_path).result(20).path).numbers == [1]
+        assert read(cube.save(tmp_path).result(60).path).numbers == [1]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="/bin/false is a program of Unix")
@@ -152,7 +152,7 @@ def test_when_no_writer_comes_up_again_the_cube_is_held_until_one_does(tmp_path)
     usual = multiprocessing.spawn.get_executable()
     with SharedDataCube(n_lines=4, resolution=SHAPE, n_buffers=4) as cube:
         cube.put(frame(0))
-        cube.save(tmp_path).result(20)
+        cube.save(tmp_path).result(60)
         multiprocessing.set_executable("/bin/false")
         try:
             (writer,) = _writers()
@@ -162,7 +162,7 @@ def test_when_no_writer_comes_up_again_the_cube_is_held_until_one_does(tmp_path)
                 cube.put(frame(n))
                 handles.append(cube.save(tmp_path))
                 with pytest.raises(SaveError, match="no writer starts"):
-                    handles[-1].result(20)
+                    handles[-1].result(60)
         finally:
             multiprocessing.set_executable(usual)
         for handle in handles:
@@ -180,7 +180,7 @@ def test_a_second_writer_stands_by(tmp_path):
         for n, which in enumerate((0, 0, 1), 1):
             _writers_by_age()[which].kill()
             cam.collect()
-            cam.save(tmp_path).result(20)
+            cam.save(tmp_path).result(60)
             wait_for(lambda n=n: cam.status().writer_restarts == n)
             wait_for(lambda: len(_writers()) == 2 and _are_ready(cam))
         assert cam.status().cubes_saved == 4
@@ -197,7 +197,7 @@ def test_killing_the_one_that_stands_by_does_not_disturb_a_picture_being_drawn(t
         wait_for(lambda: cube.status().cubes_saved == 1)
         assert handle.is_alive()
         stands_by.kill()
-        assert handle.result(20).preview_path.exists()
+        assert handle.result(60).preview_path.exists()
         wait_for(lambda: cube.status().writer_restarts == 1)
         cube.put(frame(7, shape))
-        assert read(cube.save(tmp_path).result(20).path).numbers == [7]
+        assert read(cube.save(tmp_path).result(60).path).numbers == [7]

@@ -22,7 +22,7 @@ def _camera(**keywords):
 def _cube(cam, directory):
     cam.collect()
     handle = cam.save(directory)
-    handle.join(20)
+    handle.join(60)
     return handle
 
 
@@ -92,7 +92,7 @@ def test_a_cube_that_is_saved_elsewhere_after_all_declares_what_it_was_to_declar
         first, second = _cube(cam, blocked), _cube(cam, blocked)
         first.discard()
         _cube(cam, tmp_path / "out")
-        second.retry(tmp_path / "out").result(20)
+        second.retry(tmp_path / "out").result(60)
         assert cam.status().lost_ids == ((0, 7),)
     assert account(tmp_path / "out") == (list(range(8, 24)), list(range(8)))
 

@@ -48,7 +48,7 @@ def test_a_result_tells_where_the_cube_is(cam, tmp_path):
 
 def test_a_save_that_failed_has_exit_code_1_and_raises_the_true_errno(cam, blocked, caplog):
     handle = cam.save(blocked)
-    handle.join(20)
+    handle.join(60)
     assert handle.exitcode == 1
     for kind in (OSError, SaveError, OpenHSIError):
         with pytest.raises(kind, match=r"cube 1 was not saved; it is kept in memory: retry\(directory\)") as caught:
@@ -62,15 +62,15 @@ def test_a_save_that_failed_has_exit_code_1_and_raises_the_true_errno(cam, block
 
 def test_a_directory_that_has_vanished_is_an_error_and_not_made_again(cam, tmp_path):
     where = tmp_path / "disk"
-    cam.save(where).result(20)
+    cam.save(where).result(60)
     where.rename(tmp_path / "moved")
     cam.collect()
     handle = cam.save(where)
     with pytest.raises(OSError, match="No such file or directory") as caught:
-        handle.result(20)
+        handle.result(60)
     assert caught.value.errno == errno.ENOENT
     assert not where.exists()
-    handle.retry(tmp_path / "moved").result(20)
+    handle.retry(tmp_path / "moved").result(60)
     assert account(tmp_path) == (list(range(16)), [])
 
 
@@ -78,11 +78,11 @@ def test_retry_saves_the_cube_elsewhere_while_collecting_goes_on(cam, tmp_path, 
     first = cam.save(blocked)
     cam.collect()
     second = cam.save(tmp_path / "out")
-    first.join(20)
+    first.join(60)
     cam.collect()
     again = first.retry(tmp_path / "out")
     assert again is first
-    assert read(again.result(20).path).numbers == list(range(8))
+    assert read(again.result(60).path).numbers == list(range(8))
     assert again.exitcode == 0
     second.join()
     cam.save(tmp_path / "out").join()
@@ -92,15 +92,15 @@ def test_retry_saves_the_cube_elsewhere_while_collecting_goes_on(cam, tmp_path, 
 
 def test_retry_may_fail_as_well(cam, tmp_path, blocked):
     handle = cam.save(blocked)
-    handle.join(20)
+    handle.join(60)
     with pytest.raises(OSError, match="cube 1 was not saved"):
-        handle.retry(blocked).result(20)
-    handle.retry(tmp_path).result(20)
+        handle.retry(blocked).result(60)
+    handle.retry(tmp_path).result(60)
 
 
 def test_a_discarded_cube_counts_as_lost_and_frees_its_slot(cam, tmp_path, blocked):
     handle = cam.save(blocked)
-    handle.join(20)
+    handle.join(60)
     assert cam.status().slots["HELD"] == 1
     handle.discard()
     status = cam.status()
@@ -123,7 +123,7 @@ def test_a_picture_that_cannot_be_written_does_not_touch_the_cube(cam, tmp_path,
     cam.collect()
     first = cam.timestamps[0]
     (tmp_path / first.strftime("%Y_%m_%d/%Y_%m_%d-%H_%M_%S_%f.png")).mkdir()
-    result = cam.save(tmp_path).result(20)
+    result = cam.save(tmp_path).result(60)
     assert read(result.path).numbers == list(range(8, 16))
     assert result.preview_path is None
     assert "its preview is not" in caplog.text
@@ -132,4 +132,4 @@ def test_a_picture_that_cannot_be_written_does_not_touch_the_cube(cam, tmp_path,
 def test_durability_rename_saves_as_well_and_says_so(tmp_path):
     with SharedSimulatedCamera(**COUNTING, n_lines=8, durability="rename") as cam:
         cam.collect()
-        assert read(cam.save(tmp_path).result(20).path).attributes["durability"] == "rename"
+        assert read(cam.save(tmp_path).result(60).path).attributes["durability"] == "rename"

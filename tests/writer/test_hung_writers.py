@@ -77,7 +77,7 @@ def test_a_writer_that_is_slow_but_gets_on_is_left_alone(tmp_path):
         handle.join(1.5)
         assert handle.is_alive()
         writer.resume()
-        handle.result(20)
+        handle.result(60)
         assert cam.status().writer_restarts == 0
     assert account(tmp_path) == (list(range(16)), [])
 
@@ -86,7 +86,7 @@ def test_a_writer_that_is_slow_but_gets_on_is_left_alone(tmp_path):
 def test_cubes_of_a_disk_that_hangs_go_elsewhere_and_its_slot_stays_untouched(disk, tmp_path):
     with _camera(fallback_dirs=[tmp_path / "elsewhere"]) as cam:
         cam.collect()
-        cam.save(disk).result(20)
+        cam.save(disk).result(60)
         _freeze(disk)
         cam.collect()
         second = cam.save(disk)
@@ -104,7 +104,7 @@ def test_cubes_of_a_disk_that_hangs_go_elsewhere_and_its_slot_stays_untouched(di
         wait_for(lambda: cam.status().slots["SAVING"] == 0)
         assert cam.status().readers == ()
         cam.collect()
-        assert cam.save(disk).result(20).path.is_relative_to(disk)
+        assert cam.save(disk).result(60).path.is_relative_to(disk)
     assert [saved.numbers for saved in cubes_in(disk)] == [list(range(8)), list(range(64, 72))]
     assert account(tmp_path) == (list(range(72)), [])  # the disk and elsewhere
 
@@ -113,7 +113,7 @@ def test_cubes_of_a_disk_that_hangs_go_elsewhere_and_its_slot_stays_untouched(di
 def test_without_another_directory_they_are_held_until_they_are_retried(disk, tmp_path):
     with _camera() as cam:
         cam.collect()
-        cam.save(disk).result(20)
+        cam.save(disk).result(60)
         _freeze(disk)
         handles = []
         for _ in range(2):
@@ -124,7 +124,7 @@ def test_without_another_directory_they_are_held_until_they_are_retried(disk, tm
                 handle.result(60)
             assert caught.value.errno == errno.ETIMEDOUT
         for handle in handles:
-            handle.retry(tmp_path / "elsewhere").result(20)
+            handle.retry(tmp_path / "elsewhere").result(60)
         _thaw(disk)
         wait_for(lambda: cam.status().slots["SAVING"] == 0)
     assert account(tmp_path) == (list(range(24)), [])  # the disk and elsewhere

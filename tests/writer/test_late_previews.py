@@ -15,13 +15,13 @@ from tests.support.process_faults import frozen, newest_writer
 def test_cubes_that_wait_are_saved_before_the_pictures_of_those_before(tmp_path):
     with SharedSimulatedCamera(**COUNTING, n_lines=8, n_buffers=4) as cam:
         cam.collect()
-        first = cam.save(tmp_path).result(20)
+        first = cam.save(tmp_path).result(60)
         with frozen(newest_writer()):
             handles = []
             for _ in range(3):
                 cam.collect()
                 handles.append(cam.save(tmp_path))
-        results = [handle.result(20) for handle in handles]
+        results = [handle.result(60) for handle in handles]
     saved = [result.path.stat().st_mtime_ns for result in results]
     pictured = [result.preview_path.stat().st_mtime_ns for result in results]
     assert first.preview_path.exists()

@@ -65,17 +65,17 @@ def test_pending_cubes_fail_with_the_cause_and_every_line_is_in_a_file(monkeypat
     begin = inject(monkeypatch, *place)
     cam = camera(n_buffers=4, writers=writers)
     cam.collect()
-    cam.save(tmp_path).result(20)
+    cam.save(tmp_path).result(60)
     cam.collect()
     with ExitStack() as stack:
         for writer in writers_of():
             stack.enter_context(frozen(writer))  # else the cube might be saved, or its save refused, before it begins
         pending = cam.save(tmp_path)
         begin()
-    pending.join(20)
+    pending.join(60)
     cam.collect()
     with suppress(WriterFailed):
-        pending.result(20)  # where the failure came behind the file, it is told to the next one
+        pending.result(60)  # where the failure came behind the file, it is told to the next one
     wait_for(lambda: cam._engine.writer.has_failed)
     with pytest.raises(WriterFailed, match=UNHEARD) as caught:
         cam.save(tmp_path)
@@ -94,12 +94,12 @@ def test_a_pending_handle_says_what_is_known_of_its_cube(monkeypatch, tmp_path):
     begin = inject(monkeypatch, WriterSupervisor, "_handle_answer")
     with camera(n_buffers=4) as cam:
         cam.collect()
-        cam.save(tmp_path).result(20)
+        cam.save(tmp_path).result(60)
         begin()
         cam.collect()
         handle = cam.save(tmp_path)
         with pytest.raises(WriterFailed, match=f"{UNHEARD}: whether cube 2 was saved is not known") as caught:
-            handle.result(20)
+            handle.result(60)
         assert (handle.exitcode, type(caught.value.__cause__)) == (1, Injected)
         for call in (handle.discard, lambda: handle.retry(tmp_path)):
             with pytest.raises(WriterFailed, match=UNHEARD):
@@ -114,7 +114,7 @@ def test_a_failure_that_nobody_was_told_is_raised_when_the_camera_is_closed(monk
     begin = inject(monkeypatch, *place)
     cam = camera()
     cam.collect()
-    cam.save(tmp_path).result(20)
+    cam.save(tmp_path).result(60)
     begin()
     cam.collect()
     if is_pending:
@@ -145,7 +145,7 @@ def test_a_thread_that_waits_for_a_slot_gets_the_error(monkeypatch, tmp_path):
             thread = threading.Thread(target=collect)
             thread.start()
             begin()
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
         assert isinstance(caught[0].__cause__, Injected)
         for handle in handles:
@@ -162,7 +162,7 @@ def test_a_save_that_comes_at_the_same_time_fails_by_its_handle(monkeypatch, tmp
     wait_for(lambda: cam._engine.writer.has_failed)
     monkeypatch.setattr(WriterSupervisor, "raise_failure", lambda _: None)  # as if it had been asked before
     with pytest.raises(WriterFailed, match="whether cube 1 was saved is not known"):
-        cam.save(tmp_path).result(20)
+        cam.save(tmp_path).result(60)
     cam.close()
     assert account(tmp_path) == (list(range(8)), [])
 
@@ -192,7 +192,7 @@ def test_a_camera_can_be_made_usable_again(monkeypatch, tmp_path):
         monkeypatch.undo()
         cam.reinitialise(n_lines=4)
         cam.collect()
-        assert cam.save(tmp_path / "later").result(20).n_lines == 4
+        assert cam.save(tmp_path / "later").result(60).n_lines == 4
 
 
 INJECTED = (
@@ -281,10 +281,10 @@ def test_a_logging_handler_that_raises_costs_nothing(tmp_path):
         cam.collect()
         held = cam.save(tmp_path / "blocked" / "inside")
         with pytest.raises(SaveError, match="cube 1 was not saved"):
-            held.result(20)
+            held.result(60)
         newest_writer().kill()
         cam.collect()
-        cam.save(tmp_path / "out").result(20)
-        held.retry(tmp_path / "out").result(20)
+        cam.save(tmp_path / "out").result(60)
+        held.retry(tmp_path / "out").result(60)
     assert account(tmp_path / "out") == (list(range(16)), [])
     assert logging.raiseExceptions

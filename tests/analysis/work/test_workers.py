@@ -28,7 +28,7 @@ def test_each_batch_arrives_once_whichever_is_killed_and_the_first_event_before_
         while not batches.is_ended or crew.n_waiting:
             while not batches.is_ended and crew.n_free:
                 crew.submit(batches.next(lambda _number: 0))
-            new = crew.wait(20.0)
+            new = crew.wait(60)
             assert new, "nothing is done"
             found += new
             if len(killed) < 4 and not killed & set(crew.workers.values()):  # whatever they are doing

@@ -222,7 +222,7 @@ def test_a_slot_may_stop_and_start_the_recorder_and_one_that_raises_stops_nothin
     recorder.filled.connect(on_filled)
     one.push(0)
     one.push(1)
-    assert stopped.wait(30)
+    assert stopped.wait(60)
     recorder.stop()
     wait_for(lambda: "a slot of the signal 'filled' failed" in caplog.text)
     recorder.start()
@@ -248,7 +248,7 @@ def test_waiting_ends_when_it_is_full_or_stopped(fed):
     one = fed(maxlen=2)
     assert one.recorder.wait(0.01) is False
     one.feed(2)
-    assert one.recorder.wait(10) is True
+    assert one.recorder.wait(60) is True
     assert one.recorder.is_running
     assert one.recorder.rate["a"] > 0
     assert list(one.recorder.rate) == ["a", "b", "Total"]
@@ -423,7 +423,7 @@ def test_a_channel_that_cannot_be_opened_leaves_nothing_open():
 def test_simulated_spots_are_recorded_beside_a_scalar():
     channels = {"a": SimulatedChannel("a", "clock", rate=120), "img": SimulatedChannel("img", "spot", rate=120)}
     with Recorder(channels, maxlen=20, timestamp_threshold=0.004) as recorder:
-        assert recorder.wait(30)
+        assert recorder.wait(60)
     row = recorder.data[-1]
     assert abs(row["a"] - row["timestamp"] % 86400) < 1e-5
     whole = spot(row["timestamp"], (64, 48))

@@ -40,7 +40,7 @@ def test_every_shot_of_a_pvaccess_server_is_a_row(tmp_path):
     assert all(region.shape == (13, 14) and region.max() == 1000 for region in data["S:img"])
     assert sum(one.n for one in recorder.unmatched.values()) <= 4  # of the values before the first shot
     assert recorder.states["S:a"] is State.ENDED
-    saved = read_rows(recorder.save(tmp_path / "shots.nc").result(30).path)
+    saved = read_rows(recorder.save(tmp_path / "shots.nc").result(60).path)
     assert saved[-1]["S:b"] == 2 * (N_SHOTS - 1)
 
 
@@ -53,7 +53,7 @@ def test_pvs_of_an_ioc_are_matched_through_its_death_and_restart():
         wait_for(lambda: set(recorder.states.values()) == {State.LOST})
         before = len(recorder)
         ioc.start()
-        wait_for(lambda: len(recorder) >= before + 4, 30)
+        wait_for(lambda: len(recorder) >= before + 4)
         recorder.stop()
         n = len(recorder)
         recorder.start()

@@ -23,7 +23,7 @@ def test_rows_are_saved_and_read_again_as_they_were(fed, tmp_path):
     handle = recorder.save(tmp_path / "rows.nc")
     data = recorder.snapshot()
     recorder.clear()
-    result = handle.result(30)
+    result = handle.result(60)
     assert (handle.exitcode, handle.is_alive(), result.n_rows) == (0, False, 28)
     assert result.path == tmp_path / "rows.nc"
     for counter in heard:
@@ -53,7 +53,7 @@ def test_saves_are_queued_and_overwrite_nothing(fed, tmp_path):
     for k in range(5):
         one.feed(1, first=k)
         handles.append(one.recorder.save(str(tmp_path / "rows.nc")))
-    paths = [handle.result(30).path.name for handle in handles]
+    paths = [handle.result(60).path.name for handle in handles]
     assert paths == ["rows.nc", *(f"rows-{k}.nc" for k in range(1, 5))]
     assert [read_rows(tmp_path / path)["a"].tolist() for path in paths] == [
         [0],
@@ -70,7 +70,7 @@ def test_a_save_that_fails_raises_in_its_handle_and_is_a_signal(fed, tmp_path):
     one.feed(1)
     failed = Counter(one.recorder.save_failed)
     handle = one.recorder.save(tmp_path / "no such directory" / "rows.nc")
-    handle.join(30)
+    handle.join(60)
     assert handle.exitcode == 1
     failed.wait_for(1)
     with pytest.raises(SaveError, match="No such file or directory"):
@@ -84,7 +84,7 @@ def test_empty_regions_and_other_files(fed, tmp_path):
     one.push(0, only=("a", "b"))
     one.channels["img"].push(np.zeros(SHAPE, np.uint16), START_NS)
     came.wait_for(1)
-    found = read_rows(one.recorder.save(tmp_path / "rows.nc").result(30).path)
+    found = read_rows(one.recorder.save(tmp_path / "rows.nc").result(60).path)
     assert found["img"][0].shape == (0, 0)
     with netCDF4.Dataset(tmp_path / "other.nc", "w"):
         pass
