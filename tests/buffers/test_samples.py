@@ -91,7 +91,7 @@ def test_a_reader_gets_no_torn_sample_from_a_process_at_full_speed(memory):
         receive(connection)
         n_read = n_overtaken = 0
         end = time.monotonic() + 0.5
-        while time.monotonic() < end:
+        while time.monotonic() < end or n_read <= 1000:
             samples = view.snapshot()
             check(samples)
             n_read += len(samples)
@@ -102,7 +102,6 @@ def test_a_reader_gets_no_torn_sample_from_a_process_at_full_speed(memory):
             newest = view.newest()
             assert newest is None or newest == sample(newest.id)
         connection.send("stop")
-    assert n_read > 1000
     samples = view.snapshot()
     assert samples.first_index == samples.counts.delivered - 64
 

@@ -30,7 +30,7 @@ def test_a_text_is_marked_in_the_recording_that_runs(run, run_apart, tmp_path, r
     def mark(*texts, by=run):
         return by("mark", *texts, XDG_RUNTIME_DIR=str(runtime))
 
-    keywords = {**COUNTING, "n_lines": 5000, "rate": 100, "progress": False}
+    keywords = {**COUNTING, "n_lines": 20_000, "rate": 100, "progress": False}
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as recording:
         ended = mark("start", "of line 3", by=run_apart)
         assert (ended.code, ended.err) == (0, "")
@@ -63,7 +63,7 @@ class Terminal:
         )
 
     def until(self, text):
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while text not in self.shown:
             assert time.monotonic() < end, self.shown
             if select.select([self.master], [], [], 0.2)[0]:
@@ -88,7 +88,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 
 def test_keys_mark_and_pause_and_the_terminal_is_as_before_afterwards(tmp_path):
-    terminal = Terminal(tmp_path, "record", *SMALL, "--rate", "100", "--lines", "5000")
+    terminal = Terminal(tmp_path, "record", *SMALL, "--rate", "100", "--lines", "20000")
     log = tmp_path / "flight"
     try:
         terminal.until(b"keys: m and a text = mark")

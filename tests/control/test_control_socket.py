@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -251,13 +250,12 @@ def connect(server):
     return client
 
 
-def test_silent_clients_delay_neither_the_others_nor_the_end():
+def test_silent_clients_delay_neither_the_others_nor_the_end(monkeypatch):
+    monkeypatch.setattr(control_socket, "TIMEOUT_S", 1000.0)
     server = ControlSocket("test", serve)
     silent = [connect(server) for _ in range(5)]
-    begun = time.monotonic()
     assert answers(server.path)
     server.close()
-    assert time.monotonic() - begun < control_socket.TIMEOUT_S
     for client in silent:
         client.close()
 

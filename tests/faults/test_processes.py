@@ -268,7 +268,8 @@ def test_any_exception_of_the_writer_is_told_with_its_traceback(tmp_path):
 def test_a_frozen_writer_costs_exactly_the_frames_that_had_no_slot(tmp_path, runtime, caplog):
     """P7, C4, D13: warned about at 50 and 80 %, counted, named in the files; nothing is lost after it goes on."""
     keywords = {"mode": "counting", "resolution": SHAPE, "row_slice": None, "cal_path": "", "n_lines": 40}
-    with record(SharedSimulatedCamera, tmp_path / "out", **keywords, n_buffers=4, rate=200, progress=False) as run_:
+    keywords |= {"n_buffers": 6, "rate": 100, "queue": 9999, "progress": False}
+    with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run_:
         wait_for(lambda: run_.status().cubes_saved >= 2)
         for n in (1, 2):
             lost = run_.status().lines_lost
@@ -277,6 +278,7 @@ def test_a_frozen_writer_costs_exactly_the_frames_that_had_no_slot(tmp_path, run
             saved = run_.status().cubes_saved
             wait_for(lambda saved=saved: run_.status().cubes_saved >= saved + 3)
             assert len(run_.status().lost_ids) >= n
+        wait_for(lambda: run_.status().cubes_pending <= 1)  # it has caught up
         after = run_.status().lines_lost
         saved = run_.status().cubes_saved
         wait_for(lambda: run_.status().cubes_saved >= saved + 3)
@@ -405,7 +407,7 @@ def test_many_restarts_of_the_writer_cost_neither_descriptors_nor_threads_nor_me
             wait_for(lambda n=n: cam.status().writer_restarts == n and len(writers_of()) == 1)
             if n == 2:
                 before, resident = (me.num_fds(), me.num_threads()), me.memory_info().rss
-        assert (me.num_fds(), me.num_threads()) == before
+        wait_for(lambda: me.num_fds() <= before[0] and me.num_threads() <= before[1])
         assert me.memory_info().rss < resident + (32 << 20)
     assert prove(tmp_path / "out", 8 * times).saved == 8 * times
 

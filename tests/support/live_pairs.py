@@ -51,14 +51,6 @@ class Ids:
         return None if event.line is None else event.line.frame_id
 
 
-class SlowIds(Ids):
-    """Takes four times as long for a line as the camera, so that slots run out within a few cubes."""
-
-    def process_event(self, event):
-        time.sleep(0.01)
-        return super().process_event(event)
-
-
 class Ticks:
     """Sends the frame id of each line that ticks, ten times a second."""
 
@@ -115,6 +107,25 @@ class Published:
 
     def process_result(self, result):
         self.publish["ids"].append(result.payload)
+
+
+class Mean:
+    """Sends the mean spectrum of each line."""
+
+    def process_event(self, event):
+        return None if event.line is None else event.line.data.mean(axis=0, dtype=np.float64)
+
+
+class Shown:
+    """Publishes a number, a text, a curve and a picture."""
+
+    def __init__(self):
+        self.publish = {"n": 0, "state": "<b>calm</b>", "a/b": 1}
+        self.rows = []
+
+    def process_result(self, result):
+        self.rows = [*self.rows[-99:], result.payload]
+        self.publish |= {"n": self.publish["n"] + 1, "spectrum": result.payload, "rows": np.array(self.rows)}
 
 
 class FinishFails(Collected):

@@ -154,7 +154,7 @@ def test_cameras_that_record_together_are_side_by_side_on_one_page_whose_buttons
 
 @pytest.mark.browser
 def test_a_text_marks_the_line_being_taken_and_the_stop_button_ends_it_and_then_the_page(tmp_path, look):
-    keywords = SMALL | {"n_lines": 5000}
+    keywords = SMALL | {"n_lines": 20_000}
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run, run.view() as page:
         tab = look(page.url)
         tab.wait(lambda: number_of(tab, "lines") > 75)
@@ -181,7 +181,7 @@ def test_a_text_marks_the_line_being_taken_and_the_stop_button_ends_it_and_then_
     numbers, gaps = account(tmp_path / "out")
     assert numbers == list(range(summary.lines))
     assert gaps == []
-    assert 75 < len(numbers) < 5000  # of a cube that was not full
+    assert 75 < len(numbers) < 20_000  # of a cube that was not full
     (cube,) = cubes_in(tmp_path / "out")
     assert [mark["text"] for mark in json.loads(cube.attributes["marks"])] == ["over the coast"]
 

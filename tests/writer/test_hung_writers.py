@@ -18,7 +18,7 @@ from tests.support.helpers import wait_for
 
 
 def _camera(**keywords):
-    return SharedSimulatedCamera(**{**COUNTING, "n_lines": 8, "n_buffers": 4, "writer_patience_s": 0.5, **keywords})
+    return SharedSimulatedCamera(**{**COUNTING, "n_lines": 8, "n_buffers": 4, "writer_patience_s": 2.0, **keywords})
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.support.helpers import wait_for
 
 pytestmark = pytest.mark.usefixtures("runtime")
 
-KEYWORDS = {**COUNTING, "n_lines": 20, "n_buffers": 4, "rate": 400, "progress": False, "savefig": False}
+KEYWORDS = {**COUNTING, "n_lines": 20, "n_buffers": 4, "rate": 400, "queue": 9999, "progress": False, "savefig": False}
 
 
 def events_in(*paths):
@@ -111,7 +111,7 @@ def test_a_capture_that_cannot_be_made_is_refused_before_the_camera_starts(tmp_p
 
 @needs_disks
 def test_a_full_disk_ends_the_capture_with_one_warning_and_not_the_recording(tmp_path, caplog):
-    keywords = {**KEYWORDS, "n_cubes": 3, "resolution": (128, 256), "queue": 9999}  # no loss that another cause has
+    keywords = {**KEYWORDS, "n_cubes": 3, "resolution": (128, 256)}
     with mounted("tmpfs", tmp_path / "small", "size=2m") as small:
         with record(SharedSimulatedCamera, tmp_path / "out", capture=small / "full.cbors", **keywords) as run:
             run.wait()
@@ -126,7 +126,8 @@ def test_a_full_disk_ends_the_capture_with_one_warning_and_not_the_recording(tmp
 
 def test_a_recording_that_runs_is_captured_from_its_newest_line_on(tmp_path):
     out = tmp_path / "out.cbors"
-    with record(SharedSimulatedCamera, tmp_path / "cubes", **KEYWORDS) as run:
+    keywords = KEYWORDS | {"n_lines": 4000}  # none is overwritten before it is captured
+    with record(SharedSimulatedCamera, tmp_path / "cubes", **keywords) as run:
         wait_for(lambda: run.status().lines > 30)
         assert capture("--out", out, "--lines", "5:25")[0] == 0
         run.stop()
