@@ -92,11 +92,13 @@ def test_work_is_not_starved_by_a_thread_that_takes_lines_without_pause(turn):
 
     collecting = threading.Thread(target=collect, daemon=True)
     collecting.start()
+    wait_for(lambda: n_lines)
     for _ in range(200):
         turn.between_lines("swap", list)
+    n_then = n_lines
+    wait_for(lambda: n_lines > n_then)
     stop.set()
     collecting.join(60)
-    assert n_lines > 0
 
 
 def test_other_threads_are_refused_while_one_closes_and_all_of_them_afterwards(turn):

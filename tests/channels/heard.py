@@ -33,10 +33,10 @@ class Heard:
     def description(self) -> dict[str, Any]:
         return self.view.description()
 
-    def wait_for_state(self, state: State, timeout_s: float = 30.0) -> None:
+    def wait_for_state(self, state: State, timeout_s: float = 60.0) -> None:
         wait_for(lambda: self.view.state() is state, timeout_s)
 
-    def wait_for_samples(self, n: int, timeout_s: float = 30.0) -> Samples:
+    def wait_for_samples(self, n: int, timeout_s: float = 60.0) -> Samples:
         """Wait until there are n samples more than now."""
         before = self.view.counts.delivered
         wait_for(lambda: self.view.counts.delivered >= before + n, timeout_s)

@@ -81,7 +81,7 @@ def test_a_process_that_is_killed_at_any_moment_is_replaced_and_the_gap_is_noted
 
 
 def test_a_process_that_hangs_is_replaced(monkeypatch):
-    monkeypatch.setattr(module, "HANG_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(module, "HANG_TIMEOUT_S", 2.0)
     with closing(supervised(a="sim:sine")) as channels:
         channels.start()
         channels.wait_until_ready(TIMEOUT_S)
@@ -158,7 +158,7 @@ def test_a_required_channel_that_is_silent_is_named_and_a_stop_ends_the_wait():
     with closing(supervised(a="sim:sine", silent=silent, text=PolledChannel("text", text, 0.01))) as channels:
         channels.start()
         with pytest.raises(ChannelError) as raised:
-            channels.wait_until_ready(0.5)
+            channels.wait_until_ready(2.0)
         told = str(raised.value)
         assert "'silent' (sim:sine, connecting)" in told
         assert "'text' (function:text, connecting, " in told
@@ -201,7 +201,7 @@ from openhsi_shared.channels import channels_from
 from openhsi_shared.channels.supervisor import ChannelsSupervisor
 channels = ChannelsSupervisor(channels_from({"a": "sim:sine"}))
 channels.start()
-channels.wait_until_ready(30)
+channels.wait_until_ready(60)
 print(channels._child.pid, flush=True)
 %s
 """
@@ -245,11 +245,13 @@ def test_the_status_of_a_channel():
         channels.start()
         before = channels.statuses()["pushed"]
         assert (before.delivered, before.state, np.isnan(before.age_s), before.rate) == (0, "connecting", True, 0.0)
+        begun_s = time.time()
         for k in range(11):
             pushed.push([k, 2.0 * k], time.time() - 3.0)
         status = channels.statuses()["pushed"]
         assert status.value == {"x": 10.0, "y": 20.0}
-        assert status.lag_s == pytest.approx(3.0, abs=0.5)
-        assert status.offset_s == pytest.approx(-3.0, abs=0.5)
+        took_s = time.time() - begun_s
+        assert 3.0 - 0.1 < status.lag_s < 3.0 + took_s + 0.1
+        assert -3.0 - took_s - 0.1 < status.offset_s < -3.0 + 0.1
         assert status.rate > 10
         assert "10, 20, good" in str(status)

@@ -144,11 +144,13 @@ def test_bad_input_is_one_clear_error(flight: Path, tmp_path: Path, arguments: t
 def test_ctrl_c_ends_it_with_what_is_complete(start: Callable[..., Any], flight: Path, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(
         "import time\nfrom pathlib import Path\n"
-        "def slow(line):\n    Path('begun').touch()\n    time.sleep(0.2)\n    return line\n"
+        "def slow(line):\n    Path('begun').touch()\n    while not Path('sent').exists():\n        time.sleep(0.01)\n"
+        "    time.sleep(0.2)\n    return line\n"
     )
     process = start("process", "flight", "--function", "slow:slow", "--workers", "threads", "--out", "out")
     wait_for((tmp_path / "begun").exists)
     process.send_signal(signal.SIGINT)
+    (tmp_path / "sent").touch()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, (out, err)
     assert "Traceback" not in err

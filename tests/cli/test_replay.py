@@ -118,7 +118,7 @@ def test_what_was_published_is_served_until_ctrl_c(folder):
             url = (re.findall(r"http://\S+:\d+", line) or [url])[0]
             if "serving until Ctrl-C" in line:
                 break
-        with urlopen(f"{url}/api/v1/status", timeout=10) as answer:
+        with urlopen(f"{url}/api/v1/status", timeout=60) as answer:
             assert answer.status == 200
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()

@@ -45,7 +45,14 @@ from tests.support.helpers import is_installed, wait_for
 
 pytestmark = pytest.mark.usefixtures("runtime")
 
-COMMON: dict[str, Any] = {**COUNTING, "n_lines": 20, "queue": 9999, "n_buffers": 8, "progress": False}
+COMMON: dict[str, Any] = {
+    **COUNTING,
+    "n_lines": 20,
+    "queue": 9999,
+    "n_buffers": 8,
+    "when_full": "block",
+    "progress": False,
+}
 VNIR: dict[str, Any] = {"rate": 200, "resolution": (16, 32)}
 SWIR: dict[str, Any] = {"rate": 80, "resolution": (8, 20)}
 TWO = {"vnir": (SharedSimulatedCamera, VNIR), "swir": {"camera": "simulated", **SWIR}}
@@ -273,16 +280,16 @@ def test_pylons_emulated_camera_aravis_fake_one_and_the_simulated_one_together_l
     tmp_path: Path, fake_gige: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYLON_CAMEMU", "1")
-    emulated = {"resolution": (16, 32), "pixel_format": "Mono16", "exposure_ms": 1}
+    emulated = {"resolution": (16, 32), "pixel_format": "Mono16", "exposure_ms": 1, "queue": 200}
     emulated |= {"nodes": {"AcquisitionFrameRateAbs": 60.0, "AcquisitionFrameRateEnable": True}}
-    fake = {"win_resolution": (64, 256), "pixel_format": "Mono8", "exposure_ms": 10, "producer": "aravis"}
+    fake = {"win_resolution": (64, 256), "pixel_format": "Mono8", "exposure_ms": 10, "producer": "aravis", "queue": 200}
     fake |= {"serial_num": fake_gige, "nodes": {"AcquisitionFrameRate": 50.0}}
     cameras = {
         "pylon": (SharedBaslerCamera, emulated),
         "aravis": (SharedGenICamCamera, fake),
         "simulated": (SharedSimulatedCamera, {**COUNTING, **VNIR, "rate": 60, "queue": 9999}),
     }
-    with record_all(cameras, tmp_path, n_lines=30, n_buffers=6, n_cubes=3, progress=False) as run:
+    with record_all(cameras, tmp_path, n_lines=30, n_buffers=6, n_cubes=3, when_full="block", progress=False) as run:
         summary = run.wait(60)
     counts = {name: (one.lines, one.lines_lost) for name, one in summary.cameras.items()}
     assert counts == dict.fromkeys(cameras, (90, 0))
@@ -298,7 +305,7 @@ CONFIG = """
 [record]
 out = "flight"
 lines = 20
-buffers = 8
+buffers = 40
 rate = 80
 [camera]
 mode = "counting"
@@ -322,7 +329,7 @@ def test_ctrl_c_of_the_command_stops_and_saves_all_cameras_of_a_config(tmp_path:
     ) as process:
         wait_for(lambda: len(list(tmp_path.rglob("*.nc"))) >= 4)
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=40)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "[vnir]\ncubes" in out
     assert "(of 30 lines)" in out

@@ -14,6 +14,7 @@ from openhsi_shared.processes.background import in_background
 from tests.support.job_cubes import save_cube
 
 CAMERA = {"resolution": (16, 48), "row_slice": (0, -1), "mode": "counting", "n_lines": 20, "rate": 200}
+CAMERA |= {"queue": 9999, "when_full": "block"}
 
 
 def test_every_cube_of_a_recording_becomes_a_result_and_no_line_is_lost(tmp_path: Path, runtime: Path) -> None:

@@ -57,15 +57,17 @@ def _descendants(process):
     ],
 )
 def test_an_interrupted_job_leaves_nothing(cube, tmp_path, kind, how, number, code):
-    (tmp_path / "wait").touch()
+    for name in ("wait", "gate"):
+        (tmp_path / name).touch()
     program = _program(tmp_path, how, kind)
     wait_for((tmp_path / "marks").exists, TIMEOUT_S)
     children = _descendants(program)
     program.send_signal(number)
+    (tmp_path / "sent").touch()
     _, text = program.communicate(timeout=TIMEOUT_S)
     assert program.returncode == code, text
     assert text.count("Traceback") == (number == signal.SIGINT), text
-    assert _left(tmp_path) == ["cube.nc", "marks", "wait"]
+    assert _left(tmp_path) == ["cube.nc", "gate", "marks", "sent", "wait"]
     wait_for(lambda: not any(child.is_running() for child in children))
 
 

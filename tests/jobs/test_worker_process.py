@@ -161,8 +161,8 @@ def test_a_thread_that_hangs_ends_the_run(tmp_path):
         def __deepcopy__(self, memo):
             return self
 
-    with pytest.raises(JobError, match=r"has not finished stage 'process' of lines . to . of block 2 for 0\.5 s"):
-        run(plan_of(path, (HangsInThread(int(lines[9, 0, 0])),)), patience_s=0.5)
+    with pytest.raises(JobError, match=r"has not finished stage 'process' of lines . to . of block 2 for 3 s"):
+        run(plan_of(path, (HangsInThread(int(lines[9, 0, 0])),)), patience_s=3)
     release.set()
     wait_for(lambda: not [thread for thread in threading.enumerate() if " job " in thread.name])
 

@@ -13,7 +13,7 @@ from openhsi_shared.jobs import JobRunner, PipelineJob, Stage
 
 @dataclass
 class Marking(Stage):
-    """Marks each line that it is given in a folder, and waits there, or kills the program, as a file there says.
+    """Marks each line that it is given in a folder, and waits there, or kills the program, as files there say.
 
     It kills when the blocks of two lines before are written: a thread beside it does that.
     """
@@ -37,8 +37,10 @@ class Marking(Stage):
                 os.kill(os.getpid(), signal.SIGKILL)
             with Path(self.folder, "marks").open("a") as marks:
                 marks.write(f"{number}\n")
+            if Path(self.folder, "gate").exists():
+                wait_for(Path(self.folder, "sent").exists)
             if Path(self.folder, "wait").exists():
-                threading.Event().wait(0.05)  # a stage that is slow, and sees no signal
+                threading.Event().wait(0.2)  # a stage that is slow, and sees no signal
             made[:] = line
 
 

@@ -33,7 +33,7 @@ def scene(number: int) -> np.ndarray:
     return ((number * 101 + 13 * np.arange(ROWS)[:, None] + np.arange(COLUMNS)) % 4096).astype(np.uint16)
 
 
-def read(driver: Driver, n: int, timeout_s: float = 5.0) -> tuple[np.ndarray, list[Any]]:
+def read(driver: Driver, n: int, timeout_s: float = 20.0) -> tuple[np.ndarray, list[Any]]:
     frames = np.zeros((n, *driver.frame_shape), driver.frame_dtype)
     return frames, [driver.read_into(frame, timeout_s) for frame in frames]
 

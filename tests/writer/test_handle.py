@@ -36,7 +36,7 @@ def test_a_handle_behaves_like_a_process(cam, tmp_path):
 
 def test_a_result_tells_where_the_cube_is(cam, tmp_path):
     handle = cam.save(str(tmp_path))
-    result = handle.result(timeout=20)
+    result = handle.result(timeout=60)
     assert result == handle.result()
     assert result.path.parent.parent == tmp_path
     assert result.preview_path.exists()
