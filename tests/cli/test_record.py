@@ -61,11 +61,11 @@ def test_four_cubes_without_any_other_option_are_recorded_into_flight(run_apart:
 
 
 def test_it_ends_after_the_seconds_and_saves_the_unfinished_cube(record: Run, tmp_path: Path) -> None:
-    ended = record("--rate", 200, "--seconds", 0.5, "--lines", 1000)
+    ended = record("--rate", 200, "--option", "queue=9999", "--seconds", 1, "--lines", 10_000)
     assert ended.code == 0, ended.err
     numbers = _numbers(tmp_path / "flight")
     assert numbers == list(range(len(numbers)))
-    assert 0 < len(numbers) < 1000
+    assert 0 < len(numbers) < 10_000
 
 
 def test_level_and_names_and_metadata_and_compression_arrive_in_the_file(record: Run, tmp_path: Path) -> None:

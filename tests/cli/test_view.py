@@ -16,7 +16,7 @@ from tests.support.helpers import wait_for
 
 ENDLESS = (
     *("record", "--option", "resolution=[16,48]", "--option", "row_slice=null", "--option", "mode=counting"),
-    *("--rate", 200, "--lines", 50),
+    *("--rate", 200, "--lines", 50, "--option", "queue=9999", "--when-full", "block"),
 )
 URL = re.compile(r"http://127\.0\.0\.1:\d+/[\w-]+")
 

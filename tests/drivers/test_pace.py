@@ -69,7 +69,7 @@ def test_the_pace_does_not_drift(rate):
 
 
 def test_a_paced_camera_stamps_the_middle_of_each_exposure():
-    driver = started(settings(exposure_ms=2), rate=400.0)
+    driver = started(settings(exposure_ms=2), rate=400.0, queue=9999)
     stamps = read(driver, 20)[1]
     middles = np.array([stamp.monotonic_ns for stamp in stamps])
     assert ids_of(stamps) == list(range(20))
@@ -106,8 +106,8 @@ def test_a_new_start_begins_with_an_empty_queue_and_frame_0():
 
 
 def test_a_frame_that_takes_longer_than_one_waits_is_a_timeout_and_still_comes():
-    driver = started(rate=5.0)
-    with pytest.raises(FrameTimeout, match=r"within 0\.001 s: its rate is 5\.0 lines/s"):
+    driver = started(rate=0.5)
+    with pytest.raises(FrameTimeout, match=r"within 0\.001 s: its rate is 0\.5 lines/s"):
         driver.read_into(np.empty(driver.frame_shape, driver.frame_dtype), 0.001)
     frame = np.empty(driver.frame_shape, driver.frame_dtype)
     assert driver.read_into(frame, math.inf).frame_id == 0

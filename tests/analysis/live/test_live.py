@@ -344,6 +344,7 @@ def test_the_command_record_has_an_analysis(tmp_path):
     (tmp_path / "p.json").write_text('{"scale": 5}')
     options = ["--cubes", "2", "--lines", "32", "--analyse", names, "--lossless", "-p", str(tmp_path / "p.json")]
     out = ["--out", str(tmp_path / "out"), "--rate", "200", "--option", "resolution=[16, 32]"]
+    out += ["--option", "queue=9999", "--when-full", "block"]
     done = run_python("-m", "openhsi_shared", "record", *options, *out)
     assert done.returncode == 0, done.stderr
     (saved,) = (tmp_path / "out").rglob("*_analysis.h5")
