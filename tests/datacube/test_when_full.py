@@ -27,7 +27,7 @@ def stopped_writer(monkeypatch, tmp_path):
         wait_for(lambda: process.status() == psutil.STATUS_STOPPED)
         process.resume()
 
-    in_any_case = threading.Timer(20, go_on)  # else a test that fails would wait for ever while its camera is closed
+    in_any_case = threading.Timer(60, go_on)  # else a test that fails would wait for ever while its camera is closed
     in_any_case.start()
     yield go_on
     in_any_case.cancel()

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import threading
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -282,11 +281,13 @@ def test_a_retry_that_waits_while_the_cube_resumes_by_itself_has_no_effect(tmp_p
             handle = cam.save(tmp_path / "out")
             handle.join(60)
             assert handle.exitcode == 1
-        changed, retried = cam._engine.writer.changed, threading.Event()
-        with changed:
+        supervisor, begun, retried = handle._supervisor, threading.Event(), threading.Event()
+        usual = supervisor.retry
+        monkeypatch.setattr(supervisor, "retry", lambda *arguments: (begun.set(), usual(*arguments)))
+        with supervisor.changed:
             thread = threading.Thread(target=lambda: (handle.retry(tmp_path / "other"), retried.set()))
             thread.start()
-            time.sleep(0.2)  # it has seen the failure, and waits for the lock
+            assert begun.wait(60)  # it has seen the failure, and waits for the lock
             cam._engine.writer._writers.starts.__init__()
             cam._engine.writer._replacing.resume()
         thread.join()

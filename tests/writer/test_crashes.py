@@ -190,11 +190,14 @@ def test_a_second_writer_stands_by(tmp_path):
 def test_killing_the_one_that_stands_by_does_not_disturb_a_picture_being_drawn(tmp_path):
     shape = (1000, 8)  # a large picture, which takes a while
     with SharedDataCube(n_lines=2000, resolution=shape, writers=2) as cube:
-        for n in range(2000):
-            cube.put(frame(n, shape))
-        _, stands_by = _writers_by_age()
-        handle = cube.save(tmp_path)
-        wait_for(lambda: cube.status().cubes_saved == 1)
+        for n_cubes in range(1, 20):  # until it is seen while it draws
+            for n in range(2000):
+                cube.put(frame(n, shape))
+            _, stands_by = _writers_by_age()
+            handle = cube.save(tmp_path)
+            wait_for(lambda n=n_cubes: cube.status().cubes_saved == n)
+            if handle.is_alive():
+                break
         assert handle.is_alive()
         stands_by.kill()
         assert handle.result(60).preview_path.exists()
