@@ -18,7 +18,8 @@ from tests.support.helpers import wait_for
 def test_each_press_begins_or_ends_a_recording_until_the_command_is_interrupted(tmp_path: Path) -> None:
     config, out = tmp_path / "flight.toml", tmp_path / "flight"
     config.write_text(
-        f'[record]\nbutton = 17\nlamp = "GPIO27"\nlines = 1000\nrate = 200.0\nout = "{out}"\n[camera]\nqueue = 9999\n'
+        f'[record]\nbutton = 17\nlamp = "GPIO27"\nlines = 1000\nrate = 200.0\nout = "{out}"\n'
+        "[camera]\nresolution = [16, 32]\nrow_slice = [0, 16]\nqueue = 9999\n"
     )
     before, Device.pin_factory = Device.pin_factory, MockFactory()
     button, lamp = Device.pin_factory.pin(17), Device.pin_factory.pin(27)
