@@ -117,7 +117,7 @@ STREAMS = {"None": NO_STREAM, "closed": CLOSED, "no isatty": WITHOUT_ISATTY, "di
 @pytest.mark.parametrize("streams", some("None", "dies in the middle", all_of=STREAMS))
 def test_a_stream_that_cannot_show_a_progress_bar_does_not_end_a_collection(tmp_path, streams):
     """`'NoneType' object has no attribute 'isatty'`: with pythonw, in a service, in the console of an editor."""
-    used = f"import os, sys\n{CAMERA}{STREAMS[streams]}{LOGS}with camera(rate=100) as cam:\n"
+    used = f"import os, sys\n{CAMERA}{STREAMS[streams]}{LOGS}with camera(rate=100, queue=9999) as cam:\n"
     used += "    for _ in range(3):\n        cam.collect()\n        cam.save('out')\n"
     code, _, errors = run(used, tmp_path)
     assert code in (0, 120), errors  # the interpreter itself returns 120 if it cannot flush a stream at its end

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from openhsi_shared.channels import CallbackChannel, Channel, Recorder, SimulatedChannel, State
+from openhsi_shared.channels.recorder import rates
 from openhsi_shared.channels.simulated import spot
 from openhsi_shared.errors import ArgumentError, ChannelError, UnknownKeyword
 from tests.channels.fed_recorder import PERIOD_NS, SHAPE, START_NS, Counter, Fed, image_of
@@ -230,6 +231,13 @@ def test_a_slot_may_stop_and_start_the_recorder_and_one_that_raises_stops_nothin
     assert recorder.data["a"].tolist() == [1, 2]
 
 
+@pytest.fixture
+def never_silent(monkeypatch):
+    """Rates are known, however long ago the last event was."""
+    monkeypatch.setattr(rates, "SILENT_S", 1000.0)
+
+
+@pytest.mark.usefixtures("never_silent")
 def test_clearing_forgets_updates_that_wait_too(fed):
     one = fed(maxlen=5)
     one.push(0, only=("a",))
@@ -244,6 +252,7 @@ def test_clearing_forgets_updates_that_wait_too(fed):
     assert not one.recorder.full
 
 
+@pytest.mark.usefixtures("never_silent")
 def test_waiting_ends_when_it_is_full_or_stopped(fed):
     one = fed(maxlen=2)
     assert one.recorder.wait(0.01) is False
