@@ -55,7 +55,7 @@ def test_no_box_lies_over_another_and_no_text_is_cut(tmp_path, look):
             tab.await_text(".legend", "stage")
             tab.await_text(".analysis .tile", "n_lines")
             tab.picture(f"live_page_{width}")
-            assert tab.page.evaluate(FAULTS) == [], width
+            tab.wait(lambda tab=tab: tab.page.evaluate(FAULTS) == [])
             tab.page.mouse.wheel(0, 1200)
             stop = tab.page.get_by_role("button", name="Stop")
             # it can be reached wherever one has scrolled to

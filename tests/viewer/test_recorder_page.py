@@ -124,7 +124,7 @@ def test_no_box_lies_over_another_on_a_phone_a_tablet_and_a_desk(look):
             tab.await_text(".legend", "n = 200")
             tab.page.wait_for_timeout(500)  # layout follows the text
             tab.picture(f"recorder_page_{width}")
-            assert tab.page.evaluate(FAULTS) == []
+            tab.wait(lambda tab=tab: tab.page.evaluate(FAULTS) == [])
             tab.page.close()
 
 
