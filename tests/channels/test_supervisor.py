@@ -16,6 +16,7 @@ from openhsi_shared.channels.attached import MAX_CAPACITY, AttachedChannels
 from openhsi_shared.channels.supervisor import ChannelsSupervisor
 from openhsi_shared.errors import ArgumentError, ChannelError, ClosedError, OpenHSIError
 from tests.support.helpers import in_child, run_python, wait_for
+from tests.support.process_faults import writers_of
 
 TIMEOUT_S = 60.0
 
@@ -25,7 +26,7 @@ def supervised(**channels):
 
 
 def children():
-    return [one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline())]
+    return writers_of()  # they are of the same kind
 
 
 def test_sources_run_in_a_process_of_their_own_and_pushes_in_the_user_s():

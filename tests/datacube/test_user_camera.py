@@ -4,12 +4,12 @@ import re
 from typing import ClassVar
 
 import numpy as np
-import psutil
 import pytest
 
 from openhsi_shared import SharedOpenHSI, SharedSimulatedCamera
 from openhsi_shared.errors import CameraError, FrameError, NothingToSave, UnknownKeyword
 from tests.support.flow import CAMERA, SHAPE, account, cubes_in, frame, read, run
+from tests.support.process_faults import writers_of
 from tests.support.products import each_value_once
 
 
@@ -250,12 +250,10 @@ def test_a_constructor_that_fails_leaves_no_process_and_no_memory():
             super().__init__(**keywords)
             raise CameraError("no camera on this bus")
 
-    children = psutil.Process().children()
+    before = writers_of()
     with pytest.raises(CameraError, match="no camera on this bus"):
         _mine(Broken)
-    assert [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())] == [
-        child for child in children if "spawn_main" in " ".join(child.cmdline())
-    ]
+    assert writers_of() == before
 
 
 def test_a_mistyped_keyword_of_a_user_camera_names_the_nearest_one():

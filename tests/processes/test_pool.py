@@ -2,7 +2,7 @@
 
 import os
 import signal
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psutil
 import pytest
@@ -42,7 +42,9 @@ def test_who_loses_interest_leaves_no_process(monkeypatch) -> None:
 
 
 def is_ours(child: psutil.Process) -> bool:
-    return child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline())
+    with suppress(psutil.Error):  # it has just died
+        return child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline())
+    return False
 
 
 def test_what_fails_while_results_are_awaited_is_raised_and_leaves_no_process(monkeypatch) -> None:
