@@ -1,7 +1,8 @@
 """A trial of the camera: its line rate, its queue, and some of its lines; nothing is saved.
 
-The rate is that of the frames that the camera delivers, by its counter, taken or not. For the queue no frame is taken
-for a time that is doubled until the ids show a gap. A source without a counter has an unknown queue; one whose ids do
+The rate is that of the frames that the camera delivers, by its counter, taken or not, and by the times of their
+exposures if they are known: frames that have waited in the queue come late. For the queue no frame is taken for a time
+that is doubled until the ids show a gap. A source without a counter has an unknown queue; one whose ids do
 not go on in a pause waits for its reader.
 """
 
@@ -52,6 +53,8 @@ class CameraTrial:
         self.last_id: int | None = None
         self.taken_at = 0.0
         """`time.monotonic()` of the last frame."""
+        self.exposed_ns: int | None = None
+        """Time of its exposure, if the camera tells it."""
         self.busy_s = 0.0
         """What the level has taken."""
         self.lines: deque[NDArray[Any]] = deque(maxlen=max(2, min(KEPT_LINES, KEPT_BYTES // max(1, line.nbytes))))
@@ -63,7 +66,7 @@ class CameraTrial:
     def take(self, keep: bool = False) -> int:
         """Take a frame; returns how many are missing before it."""
         stamp = self._read(self._frame)
-        self.taken_at = time.monotonic()
+        self.taken_at, self.exposed_ns = time.monotonic(), stamp.monotonic_ns
         self.n_taken += 1
         n_missing = 0
         if stamp.frame_id is not None and not self._ids.is_behind(stamp.frame_id):
@@ -84,12 +87,15 @@ class CameraTrial:
         for _ in range(FIRST_FRAMES):
             self.take()
         self.busy_s = 0.0
-        begun, n_begun, id_begun = self.taken_at, self.n_taken, self.last_id
+        begun, begun_ns, n_begun, id_begun = self.taken_at, self.exposed_ns, self.n_taken, self.last_id
         end = min(until, begun + RATE_S)
         while self.n_taken == n_begun or time.monotonic() < end:
             self.take(keep=len(self.lines) < (self.lines.maxlen or 0))
         n = self.n_taken - n_begun if id_begun is None or self.last_id is None else self.last_id - id_begun
-        return max(1, n) / (self.taken_at - begun)
+        seconds = self.taken_at - begun
+        if begun_ns is not None and self.exposed_ns is not None and self.exposed_ns > begun_ns:
+            seconds = (self.exposed_ns - begun_ns) / 1e9
+        return max(1, n) / seconds
 
     def busy(self, rate: float) -> float:
         """Share of the time between two frames that the level takes."""
