@@ -46,7 +46,7 @@ class Worker:
 
 
 class Summing(Worker):
-    """Sums up, and returns it at the end; what it has summed is noted in the folder, too, by its process."""
+    """Sums up, and returns it at the end; if it is to be killed, what it has summed is noted in the folder, too."""
 
     def __init__(self, parameters, context, state):
         super().__init__(parameters, context, state)
@@ -56,8 +56,9 @@ class Summing(Worker):
         found = super().process_event(event, parameters, tick)
         if found is not None and event.event_number > 0:
             self.n, self.sum = self.n + 1, self.sum + found[2]
-        with Path(os.environ["REPLAY_TEST_FOLDER"], f"summed{os.getpid()}").open("a") as note:
-            note.write(f"{event.event_number}\n")
+        if parameters["kill_at"].value >= 0:
+            with Path(os.environ["REPLAY_TEST_FOLDER"], f"summed{os.getpid()}").open("a") as note:
+                note.write(f"{event.event_number}\n")
 
     def flush(self):
         return self.n, self.sum
