@@ -5,7 +5,9 @@ consolidated metadata. The attribute `complete` is written last.
 """
 
 import errno
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +36,10 @@ DIMENSIONS = "_ARRAY_DIMENSIONS"
 """Attribute of an array in which xarray looks for the names of its axes."""
 
 
+_CONFIGURING = threading.Lock()
+"""The configuration of zarr is one for all threads."""
+
+
 class ZarrChunks:
     """The pixels of a Zarr folder that is being written, in any process. Picklable: it has only the path."""
 
@@ -59,14 +65,24 @@ class ZarrChunks:
             raise save_error(error, self.path) from error
 
     def read(self, first: int, stop: int) -> NDArray[Any]:
-        """Read lines that are written; those that are not are anything. Errors of zarr."""
-        return np.asarray(self._opened()[first:stop])
+        """Read the lines of a chunk. FileNotFoundError if it was not written; errors of zarr."""
+        array = self._opened()
+        (self.path / "datacube" / f"{first // array.chunks[0]}.0.0").stat()
+        return np.asarray(array[first:stop])
+
+    def fits(self, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+        """Whether there is such an array."""
+        try:
+            array = self._opened()
+        except Exception as error:  # noqa: BLE001 - of a damaged folder, anything
+            logger.warning("%s cannot be continued, and is begun again: %s", self.path, error)
+            return False
+        return (array.shape, array.chunks, array.dtype) == (shape, chunks, dtype)
 
     def _opened(self) -> Any:
         if self._array is None:
-            with needed_by("Zarr", "zarr"):
-                import zarr
-            self._array = zarr.open_group(str(self.path), mode="r+", zarr_format=2)["datacube"]
+            with _every_chunk_written() as zarr:
+                self._array = zarr.open_group(str(self.path), mode="r+", zarr_format=2)["datacube"]
         return self._array
 
 
@@ -86,27 +102,31 @@ class ZarrWriter:
         leftover: Path | None = None,
     ) -> None:
         """`compression`: with its level; `leftover`: the folder of an earlier run, which is continued."""
-        with needed_by("Zarr", "zarr"):
-            import zarr
         refuse_existing([target])
         self._description = description
         self._samples = Samples(description.n_lines, description.line_bytes)
+        shape, dtype = (description.n_lines, *description.line_shape), description.dtype.newbyteorder("<")
+        chunk = min(chunk_lines, description.n_lines), *description.line_shape
         self._folder = PartFolder(target, tmp_suffix, leftover)
         self.chunks = ZarrChunks(self._folder.path)
         try:
             if self._folder.is_adopted:
                 self._folder.clear_all_but("datacube", ".zgroup")  # else what it had of all else would be in the way
-                return
-            root = zarr.create_group(str(self._folder.path), zarr_format=2)
-            root.create_array(
-                "datacube",
-                shape=(description.n_lines, *description.line_shape),
-                chunks=(min(chunk_lines, description.n_lines), *description.line_shape),
-                dtype=description.dtype.newbyteorder("<"),
-                compressors=_compressor(*compression),
-                filters=None,
-                fill_value=None,  # else xarray would take pixels of that value as missing
-            )
+                if self.chunks.fits(shape, chunk, dtype):
+                    return
+                self._folder.close()
+                self._folder = PartFolder(target, tmp_suffix)
+                self.chunks = ZarrChunks(self._folder.path)
+            with _every_chunk_written() as zarr:
+                zarr.create_group(str(self._folder.path), zarr_format=2).create_array(
+                    "datacube",
+                    shape=shape,
+                    chunks=chunk,
+                    dtype=dtype,
+                    compressors=_compressor(*compression),
+                    filters=None,
+                    fill_value=None,  # else xarray would take pixels of that value as missing
+                )
         except OSError as error:
             self.close()
             raise save_error(error, self._folder.path) from error
@@ -141,18 +161,17 @@ class ZarrWriter:
 
         `description`: what is known now that all lines are written.
         """
-        import zarr
-
         description = description or self._description
         path = self._folder.path
         try:
-            root: Any = zarr.open_group(str(path), mode="r+", zarr_format=2)
-            root["datacube"].attrs.put({**_plain(description.labels), DIMENSIONS: list(DIMS)})
-            _put_variables(root, description.variables)
-            for name, group in description.groups.items():
-                _put_group(root, name, group)
-            root.attrs.put({**_plain(description.attributes), "complete": 1})
-            zarr.consolidate_metadata(str(path), zarr_format=2)
+            with _every_chunk_written() as zarr:
+                root: Any = zarr.open_group(str(path), mode="r+", zarr_format=2)
+                root["datacube"].attrs.put({**_plain(description.labels), DIMENSIONS: list(DIMS)})
+                _put_variables(root, description.variables)
+                for name, group in description.groups.items():
+                    _put_group(root, name, group)
+                root.attrs.put({**_plain(description.attributes), "complete": 1})
+                zarr.consolidate_metadata(str(path), zarr_format=2)
         except OSError as error:
             raise save_error(error, path) from error
         self._read_back(description)
@@ -186,6 +205,15 @@ class ZarrWriter:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+@contextmanager
+def _every_chunk_written() -> Iterator[Any]:
+    """Gives zarr. Arrays that are made or opened meanwhile write chunks of zeros, too: one that is missing is lost."""
+    with needed_by("Zarr", "zarr"):
+        import zarr
+    with _CONFIGURING, zarr.config.set({"array.write_empty_chunks": True}):  # arrays keep it
+        yield zarr
 
 
 def _compressor(compression: Compression | None, level: int | None) -> Any:

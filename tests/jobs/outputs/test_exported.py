@@ -168,6 +168,29 @@ def test_gdal_reads_the_envi_file_of_a_job(tmp_path):
             np.testing.assert_array_equal(np.moveaxis(image.read(), 0, -1), lines)
 
 
+def test_a_chunk_that_is_lost_is_not_taken_for_one_of_zeros(tmp_path):
+    plan = planned(tmp_path, "zarr", 8)
+    lines = np.zeros_like(result_lines(plan))
+    journal = Journal.open(plan.target, plan.ppid_hash, {})
+    output = open_output(plan, resume=True, journal=journal)
+    put_all(output, plan, lines)
+    for first in (0, 4):
+        journal.note_known(first, np.zeros(4, np.uint8), np.zeros(4, np.int64), None)
+    chunks = output.temporary_path / "datacube"
+    output.close(keep=True)
+    journal.close(keep=True)
+    assert {path.name for path in chunks.glob("?.0.0")} == {"0.0.0", "1.0.0"}
+    (chunks / "1.0.0").unlink()
+    journal = Journal.open(plan.target, plan.ppid_hash, {})
+    with open_output(plan, resume=True, journal=journal) as output:
+        assert output.finished_blocks() == {0}
+        put_all(output, plan, lines, [1])
+        output.finish(Done(line_flag=np.zeros(8, np.uint8)))
+    journal.close()
+    assert (plan.target / "datacube" / "1.0.0").exists()
+    np.testing.assert_array_equal(pixels_of(plan), lines)
+
+
 @pytest.mark.parametrize("to", ["envi", "zarr"])
 def test_a_run_goes_on_where_an_earlier_one_was_interrupted(tmp_path, to):
     plan = planned(tmp_path, to, 20)
