@@ -65,7 +65,9 @@ class PartFile:
         path = Path(path)
         fill_standard_descriptors()
         try:
-            fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+            fd = os.open(
+                path, os.O_RDWR | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_BINARY", "O_NOFOLLOW"))
+            )
         except OSError as error:
             raise save_error(error, path) from error
         try:

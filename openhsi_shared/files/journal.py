@@ -13,7 +13,7 @@ import re
 import shutil
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +104,17 @@ class Journal:
         return cls._continued(path, json.loads(json.dumps(header)) | {"n_lines": n_lines})
 
     @classmethod
+    def layout_of(cls, target: Path, ppid_hash: str, *, tmp_suffix: str | None = None) -> Mapping[str, Any] | None:
+        """The `layout` of what an earlier run has left to be continued; None if it has left nothing."""
+        path = _path_of(target, ppid_hash, tmp_suffix)
+        try:
+            found = _Contents.of(path) if path.exists() else None
+        except OSError as error:
+            raise save_error(error, path) from error
+        layout = None if found is None or found.left(path) is None else found.header.get("layout")
+        return layout if isinstance(layout, dict) else None
+
+    @classmethod
     def _continued(cls, path: Path, header: Mapping[str, Any]) -> Self:
         try:
             journal = cls(path, _open_locked(path), header)
@@ -118,20 +129,35 @@ class Journal:
 
     def _continue(self) -> None:
         found = _Contents.of(self.path)
-        if found is None:
-            self._restart()
-            return
-        part = found.part(self.path)
-        if found.header == self._header and part is not None and part.exists():
+        part = None if found is None else found.left(self.path)
+        if found is not None and part is not None and found.header == self._header:
             self.part, self.blocks = part, found.blocks()
             self._n_finished = len(self.blocks)
             os.ftruncate(self._fd, found.n_bytes)  # a line that a dying process has begun
             os.lseek(self._fd, 0, os.SEEK_END)
             return
-        if part is not None and part.exists():
-            logger.info("%s is removed: an earlier run has left it, and it is not continued", part)
-            _remove(part)
+        self._remove_earlier(found, part)
         self._restart()
+
+    def _remove_earlier(self, found: "_Contents | None", part: Path | None) -> None:
+        """Remove what cannot be continued, and report what is lost."""
+        if found is None and os.fstat(self._fd).st_size:
+            part = _part_in(self.path, _records(self.path, until_damaged=False))
+            left = "" if part else f"; what it named is left in {self.path.parent}, and reported by `recover`"
+            logger.warning("%s is damaged: the result is begun again%s", self.path, left)
+        elif found is not None and (n := sum(len(block.crcs) for block in found.blocks().values())) and part:
+            logger.warning("%s is removed: %d finished lines of an earlier run %s", part, n, self._why_not(found))
+        if part is not None:
+            _remove(part)
+
+    def _why_not(self, found: "_Contents") -> str:
+        """Why an earlier run is not continued, in words."""
+        if not self._header:
+            return "are not continued without resume=True (--resume)"
+        before, now = ({**one, **one.get("layout", {})} for one in (found.header, self._header))
+        names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        differing = (f"{name}={before.get(name)!r}, not {now.get(name)!r}" for name in names if name != "layout")
+        return f"are of a run with {', '.join(differing)}"
 
     def _restart(self) -> None:
         self.part, self.blocks, self._n_finished = None, {}, 0
@@ -240,10 +266,9 @@ class _Contents:
             return None
         return cls(records[0], records[1:], n_bytes)
 
-    def part(self, path: Path) -> Path | None:
-        names = [record["part"] for record in self.records if "part" in record]
-        is_name = bool(names) and PART.fullmatch(names[-1]) is not None and "/" not in names[-1]
-        return path.with_name(names[-1]) if is_name else None
+    def left(self, path: Path) -> Path | None:
+        """The temporary file or folder that it names, if it exists."""
+        return _part_in(path, ((record, 0) for record in self.records))
 
     def blocks(self) -> dict[int, FinishedBlock]:
         written = {record["written"]: record for record in self.records if "written" in record}
@@ -260,15 +285,25 @@ class _Contents:
         }
 
 
-def _records(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """Whole records from the beginning on, each with its end in the file."""
+def _records(path: Path, *, until_damaged: bool = True) -> Iterator[tuple[dict[str, Any], int]]:
+    """Whole records, each with its end in the file: those before the first damaged one, or all."""
     end = 0
     for line in path.read_bytes().splitlines(keepends=True):
         code, _, text = line.partition(b" ")
-        if not line.endswith(b"\n") or code != b"%08x" % zlib.crc32(text[:-1]):
-            return
         end += len(line)
-        yield json.loads(text), end
+        if line.endswith(b"\n") and code == b"%08x" % zlib.crc32(text[:-1]):
+            yield json.loads(text), end
+        elif until_damaged:
+            return
+
+
+def _part_in(journal: Path, records: Iterable[tuple[dict[str, Any], int]]) -> Path | None:
+    """The last temporary name in these records, if there is such a file or folder; a link is none of ours."""
+    names = [record["part"] for record, _ in records if "part" in record]
+    if not names or PART.fullmatch(names[-1]) is None or "/" in names[-1]:
+        return None
+    part = journal.with_name(names[-1])
+    return part if part.exists() and not part.is_symlink() else None
 
 
 def _text(array: NDArray[Any]) -> str:
@@ -315,10 +350,9 @@ def unfinished(journal: Path) -> Unfinished:
         found = _Contents.of(journal) if JOURNAL.fullmatch(journal.name) else None
         if found is None:
             raise ValueError("its writer was interrupted before it began")
-        part = found.part(journal)
+        part = found.left(journal)
         target = journal.with_name(found.header["target"])
         n_finished = sum(len(block.crcs) for block in found.blocks().values())
-        part = part if part is not None and part.exists() else None
         return Unfinished(journal, part, target, int(found.header["n_lines"]), n_finished if part else 0)
     except (ValueError, LookupError, TypeError) as error:
         raise FileError(f"{journal} is not a journal of a job ({error}): remove it") from error

@@ -72,7 +72,7 @@ class StreamedFile:
         self._means = np.full((n_shown, layout.line_shape[0], len(bands or ())), np.nan, np.float32)
         self._n_placed = 0
         """Blocks whose compressed lines have a place in the file."""
-        adopted = None if leftover is None else PartFile.adopt(leftover)
+        adopted = PartFile.adopt(leftover) if leftover is not None and leftover.is_file() else None
         suffix = f"~{tmp_suffix}" if tmp_suffix else ""
         self._part = adopted or PartFile(target.parent, f"{target.stem}{suffix}{target.suffix}")
         try:

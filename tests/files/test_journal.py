@@ -80,6 +80,20 @@ def test_what_was_written_with_other_settings_is_removed(target, how):
     journal.close()
 
 
+@pytest.mark.parametrize("part_is_named", [True, False])
+def test_a_journal_that_is_damaged_is_begun_again(target, caplog, part_is_named):
+    part = _left(target)
+    [path] = target.parent.glob(".*.journal")
+    data = path.read_bytes()
+    path.write_bytes(b"!" + data[1:] if part_is_named else data[:50])
+    journal = _open(target)
+    assert (journal.part, dict(journal.blocks)) == (None, {})
+    assert f"{path} is damaged: the result is begun again" in caplog.text
+    assert ("reported by `recover`" in caplog.text) is not part_is_named
+    assert part.exists() is not part_is_named
+    journal.close()
+
+
 def test_another_temporary_name_begins_again(target, tmp_path):
     _left(target)
     journal = _open(target)

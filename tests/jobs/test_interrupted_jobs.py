@@ -11,9 +11,11 @@ import psutil
 import pytest
 
 from openhsi_shared import open_cube, recover, verify
-from openhsi_shared.errors import SaveError
+from openhsi_shared.errors import JobError, SaveError
 from openhsi_shared.files.journal import unfinished
 from openhsi_shared.jobs import JobRunner
+from openhsi_shared.jobs.outputs import problems_of
+from openhsi_shared.jobs.planning.block_size import RESERVE
 from tests.support.disks import mounted, needs_disks
 from tests.support.faulty_calls import Control, FaultyCalls
 from tests.support.helpers import ROOT, environment, in_child, wait_for
@@ -34,7 +36,8 @@ def cube(tmp_path):
 
 def _program(folder, how, kind, **more):
     command = [sys.executable, "-m", "tests.support.job_programs", str(folder), how, kind]
-    return subprocess.Popen(command, cwd=ROOT, env=environment(**more), stderr=subprocess.PIPE, text=True)
+    how_run = {"cwd": ROOT, "env": environment(**more), "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **how_run, start_new_session=True)
 
 
 def _left(folder):
@@ -92,17 +95,35 @@ def test_a_program_that_ends_stops_its_job(cube, tmp_path):
     assert [name for name in _left(tmp_path) if name not in ("cube.nc", "marks", "wait")] == []
 
 
-def test_a_job_that_is_killed_at_each_block_is_finished_by_the_next_runs(cube, tmp_path):
-    for line in (1, 3, 5, 7):
-        (kill := tmp_path / f"kill{line}").touch()
-        program = _program(tmp_path, "resume", "threads")
-        program.communicate(timeout=TIMEOUT_S)
-        assert program.returncode == -signal.SIGKILL
-        kill.unlink()
+def _killed(folder, line, kind):
+    """Run the job with `resume` in a program that is killed, with its workers, at a line."""
+    (kill := folder / f"kill{line}").touch()
+    program = _program(folder, "resume", kind)
+    program.communicate(timeout=TIMEOUT_S)
+    assert program.returncode == -signal.SIGKILL
+    kill.unlink()
+
+
+def _marks(folder):
+    return [int(mark) for mark in (folder / "marks").read_text().split()]
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("threads", "threads", "threads", "threads", "threads"),
+        pytest.param(("processes",) * 5, marks=pytest.mark.campaign),
+        ("processes", "threads", "processes", "threads", "processes"),
+        pytest.param(("threads", "processes", "threads", "processes", "threads"), marks=pytest.mark.campaign),
+    ],
+)
+def test_a_job_that_is_killed_at_each_block_is_finished_by_the_next_runs(cube, tmp_path, kinds):
+    for line, kind in zip((1, 3, 5, 7), kinds, strict=False):
+        _killed(tmp_path, line, kind)
         (journal,) = (tmp_path / "out").glob(".*.journal")
         assert unfinished(journal).n_finished == line - 1
         assert list(recover(tmp_path / "out").resumable) == [journal]
-    runner = JobRunner(job_of(tmp_path), resume=True)
+    runner = JobRunner(job_of(tmp_path, kinds[-1]), resume=True)
     result = runner.run()
     assert (result.n_lines, result.skipped, runner.get_status().lines) == (N_LINES, False, N_LINES)
     with open_cube(result.path) as made:
@@ -110,37 +131,130 @@ def test_a_job_that_is_killed_at_each_block_is_finished_by_the_next_runs(cube, t
         assert "6 of 8 lines are written already" in made.attributes["pipeline_log"]
         assert made.column("line_flag").tolist() == [0] * N_LINES
     assert verify(result.path).ok
-    marks = [int(mark) for mark in (tmp_path / "marks").read_text().split()]
-    assert marks == [0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7]  # finished blocks are not computed again
+    assert _marks(tmp_path) == [0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7]  # finished blocks are not computed again
     assert _left(tmp_path / "out") == ["cube.nc", "cube.png"]
 
 
-def test_a_run_without_resume_begins_again(cube, tmp_path):
-    (kill := tmp_path / "kill5").touch()
-    program = _program(tmp_path, "resume", "threads")
-    program.communicate(timeout=TIMEOUT_S)
-    kill.unlink()
+def test_a_job_whose_workers_die_at_each_block_can_be_resumed(cube, tmp_path):
+    for line in (0, 3, 4):
+        (tmp_path / f"die{line}").touch()
+    _killed(tmp_path, 5, "processes")
+    for line in (5, 6):
+        (tmp_path / f"die{line}").touch()
+    result = JobRunner(job_of(tmp_path, "processes"), resume=True).run()
+    with open_cube(result.path) as made:
+        assert made.lines[:].tobytes() == cube.tobytes()
+        assert "4 of 8 lines are written already" in made.attributes["pipeline_log"]
+        assert made.attributes["pipeline_log"].count("its lines are done again") == 2
+    assert result.n_failed == 0
+    assert not list(tmp_path.glob("die*"))
+    assert _left(tmp_path / "out") == ["cube.nc", "cube.png"]
+
+
+def test_a_run_without_resume_begins_again(cube, tmp_path, caplog):
+    _killed(tmp_path, 5, "threads")
     assert len(_left(tmp_path / "out")) == 2
     result = JobRunner(job_of(tmp_path)).run()
     with open_cube(result.path) as made:
         assert made.lines[:].tobytes() == cube.tobytes()
+    assert "4 finished lines of an earlier run are not continued without resume=True (--resume)" in caplog.text
     assert _left(tmp_path / "out") == ["cube.nc", "cube.png"]
 
 
-def test_what_was_changed_meanwhile_is_computed_again(cube, tmp_path):
-    (kill := tmp_path / "kill5").touch()
-    program = _program(tmp_path, "resume", "threads")
-    program.communicate(timeout=TIMEOUT_S)
-    kill.unlink()
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_what_was_changed_meanwhile_is_computed_again(cube, tmp_path, kind):
+    _killed(tmp_path, 5, kind)
+    (tmp_path / "marks").unlink()
     (part,) = (tmp_path / "out").glob(".*.part")
     data = bytearray(part.read_bytes())
     at = data.find(cube[2].tobytes())
     assert at > 0
     data[at + 5] ^= 1
     part.write_bytes(data)
-    result = JobRunner(job_of(tmp_path), resume=True).run()
+    result = JobRunner(job_of(tmp_path, kind), resume=True).run()
+    assert _marks(tmp_path) == [2, 3, 4, 5, 6, 7]
     with open_cube(result.path) as made:
         assert made.lines[:].tobytes() == cube.tobytes()
+
+
+def _failed(folder, **options):
+    """Run the job with `resume` until it fails at line 5."""
+    (fail := folder / "fail5").touch()
+    with pytest.raises(JobError, match="too hot"):
+        JobRunner(job_of(folder, **options), resume=True).run()
+    fail.unlink()
+    (folder / "marks").unlink()
+
+
+def test_a_run_continues_with_the_blocks_of_the_one_before(cube, tmp_path, monkeypatch):
+    with monkeypatch.context() as less_memory:
+        less_memory.setattr("openhsi_shared.jobs.planning.block_size.BLOCK_BYTES", 300)
+        _failed(tmp_path, block_lines=None)
+    job = job_of(tmp_path, "processes", block_lines=None)
+    assert job.plan().block_lines == N_LINES
+    result = JobRunner(job, resume=True).run()
+    assert _marks(tmp_path) == [4, 5, 6, 7]
+    with open_cube(result.path) as made:
+        assert made.lines[:].tobytes() == cube.tobytes()
+        assert '"block_lines": null' in made.attributes["pipeline_job"]
+
+
+def test_blocks_that_do_not_fit_into_memory_are_written_again(cube, tmp_path, monkeypatch, caplog):
+    _failed(tmp_path)
+    monkeypatch.setattr("openhsi_shared.jobs.planning.block_size.free_memory", lambda: [("here", 150 + RESERVE, 0)])
+    result = JobRunner(job_of(tmp_path, block_lines=None), resume=True).run()
+    assert _marks(tmp_path) == list(range(N_LINES))
+    assert "too large for this one" in caplog.text
+    with open_cube(result.path) as made:
+        assert made.lines[:].tobytes() == cube.tobytes()
+
+
+def test_what_is_not_continued_is_named_with_the_reason(cube, tmp_path, caplog):
+    _failed(tmp_path)
+    JobRunner(job_of(tmp_path, block_lines=3), resume=True).run()
+    assert _marks(tmp_path) == list(range(N_LINES))
+    assert "is removed: 4 finished lines of an earlier run are of a run with block_lines=2, not 3" in caplog.text
+    assert _left(tmp_path / "out") == ["cube.nc", "cube.png"]
+
+
+def test_a_temporary_name_that_is_a_link_is_not_followed(cube, tmp_path):
+    _failed(tmp_path)
+    (part,) = (tmp_path / "out").glob(".*.part")
+    (precious := tmp_path / "precious").write_bytes(part.read_bytes())
+    part.unlink()
+    part.symlink_to(precious)
+    before = precious.read_bytes()
+    result = JobRunner(job_of(tmp_path), resume=True).run()
+    assert precious.read_bytes() == before
+    assert (result.path.is_symlink(), part.is_symlink()) == (False, True)
+
+
+@pytest.mark.parametrize("output", ["netcdf", "envi", "zarr"])
+@pytest.mark.parametrize("damage", ["folder", "empty", "nothing", "longer"])
+def test_an_unfinished_result_that_was_changed_is_begun_again(cube, tmp_path, output, damage):
+    _failed(tmp_path, output=output)
+    (part,) = (tmp_path / "out").glob(".*.part")
+    if part.is_dir():
+        for path in [path for path in part.rglob("*") if path.is_file()]:
+            path.write_bytes(b"" if damage == "empty" else path.read_bytes() + b" ")
+        if damage in ("folder", "nothing"):
+            shutil.rmtree(part)
+            part.mkdir() if damage == "folder" else part.touch()
+    else:
+        if damage == "longer":
+            with part.open("ab") as file:
+                file.write(bytes(100_000))
+        else:
+            part.write_bytes(b"")
+        if damage == "folder":
+            part.unlink()
+            part.mkdir()
+    result = JobRunner(job_of(tmp_path, output=output), resume=True).run()
+    assert not problems_of(result.path)
+    assert JobRunner(job_of(tmp_path, output=output)).run().skipped
+    if output == "netcdf":
+        with open_cube(result.path) as made:
+            assert made.lines[:].tobytes() == cube.tobytes()
 
 
 # ---- disks ---------------------------------------------------------------------------------------

@@ -27,8 +27,9 @@ class TableOutput(Output):
         self._plan, self._journal = plan, journal
         self._travelling = Travelling.read(plan, has_groups=False, is_linked=plan.job.link_to_input)
         suffix = f"~{tmp_suffix}" if tmp_suffix else ""
-        leftover = None if journal is None or journal.part is None else PartFile.adopt(journal.part)
-        self._part = leftover or PartFile(plan.target.parent, f"{plan.target.stem}{suffix}{plan.target.suffix}")
+        leftover = None if journal is None else journal.part
+        adopted = PartFile.adopt(leftover) if leftover is not None and leftover.is_file() else None
+        self._part = adopted or PartFile(plan.target.parent, f"{plan.target.stem}{suffix}{plan.target.suffix}")
         self._begin(journal, self._part.path)
 
     def put(self, first: int, lines: NDArray[Any], crcs: NDArray[np.uint32]) -> None:  # noqa: ARG002 - part of the protocol

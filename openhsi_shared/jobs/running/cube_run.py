@@ -14,6 +14,7 @@ from openhsi_shared.jobs.outputs.output import Done, LineFlag, Output
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.planning.existing import folders_made
 from openhsi_shared.jobs.result import JobResult, yield_text
+from openhsi_shared.jobs.running.continuing import open_journal
 from openhsi_shared.jobs.running.log import JobLog, versions
 from openhsi_shared.jobs.workers.progress import Progress
 from openhsi_shared.jobs.workers.team import Team, Worked
@@ -42,7 +43,7 @@ class CubeRun:
         begin = time.monotonic()
         with ExitStack() as stack:
             stack.enter_context(folders_made(self.plan.target.parent))
-            journal = self._open_journal()
+            journal = open_journal(self.plan, resume=self.resume, tmp_suffix=self.tmp_suffix)
             leftovers = _Leftovers(journal)
             stack.callback(leftovers.close)
             output = leftovers.output = open_output(
@@ -72,24 +73,6 @@ class CubeRun:
             times=worked.times,
             counters=worked.counters,
             line_rows=worked.line_rows,
-        )
-
-    def _open_journal(self) -> Journal | None:
-        plan = self.plan
-        if not self.resume:
-            Journal.discard(plan.target, plan.ppid_hash, tmp_suffix=self.tmp_suffix)
-            return None
-        job = plan.job
-        layout = {
-            "output": job.output,
-            "old_style": job.old_style,
-            "compression": job.compression,
-            "link_to_input": job.link_to_input,
-            "block_lines": plan.block_lines,
-            "source": str(plan.source.path),
-        }
-        return Journal.open(
-            plan.target, plan.ppid_hash, layout, n_lines=plan.result.n_lines, tmp_suffix=self.tmp_suffix
         )
 
     def _work(self, team: Team, output: Output, journal: Journal | None) -> Worked:

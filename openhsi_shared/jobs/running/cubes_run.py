@@ -11,6 +11,7 @@ from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.planning.existing import existing_result, with_preview
 from openhsi_shared.jobs.planning.plans import check_kinds, check_room
 from openhsi_shared.jobs.result import JobResult
+from openhsi_shared.jobs.running.continuing import with_blocks_of
 from openhsi_shared.jobs.running.cube_run import CubeRun
 from openhsi_shared.jobs.running.log import JobLog
 from openhsi_shared.jobs.running.status import Account, CubeAccount, JobState
@@ -135,6 +136,8 @@ class CubesRun:
     def _process(self, planned: _Planned, team: Any, log: JobLog) -> None:
         plan, account, text = planned
         log.restart(text)
+        if self._resume:
+            plan = with_blocks_of(plan, tmp_suffix=self._tmp_suffix)
 
         def working(n_resumed: int) -> Progress:
             self.phase = "processing"
