@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Protocol, TypeVar
@@ -26,6 +27,8 @@ from openhsi_shared.files.packing import Packing
 __all__ = ["Link", "LinkedContents", "lines_hash", "link_in", "open_source"]
 
 NEVER_FOLLOWED = {"line_crc32", "y"}
+_FOLLOWED: ContextVar[frozenset[Path]] = ContextVar("_FOLLOWED", default=frozenset())
+"""Files whose sources are being opened: one that comes again refers to itself."""
 
 
 class Source(Protocol):
@@ -134,6 +137,10 @@ def lines_hash(cube: Source) -> str:
     return f"{crc32_of(checksums.astype('<u4')):08x}"
 
 
+def _without_links(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
 def _uuid_of(cube: Source) -> str | None:
     uuid = cube.attributes.get("uuid") if cube.is_ours else None
     return None if uuid is None else str(uuid)
@@ -153,15 +160,20 @@ def link_in(path: Path, attributes: Mapping[str, Any]) -> Link | None:
 
 def open_source(path: Path, link: Link, open_cube: Callable[[Path], Opened]) -> Opened:
     """Open the source of a file. FileError if it is nowhere, or was replaced by another cube."""
+    followed = _FOLLOWED.get() | {_without_links(path)}
     problems = []
     for candidate in link.candidates(path):
-        if candidate == path.absolute():
+        if _without_links(candidate) in followed:
+            problems.append(f"{candidate} is this file itself, or refers to it: it was replaced")
             continue
+        token = _FOLLOWED.set(followed)
         try:
             cube = open_cube(candidate)
         except OSError as error:
             problems.append(str(error))
             continue
+        finally:
+            _FOLLOWED.reset(token)
         try:
             difference = link.difference(cube)
         except BaseException:

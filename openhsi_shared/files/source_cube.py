@@ -5,7 +5,7 @@ Read once; the pixels stay in the file. Jobs, and `ProcessRawDatacube`, make the
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from openhsi_shared.calibration import Calibration, read_calibration
 from openhsi_shared.errors import FileError, LevelError, SettingsError
 from openhsi_shared.files.attributes import plain
 from openhsi_shared.files.opening import open_hdf5
-from openhsi_shared.files.reading import open_cube
+from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.files.recorded import bad_lines_of, extra_columns, groups_of, numbers_of_bands, recorded_settings
 from openhsi_shared.levels import LevelPlan, Transforms, check_level, is_our_radiance, quantity_of, recognise_level
 from openhsi_shared.loggers import safe_logger
@@ -73,6 +73,8 @@ class SourceCube:
     n_bytes: int
     mtime_ns: int
     """Size and time of the file when it was looked at: an input that changes while it is read is refused."""
+    linked: Mapping[Path, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    """The same of the cubes that it refers to, from which lines and columns are read."""
     _plans: dict[tuple[int, Compat], LevelPlan] = dataclasses.field(default_factory=dict, init=False)
     """By level and `compat`: each takes some 30 ms to make."""
 
@@ -128,6 +130,7 @@ class SourceCube:
                 groups=groups_of(cube),
                 n_bytes=found.st_size if found else -1,
                 mtime_ns=found.st_mtime_ns if found else -1,
+                linked=dict(_linked(cube)),
             ).with_settings(settings, read_calibration(cal_path))
 
     def with_settings(self, settings: CameraSettings, calibration: Calibration) -> "SourceCube":
@@ -172,6 +175,7 @@ class SourceCube:
     def check_unchanged(self) -> None:
         """FileError if the file has another size, time or uuid than when it was looked at."""
         try:
+            changed = [path for path, before in self.linked.items() if _version_of(path) != before]
             now = self.path.stat()
             is_same = (now.st_size, now.st_mtime_ns) == (self.n_bytes, self.mtime_ns)
             if is_same and self.uuid is not None:
@@ -179,6 +183,8 @@ class SourceCube:
                     is_same = plain(file.attrs.get("uuid")) == self.uuid
         except OSError as error:
             raise FileError(f"{self.path} changed while it was read: {error}; process it again") from error
+        if changed:
+            raise FileError(f"{changed[0]}, which {self.path} refers to, changed while it was read; process it again")
         if not is_same:
             raise FileError(
                 f"{self.path} changed while it was read: it had {self.n_bytes} bytes, now {now.st_size}, or another "
@@ -375,3 +381,16 @@ class SourceCube:
             return plan.wavelengths_nm
         labels = self.transforms(plan.level, plan.compat).band_wavelengths_nm
         return labels if labels is not None and len(labels) == n_bands else None
+
+
+def _version_of(path: Path) -> tuple[int, int]:
+    """Size and time."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _linked(cube: OpenCube) -> Iterator[tuple[Path, tuple[int, int]]]:
+    """The cube that a file refers to, that which this one refers to, and so on, each with its size and time."""
+    while (source := cube.source) is not None:
+        yield source.path, _version_of(source.path)
+        cube = source

@@ -120,6 +120,15 @@ def test_a_moved_pair_is_found_and_so_is_a_file_that_was_moved_alone(source, lin
         assert cube.source.path == tmp_path / source.name
 
 
+def test_files_that_refer_to_each_other_are_one_clear_error(source, linked):
+    path = linked()
+    other = linked(of=path)
+    other.replace(source)  # refers to `path`, which refers to it
+    with pytest.raises(FileError, match="is this file itself, or refers to it: it was replaced"):
+        open_cube(path)
+    assert not verify(path).ok
+
+
 def test_a_source_that_is_nowhere_is_one_clear_error(source, linked):
     path = linked()
     source.unlink()

@@ -17,7 +17,7 @@ from openhsi_shared.jobs.outputs import attributes_of, problems_of
 from tests.jobs.conftest import N_LINES
 from tests.support import gates
 from tests.support.helpers import TIMEOUT_S, wait_for
-from tests.support.job_cubes import save_cube
+from tests.support.job_cubes import save_cube, save_foreign_cube
 from tests.support.job_programs import Gated
 from tests.support.job_teams import damage
 
@@ -358,6 +358,26 @@ def test_an_input_that_changes_while_it_is_read_is_an_error(job, gate, tmp_path,
     with pytest.raises(FileError, match="changed"):
         runner.join()
     assert _left(tmp_path) == ["cube.nc"]
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_file_that_refers_to_its_lines_is_processed_as_they_are(job, gate, tmp_path, is_ours):
+    source = save_cube(tmp_path / "cube.nc", 6) if is_ours else save_foreign_cube(tmp_path / "cube.nc", 6)
+    linked = JobRunner(job(path_in=source, path_out=tmp_path / "linked.nc", link_to_input=True)).run().path
+    with open_cube(linked) as cube:
+        assert not cube.contents.has("line_crc32")
+    made = job(_plus_one, path_in=linked, path_out=tmp_path / "made.nc")
+    result = JobRunner(made).run()
+    with open_cube(source) as cube, open_cube(result.path) as found:
+        assert np.array_equal(found.lines[:], cube.lines[:] + 1)
+    assert JobRunner(made).run().skipped
+    runner = JobRunner(job(Gated(), path_in=linked, path_out=tmp_path / "gated.nc"))
+    runner.start()
+    assert gate.is_reached.wait(20)
+    os.utime(source, ns=(1, 1))
+    gate.is_open.set()
+    with pytest.raises(FileError, match=r"cube\.nc, which .*linked\.nc refers to, changed"):
+        runner.join()
 
 
 # ---- what is in the result -----------------------------------------------------------------------

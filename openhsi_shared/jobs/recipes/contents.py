@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from openhsi_shared.calibration import Calibration, read_calibration
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files.checksums import crc32_of, end_vector_code
+from openhsi_shared.files.linked import lines_hash
 from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.paths import file_version, given_path
 
@@ -43,7 +44,7 @@ def _once(what: str, path: Path, compute: Callable[[Path], Any]) -> Any:
 
 
 def content_of_cube(path: Path) -> tuple[str, dict[str, Any]]:
-    """("cube", uuid and CRC-32 of all checksums of lines) of a cube of this library, which reads no pixel.
+    """("cube", uuid and CRC-32 of all checksums of lines) of a cube of this library; with checksums no pixel is read.
 
     ("foreign", CRC-32 of all pixels, shape, type and bands) of another program's, read once. FileError.
     """
@@ -54,9 +55,10 @@ def content_of_cube(path: Path) -> tuple[str, dict[str, Any]]:
 def _content_of_cube(path: Path) -> tuple[str, dict[str, Any]]:
     with open_cube(path) as cube:
         if cube.is_ours:
-            checksums = np.asarray(cube.column("line_crc32"))
             uuid = cube.attributes.get("uuid")
-            return "cube", {"uuid": None if uuid is None else str(uuid), "lines_crc32": f"{crc32_of(checksums):08x}"}
+            has_checksums = cube.contents.has("line_crc32")  # else its lines are those of the cube that it refers to
+            lines = f"{crc32_of(cube.column('line_crc32')):08x}" if has_checksums else lines_hash(cube)
+            return "cube", {"uuid": None if uuid is None else str(uuid), "lines_crc32": lines}
         bands = cube.column("wavelength") if cube.contents.has("wavelength") else np.zeros(0)
         about = hashlib.sha256(_bytes_of(np.asarray(bands))).hexdigest()[:16]
         shape, dtype = tuple(map(int, cube.lines.shape)), np.dtype(cube.lines.dtype).newbyteorder("=").name
