@@ -337,6 +337,8 @@ class Unfinished:
     """Lines of finished blocks."""
 
     def __str__(self) -> str:
+        if self.part is None and self.target.exists():
+            return f"{self.journal}: {self.target.name} exists; the same job, or you, may remove this journal"
         done = f"{self.n_finished} of {self.n_lines} lines of {self.target.name} are written"
         return (
             f"{self.part or self.journal}: {done}; "

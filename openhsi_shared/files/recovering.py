@@ -4,7 +4,7 @@
 `.NAME.nc.PID.part`       Locked: its writer is alive, it is skipped. Every checksum right: marked `recovered = 1`
                           and published as `NAME.nc`. The same cube is published already: removed. Else: damaged, kept.
 `NAME.raw`, `.raw.json`   A dump: saved as a proper file, then removed. Without sidecar: damaged, kept. With an ENVI
-                          header, `NAME.hdr`: no leftover.
+                          header, `NAME.hdr`: no leftover. One whose header is complete, and not published: it is.
 `.NAME.HASH.journal`      Of a job that can be resumed: reported, and kept with the unfinished result that it names.
 ========================  ==========================================================================================
 
@@ -23,6 +23,7 @@ from openhsi_shared.durable import PART, PartFile, sync_published
 from openhsi_shared.errors import FileError, IncompleteFileError, OpenHSIError, SaveError
 from openhsi_shared.files.attribute_patch import patch_attribute
 from openhsi_shared.files.dumping import SIDECAR, read_dump
+from openhsi_shared.files.exporting.envi_finishing import finish_envi
 from openhsi_shared.files.journal import JOURNAL, journal_of, unfinished
 from openhsi_shared.files.preview import preview_of
 from openhsi_shared.files.published import is_whole, uuid_of
@@ -121,6 +122,10 @@ class _Recoverer:
 
     def run(self, each: Callable[[list[Path]], Iterator[Path]]) -> Recovery:
         found = leftovers(self._directory)
+        for path in (one for one in found if one.suffix == ".raw"):
+            with self._problems_reported(path):
+                if finish_envi(path):  # first: it takes some of the others
+                    self._published.append(path)
         for path in each(found):
             with self._problems_reported(path):
                 if JOURNAL.fullmatch(path.name):
@@ -229,8 +234,12 @@ class _Recoverer:
 
     def _check_sidecar(self, path: Path, found: list[Path]) -> None:
         sidecar = path.with_name(path.name + ".json")
+        if path.with_suffix(".hdr").exists():  # published meanwhile
+            return
         if path.exists() and sidecar not in found and not sidecar.exists():  # else: processed with its sidecar
-            self._damaged[path] = f"{path} has no sidecar {path.name}.json: its writer was interrupted"
+            self._damaged[path] = (
+                f"{path} has no sidecar {path.name}.json, and no header {path.stem}.hdr: its writer was interrupted"
+            )
 
     # ---- published cubes ----
 

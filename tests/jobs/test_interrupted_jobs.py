@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -255,6 +256,38 @@ def test_an_unfinished_result_that_was_changed_is_begun_again(cube, tmp_path, ou
     if output == "netcdf":
         with open_cube(result.path) as made:
             assert made.lines[:].tobytes() == cube.tobytes()
+
+
+@pytest.mark.parametrize("n_published", [1, 2])
+@pytest.mark.parametrize("how", ["resume", "run", "recover"])
+def test_a_result_of_several_files_that_was_killed_while_it_got_its_names_is_finished(cube, tmp_path, n_published, how):
+    program = _program(tmp_path, f"{'run' if how == 'run' else 'resume'} envi{n_published}", "threads")
+    program.communicate(timeout=TIMEOUT_S)
+    assert program.returncode == -signal.SIGKILL
+    out, job = tmp_path / "out", job_of(tmp_path, output="envi")
+    assert (out / "cube.raw").exists()
+    with pytest.raises(SaveError, match=r"has no header cube\.hdr: its writer was interrupted; `recover` publishes it"):
+        job.validate()
+    if how == "recover":
+        assert recover(out).published == (out / "cube.raw",)
+        assert "cube.raw exists" in str(recover(out).resumable)
+    result = JobRunner(job, resume=how == "resume").run()
+    assert (result.skipped, problems_of(result.path)) == (True, ())
+    assert np.fromfile(result.path, cube.dtype).tobytes() == cube.tobytes()
+    assert _left(out) == ["cube.hdr", "cube.raw", "cube_lines.csv"]
+
+
+def test_pixels_get_no_header_that_is_not_theirs(cube, tmp_path):
+    program = _program(tmp_path, "run envi1", "threads")
+    program.communicate(timeout=TIMEOUT_S)
+    raw = tmp_path / "out" / "cube.raw"
+    data = raw.read_bytes()
+    raw.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    with pytest.raises(SaveError, match="has no header"):
+        JobRunner(job_of(tmp_path, output="envi")).run()
+    found = recover(raw.parent)
+    assert (found.published, "no header cube.hdr" in found.damaged[raw]) == ((), True)
+    assert len(_left(raw.parent)) == 3
 
 
 # ---- disks ---------------------------------------------------------------------------------------

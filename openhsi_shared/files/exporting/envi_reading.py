@@ -26,6 +26,11 @@ def attributes_of_envi(path: Path) -> dict[str, Any]:
                 if line.startswith(f"{OWN_FIELD} ="):
                     found: Mapping[str, Any] = json.loads(unquote(line.partition("=")[2].strip()))
                     return dict(found)
+    except FileNotFoundError as error:
+        raise FileError(
+            f"{path} has no header {header.name}: its writer was interrupted; `recover` publishes it if all is there, "
+            f"else remove {path.name}"
+        ) from error
     except OSError as error:
         raise FileError(error.errno, error.strerror, str(header)) from error
     except ValueError as error:
@@ -33,15 +38,18 @@ def attributes_of_envi(path: Path) -> dict[str, Any]:
     raise FileError(f"{header} has no field {OWN_FIELD!r}: another program wrote it")
 
 
-def damaged_lines_of_envi(path: Path) -> list[int]:
-    """Numbers of the lines that differ from their checksums, which `NAME_lines.csv` has. FileError if it has none."""
+def damaged_lines_of_envi(path: Path, *, header: Path | None = None, table: Path | None = None) -> list[int]:
+    """Numbers of the lines that differ from their checksums, which `NAME_lines.csv` has. FileError if it has none.
+
+    `header`, `table`: files in place of those beside the pixels.
+    """
     with needed_by("ENVI", "envi"):
         from spectral.io import envi
-    table = path.with_name(f"{path.stem}{LINES_TABLE}")
+    header, table = header or path.with_suffix(".hdr"), table or path.with_name(f"{path.stem}{LINES_TABLE}")
     try:
         with table.open(newline="", encoding="utf-8") as file:
             crcs = [int(row["line_crc32"]) for row in csv.DictReader(file)]
-        image = envi.open(str(path.with_suffix(".hdr").absolute()), str(path.with_suffix(".raw").absolute()))
+        image = envi.open(str(header.absolute()), str(path.with_suffix(".raw").absolute()))
         n_lines, x, _ = image.shape
         if len(crcs) != n_lines:
             raise FileError(f"{table} has {len(crcs)} lines, expected {n_lines}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from openhsi_shared.errors import JobError, SaveError
+from openhsi_shared.files.exporting.envi_finishing import finish_envi
 from openhsi_shared.files.journal import Journal
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.planning.existing import existing_result, with_preview
@@ -122,6 +123,8 @@ class CubesRun:
         if (other := self._targets.setdefault(plan.target, path)) != path:
             text = f"{path} and {other} would both become {plan.target}: process them into two folders"
             raise JobError(text, path=str(path))
+        if plan.job.output == "envi":
+            finish_envi(plan.target)
         found = existing_result(plan)
         account = self._account.add(plan)
         if found is None:
