@@ -5,6 +5,7 @@
                           and published as `NAME.nc`. The same cube is published already: removed. Else: damaged, kept.
 `NAME.raw`, `.raw.json`   A dump: saved as a proper file, then removed. Without sidecar: damaged, kept. With an ENVI
                           header, `NAME.hdr`: no leftover. One whose header is complete, and not published: it is.
+`.NAME.zarr.PID.part`     A folder. Locked: it is skipped. Else: damaged, kept.
 `.NAME.HASH.journal`      Of a job that can be resumed: reported, and kept with the unfinished result that it names.
 ========================  ==========================================================================================
 
@@ -24,6 +25,7 @@ from openhsi_shared.errors import FileError, IncompleteFileError, OpenHSIError, 
 from openhsi_shared.files.attribute_patch import patch_attribute
 from openhsi_shared.files.dumping import SIDECAR, read_dump
 from openhsi_shared.files.exporting.envi_finishing import finish_envi
+from openhsi_shared.files.exporting.published_together import is_being_filled
 from openhsi_shared.files.journal import JOURNAL, journal_of, unfinished
 from openhsi_shared.files.preview import preview_of
 from openhsi_shared.files.published import is_whole, uuid_of
@@ -76,12 +78,17 @@ class Recovery:
 
 
 def leftovers(directory: str | os.PathLike[str]) -> list[Path]:
-    """Unfinished files and dumps in `directory` and below. FileError if it is not a directory."""
+    """Unfinished files and folders, and dumps, in `directory` and below. FileError if it is not a directory."""
     directory = given_path(directory, "directory")
     if not directory.is_dir():
         raise FileError(f"{directory} is not a directory: give the one that cubes were saved in")
-    found = (path for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
-    return sorted(path for path in found if _is_leftover(path))
+    found = (path for path in directory.rglob("*") if not path.is_symlink())
+    return sorted(path for path in found if (_is_leftover(path) if path.is_file() else _is_unfinished_folder(path)))
+
+
+def _is_unfinished_folder(path: Path) -> bool:
+    found = PART.fullmatch(path.name)
+    return found is not None and path.is_dir()
 
 
 def _is_leftover(path: Path) -> bool:
@@ -134,6 +141,8 @@ class _Recoverer:
                     self._recover_dump(path)
                 elif path.suffix == ".raw":
                     self._check_sidecar(path, found)
+                elif path.is_dir():
+                    self._report_folder(path)
                 else:
                     self._recover_part(path)
         return Recovery(
@@ -171,6 +180,12 @@ class _Recoverer:
         return part
 
     # ---- unfinished files ----
+
+    def _report_folder(self, path: Path) -> None:
+        if is_being_filled(path):
+            self._live.append(path)
+        elif journal_of(path) is None:  # else the journal is reported
+            self._damaged[path] = f"{path} is unfinished, to be named {_name_of(path)}: remove it if it is of no use"
 
     def _report_journal(self, path: Path) -> None:
         lock = self._lock(path)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from openhsi_shared import open_cube, recover, verify
 from openhsi_shared.errors import JobError, SaveError
+from openhsi_shared.files.exporting.published_together import PartFolder
 from openhsi_shared.files.journal import unfinished
 from openhsi_shared.jobs import JobRunner
 from openhsi_shared.jobs.outputs import problems_of
@@ -275,6 +277,21 @@ def test_a_result_of_several_files_that_was_killed_while_it_got_its_names_is_fin
     assert (result.skipped, problems_of(result.path)) == (True, ())
     assert np.fromfile(result.path, cube.dtype).tobytes() == cube.tobytes()
     assert _left(out) == ["cube.hdr", "cube.raw", "cube_lines.csv"]
+
+
+def test_an_unfinished_folder_is_reported_and_is_not_touched_while_it_is_filled(cube, tmp_path):
+    _failed(tmp_path, output="zarr")
+    (journal,) = (tmp_path / "out").glob(".*.journal")
+    (part,) = (tmp_path / "out").glob(".*.part")
+    assert (recover(tmp_path).damaged, list(recover(tmp_path).resumable)) == ({}, [journal])
+    journal.unlink()
+    found = recover(tmp_path)
+    assert list(found.damaged) == [part]
+    assert "is unfinished, to be named cube.zarr" in found.damaged[part]
+    with closing(PartFolder(tmp_path / "out" / "cube.zarr", leftover=part)) as folder:
+        assert folder.is_adopted
+        found = recover(tmp_path)
+        assert (found.damaged, found.live) == ({}, (part,))
 
 
 def test_pixels_get_no_header_that_is_not_theirs(cube, tmp_path):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -319,6 +320,7 @@ def test_a_target_that_comes_to_exist_meanwhile_stays(job, gate, tmp_path):
     with pytest.raises(SaveError) as caught:
         runner.join()
     assert caught.value.errno == errno.EEXIST
+    assert "it came to exist while this run worked" in str(caught.value)
     assert target.read_text() == "of another program"
     assert _left(tmp_path) == ["out.nc"]
 
@@ -339,9 +341,10 @@ def test_two_runs_of_one_target_do_not_mix(job, gate, tmp_path):
         try:
             runner.join()
         except SaveError as error:
-            errors.append(error.errno)
-    assert errors in ([], [errno.EEXIST])  # the second one may have begun after the first had ended
-    assert [name for name in _left(tmp_path / "out") if name.endswith(".nc")] == ["numbers.nc"]
+            errors.append(error)
+    assert [error.errno for error in errors] in ([], [errno.EEXIST])  # one may have begun after the other had ended
+    assert all("another run of the same job has made it" in str(error) for error in errors)
+    assert _left(tmp_path / "out") == ["numbers.nc", "numbers.png"]  # nothing to be resumed is left
 
 
 # ---- inputs that change --------------------------------------------------------------------------
@@ -396,6 +399,27 @@ def test_a_result_says_how_it_was_made(job):
     assert result.get_time("load") > 0
     assert result.get_time("nothing") == 0
     assert result.counters["rows_dropped"] == 0
+
+
+def test_the_recipe_of_a_result_names_its_files_wherever_it_is_used(job_files, tmp_path, monkeypatch):
+    save_cube(tmp_path / "dark.nc", 3, (20, 48))
+    for name in ("calibration.nc", "settings.json"):
+        shutil.copy(job_files / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    files = {"cal_path": "calibration.nc", "json_path": "settings.json", "stages": ["dark:path=dark.nc"]}
+    job = PipelineJob(job_files / "raw.nc", "out", **files)
+    result = JobRunner(job).run()
+    (other := tmp_path / "other").mkdir()
+    monkeypatch.chdir(other)
+    save_cube(other / "dark.nc", 3, (20, 48), columns={"frame_id": np.arange(3)}, uuid="of another cube")
+    again = PipelineJob.from_output(result.path)
+    paths = (again.cal_path, again.json_path, again.stages[0].path)
+    assert [str(path) for path in paths] == [
+        str(tmp_path / name) for name in ("calibration.nc", "settings.json", "dark.nc")
+    ]
+    assert again.get_ppid() == result.ppid
+    assert JobRunner(again).run().skipped
+    assert job.stages[0].path == "dark.nc"  # what the caller gave is not changed
 
 
 def test_two_jobs_at_a_time_have_logs_of_their_own(job, gate, tmp_path):

@@ -18,7 +18,7 @@ from openhsi_shared.locking import lock
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.renaming import rename_to_new
 
-__all__ = ["PartFolder", "part_name", "refuse_existing", "remove_leftovers"]
+__all__ = ["PartFolder", "is_being_filled", "part_name", "refuse_existing", "remove_leftovers"]
 
 logger = safe_logger(__name__)
 
@@ -53,6 +53,17 @@ def remove_leftovers(target: Path, tmp_suffix: str) -> None:
             part = PartFile.adopt(path)
             if part is not None:
                 part.remove()
+
+
+def is_being_filled(folder: Path) -> bool:
+    """Whether a process holds a `PartFolder`; False where folders cannot be locked. OSError."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return False
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return lock(fd, folder) is False
+    finally:
+        os.close(fd)
 
 
 class PartFolder:

@@ -15,7 +15,7 @@ from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.result import JobResult, stated_yield
 from openhsi_shared.loggers import safe_logger
 
-__all__ = ["existing_result", "folders_made", "with_preview"]
+__all__ = ["existing_result", "folders_made", "is_result_of", "with_preview"]
 
 logger = safe_logger(__name__)
 
@@ -52,6 +52,13 @@ def existing_result(plan: CubePlan) -> JobResult | None:
         skipped=True,
         seconds=0.0,
     )
+
+
+def is_result_of(plan: CubePlan) -> bool:
+    """Whether the target is a result of the same job; its lines are not compared with their checksums."""
+    with suppress(FileError, OSError, ValueError):
+        return bool(attributes_of(plan.target).get("pipeline_hash") == plan.ppid_hash)
+    return False
 
 
 def with_preview(found: JobResult, plan: CubePlan) -> JobResult:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from openhsi_shared.durable import save_error
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.jobs.recipes.arguments import JobArguments
+from openhsi_shared.jobs.recipes.file_paths import with_absolute_paths
 from openhsi_shared.paths import cubes_below, is_below
 
 __all__ = ["ENDINGS", "cubes_of"]
@@ -20,7 +21,7 @@ DETECTIONS = "_detections"
 
 
 def cubes_of(job: Job) -> list[Job]:
-    """A job for each cube: its path, and that of its result, both absolute. Opens no file.
+    """A job for each cube: its path, that of its result, and all others, are absolute. Opens no file.
 
     In folders, tables of detections, results of other cubes of the same job, and what is below `path_out`, are not
     taken. ArgumentError, FileError, SaveError, as `PipelineJob.cubes`.
@@ -47,6 +48,7 @@ def cubes_of(job: Job) -> list[Job]:
             )
         if _is_same_file(path, target):
             raise ArgumentError(f"the result of {path} would be the input itself, {target}: give another path_out")
+    job = with_absolute_paths(job)
     return [job.replace(path_in=path, path_out=target) for path, target in kept]
 
 

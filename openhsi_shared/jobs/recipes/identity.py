@@ -13,6 +13,7 @@ from openhsi_shared.errors import ArgumentError
 from openhsi_shared.files.source_cube import SourceCube
 from openhsi_shared.jobs.recipes.arguments import JobArguments
 from openhsi_shared.jobs.recipes.contents import calibration_hash, content_of_cube, content_of_file
+from openhsi_shared.jobs.recipes.file_paths import is_path
 from openhsi_shared.jobs.recipes.serial import is_registered, stage_parameters
 from openhsi_shared.jobs.recipes.value_texts import hash_of, text_of, value_of
 from openhsi_shared.jobs.stages.stage import Stage
@@ -70,9 +71,7 @@ def _stage_part(stage: Stage) -> str:
 
 def _as_content(name: str, value: Any) -> Any:
     """A parameter that is the path of a file, as that: it is known by its content."""
-    if isinstance(value, str) and (name == "path" or name.endswith("_path")):
-        return content_of_file(value)
-    return value
+    return content_of_file(value) if is_path(name, value) else value
 
 
 # ---- the way back --------------------------------------------------------------------------------

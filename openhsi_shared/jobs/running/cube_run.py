@@ -1,5 +1,6 @@
 """The way of one cube through a job: its journal, its output, the work, and what is published with it."""
 
+import errno
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -8,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from openhsi_shared.errors import SaveError
 from openhsi_shared.files.journal import Journal
 from openhsi_shared.jobs.outputs import open_output
 from openhsi_shared.jobs.outputs.output import Done, LineFlag, Output
 from openhsi_shared.jobs.plan import CubePlan
-from openhsi_shared.jobs.planning.existing import folders_made
+from openhsi_shared.jobs.planning.existing import folders_made, is_result_of
 from openhsi_shared.jobs.result import JobResult, yield_text
 from openhsi_shared.jobs.running.continuing import open_journal
 from openhsi_shared.jobs.running.log import JobLog, versions
@@ -57,7 +59,13 @@ class CubeRun:
                 leftovers.is_useless = True
                 raise
             seconds = time.monotonic() - begin
-            published = output.finish(self._done(worked, seconds))
+            try:
+                published = output.finish(self._done(worked, seconds))
+            except SaveError as error:
+                if error.errno != errno.EEXIST:
+                    raise
+                leftovers.is_useless = is_result_of(self.plan)
+                raise _came_to_exist(self.plan, is_same=leftovers.is_useless) from error
             leftovers.is_useless = True
         n_rows = 0 if worked.rows is None else len(worked.rows)
         return JobResult(
@@ -103,6 +111,14 @@ class CubeRun:
         return Done(line_flag=worked.line_flag, rows=worked.rows, attributes=attributes)
 
 
+def _came_to_exist(plan: CubePlan, *, is_same: bool) -> SaveError:
+    if is_same:
+        text = "another run of the same job has made it while this one worked"
+    else:
+        text = "it came to exist while this run worked, and is not overwritten: move it away, or give another path_out"
+    return SaveError(errno.EEXIST, text, str(plan.target))
+
+
 class _Leftovers:
     """What is closed at the end of a cube's run, and kept if the next run can go on with it."""
 
@@ -110,7 +126,7 @@ class _Leftovers:
         self._journal = journal
         self.output: Output | None = None
         self.is_useless = False
-        """Published, or of an input that has changed."""
+        """Published, by this run or by another one, or of an input that has changed."""
 
     def close(self) -> None:
         keep = self._journal is not None and self._journal.has_finished and not self.is_useless
