@@ -16,12 +16,18 @@ from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.groups import check_groups
 from openhsi_shared.loggers import safe_logger
 
-__all__ = ["Carried", "carried_from", "carried_of"]
+__all__ = ["DETECTIONS", "HIDDEN_BY_DETECTIONS", "Carried", "carried_from", "carried_of"]
 
 logger = safe_logger(__name__)
 
 NOT_CARRIED = {"units", "long_name", COLUMN_CHECKSUM} | PACKING_ATTRIBUTES
 """Attributes of a column that it has anyway, or that are valid for the stored numbers only."""
+
+
+DETECTIONS = "detections"
+"""Name of the group, and of its dimension, with the rows of a job's table. Its `y` is the line of each row."""
+HIDDEN_BY_DETECTIONS = frozenset(("x", "y", "wavelength"))
+"""Dimensions of a cube that variables of this group may be named as."""
 
 
 class Carried(NamedTuple):
@@ -66,7 +72,11 @@ def carried_of(cube: OpenCube, n_lines: int, line_shape: tuple[int, int], chosen
             if chosen is None and len(cube.lines) != n_lines:
                 raise OpenHSIError(f"it belongs to {len(cube.lines)} lines, but {n_lines} are saved")
             if name in cube.groups:
-                group = _of_lines(cube.groups[name].read(), len(cube.lines), chosen)
+                group = cube.groups[name].read()
+                if name == DETECTIONS:
+                    _check_same_lines(len(cube.lines), chosen)
+                    group = replace(group, hides=HIDDEN_BY_DETECTIONS)
+                group = _of_lines(group, len(cube.lines), chosen)
                 check_groups({name: group}, dimensions, (SATURATED.name,))
                 groups[name] = group
             else:
@@ -84,6 +94,11 @@ def carried_of(cube: OpenCube, n_lines: int, line_shape: tuple[int, int], chosen
             logger.warning("%s of %s is left out: %s", name, cube.path, error)
             left_out.append(name)
     return Carried(groups, columns, tuple(descriptions), tuple(left_out))
+
+
+def _check_same_lines(n_lines: int, chosen: NDArray[np.intp] | None) -> None:
+    if chosen is not None and not np.array_equal(chosen, np.arange(n_lines)):
+        raise OpenHSIError("its rows belong to lines by their numbers, which are others in the result")
 
 
 def _of_lines(group: Group, n_lines: int, chosen: NDArray[np.intp] | None) -> Group:

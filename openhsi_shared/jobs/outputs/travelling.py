@@ -10,8 +10,9 @@ other values            those of the middle line (of an even number, the earlier
 `line_flag`             the worst of the result and of these lines
 ======================  ================================================================================================
 
-Groups with variables along `x` or `wavelength` travel if the result has as many pixels or bands, else they are named in
-`source_groups_left_out`. Attributes of the recording become `source_NAME`, those of the user are copied.
+Groups with variables along `x` or `wavelength` travel if the result has as many pixels or bands, and `detections` of an
+earlier job if the result has the same lines, else they are named in `source_groups_left_out`. Attributes of the
+recording become `source_NAME`, those of the user are copied.
 """
 
 import json
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from openhsi_shared.attributes import json_value
 from openhsi_shared.columns import COLUMNS, FRAMES_USED, SATURATED, Column
 from openhsi_shared.dataset import CUSTOM, Cube, Group, Variable, datacube_attributes
-from openhsi_shared.files.carrying import Carried, carried_of
+from openhsi_shared.files.carrying import DETECTIONS, HIDDEN_BY_DETECTIONS, Carried, carried_of
 from openhsi_shared.files.linked import Link
 from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.reading import OpenCube, open_cube
@@ -36,8 +37,6 @@ from openhsi_shared.line_times import UNKNOWN_TIME_NS
 
 __all__ = ["DETECTIONS", "LINE_FLAG", "Travelling"]
 
-DETECTIONS = "detections"
-"""Name of the group, and of its dimension, with the rows of a table."""
 FLAGS = Column(
     LINE_FLAG,
     "uint8",
@@ -113,7 +112,10 @@ class Travelling:
                 flags = made_of.worst(cube.of_lines(cube.column(LINE_FLAG)).astype(np.uint8))
         level, arithmetic = _level(plan)
         of_result = {} if level is not None else _labels(plan)
-        left_out = [*carried.left_out, *(name for name in (DETECTIONS,) if carried.groups.pop(name, None))]
+        left_out = [*carried.left_out]
+        if plan.stages and DETECTIONS in carried.groups:  # rows of what the lines were
+            del carried.groups[DETECTIONS]
+            left_out.append(DETECTIONS)
         made = cls(
             plan=plan,
             columns=columns | carried.columns,
@@ -181,7 +183,7 @@ class Travelling:
         return Group(
             variables,
             {"comment": "rows that the lines gave, in their order"},
-            hides=frozenset(("x", "y", "wavelength")),
+            hides=HIDDEN_BY_DETECTIONS,
         )
 
 

@@ -138,6 +138,25 @@ def test_a_line_made_of_several_has_mean_times_and_the_columns_of_the_middle_one
         np.testing.assert_allclose(cube.temperatures, found)
 
 
+@pytest.mark.parametrize("lines", [None, range(8), range(1, 8)])
+def test_rows_of_an_earlier_job_travel_with_the_same_lines(tmp_path, caplog, lines):
+    first = plan_of(source_file(tmp_path, 8), tmp_path / "first.nc")
+    write(first, result_lines(first), rows=ROWS)
+    plan = plan_of(first.target, tmp_path / "copy.nc", lines=lines)
+    write(plan, result_lines(plan))
+    assert verify(plan.target).ok
+    with open_cube(plan.target) as cube, open_cube(first.target) as source:
+        if len(plan.lines) < 8:
+            assert "detections" not in cube.groups
+            assert cube.attributes["source_groups_left_out"] == '["detections"]'
+            assert "its rows belong to lines by their numbers" in caplog.text
+        else:
+            found, expected = (one.groups["detections"].variables for one in (cube, source))
+            assert set(found) == set(expected)
+            assert all(np.array_equal(found[name].data, expected[name].data) for name in expected)
+            assert "source_groups_left_out" not in cube.attributes
+
+
 def test_a_line_that_failed_in_an_earlier_job_stays_flagged(tmp_path):
     first = plan_of(source_file(tmp_path, 8), tmp_path / "first.nc")
     write(first, result_lines(first), flags=np.array([0, 0, 1, 0, 0, 0, 0, 3], np.uint8), rows=ROWS)
