@@ -11,7 +11,15 @@ from openhsi_shared.files.reading import OpenCube
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.settings import CameraSettings, make_settings, without_interchanged_place
 
-__all__ = ["LINE_FLAG", "bad_lines_of", "extra_columns", "groups_of", "numbers_of_bands", "recorded_settings"]
+__all__ = [
+    "LINE_FLAG",
+    "bad_lines_of",
+    "extra_columns",
+    "groups_of",
+    "line_flags_of",
+    "numbers_of_bands",
+    "recorded_settings",
+]
 
 logger = safe_logger(__name__)
 
@@ -32,12 +40,18 @@ def recorded_settings(cube: OpenCube) -> CameraSettings:
     return make_settings(without_interchanged_place(differing, origin), origin)
 
 
-def bad_lines_of(cube: OpenCube) -> NDArray[np.bool_] | None:
-    """Which lines an earlier job marked as having no values; None if there are none."""
+def line_flags_of(cube: OpenCube) -> NDArray[np.uint8] | None:
+    """`line_flag` of each line, by which an earlier job marked those without values; None if there are none."""
     if LINE_FLAG not in extra_columns(cube):
         return None
-    bad: NDArray[np.bool_] = cube.of_lines(cube.column(LINE_FLAG)) != 0
-    return bad if bad.any() else None
+    flags: NDArray[np.uint8] = cube.of_lines(cube.column(LINE_FLAG)).astype(np.uint8)
+    return flags if flags.any() else None
+
+
+def bad_lines_of(cube: OpenCube) -> NDArray[np.bool_] | None:
+    """Which lines an earlier job marked as having no values; None if there are none."""
+    flags = line_flags_of(cube)
+    return None if flags is None else flags != 0
 
 
 def numbers_of_bands(cube: OpenCube) -> NDArray[np.float64] | None:

@@ -18,7 +18,7 @@ from openhsi_shared.errors import FileError, LevelError, SettingsError
 from openhsi_shared.files.attributes import plain
 from openhsi_shared.files.opening import open_hdf5
 from openhsi_shared.files.reading import OpenCube, open_cube
-from openhsi_shared.files.recorded import bad_lines_of, extra_columns, groups_of, numbers_of_bands, recorded_settings
+from openhsi_shared.files.recorded import extra_columns, groups_of, line_flags_of, numbers_of_bands, recorded_settings
 from openhsi_shared.levels import LevelPlan, Transforms, check_level, is_our_radiance, quantity_of, recognise_level
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processing_levels import LEVELS, Quantity
@@ -65,8 +65,8 @@ class SourceCube:
     times_ns: NDArray[np.int64] | None
     times_are_uncertain: bool
     """Whether the file has times, but it is not certain which belongs to which line: then `times_ns` is None."""
-    bad_lines: NDArray[np.bool_] | None = None
-    """Lines that an earlier job marked as having no values; None if there are none. They are NaN, or 0 in integers."""
+    line_flags: NDArray[np.uint8] | None = None
+    """Not 0 for lines that an earlier job marked as having no values: they are NaN, or 0 in integers. None without."""
     columns: tuple[str, ...]
     """Names of variables along `y` besides those of every cube (times, frame ids, camera's clock, temperature)."""
     groups: tuple[str, ...]
@@ -125,7 +125,7 @@ class SourceCube:
                 uuid=None if uuid is None else str(uuid),
                 times_ns=cube.times_ns,
                 times_are_uncertain=cube.times_are_uncertain,
-                bad_lines=bad_lines_of(cube),
+                line_flags=line_flags_of(cube),
                 columns=extra_columns(cube),
                 groups=groups_of(cube),
                 n_bytes=found.st_size if found else -1,

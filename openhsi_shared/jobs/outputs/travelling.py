@@ -134,7 +134,7 @@ class Travelling:
     def cube(self, done: Done, uuid: str = "0") -> Cube:
         """All metadata of the result; its `memory` has no pixels."""
         result = self.plan.result
-        flags = np.where(self.flags_before, self.flags_before, done.line_flag)  # a line with a flag is not processed
+        flags = np.maximum(self.flags_before, done.line_flag)
         groups = self.groups | ({} if done.rows is None else {DETECTIONS: self.detections(done.rows)})
         return Cube(
             memory=np.broadcast_to(np.zeros((), result.dtype), (result.n_lines, *result.line_shape)),

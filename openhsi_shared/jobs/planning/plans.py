@@ -165,8 +165,8 @@ def _tried_lines(plan: CubePlan) -> NDArray[Any]:
             first, stop = plan.needed(number, number + 1)[0]
             lines = np.empty((stop - first, *plan.source.line_shape), plan.source.dtype)
             good = cube.lines.read_into(plan.lines.start + first, plan.lines.start + stop, lines)
-            if plan.source.bad_lines is not None:
-                good &= ~plan.source.bad_lines[plan.lines.start + first : plan.lines.start + stop]
+            if plan.source.line_flags is not None:
+                good &= plan.source.line_flags[plan.lines.start + first : plan.lines.start + stop] == LineFlag.GOOD
             made = np.empty((1, *shape), dtype)
             if chain.run(lines, good, number, number + 1, made).flags[0] == LineFlag.GOOD:
                 found.append(made)

@@ -130,8 +130,8 @@ class BlockWorker:
         begin = self._plan.lines.start
         good[:] = self._lines.read_into(begin + first, begin + stop, out)
         damaged = [begin + first + int(index) for index in np.flatnonzero(~good)]
-        if (bad := self._plan.source.bad_lines) is not None:
-            good &= ~bad[begin + first : begin + stop]
+        if (flags := self._plan.source.line_flags) is not None:
+            good &= flags[begin + first : begin + stop] == LineFlag.GOOD
         return damaged
 
     def _needed(self, number: int) -> tuple[int, int]:

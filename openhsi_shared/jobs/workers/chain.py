@@ -97,7 +97,7 @@ class Chain:
                 f"lines {first} to {stop - 1} are made of lines {spans[0][0]} to {spans[0][1] - 1} of the source, got "
                 f"{len(lines)}, {len(good)} marks, and room for {'none' if out is None else len(out)}"
             )
-        flags = np.where(good, LineFlag.GOOD, LineFlag.DAMAGED).astype(np.uint8)
+        flags = self._flags_before(good, spans[0][0])
         failures: list[Failure] = []
         rows: list[NDArray[Any]] | None = None
         for number, stage in enumerate(self._stages):
@@ -118,6 +118,14 @@ class Chain:
             if flags.any():
                 out[flags != LineFlag.GOOD] = np.nan if out.dtype.kind in "fc" else 0
         return ChainResult(flags, rows, failures)
+
+    def _flags_before(self, good: NDArray[np.bool_], first: int) -> Flags:
+        """Flags of lines of the source, from number `first` of the job on: those of an earlier job are kept."""
+        flags = np.where(good, LineFlag.GOOD, LineFlag.DAMAGED).astype(np.uint8)
+        if (earlier := self._plan.source.line_flags) is not None:
+            known = earlier[self._plan.lines.start + first :][: len(flags)]
+            flags = np.where(known, known, flags)
+        return flags
 
     def _room(self, number: int, out: NDArray[Any] | None, n: int) -> NDArray[Any]:
         """Memory for the lines behind a stage: `out` itself, if it is the last one that gives lines."""
