@@ -32,6 +32,8 @@ class Processed(NamedTuple):
     failures: list[Failure]
     seconds: dict[str, float]
     """By code of the stage, and "prepare": before the first line, such as for compiling."""
+    around: list[Failure] = []  # noqa: RUF012 - of a NamedTuple
+    """Of lines around these, which they are made without."""
 
 
 class Surveyed(NamedTuple):
@@ -80,13 +82,13 @@ class BlockWorker:
         part = slice(needed[0] - begin, needed[1] - begin)
         out = self._memory.result(place)[first:stop] if self._plan.makes_lines else None
         lines, good = self._memory.source(place)[part], self._memory.good(place)[part]
-        flags, rows, failures = self._chain.run(lines, good, start + first, start + stop, out)
+        flags, rows, failures, around = self._chain.run(lines, good, start + first, start + stop, out)
         crcs = np.zeros(stop - first, np.uint32)
         if out is not None:
             crcs[:] = [crc32_of(line) for line in out]
         seconds = {code: spent - before.get(code, 0.0) for code, spent in self._chain.seconds.items()}
         seconds["prepare"], self._prepare_s = self._prepare_s, 0.0
-        return Processed(flags, crcs, rows, failures, seconds)
+        return Processed(flags, crcs, rows, failures, seconds, around)
 
     def survey(self, at: int, parts: Sequence[range]) -> Surveyed:
         """Show stage number `at` these parts of its input, as far as they are undamaged and no earlier stage failed."""
@@ -112,9 +114,9 @@ class BlockWorker:
         source = self._room("source", self._plan.formats[0], stop - first)
         good = np.empty(stop - first, np.bool_)
         found.damaged.extend(self._read(first, stop, source, good))
-        flags, _, failures = self._surveys[at][0].run(source, good, lines.start, lines.stop, out)
-        found.failures.extend(failures)
-        return flags
+        made = self._surveys[at][0].run(source, good, lines.start, lines.stop, out)
+        found.failures.extend([*made.failures, *made.around])
+        return made.flags
 
     def _room(self, name: str, lines: LineFormat, n: int) -> NDArray[Any]:
         """Memory for n lines, which is used again: new pages would take longer than to read the lines."""

@@ -46,6 +46,8 @@ class ChainResult(NamedTuple):
     """The rows of each, if the last stage gives rows."""
     failures: list[Failure]
     """Of lines that these are made of, without those of halos."""
+    around: list[Failure]
+    """Of lines of halos: these lines are made without them."""
 
 
 @contextmanager
@@ -99,6 +101,7 @@ class Chain:
             )
         flags = self._flags_before(good, spans[0][0])
         failures: list[Failure] = []
+        around: list[Failure] = []
         rows: list[NDArray[Any]] | None = None
         for number, stage in enumerate(self._stages):
             begin = time.perf_counter()
@@ -110,14 +113,15 @@ class Chain:
                 found = part.lines_into(made)
                 lines = made
             flags = part.flags_made
-            failures += self._failures(number, found, range(first, stop))
+            of_these, of_others = self._failures(number, found, range(first, stop))
+            failures, around = failures + of_these, around + of_others
             self.seconds[stage.code] += time.perf_counter() - begin
         if out is not None:
             if lines is not out:
                 np.copyto(out, lines)
             if flags.any():
                 out[flags != LineFlag.GOOD] = np.nan if out.dtype.kind in "fc" else 0
-        return ChainResult(flags, rows, failures)
+        return ChainResult(flags, rows, failures, around)
 
     def _flags_before(self, good: NDArray[np.bool_], first: int) -> Flags:
         """Flags of lines of the source, from number `first` of the job on: those of an earlier job are kept."""
@@ -135,14 +139,18 @@ class Chain:
             return out
         return self._memory[number % 2].of(made, n)
 
-    def _failures(self, number: int, found: list[tuple[int, BaseException]], made: range) -> Iterator[Failure]:
-        """Failures at lines that stage `number` makes, unless they are in a halo, and another block reports them."""
+    def _failures(
+        self, number: int, found: list[tuple[int, BaseException]], made: range
+    ) -> tuple[list[Failure], list[Failure]]:
+        """Failures at lines that stage `number` makes: those of lines of the result, and those in their halo."""
         to_source = math.prod(stage.lines_per_result for stage in self._stages[: number + 1])
         to_result = math.prod(stage.lines_per_result for stage in self._stages[number + 1 :])
-        own = [(line, error) for line, error in found if line // to_result in made]
-        for line, error in own:
-            where = "".join(traceback.format_exception(error)) if error is own[0][1] else ""
-            yield Failure(self._plan.lines.start + line * to_source, self._stages[number].code, _text(error), where)
+        failures: tuple[list[Failure], list[Failure]] = [], []
+        for line, error in found:
+            where = "".join(traceback.format_exception(error)) if error is found[0][1] else ""
+            failure = Failure(self._plan.lines.start + line * to_source, self._stages[number].code, _text(error), where)
+            failures[line // to_result not in made].append(failure)
+        return failures
 
 
 class _Part:

@@ -15,7 +15,7 @@ from openhsi_shared.jobs.workers.block_worker import Processed
 from openhsi_shared.jobs.workers.blocks import Block, BlockRegister
 from openhsi_shared.jobs.workers.chain import Failure
 from openhsi_shared.jobs.workers.control import Control
-from openhsi_shared.jobs.workers.failures import Failures
+from openhsi_shared.jobs.workers.failures import DAMAGED_TEXT, Failures
 from openhsi_shared.jobs.workers.progress import Progress
 from openhsi_shared.jobs.workers.work import LineWorker, Work
 
@@ -83,6 +83,10 @@ class CubeWork(Work):
             self.stages, self.stages_beside = ("process", "load", "write"), ("write",)
         self.n_at_once = 1  # until it is known how long a line takes
         self._failures = Failures(plan)
+        self._around: set[int] = set()
+        """Lines of the source that failed where others needed them."""
+        self._incomplete: set[int] = set()
+        """Blocks that are made without a line of another one, because it failed."""
         self._counting = control.changed
         self._flags = np.full(plan.result.n_lines, LineFlag.GOOD, np.uint8)
         self._line_rows = np.full(plan.result.n_lines, NOT_PROCESSED, np.int64)
@@ -102,7 +106,8 @@ class CubeWork(Work):
         if block.stage == "load":
             damaged = worker.load(block.number, block.place, first, stop)
             own = self._source_of(block)
-            self._failures.note_damaged([line for line in damaged if line in own])  # others are of another block
+            self._failures.note_damaged([line for line in damaged if line in own])
+            self._note_around(block, [Failure(line, "load", DAMAGED_TEXT, "") for line in damaged if line not in own])
         elif block.stage == "process":
             self._process(worker, block, first, stop)
         else:
@@ -112,6 +117,7 @@ class CubeWork(Work):
         done = worker.process(block.number, block.place, first, stop)
         for failure in done.failures:
             self._failures.note(failure)
+        self._note_around(block, done.around)
         self._note(block, first, done)
         prepare_s = done.seconds.get("prepare", 0.0)
         self.register.leave_out(block, first, prepare_s)
@@ -124,10 +130,22 @@ class CubeWork(Work):
         self._output.put(lines.start, self._memory.result(block.place)[:n], self._crcs[block.place, :n])
         with self._counting:
             self._progress.n_done += n
-        if self._finished is not None:
+        if self._finished is not None and block.number not in self._incomplete:
             of_block = slice(lines.start, lines.stop)
             rows = self._rows_of([block.number])
             self._finished(lines.start, self._flags[of_block], self._line_rows[of_block], rows)
+
+    def _note_around(self, block: Block, failures: Iterable[Failure]) -> None:
+        """Failures of lines that lines of a block are made without.
+
+        If they are of another block, a later run does not take over this one: they may not fail then.
+        """
+        for failure in failures:
+            self._failures.note_around(failure)
+            with self._counting:
+                self._around.add(failure.line)
+                if failure.line not in self._source_of(block):
+                    self._incomplete.add(block.number)
 
     def _note(self, block: Block, first: int, done: Processed) -> None:
         n = len(done.flags)
@@ -176,6 +194,7 @@ class CubeWork(Work):
     def worked(self) -> Worked:
         """What is known of all lines, when they are done."""
         self._failures.log_number()
+        self._warn_of_others()
         rows = self._rows_of(range(len(self._plan.blocks)))
         counters = {
             "blocks_loaded": self._n_blocks,
@@ -184,6 +203,14 @@ class CubeWork(Work):
         }
         n_failed = int(np.count_nonzero(self._flags))
         return Worked(self._flags, rows, n_failed, self._line_rows, dict(self._progress.seconds), counters)
+
+    def _warn_of_others(self) -> None:
+        """Warn of lines that failed where others needed them, but not by themselves."""
+        n = math.prod(stage.lines_per_result for stage in self._plan.stages)
+        is_made = (self._flags == LineFlag.GOOD) & (self._line_rows != NOT_PROCESSED)
+        for line in sorted(self._around):
+            if (line - self._plan.lines.start) // n in np.flatnonzero(is_made):
+                self._failures.warn_of_others(line)
 
     def _rows_of(self, blocks: Iterable[int]) -> NDArray[Any] | None:
         """Rows of these blocks, in the order of lines."""

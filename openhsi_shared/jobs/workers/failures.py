@@ -7,10 +7,11 @@ from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.workers.chain import Failure
 from openhsi_shared.processes.logs import safe_logger
 
-__all__ = ["Failures"]
+__all__ = ["DAMAGED_TEXT", "Failures"]
 
 logger = safe_logger(__name__)
 
+DAMAGED_TEXT = "damaged in the source: its checksum is wrong"
 MAX_WARNINGS = 10
 """Failures of a cube that are logged one by one."""
 
@@ -43,7 +44,16 @@ class Failures:
     def note_damaged(self, lines: list[int]) -> None:
         """The same for lines that are damaged in the file, by their numbers in it."""
         for line in lines:
-            self.note(Failure(line, "load", "damaged in the source: its checksum is wrong", ""))
+            self.note(Failure(line, "load", DAMAGED_TEXT, ""))
+
+    def note_around(self, failure: Failure) -> None:
+        """The same for a line that others are made without; if lines are only marked, its own block counts it."""
+        if self._ends_job:
+            self.note(failure)
+
+    def warn_of_others(self, line: int) -> None:
+        """Log that a line, by its number in the file, failed only where others needed it."""
+        logger.warning("%s: line %d failed once: lines around it are made without it", self._path, line)
 
     def log_number(self) -> None:
         """Log how many there were, if not all were logged."""

@@ -19,6 +19,7 @@ from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.workers.block_memory import BlockLayout, BlockMemory
 from openhsi_shared.jobs.workers.block_worker import BlockWorker, Processed, Surveyed
 from openhsi_shared.jobs.workers.chain import Failure
+from openhsi_shared.jobs.workers.failures import DAMAGED_TEXT
 from openhsi_shared.processes.spawning import unpack
 
 __all__ = ["RemoteBlocks", "version_here"]
@@ -61,8 +62,11 @@ class RemoteBlocks:
         self.chunks.put(block.start, np.ascontiguousarray(out))
         n = math.prod(stage.lines_per_result for stage in plan.stages)
         own = range(plan.lines.start + block.start * n, plan.lines.start + block.stop * n)
-        text = "damaged in the source: its checksum is wrong"
-        return done._replace(failures=[*(Failure(i, "load", text, "") for i in damaged if i in own), *done.failures])
+        found = [Failure(line, "load", DAMAGED_TEXT, "") for line in damaged]
+        return done._replace(
+            failures=[*(failure for failure in found if failure.line in own), *done.failures],
+            around=[*(failure for failure in found if failure.line not in own), *done.around],
+        )
 
     def survey(self, at: int, parts: Sequence[range]) -> Surveyed:
         """Survey parts of the lines. Called by a worker. JobError as above."""
