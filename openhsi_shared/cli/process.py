@@ -116,6 +116,8 @@ def _job_of(paths: tuple[Path, ...], **options: Any) -> "PipelineJob":
         return PipelineJob(**given, **values)
     if like and not paths:
         raise click.UsageError("--like takes the recipe of a result: give the cubes that it is for")
+    if allow:
+        _import_from_here()
     load: Callable[..., PipelineJob] = PipelineJob.from_json if recipe else PipelineJob.from_output
     try:
         found = load(recipe or like, allow_functions=allow)
@@ -142,8 +144,7 @@ def _function(text: str) -> Any:
     module, colon, name = text.partition(":")
     if not colon or not module or not name:
         raise click.UsageError(f"--function {text!r}: expected MODULE:NAME, such as mine:detect for detect in mine.py")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
+    _import_from_here()
     try:
         found: Any = importlib.import_module(module)
     except Exception as error:
@@ -153,6 +154,12 @@ def _function(text: str) -> Any:
             raise ArgumentError(f"--function {text}: {module} has no {name}")
         found = getattr(found, part)
     return found
+
+
+def _import_from_here() -> None:
+    """Let modules in the present directory be imported."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
 
 
 # ---- the run -------------------------------------------------------------------------------------

@@ -71,6 +71,21 @@ def test_a_cube_that_fails_is_reported_and_the_other_is_made(run: Run, flight: P
     assert len(results_in(tmp_path / "out")) == 1
 
 
+def test_a_result_of_a_function_of_this_folder_is_made_again_like_it(
+    run_apart: Run, flight: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "doubling.py").write_text("def double(line):\n    return line * 2\n")
+    first = run_apart("process", "flight", "--function", "doubling:double", "--out", "one")
+    assert first.code == 0, first.err
+    like = sorted((tmp_path / "one").rglob("*.nc"))
+    again = run_apart("process", "--like", str(like[0]), "flight", "--out", "two", "--allow-functions")
+    assert again.code == 0, again.err
+    for path in like:
+        with open_cube(path) as cube, open_cube(tmp_path / "two" / path.relative_to(tmp_path / "one")) as made:
+            assert np.array_equal(cube.lines[:], made.lines[:])
+            assert cube.attributes["pipeline_hash"] == made.attributes["pipeline_hash"]
+
+
 def test_a_function_of_a_file_in_this_folder_gives_a_table(
     run_apart: Run, run: Run, flight: Path, tmp_path: Path
 ) -> None:

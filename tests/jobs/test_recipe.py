@@ -1,8 +1,12 @@
 """Recipes: their arguments, and the ways they travel."""
 
 import datetime
+import importlib
+import linecache
 import logging
 import pickle
+import shutil
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -291,3 +295,26 @@ def test_values_of_all_kinds_survive_json():
         assert np.array_equal(again, value) if isinstance(value, np.ndarray) else again == value
     with pytest.raises(ArgumentError, match="cannot be part of a recipe"):
         to_jsonable(object())
+
+
+def test_a_function_of_a_module_that_has_changed_is_not_taken_for_the_one_of_the_recipe(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "changing_module.py"
+
+    def imported(factor):
+        module.write_text(
+            f"def helper(line):\n    return line * {factor}\n\n\ndef change(line):\n    return helper(line)\n"
+        )
+        sys.modules.pop("changing_module", None)
+        linecache.checkcache()
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        return importlib.import_module("changing_module")
+
+    text = PipelineJob("cube.nc", stages=[imported(2).change]).to_json()
+    assert PipelineJob.from_json(text, allow_functions=True).stages[0].function(1) == 2
+    imported(30)
+    with pytest.raises(ArgumentError, match=r"changing_module\.helper has changed since the recipe was made"):
+        PipelineJob.from_json(text, allow_functions=True)
+    imported(2)
+    assert PipelineJob.from_json(text, allow_functions=True).stages[0].function(1) == 2

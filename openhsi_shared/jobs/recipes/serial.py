@@ -271,6 +271,11 @@ def _unpickled(content: Any, what: str, allowed: bool) -> Any:
             f"{what}: the function {content['name']!r} cannot be loaded: {error!r}; it was made by Python "
             f"{content.get('python', 'unknown')}, here is {sys.version_info.major}.{sys.version_info.minor}"
         ) from error
+    if changed := function_sources.changed_since(thing, content["sources"]):
+        raise ArgumentError(
+            f"{what}: {', '.join(changed)} has changed since the recipe was made: restore its module, as `sources` "
+            f"in the recipe has it, or make the job of the present function"
+        )
     function_sources.remember(thing, content["sources"])
     return thing
 

@@ -80,6 +80,24 @@ def remember(thing: Any, sources: list[str | None]) -> None:
             setattr(function, SOURCE, source)
 
 
+def changed_since(thing: Any, sources: list[str | None]) -> list[str]:
+    """Names of functions in a thing loaded from a pickle that come from a module, where they are not as they were."""
+    pairs = zip(functions_in(thing), sources, strict=False)
+    return [_name_of(one) for one, source in pairs if _is_imported(one) and source not in (None, source_of(one))]
+
+
+def _is_imported(function: types.FunctionType) -> bool:
+    """Whether a pickle contains only its name."""
+    found: Any = sys.modules.get(function.__module__)
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is function and function.__module__ != "__main__"
+
+
+def _name_of(function: types.FunctionType) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
 def functions_in(thing: Any) -> Iterator[types.FunctionType]:
     """The functions of the user's that `thing` consists of, in a fixed order: itself, and those that it uses."""
     known: set[int] = set()
