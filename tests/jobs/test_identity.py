@@ -25,6 +25,7 @@ from openhsi_shared.jobs.recipes.contents import calibration_hash, content_of_cu
 from openhsi_shared.jobs.recipes.serial import from_jsonable, to_jsonable
 from openhsi_shared.jobs.recipes.value_texts import text_of, value_of
 from tests.calibration.test_pickles import as_openhsi_has_it
+from tests.jobs import child_ids
 from tests.support.helpers import in_child
 from tests.support.job_cubes import save_calibration, save_cube, save_foreign_cube, save_raw_cube, save_settings
 from tests.support.level_oracle import CALIBRATION
@@ -323,8 +324,8 @@ def test_a_stage_of_the_users_is_in_the_id_with_its_code(raw):
 
 def test_an_id_is_the_same_in_another_process(raw):
     offset = {"b": 1, "a": {3, 1, 2}}
-    job = job_of(raw, stages=[lambda line: line + len(offset), twice_amplify])
-    assert in_child(ppid_of, pickle.dumps(job)) == job.get_ppid()
+    job = job_of(raw, stages=[lambda line: line + len(offset), child_ids.plus_two])
+    assert in_child(child_ids.of_pickle, pickle.dumps(job)) == job.get_ppid()
 
 
 def test_a_function_of_a_notebook_keeps_its_source_text_in_another_process(raw, caplog):
@@ -333,8 +334,8 @@ def test_a_function_of_a_notebook_keeps_its_source_text_in_another_process(raw, 
     names = {"__name__": "__main__"}
     exec(compile(cell, "<cell 1>", "exec"), names)
     job = job_of(raw, stages=[names["of_a_cell"]])
-    assert in_child(ppid_of, pickle.dumps(job)) == job.get_ppid()
-    assert in_child(ppid_of_json, job.to_json()) == job.get_ppid()
+    assert in_child(child_ids.of_pickle, pickle.dumps(job)) == job.get_ppid()
+    assert in_child(child_ids.of_json, job.to_json()) == job.get_ppid()
     assert job.replace(n_procs=1).replace(n_procs=2).get_ppid() == job.get_ppid()
     assert "not reproducible" not in caplog.text
 
@@ -361,18 +362,10 @@ class Mine(Stage):
     exec(compile(cell, "<cell 2>", "exec"), names)
     job = job_of(raw, stages=[names["Mine"](by=3)])
     expected = job.get_ppid()
-    assert in_child(ppid_of, pickle.dumps(job)) == expected
-    assert in_child(ppid_of_json, job.to_json()) == expected
+    assert in_child(child_ids.of_pickle, pickle.dumps(job)) == expected
+    assert in_child(child_ids.of_json, job.to_json()) == expected
     assert job.replace(n_procs=1).get_ppid() == expected
     assert "not reproducible" not in caplog.text
-
-
-def ppid_of_json(text):
-    return PipelineJob.from_json(text, allow_functions=True).get_ppid()
-
-
-def ppid_of(pickled):
-    return pickle.loads(pickled).get_ppid()
 
 
 class Decorated:

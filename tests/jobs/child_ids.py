@@ -1,0 +1,23 @@
+"""What children of the tests of identity run: apart from these, whose imports take a second."""
+
+import pickle
+
+from openhsi_shared.jobs import PipelineJob
+
+OFFSET = 1
+
+
+def plus_one(line):
+    return line + OFFSET
+
+
+def plus_two(line):
+    return plus_one(plus_one(line))
+
+
+def of_pickle(pickled):
+    return pickle.loads(pickled).get_ppid()
+
+
+def of_json(text):
+    return PipelineJob.from_json(text, allow_functions=True).get_ppid()
