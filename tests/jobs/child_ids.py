@@ -1,4 +1,4 @@
-"""What children of the tests of identity run: apart from these, whose imports take a second."""
+"""What children of tests of ids run: apart from these tests, whose imports take a second."""
 
 import pickle
 
@@ -17,6 +17,10 @@ def plus_two(line):
 
 def of_pickle(pickled):
     return pickle.loads(pickled).get_ppid()
+
+
+def key_of_pickle(pickled):
+    return pickle.loads(pickled)._key
 
 
 def of_json(text):

@@ -66,7 +66,7 @@ def test_every_remainder_gives_the_same_file(raw_job, block_lines):
     _assert_same(_lines(JobRunner(job).run().path), _serially(job))
 
 
-@pytest.mark.parametrize(("n_procs", "n_blocks"), some((3, 2), all_of=((1, 1), (3, 2), (4, 3))))
+@pytest.mark.parametrize(("n_procs", "n_blocks"), some((2, 3), all_of=((1, 1), (2, 3), (3, 2), (4, 3))))
 def test_processes_give_the_same_file_as_threads(raw_job, n_procs, n_blocks):
     job = raw_job(4, workers="processes", n_procs=n_procs, n_blocks=n_blocks, block_lines=2)
     _assert_same(_lines(JobRunner(job).run().path), _serially(job))

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -19,14 +18,14 @@ from openhsi_shared.files.journal import unfinished
 from openhsi_shared.jobs import JobRunner
 from openhsi_shared.jobs.outputs import problems_of
 from openhsi_shared.jobs.planning.block_size import RESERVE
+from tests.jobs.runs_on_a_bad_disk import N_LINES, fail_and_resume, fail_at_each_call, files_in
 from tests.support.disks import mounted, needs_disks
-from tests.support.faulty_calls import Control, FaultyCalls
+from tests.support.faulty_calls import FaultyCalls
 from tests.support.helpers import ROOT, environment, in_child, wait_for
 from tests.support.job_cubes import save_cube
 from tests.support.job_programs import job_of
 from tests.support.products import some
 
-N_LINES = 8
 TIMEOUT_S = 60
 
 
@@ -41,10 +40,6 @@ def _program(folder, how, kind, **more):
     command = [sys.executable, "-m", "tests.support.job_programs", str(folder), how, kind]
     how_run = {"cwd": ROOT, "env": environment(**more), "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, **how_run, start_new_session=True)
-
-
-def _left(folder):
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
 def _descendants(process):
@@ -73,7 +68,7 @@ def test_an_interrupted_job_leaves_nothing(cube, tmp_path, kind, how, number, co
     _, text = program.communicate(timeout=TIMEOUT_S)
     assert program.returncode == code, text
     assert text.count("Traceback") == (number == signal.SIGINT), text
-    assert _left(tmp_path) == ["cube.nc", "gate", "marks", "sent", "wait"]
+    assert files_in(tmp_path) == ["cube.nc", "gate", "marks", "sent", "wait"]
     wait_for(lambda: not any(child.is_running() for child in children))
 
 
@@ -95,7 +90,7 @@ def test_a_program_that_ends_stops_its_job(cube, tmp_path):
     )
     assert done.returncode == 1
     assert "JobError" in done.stderr
-    assert [name for name in _left(tmp_path) if name not in ("cube.nc", "marks", "wait")] == []
+    assert [name for name in files_in(tmp_path) if name not in ("cube.nc", "marks", "wait")] == []
 
 
 def _killed(folder, line, kind):
@@ -135,7 +130,7 @@ def test_a_job_that_is_killed_at_each_block_is_finished_by_the_next_runs(cube, t
         assert made.column("line_flag").tolist() == [0] * N_LINES
     assert verify(result.path).ok
     assert _marks(tmp_path) == [0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7]  # finished blocks are not computed again
-    assert _left(tmp_path / "out") == ["cube.nc", "cube.png"]
+    assert files_in(tmp_path / "out") == ["cube.nc", "cube.png"]
 
 
 def test_a_job_whose_workers_die_at_each_block_can_be_resumed(cube, tmp_path):
@@ -151,17 +146,17 @@ def test_a_job_whose_workers_die_at_each_block_can_be_resumed(cube, tmp_path):
         assert made.attributes["pipeline_log"].count("its lines are done again") == 2
     assert result.n_failed == 0
     assert not list(tmp_path.glob("die*"))
-    assert _left(tmp_path / "out") == ["cube.nc", "cube.png"]
+    assert files_in(tmp_path / "out") == ["cube.nc", "cube.png"]
 
 
 def test_a_run_without_resume_begins_again(cube, tmp_path, caplog):
     _killed(tmp_path, 5, "threads")
-    assert len(_left(tmp_path / "out")) == 2
+    assert len(files_in(tmp_path / "out")) == 2
     result = JobRunner(job_of(tmp_path)).run()
     with open_cube(result.path) as made:
         assert made.lines[:].tobytes() == cube.tobytes()
     assert "4 finished lines of an earlier run are not continued without resume=True (--resume)" in caplog.text
-    assert _left(tmp_path / "out") == ["cube.nc", "cube.png"]
+    assert files_in(tmp_path / "out") == ["cube.nc", "cube.png"]
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
@@ -217,7 +212,7 @@ def test_what_is_not_continued_is_named_with_the_reason(cube, tmp_path, caplog):
     JobRunner(job_of(tmp_path, block_lines=3), resume=True).run()
     assert _marks(tmp_path) == list(range(N_LINES))
     assert "is removed: 4 finished lines of an earlier run are of a run with block_lines=2, not 3" in caplog.text
-    assert _left(tmp_path / "out") == ["cube.nc", "cube.png"]
+    assert files_in(tmp_path / "out") == ["cube.nc", "cube.png"]
 
 
 def test_a_temporary_name_that_is_a_link_is_not_followed(cube, tmp_path):
@@ -276,7 +271,7 @@ def test_a_result_of_several_files_that_was_killed_while_it_got_its_names_is_fin
     result = JobRunner(job, resume=how == "resume").run()
     assert (result.skipped, problems_of(result.path)) == (True, ())
     assert np.fromfile(result.path, cube.dtype).tobytes() == cube.tobytes()
-    assert _left(out) == ["cube.hdr", "cube.raw", "cube_lines.csv"]
+    assert files_in(out) == ["cube.hdr", "cube.raw", "cube_lines.csv"]
 
 
 def test_an_unfinished_folder_is_reported_and_is_not_touched_while_it_is_filled(cube, tmp_path):
@@ -304,7 +299,7 @@ def test_pixels_get_no_header_that_is_not_theirs(cube, tmp_path):
         JobRunner(job_of(tmp_path, output="envi")).run()
     found = recover(raw.parent)
     assert (found.published, "no header cube.hdr" in found.damaged[raw]) == ((), True)
-    assert len(_left(raw.parent)) == 3
+    assert len(files_in(raw.parent)) == 3
 
 
 # ---- disks ---------------------------------------------------------------------------------------
@@ -346,48 +341,3 @@ def test_a_run_whose_disk_failed_at_any_call_is_finished_by_the_next_one(cube, t
     assert errors[0] == errno.ENOSPC
     assert errors[-1] is None
     assert {name for names in left for name in names} == set(left[-1])
-
-
-def fail_and_resume(folder, control_file, output):
-    """Run the job in a child, with a disk that is full from the k-th call on, for every third k, and again."""
-    found = []
-    control = Control(Path(control_file))
-    job = job_of(Path(folder), path_out=Path(folder, "bad_disk"), output=output)
-    while True:
-        control.inject(errno.ENOSPC, "write allocate truncate sync rename renameat2 lock", first=3 * len(found) + 1)
-        error = None
-        try:
-            JobRunner(job, resume=True).run()
-        except OSError as raised:
-            error = raised.errno
-        control.stop()
-        n_calls = control.n_calls
-        assert JobRunner(job, resume=True).run().n_lines == N_LINES  # in the same program: nothing is locked any more
-        found.append((error, _left(job.path_out)))
-        if n_calls < 3 * len(found) - 2:
-            return found
-        shutil.rmtree(job.path_out)
-
-
-def fail_at_each_call(folder, control_file, number):
-    """Run the job in a child, with a fault at the k-th call, for all k: the errors, and what is left."""
-    found = []
-    control = Control(Path(control_file))
-    out = Path(folder, "bad_disk")
-    job = job_of(Path(folder), path_out=out / "cube.nc")
-    kinds = "open write allocate truncate sync rename renameat2 link"
-    while True:
-        control.inject(number, kinds, first=len(found) + 1, last=len(found) + 1)
-        error = None
-        try:
-            JobRunner(job).run()
-        except OSError as raised:
-            error = raised.errno
-        control.stop()
-        if control.n_calls < len(found) + 1:
-            return found
-        found.append((error, _left(out)))
-        for path in out.iterdir():
-            if path.suffix == ".nc":
-                assert verify(path).ok
-            path.unlink()

@@ -15,6 +15,7 @@ import pytest
 
 from openhsi_shared.errors import ArgumentError, FileError, LevelError, UnknownKeyword
 from openhsi_shared.jobs import PipelineJob, Stage
+from tests.jobs import child_ids
 from tests.support.helpers import in_child
 from tests.support.job_cubes import save_cube
 
@@ -189,12 +190,8 @@ class TestFunctions:
 
     def test_a_job_has_the_same_key_in_another_process(self):
         offset = 5
-        job = PipelineJob("a.nc", stages=[lambda line: line + offset, amplify])
-        assert in_child(key_of, pickle.dumps(job)) == job._key
-
-
-def key_of(pickled):
-    return pickle.loads(pickled)._key
+        job = PipelineJob("a.nc", stages=[lambda line: line + offset, child_ids.plus_two])
+        assert in_child(child_ids.key_of_pickle, pickle.dumps(job)) == job._key
 
 
 def test_cubes_are_those_of_folders_with_the_tree_below(tmp_path):

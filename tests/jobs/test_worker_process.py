@@ -108,13 +108,13 @@ def test_a_worker_that_is_killed_is_replaced_and_its_lines_are_done_again(tmp_pa
 def test_a_line_that_kills_three_workers_fails_and_is_named(tmp_path, caplog):
     path, lines = saved(tmp_path)
     stage = Kills(int(lines[9, 0, 0]))
-    worked, output = run(plan_of(path, (stage,), on_error="nan"), kind="processes")
+    worked, output = run(plan_of(path, (stage,), on_error="nan"), kind="processes", n=1)
     assert np.flatnonzero(worked.line_flag == LineFlag.FAILED).tolist() == [9]
     assert np.isnan(output.lines[9]).all()
     assert np.array_equal(np.delete(output.lines, 9, 0), np.delete(lines, 9, 0) * np.float32(2))
     assert "line 9, stage 'process': 3 workers died of it" in caplog.text
     with pytest.raises(JobError, match=r"line 9, .*3 workers died of it.*SIGKILL") as raised:
-        run(plan_of(path, (stage,)), kind="processes")
+        run(plan_of(path, (stage,)), kind="processes", n=1)
     assert raised.value.line == 9
 
 
@@ -139,7 +139,7 @@ def test_workers_that_are_killed_at_any_time_cost_no_line(tmp_path):
 def test_a_stage_that_exits_the_process_is_a_death(tmp_path):
     path, lines = saved(tmp_path)
     with pytest.raises(JobError, match="exited with code 3"):
-        run(plan_of(path, (Exits(int(lines[2, 0, 0])),)), kind="processes")
+        run(plan_of(path, (Exits(int(lines[2, 0, 0])),)), kind="processes", n=1)
 
 
 def test_a_worker_that_hangs_is_replaced(tmp_path, caplog):
@@ -171,7 +171,7 @@ def test_a_thread_that_hangs_ends_the_run(tmp_path):
 def test_libraries_use_one_thread_in_worker_processes(tmp_path, capfd, caplog):
     caplog.set_level("INFO", "openhsi_shared")
     before = os.environ.get("OMP_NUM_THREADS")
-    _, output = run(plan_of(saved(tmp_path)[0], (Environment(),)), kind="processes")
+    _, output = run(plan_of(saved(tmp_path)[0], (Environment(),)), kind="processes", n=1)
     assert np.unique(output.lines).tolist() == [3]
     assert os.environ.get("OMP_NUM_THREADS") == before
     assert "a stage prints" in caplog.text
@@ -180,7 +180,7 @@ def test_libraries_use_one_thread_in_worker_processes(tmp_path, capfd, caplog):
 
 def test_what_cannot_travel_to_the_parent_is_named(tmp_path):
     with pytest.raises(JobError, match="pickle"):
-        run(plan_of(saved(tmp_path)[0], (Keeps(),)), kind="processes")
+        run(plan_of(saved(tmp_path)[0], (Keeps(),)), kind="processes", n=1)
 
 
 def test_workers_live_for_all_cubes_and_their_memory_grows(tmp_path):

@@ -96,6 +96,12 @@ def crcs_of(lines: np.ndarray) -> np.ndarray:
     return np.array([crc32_of(line) for line in lines], np.uint32)
 
 
+def put_chunk(chunks, first: int, lines: np.ndarray) -> tuple[int, np.ndarray]:
+    """As a worker in another process does: returns what is to be noted of it."""
+    chunks.put(first, lines)
+    return first, crcs_of(lines)
+
+
 def put_all(output, plan: CubePlan, lines: np.ndarray, order=None) -> None:
     """Put all blocks, in this order of their numbers."""
     for number in range(len(plan.blocks)) if order is None else order:

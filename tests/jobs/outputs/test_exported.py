@@ -12,7 +12,7 @@ from openhsi_shared.errors import ArgumentError, SaveError
 from openhsi_shared.files.journal import Journal
 from openhsi_shared.jobs.outputs import Done, LineFlag, attributes_of, open_output, problems_of
 from openhsi_shared.processes.spawning import SPAWN
-from tests.support.job_plans import crcs_of, plan_of, put_all, result_lines, source_file
+from tests.support.job_plans import crcs_of, plan_of, put_all, put_chunk, result_lines, source_file
 
 ROWS = np.array([(1, 2.5, 3), (5, 0.5, 4)], [("y", "i8"), ("score", "f4"), ("x0", "i4")])
 ENDINGS = {"envi": ".raw", "zarr": ".zarr"}
@@ -139,17 +139,12 @@ def test_a_chunk_that_is_wrong_by_its_checksum_is_not_published(tmp_path):
     assert not plan.target.exists()
 
 
-def put_in_child(chunks, first, lines):
-    chunks.put(first, lines)
-    return first, crcs_of(lines)
-
-
 def test_other_processes_write_chunks_of_zarr(tmp_path):
     plan = planned(tmp_path, "zarr", 23)
     lines = np.ascontiguousarray(result_lines(plan))
     with open_output(plan) as output, ProcessPoolExecutor(2, SPAWN) as pool:
         blocks = [(block[0], lines[block[0] : block[-1] + 1]) for block in plan.blocks]
-        for future in [pool.submit(put_in_child, output.chunks, *block) for block in blocks]:
+        for future in [pool.submit(put_chunk, output.chunks, *block) for block in blocks]:
             output.note(*future.result())
         output.finish(Done(line_flag=np.zeros(23, np.uint8)))
     np.testing.assert_array_equal(pixels_of(plan), lines)
