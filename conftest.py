@@ -29,6 +29,7 @@ GROUPS = {
     "protocol": ("tests/buffers/test_slot_protocol",),
     "cubes": ("tests/cli/test_export", "tests/cli/test_info", "tests/cli/test_verify"),
     "plots": ("tests/show/test_plots",),
+    "notebook": ("tests/viewer/test_notebook",),
     "pages": (
         *("tests/viewer/test_live_page", "tests/viewer/test_recorder_page", "tests/viewer/test_cube_viewer"),
         *("tests/viewer/test_analysis_panel", "tests/viewer/test_trends", "tests/viewer/test_page_layout"),

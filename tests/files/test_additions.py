@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 
 from openhsi_shared import open_cube, recover, verify
-from openhsi_shared.errors import FileError
 from openhsi_shared.files import CubeWriter
 from openhsi_shared.files.preview import preview_of
+from tests.files.texts_of_a_child import look_at_texts
 from tests.support.cubes import make_cube, make_groups
 from tests.support.helpers import in_child
 
@@ -194,21 +194,6 @@ def test_an_addition_that_copies_our_checksum_is_no_damage(path):
     assert (report.problems, "twice" in report.added, "twice" in report.covers) == ((), True, False)
     with open_cube(path) as cube:
         assert "twice" in cube.dataset
-
-
-def look_at_texts(path):
-    found = []
-    for read in (
-        lambda cube: cube.groups["gps"].variables["name"].data,
-        lambda cube: cube.groups["gps"].attributes,
-        lambda cube: cube.attributes,
-    ):
-        with open_cube(path) as cube:
-            try:
-                found.append(f"read {read(cube)}")
-            except FileError as error:
-                found.append(str(error))
-    return found
 
 
 @pytest.mark.skipif(h5py.version.hdf5_version_tuple < (2,), reason="older HDF5 hangs when it opens such a text")

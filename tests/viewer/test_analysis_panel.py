@@ -18,6 +18,7 @@ from openhsi_shared.viewer.analysis_feed import AnalysisFeed
 from openhsi_shared.viewer.published_values import COLOURS, curve, curves, numbers_as_html, picture, pictures
 from tests.support.flow import COUNTING
 from tests.support.helpers import wait_for
+from tests.support.live_pairs import Mean, Shown
 
 pytestmark = [
     pytest.mark.usefixtures("runtime"),
@@ -27,26 +28,9 @@ pytestmark = [
 KEYWORDS = {**COUNTING, "n_lines": 500, "rate": 100, "queue": 9999, "when_full": "block", "progress": False}
 
 
-class Sum:
-    def process_event(self, event):
-        return None if event.line is None else event.line.data.mean(axis=0, dtype=np.float64)
-
-
-class Shown:
-    """Publishes a number, a text, a curve and a picture."""
-
-    def __init__(self):
-        self.publish = {"n": 0, "state": "<b>calm</b>", "a/b": 1}
-        self.rows = []
-
-    def process_result(self, result):
-        self.rows = [*self.rows[-99:], result.payload]
-        self.publish |= {"n": self.publish["n"] + 1, "spectrum": result.payload, "rows": np.array(self.rows)}
-
-
 @pytest.mark.browser
 def test_the_live_page_shows_numbers_a_curve_and_a_picture_of_an_analysis(tmp_path, look):
-    keywords = {**KEYWORDS, "analyse": Analysis(Sum, Shown, name="sums")}
+    keywords = {**KEYWORDS, "analyse": Analysis(Mean, Shown, name="sums")}
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run, run.view() as page:
         tab = look(page.url)
         tab.await_text(".analysis", "sums")
@@ -69,7 +53,7 @@ def test_the_live_page_shows_numbers_a_curve_and_a_picture_of_an_analysis(tmp_pa
 
 def test_a_cell_of_a_notebook_shows_an_analysis_and_ends_with_it(tmp_path):
     pytest.importorskip("ipywidgets", reason="ipywidgets is missing: pip install 'openhsi_shared[notebook]'")
-    with record(SharedSimulatedCamera, tmp_path / "out", analyse=Analysis(Sum, Shown, name="sums"), **KEYWORDS) as run:
+    with record(SharedSimulatedCamera, tmp_path / "out", analyse=Analysis(Mean, Shown, name="sums"), **KEYWORDS) as run:
         cell = run.analysis.live()
         wait_for(lambda: cell.picture.value and cell.curve.value)
         assert cell.which_curve.value == "spectrum"
@@ -85,7 +69,7 @@ def test_an_attached_analysis_that_is_gone_is_not_shown_as_running(tmp_path):
     with record(SharedSimulatedCamera, tmp_path / "out", **KEYWORDS) as run:
         path = socket_path(f"recording-{run.process_id}")
         with closing(AnalysisFeed(path, dict)) as feed:
-            with Attached(Analysis(Sum, Shown), path) as attached:
+            with Attached(Analysis(Mean, Shown), path) as attached:
                 wait_for(lambda: [one.status.state for one in feed.shown.values()] == ["running"])
                 attached.stop()
                 attached.wait()

@@ -15,6 +15,7 @@ from PIL import Image
 from openhsi_shared import SharedDataCube, SharedSimulatedCamera, record
 from openhsi_shared.errors import ClosedError, PackageMissing, RecordingError
 from openhsi_shared.viewer.notebook import WINDOW
+from tests.support import leaks
 from tests.support.flow import COUNTING, account, parts_in, processes_in
 from tests.support.helpers import environment, wait_for
 
@@ -211,6 +212,7 @@ class Kernel:
 
 
 LOOP = """
+from tests.support import leaks
 from tests.support.flow import COUNTING
 from openhsi_shared import SharedSimulatedCamera
 counting = SharedSimulatedCamera(n_lines=25, n_buffers=4, **COUNTING)
@@ -223,18 +225,27 @@ while True:
 """
 
 
-@pytest.fixture
-def kernel(tmp_path):
+@pytest.fixture(scope="module")
+def shared_kernel(tmp_path_factory):
+    """One for all tests, in a directory of its own; to start it takes two seconds."""
     pytest.importorskip("ipykernel", reason="ipykernel is missing: pip install 'openhsi_shared[notebook]'")
-    kernel = Kernel(tmp_path)
+    with leaks.what_starts_is_kept():
+        kernel = Kernel(tmp_path_factory.mktemp("kernel"))
     try:
-        kernel.run(MAKE)
         yield kernel
-        kernel.run("cam.close()")
     finally:
         kernel.client.stop_channels()
         kernel.manager.shutdown_kernel(now=True)
         kernel.manager.cleanup_resources()
+
+
+@pytest.fixture
+def kernel(shared_kernel, tmp_path):
+    """The kernel with a new camera in the directory of the test."""
+    shared_kernel.run(f"import os; os.chdir({str(tmp_path)!r}); os.environ['XDG_RUNTIME_DIR'] = {str(tmp_path)!r}")
+    shared_kernel.run(MAKE)
+    yield shared_kernel
+    shared_kernel.run("cam.close()")
 
 
 def shown(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
