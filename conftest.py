@@ -27,6 +27,7 @@ GROUPS = {
     "benchmarks": ("tests/test_benchmarks",),
     "leaks": ("tests/test_leaks",),
     "protocol": ("tests/buffers/test_slot_protocol",),
+    "leftovers": ("tests/files/test_recovering",),
     "cubes": ("tests/cli/test_export", "tests/cli/test_info", "tests/cli/test_verify"),
     "plots": ("tests/show/test_plots",),
     "notebook": ("tests/viewer/test_notebook",),

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -16,52 +17,38 @@ from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import ChecksumError, FileError, IncompleteFileError, SaveError
 from openhsi_shared.files.dumping import read_dump, write_dump
 from openhsi_shared.files.recovering import leftovers
-from openhsi_shared.files.writing import CubeWriter
-from openhsi_shared.save_options import SaveOptions
+from tests.files.interrupted_saves import UUID, kill_at, save, stop_at
 from tests.support.cubes import make_cube
 from tests.support.helpers import child, receive, run_python
 
 DAY = "2023_11_14"
-UUID = "00000000-0000-5000-8000-000000000001"
 COMPRESSIONS = (None, "deflate", "zstd")
 
 
-def _kill_at(connection, directory, point, options, cube_options):
-    def passed(here):
-        if here == point:
-            os.kill(os.getpid(), signal.SIGKILL)
+@pytest.fixture(scope="module")
+def leave(tmp_path_factory):
+    """Kill a writer at a stage of its save, and give what it left; of each kind one is killed, and its file copied."""
 
-    _save(directory, passed, options, cube_options)
+    @functools.cache
+    def left_at(point, **options):
+        directory = tmp_path_factory.mktemp("left")
+        with child(kill_at, directory, point, options, {"attributes": {"recovered": 0}}) as (process, _):
+            process.join(60)
+            assert process.exitcode == -signal.SIGKILL
+        (left,) = (directory / DAY).iterdir()
+        return left
 
+    def leave(directory, point, **options) -> Path:
+        (directory / DAY).mkdir(exist_ok=True)
+        return Path(shutil.copy2(left_at(point, **options), directory / DAY))
 
-def _stop_at(connection, directory, point, options, cube_options):
-    def passed(here):
-        if here == point:
-            connection.send(here)
-            connection.poll(None)  # until the other side closes the pipe
-
-    _save(directory, passed, options, cube_options)
-
-
-def _save(directory, passed, options, cube_options):
-    cube = make_cube(9, 30, 40, uuid=UUID, **cube_options)
-    with CubeWriter(9, (30, 40), np.uint16, SaveOptions(**options)) as writer:
-        return writer.write(cube, [Path(directory)], prefix="pass1_", passed=passed).path
-
-
-def _leave(directory, point, **options) -> Path:
-    """Kill a writer at a stage of its save; return what it left."""
-    with child(_kill_at, directory, point, options, {"attributes": {"recovered": 0}}) as (process, _):
-        process.join(60)
-        assert process.exitcode == -signal.SIGKILL
-    (left,) = (Path(directory) / DAY).iterdir()
-    return left
+    return leave
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("point", ["written", "fsynced"])
-def test_a_whole_leftover_gets_its_name_its_mark_and_its_picture(tmp_path, point, compression):
-    left = _leave(tmp_path, point, compression=compression)
+def test_a_whole_leftover_gets_its_name_its_mark_and_its_picture(leave, tmp_path, point, compression):
+    left = leave(tmp_path, point, compression=compression)
     assert leftovers(tmp_path) == [left]
     found = recover(tmp_path)
     (path,) = found.published
@@ -81,8 +68,8 @@ def test_a_whole_leftover_gets_its_name_its_mark_and_its_picture(tmp_path, point
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("point", ["created", "half"])
-def test_a_leftover_that_is_not_whole_is_reported_and_kept(tmp_path, point, compression):
-    left = _leave(tmp_path, point, compression=compression)
+def test_a_leftover_that_is_not_whole_is_reported_and_kept(leave, tmp_path, point, compression):
+    left = leave(tmp_path, point, compression=compression)
     before = left.read_bytes()
     for _ in range(2):
         found = recover(tmp_path)
@@ -94,8 +81,8 @@ def test_a_leftover_that_is_not_whole_is_reported_and_kept(tmp_path, point, comp
     assert left.read_bytes() == before
 
 
-def test_a_single_turned_bit_keeps_a_leftover_from_being_published(tmp_path):
-    left = _leave(tmp_path, "fsynced")
+def test_a_single_turned_bit_keeps_a_leftover_from_being_published(leave, tmp_path):
+    left = leave(tmp_path, "fsynced")
     data = bytearray(left.read_bytes())
     with open_cube(left) as cube:
         at = data.index(cube.lines[4].tobytes())
@@ -106,11 +93,11 @@ def test_a_single_turned_bit_keeps_a_leftover_from_being_published(tmp_path):
     assert list(recover(tmp_path).damaged) == [left]
 
 
-def test_a_cube_that_was_published_already_is_not_published_twice(tmp_path):
+def test_a_cube_that_was_published_already_is_not_published_twice(leave, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    left = _leave(tmp_path / "a", "fsynced")
-    home = _save(tmp_path / "b", None, {}, {})
+    left = leave(tmp_path / "a", "fsynced")
+    home = save(tmp_path / "b", None, {}, {})
     found = recover(tmp_path)
     assert (found.published, found.removed) == ((), (left,))
     assert not left.exists()
@@ -144,8 +131,8 @@ def _point_to_the_leftover(path, left):
 
 
 @pytest.mark.parametrize("harm", [_turn_bits, _zero_the_last_line, _cut_off, _point_to_the_leftover])
-def test_a_named_file_that_is_not_whole_does_not_stand_for_the_cube(tmp_path, harm):
-    left = _leave(tmp_path, "fsynced")
+def test_a_named_file_that_is_not_whole_does_not_stand_for_the_cube(leave, tmp_path, harm):
+    left = leave(tmp_path, "fsynced")
     named = left.with_name(left.name[1:].rsplit(".", 2)[0])
     shutil.copy(left, named)
     harm(named, left)
@@ -158,17 +145,17 @@ def test_a_named_file_that_is_not_whole_does_not_stand_for_the_cube(tmp_path, ha
 
 def test_a_dump_stays_useful_while_the_named_file_is_damaged(tmp_path):
     _dump(tmp_path)
-    named = _save(tmp_path, None, {}, {})
+    named = save(tmp_path, None, {}, {})
     _turn_bits(named, None)
     found = recover(tmp_path)
     assert (len(found.published), found.removed) == (1, ())
     assert verify(found.published[0]).ok
 
 
-def test_a_leftover_is_kept_if_the_published_file_cannot_be_synced(tmp_path, monkeypatch):
-    left = _leave(tmp_path, "fsynced")
+def test_a_leftover_is_kept_if_the_published_file_cannot_be_synced(leave, tmp_path, monkeypatch):
+    left = leave(tmp_path, "fsynced")
     (tmp_path / "b").mkdir()
-    _save(tmp_path / "b", None, {}, {})
+    save(tmp_path / "b", None, {}, {})
 
     def fail(fd):
         raise OSError(errno.EIO, "Input/output error")
@@ -179,19 +166,19 @@ def test_a_leftover_is_kept_if_the_published_file_cannot_be_synced(tmp_path, mon
     assert left.exists()
 
 
-def test_a_cube_that_is_published_elsewhere_is_not_published_twice(tmp_path):
+def test_a_cube_that_is_published_elsewhere_is_not_published_twice(leave, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    left = _leave(tmp_path / "a", "fsynced")
-    _save(tmp_path / "b", None, {}, {})
+    left = leave(tmp_path / "a", "fsynced")
+    save(tmp_path / "b", None, {}, {})
     assert recover(tmp_path / "a", elsewhere=[tmp_path / "b"]).removed == (left,)
-    left = _leave(tmp_path / "a", "fsynced")
+    left = leave(tmp_path / "a", "fsynced")
     done = run_python("-m", "openhsi_shared", "recover", str(tmp_path / "a"), str(tmp_path / "b"))
     assert done.stdout.startswith(f"already saved  {left}")
 
 
-def test_a_foreign_file_under_its_name_is_left_alone(tmp_path):
-    left = _leave(tmp_path, "fsynced")
+def test_a_foreign_file_under_its_name_is_left_alone(leave, tmp_path):
+    left = leave(tmp_path, "fsynced")
     name = left.name[1:].rsplit(".", 2)[0]
     (left.parent / name).write_text("mine")
     (path,) = recover(tmp_path).published
@@ -201,7 +188,7 @@ def test_a_foreign_file_under_its_name_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("point", ["created", "fsynced"])
 def test_what_a_living_writer_is_at_work_on_is_never_touched(tmp_path, point):
-    with child(_stop_at, tmp_path, point, {}, {}) as (process, connection):
+    with child(stop_at, tmp_path, point, {}, {}) as (process, connection):
         assert receive(connection) == point
         (left,) = (tmp_path / DAY).iterdir()
         found = recover(tmp_path)
@@ -214,16 +201,16 @@ def test_what_a_living_writer_is_at_work_on_is_never_touched(tmp_path, point):
     assert verify(path).ok
 
 
-def test_a_process_id_that_came_round_does_not_count(tmp_path):
+def test_a_process_id_that_came_round_does_not_count(leave, tmp_path):
     """By its name it belongs to a live process, this one; by its lock it is not being written."""
-    left = _leave(tmp_path, "fsynced")
+    left = leave(tmp_path, "fsynced")
     part = left.with_name(left.name.rsplit(".", 2)[0] + f".{os.getpid()}.part")
     left.rename(part)
     assert len(recover(tmp_path).published) == 1
 
 
-def test_what_its_writer_finished_since_we_looked_is_no_leftover(tmp_path, monkeypatch):
-    left = _leave(tmp_path, "fsynced")
+def test_what_its_writer_finished_since_we_looked_is_no_leftover(leave, tmp_path, monkeypatch):
+    left = leave(tmp_path, "fsynced")
     name = left.with_name(left.name[1:].rsplit(".", 2)[0])
     (tmp_path / "dumps").mkdir()
     dump = _dump(tmp_path / "dumps")
@@ -243,8 +230,8 @@ def test_what_its_writer_finished_since_we_looked_is_no_leftover(tmp_path, monke
     assert verify(name).ok
 
 
-def test_a_name_that_is_of_another_file_since_we_looked_is_left_alone(tmp_path, monkeypatch):
-    left = _leave(tmp_path, "half")
+def test_a_name_that_is_of_another_file_since_we_looked_is_left_alone(leave, tmp_path, monkeypatch):
+    left = leave(tmp_path, "half")
     adopt = PartFile.adopt
 
     def begin_again(path):
@@ -272,8 +259,8 @@ def test_bytes_whose_sidecar_comes_after_we_looked_are_no_leftover(tmp_path):
     assert len(recover(tmp_path).published) == 1
 
 
-def test_two_at_once_publish_it_once(tmp_path):
-    left = _leave(tmp_path, "fsynced")
+def test_two_at_once_publish_it_once(leave, tmp_path):
+    left = leave(tmp_path, "fsynced")
     with left.open("r+b") as other:
         fcntl.flock(other, fcntl.LOCK_SH)  # what the other one holds while it checks
         assert recover(tmp_path).live == (left,)
@@ -327,7 +314,7 @@ def test_a_dump_holds_everything_and_becomes_a_file(tmp_path):
 
 def test_a_dump_of_a_cube_that_was_saved_after_all_is_removed(tmp_path):
     sidecar = _dump(tmp_path)
-    _save(tmp_path, None, {}, {})
+    save(tmp_path, None, {}, {})
     found = recover(tmp_path)
     assert (found.published, found.removed) == ((), (sidecar,))
     assert [file.suffix for file in (tmp_path / DAY).iterdir()] == [".nc"]
@@ -392,8 +379,8 @@ def test_a_dump_tries_one_directory_after_the_other_and_leaves_nothing_behind(tm
 # ---- the command ----
 
 
-def test_the_command_tells_each_leftover_and_fails_for_damaged_ones(tmp_path):
-    left = _leave(tmp_path, "fsynced")
+def test_the_command_tells_each_leftover_and_fails_for_damaged_ones(leave, tmp_path):
+    left = leave(tmp_path, "fsynced")
     shutil.copy(left, tmp_path / ".other.nc.1.part")
     done = run_python("-m", "openhsi_shared", "recover", str(tmp_path))
     assert done.returncode == 0, done.stderr

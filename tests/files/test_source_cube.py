@@ -19,6 +19,7 @@ from openhsi_shared.files.source_cube import SourceCube
 from tests.files.test_reading import openhsi_file
 from tests.support.cubes import make_cube, make_groups
 from tests.support.level_oracle import FWHM_NM, ROWS, SHAPE, line_of, make_calibration, make_frame, make_plan
+from tests.support.products import each_value_once
 
 SETTINGS = {"resolution": SHAPE, "row_slice": (ROWS.start, ROWS.stop), "fwhm_nm": FWHM_NM}
 
@@ -80,11 +81,12 @@ def test_all_that_is_known_of_a_cube_travels(saved, cal_path):
     assert "3 lines of 14 x 22 float32, level 4" in repr(source)
 
 
-@pytest.mark.parametrize("compat", [None, "openhsi"])
-@pytest.mark.parametrize(
-    ("before", "after"), [(-1, -1), (-1, 0), (-1, 4), (-1, 8), (0, 4), (1, 6), (2, 2), (4, 6), (7, 8)]
-)
-def test_the_plan_is_that_of_the_classes_that_process_cubes_again(saved, cal_path, before, after, compat):
+WAYS = [(-1, -1), (-1, 0), (-1, 4), (-1, 8), (0, 4), (1, 6), (2, 2), (4, 6), (7, 8)]
+
+
+@pytest.mark.parametrize(("way", "compat"), each_value_once(WAYS, [None, "openhsi"]), ids=str)
+def test_the_plan_is_that_of_the_classes_that_process_cubes_again(saved, cal_path, way, compat):
+    before, after = way
     path = saved(before)
     source = SourceCube.look_at(path, cal_path=cal_path)
     plan = source.plan_to(after, compat)
