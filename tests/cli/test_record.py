@@ -196,11 +196,11 @@ def test_an_error_is_one_line_and_exit_code_1(tmp_path: Path, arguments: tuple[s
 
 @pytest.mark.root
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root, to give a directory to another user")
-def test_a_page_that_cannot_be_opened_is_a_warning_and_all_is_recorded(run_apart: Run, tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_opened_is_a_warning_and_all_is_recorded(run: Run, tmp_path: Path) -> None:
     runtime = tmp_path / "runtime"
     (runtime / "openhsi_shared").mkdir(parents=True)
     os.chown(runtime / "openhsi_shared", 12345, 12345)
-    ended = run_apart("record", "--view", *SMALL, "--lines", 4, "--cubes", 3, XDG_RUNTIME_DIR=str(runtime))
+    ended = run("record", "--view", *SMALL, "--lines", 4, "--cubes", 3, XDG_RUNTIME_DIR=str(runtime))
     assert ended.code == 0
     assert "live view disabled" in ended.err
     assert "belongs to another user" in ended.err.splitlines()[-1]

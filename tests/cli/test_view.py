@@ -9,15 +9,19 @@ from contextlib import closing, contextmanager, suppress
 
 import pytest
 
+from openhsi_shared import SharedSimulatedCamera, record
 from openhsi_shared.control import messages
 from openhsi_shared.control.control_socket import ControlSocket, Reply, find_sockets, request
 from openhsi_shared.control.messages import AskGlance, Stopping
+from tests.support.flow import COUNTING
 from tests.support.helpers import wait_for
 
 ENDLESS = (
     *("record", "--option", "resolution=[16,48]", "--option", "row_slice=null", "--option", "mode=counting"),
     *("--rate", 200, "--lines", 50, "--option", "queue=9999", "--when-full", "block"),
 )
+KEYWORDS = {**COUNTING, "rate": 200, "n_lines": 500, "progress": False, "savefig": False}
+"""A recording beside it, in this process."""
 URL = re.compile(r"http://127\.0\.0\.1:\d+/[\w-]+")
 
 
@@ -32,11 +36,11 @@ def quiet(monkeypatch):
 
 
 @contextmanager
-def running(start, quiet, *arguments, n=1):
-    """A command that runs, until there are `n` recordings; ended by Ctrl-C."""
+def running(start, quiet, *arguments):
+    """A command that runs, and its recording; ended by Ctrl-C."""
     with start(*arguments, **quiet) as process:
         try:
-            wait_for(lambda: len(find_sockets()) == n, 60)
+            wait_for(find_sockets, 60)
             yield process
         finally:
             if process.poll() is None:
@@ -67,8 +71,8 @@ def test_without_a_recording_it_says_so_and_fails(run, quiet):
     )
 
 
-def test_it_finds_the_recording_serves_its_page_and_ends_with_ctrl_c(start, quiet):
-    with running(start, quiet, *ENDLESS) as recording, start("view", **quiet) as viewer:
+def test_it_finds_the_recording_serves_its_page_and_ends_with_ctrl_c(start, quiet, tmp_path):
+    with record(SharedSimulatedCamera, tmp_path / "a", **KEYWORDS) as recording, start("view", **quiet) as viewer:
         url = line_of(viewer.stdout, URL)
         assert is_served(url)
         with pytest.raises(urllib.error.HTTPError, match="404"):
@@ -76,14 +80,11 @@ def test_it_finds_the_recording_serves_its_page_and_ends_with_ctrl_c(start, quie
         viewer.send_signal(signal.SIGINT)
         _, err = viewer.communicate(timeout=60)
         assert (viewer.returncode, err) == (0, "page closed; the recording continues\n")
-        assert recording.poll() is None
+        assert recording.is_running
 
 
-def test_several_recordings_are_listed_and_one_can_be_named(start, run, quiet):
-    with (
-        running(start, quiet, *ENDLESS, "--out", "a") as first,
-        running(start, quiet, *ENDLESS, "--out", "b", n=2),
-    ):
+def test_several_recordings_are_listed_and_one_can_be_named(start, run, quiet, tmp_path):
+    with running(start, quiet, *ENDLESS) as first, record(SharedSimulatedCamera, tmp_path / "b", **KEYWORDS):
         ended = run("view", **quiet)
         assert ended.code == 1
         assert "Several recordings are running; select one by its name:" in ended.err
