@@ -26,7 +26,6 @@ import tests.conftest
 from openhsi_shared import SharedRing
 from openhsi_shared.buffers.memory import shared_array
 from tests.support.helpers import wait_for
-from tests.support.process_faults import camera
 tests.conftest.TIMEOUT_S = 0.5
 READ = [sys.executable, "-c", "input()"]
 KEPT = []
@@ -79,7 +78,7 @@ def running(code: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [*command, "--rootdir=.", "test_it.py"],
         cwd=directory,
-        env=environment(COLUMNS="500", **{SEES_ALL: "1"}),
+        env=environment(COLUMNS="500", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", **{SEES_ALL: "1"}),
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -138,6 +137,7 @@ def ring():
         yield made
 
 def test_closed(ring):
+    from tests.support.process_faults import camera  # imports much
     shared_array("B", 100, "it")
     with camera() as cube:
         cube.collect()
