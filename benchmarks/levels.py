@@ -4,6 +4,7 @@
 each, which keeps the result within 1e-5) and writes the line; it computes nothing.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -176,8 +177,9 @@ def _verify(level: int, line: NDArray[Any], camera: Camera, crc32: int | None) -
             raise AssertionError(f"level {level}: compat='openhsi' differs from openhsi's result")
 
 
-def _touch(camera: Camera, ours: LevelPlan, level: int) -> tuple[Callable[[Any, Any], Any], int]:
-    """The loop over the bytes alone, and how many bytes it reads."""
+@functools.cache
+def _touching() -> Callable[..., Any]:
+    """The compiled loop over the bytes alone."""
     import numba
 
     @numba.njit  # type: ignore[untyped-decorator,unused-ignore]
@@ -191,6 +193,12 @@ def _touch(camera: Camera, ours: LevelPlan, level: int) -> tuple[Callable[[Any, 
             line[np.uint64(i)] = total
         return total
 
+    return touch  # type: ignore[no-any-return,unused-ignore]
+
+
+def _touch(camera: Camera, ours: LevelPlan, level: int) -> tuple[Callable[[Any, Any], Any], int]:
+    """That loop for the frames and lines of a level, and how many bytes it reads."""
+    touch = _touching()
     n_rows, n_bands = ours.line_shape
     n_columns = camera.shape[1] - int(camera.calibration["smile_shifts"].max())
     n_numbers = {4: 2 * n_bands, 6: 2 * n_bands, 5: n_columns + n_bands, 7: n_columns + n_bands, 8: n_columns + n_bands}
