@@ -1,6 +1,7 @@
 """Kernels do the same compiled and as plain Python, and are compiled before they are needed."""
 
 import logging
+import shutil
 import subprocess
 import sys
 
@@ -56,10 +57,20 @@ def test_a_kernel_is_compiled_for_its_types_and_never_again():
         kernel(FRAME.astype(np.float64), 1, SHIFTS, np.zeros((3, 3), np.float32))
 
 
+WITHOUT_FILE = """
+def make():
+    def times(frame, first, line):
+        for row in range(frame.shape[0]):
+            for column in range(frame.shape[1]):
+                line[row, column] = frame[row, column] * first
+    return times
+"""
+
+
 def test_a_kernel_that_cannot_be_kept_still_runs(caplog):
     """A function without a file has no place where numba could keep it."""
     scope = {"np": np}
-    exec("def make():\n    def double(frame, first, line):\n        line[:] = frame * first\n    return double", scope)
+    exec(WITHOUT_FILE, scope)
     with caplog.at_level(logging.INFO):
         kernel = compiled(scope["make"], (), (U2, U2))
     assert "the kernel make is compiled for this process only" in caplog.text
@@ -99,16 +110,25 @@ def run(cache, level=4):
     return answer.stdout.split()
 
 
-def test_numba_is_loaded_only_where_a_level_needs_it_and_what_it_made_is_kept(tmp_path):
-    assert run(tmp_path) == ["0", "1"]
-    assert run(tmp_path) == ["1", "0"]
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """What a first program kept."""
+    folder = tmp_path_factory.mktemp("kept") / "cache"
+    assert run(folder) == ["0", "1"]
+    return folder
 
 
-def test_a_damaged_cache_is_no_reason_not_to_record(tmp_path):
-    run(tmp_path)
-    for path in tmp_path.rglob("*.nb*"):
+def test_numba_is_loaded_only_where_a_level_needs_it_and_what_it_made_is_kept(cache):
+    assert run(cache) == ["1", "0"]
+
+
+def test_a_damaged_cache_is_no_reason_not_to_record(cache, tmp_path):
+    shutil.copytree(cache, tmp_path / "cache")
+    kept = [*(tmp_path / "cache").rglob("*.nb*")]
+    assert len(kept) == 2
+    for path in kept:
         path.write_bytes(path.read_bytes()[:10])
-    run(tmp_path)
+    run(tmp_path / "cache")
 
 
 def test_a_cache_directory_that_cannot_be_made_is_no_reason_either(tmp_path):

@@ -304,7 +304,8 @@ def test_an_interrupt_while_a_cell_looks_loses_nothing_and_the_cell_goes_on(kern
 def test_a_kernel_that_is_restarted_while_a_cell_looks_leaves_every_line_in_a_file(kernel, tmp_path):
     kernel.start(LOOP, "5\n")
     before = set(processes_in(tmp_path))
-    kernel.manager.restart_kernel(now=True)
+    with leaks.what_starts_is_kept():
+        kernel.manager.restart_kernel(now=True)
     wait_for(lambda: not before & set(processes_in(tmp_path)), 60)
     kernel.client.wait_for_ready(timeout=60)
     kernel.run(MAKE)
