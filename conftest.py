@@ -28,6 +28,7 @@ GROUPS = {
     "leaks": ("tests/test_leaks",),
     "protocol": ("tests/buffers/test_slot_protocol",),
     "leftovers": ("tests/files/test_recovering",),
+    "kernels": ("tests/levels/test_compiled",),
     "cubes": ("tests/cli/test_export", "tests/cli/test_info", "tests/cli/test_verify"),
     "plots": ("tests/show/test_plots",),
     "notebook": ("tests/viewer/test_notebook",),
