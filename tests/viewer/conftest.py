@@ -23,6 +23,8 @@ FLAGS = [
     "--disable-features=SpareRendererForSitePerProcess",
 ]
 TIMEOUT_MS = 60_000
+POLL_MS = 100
+"""Between two looks at a page, each of which goes through four processes."""
 
 
 @pytest.fixture(scope="session")
@@ -85,10 +87,10 @@ class Tab:
 
     def wait(self, what: Callable[[], object]) -> None:
         """Wait until `what()` is true; the browser keeps running."""
-        for _ in range(TIMEOUT_MS // 50):
+        for _ in range(TIMEOUT_MS // POLL_MS):
             if what():
                 return
-            self.page.wait_for_timeout(50)
+            self.page.wait_for_timeout(POLL_MS)
         raise AssertionError(f"{what} did not come true in {TIMEOUT_MS} ms")
 
     def click(self, name: str) -> None:

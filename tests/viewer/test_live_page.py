@@ -29,38 +29,6 @@ pytestmark = [
 ]
 
 SMALL = {**COUNTING, "rate": 200, "n_lines": 50, "queue": 9999, "when_full": "block", "progress": False}
-LOST = [150, 151, 200]
-
-
-@pytest.fixture(scope="module")
-def going_on(tmp_path_factory):
-    """A recording, and its control socket, for all tests that only look at it; it must not notice them."""
-    out = tmp_path_factory.mktemp("going_on") / "out"
-    with tempfile.TemporaryDirectory(prefix="ohs") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", folder)
-        with leaks.what_starts_is_kept():
-            run = record(SharedSimulatedCamera, out, script=dict.fromkeys(LOST, "gap"), **SMALL)
-        with run:
-            yield run, find_sockets()[0]
-    assert (run.summary.errors, run.status().writer_restarts) == ((), 0)
-    assert account(out)[1] == LOST
-
-
-@pytest.fixture
-def ongoing(going_on, runtime, monkeypatch):
-    """The same, in its runtime directory."""
-    run, path = going_on
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parents[1]))
-    return run, path
-
-
-@pytest.fixture(scope="module")
-def page_of_it(going_on):
-    """Its page, for all tests that only read it."""
-    with leaks.what_starts_is_kept():
-        page = going_on[0].view()
-    with page:
-        yield page
 
 
 def waterfall(tab):
@@ -115,16 +83,6 @@ def test_the_page_shows_the_colours_of_the_scene_and_counts_and_sends_no_other_r
         tab.picture("live_page_ended")
     out = capfd.readouterr()
     assert "Traceback" not in out.err
-
-
-@pytest.mark.browser
-def test_a_lost_line_turns_its_number_red_and_its_id_is_listed(page_of_it, look):
-    tab = look(page_of_it.url)
-    tab.await_text(".tile.lost.bad .value", "3")
-    assert tab.text(".losses") == "Lost frame ids, newest first: 200, 150-151"
-    lost = tab.page.locator(".tile.lost")
-    tab.wait(lambda: lost.evaluate("tile => getComputedStyle(tile).backgroundColor") == "rgb(255, 59, 59)")
-    tab.picture("live_page_lost")
 
 
 @pytest.mark.browser
@@ -210,6 +168,125 @@ def test_it_can_be_frozen_and_scrolled_back_while_the_recording_goes_on(tmp_path
 
 
 @pytest.mark.browser
+def test_a_camera_in_this_program_has_a_page_too_but_no_stop_button(tmp_path, look):
+    keywords = {name: value for name, value in SMALL.items() if name != "progress"}
+    with SharedSimulatedCamera(**keywords) as cam, cam.view() as page:
+        tab = look(page.url)
+        tab.await_text(".badge", "CAMERA")
+        assert tab.page.get_by_role("button", name="Stop").count() == 0
+        cam.collect(progress=False)
+        tab.wait(lambda: number_of(tab, "lines") == 50)
+        cam.save(tmp_path / "out").result(60)
+        cam.collect(progress=False)
+        tab.await_text(".tile.lines .value", "100")
+        cam.save(tmp_path / "out")
+        cam.close()
+        assert find_sockets() == []
+        tab.await_text(".badge", "ENDED")
+    assert account(tmp_path / "out")[0] == list(range(100))
+
+
+# ---- viewers do not affect the recording ----
+
+
+@pytest.mark.browser
+def test_the_files_are_as_without_a_viewer_whatever_happens_to_it(tmp_path, look):
+    keywords = SMALL | {"rate": 300, "n_lines": 100, "resolution": (100, 60)}
+    with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run, ExitStack() as stack:
+        killed, stopped, slow = (stack.enter_context(run.view()) for _ in range(3))
+        for page, end in ((killed, psutil.Process.kill), (stopped, psutil.Process.suspend)):
+            tab = look(page.url)
+            tab.wait(lambda tab=tab: number_of(tab, "lines") > 0)
+            end(psutil.Process(page.process_id))
+            tab.page.close()
+        tab = look(slow.url)
+        tab.wait(lambda: number_of(tab, "lines") > 0)
+        tab.page.evaluate("setTimeout(() => {const end = Date.now() + 3000; while (Date.now() < end) ;}, 0)")
+        lines = run.status().lines
+        wait_for(lambda: run.status().lines > lines + 600)
+        run.stop()
+        summary = run.wait(100)
+        assert (summary.lines_lost, summary.errors) == (0, ())
+        assert run.status().writer_restarts == 0
+    assert account(tmp_path / "out") == (list(range(summary.lines)), [])
+
+
+# ---- errors ----
+
+
+def test_where_no_process_answers_the_page_ends_and_says_why(tmp_path, caplog):
+    with LivePage(tmp_path / "nobody.sock") as page:
+        assert page.wait(60)
+        wait_for(lambda: "no process answers at" in caplog.text)
+    assert "has the recording ended?" in caplog.text
+
+
+# ---- what fails on this side ----
+
+
+def test_if_the_thread_that_receives_its_messages_fails_it_is_logged_and_the_page_can_be_closed(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("openhsi_shared.viewer.served_page._receive", lambda *_: 1 / 0)
+    with SharedSimulatedCamera(**{**COUNTING, "n_lines": 8}) as cam:
+        page = cam.view(open_browser=False)
+        wait_for(lambda: "messages of the live page are no longer received: ZeroDivisionError" in caplog.text)
+        page.close()
+        assert page.wait(0)
+        assert not psutil.pid_exists(page.process_id)
+        cam.collect()
+
+
+# ---- one recording, which all of the following tests look at: the last ones, since it costs as long as it runs ----
+
+
+LOST = [150, 151, 200]
+SHARED = SMALL | {"rate": 100, "n_lines": 500, "savefig": False, "script": dict.fromkeys(LOST, "gap")}
+
+
+@pytest.fixture(scope="module")
+def going_on(tmp_path_factory):
+    """A recording, and its control socket, for all tests that only look at it; it must not notice them."""
+    out = tmp_path_factory.mktemp("going_on") / "out"
+    with tempfile.TemporaryDirectory(prefix="ohs") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)
+        with leaks.what_starts_is_kept():
+            run = record(SharedSimulatedCamera, out, **SHARED)
+        with run:
+            yield run, find_sockets()[0]
+            wait_for(lambda: run.status().lines > LOST[-1])  # also if only a few of these tests run
+    assert (run.summary.errors, run.status().writer_restarts) == ((), 0)
+    assert account(out)[1] == LOST
+
+
+@pytest.fixture
+def ongoing(going_on, runtime, monkeypatch):
+    """The same, in its runtime directory."""
+    run, path = going_on
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parents[1]))
+    return run, path
+
+
+@pytest.fixture(scope="module")
+def page_of_it(going_on):
+    """Its page, for all tests that only read it."""
+    with leaks.what_starts_is_kept():
+        page = going_on[0].view()
+    with page:
+        yield page
+
+
+@pytest.mark.browser
+def test_a_lost_line_turns_its_number_red_and_its_id_is_listed(page_of_it, look):
+    tab = look(page_of_it.url)
+    tab.await_text(".tile.lost.bad .value", "3")
+    assert tab.text(".losses") == "Lost frame ids, newest first: 200, 150-151"
+    lost = tab.page.locator(".tile.lost")
+    tab.wait(lambda: lost.evaluate("tile => getComputedStyle(tile).backgroundColor") == "rgb(255, 59, 59)")
+    tab.picture("live_page_lost")
+
+
+@pytest.mark.browser
 def test_a_click_on_the_waterfall_chooses_the_pixel_of_the_spectrum(page_of_it, look):
     tab = look(page_of_it.url)
     tab.wait(lambda: number_of(tab, "lines") > 75)
@@ -235,50 +312,6 @@ def test_browsers_that_leave_in_the_middle_leave_no_traceback_and_others_go_on_l
     assert "Traceback" not in err
     assert "Failed sending message" not in err
     assert "Traceback" not in caplog.text
-
-
-@pytest.mark.browser
-def test_a_camera_in_this_program_has_a_page_too_but_no_stop_button(tmp_path, look):
-    keywords = {name: value for name, value in SMALL.items() if name != "progress"}
-    with SharedSimulatedCamera(**keywords) as cam, cam.view() as page:
-        tab = look(page.url)
-        tab.await_text(".badge", "CAMERA")
-        assert tab.page.get_by_role("button", name="Stop").count() == 0
-        cam.collect(progress=False)
-        tab.wait(lambda: number_of(tab, "lines") == 50)
-        cam.save(tmp_path / "out").result(60)
-        cam.collect(progress=False)
-        tab.await_text(".tile.lines .value", "100")
-        cam.save(tmp_path / "out")
-        cam.close()
-        assert find_sockets() == []
-        tab.await_text(".badge", "ENDED")
-    assert account(tmp_path / "out")[0] == list(range(100))
-
-
-# ---- viewers do not affect the recording ----
-
-
-@pytest.mark.browser
-def test_the_files_are_as_without_a_viewer_whatever_happens_to_it(tmp_path, look):
-    keywords = SMALL | {"rate": 300, "n_lines": 100, "resolution": (100, 300)}
-    with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run, ExitStack() as stack:
-        killed, stopped, slow = (stack.enter_context(run.view()) for _ in range(3))
-        for page, end in ((killed, psutil.Process.kill), (stopped, psutil.Process.suspend)):
-            tab = look(page.url)
-            tab.wait(lambda tab=tab: number_of(tab, "lines") > 0)
-            end(psutil.Process(page.process_id))
-            tab.page.close()
-        tab = look(slow.url)
-        tab.wait(lambda: number_of(tab, "lines") > 0)
-        tab.page.evaluate("setTimeout(() => {const end = Date.now() + 3000; while (Date.now() < end) ;}, 0)")
-        lines = run.status().lines
-        wait_for(lambda: run.status().lines > lines + 600)
-        run.stop()
-        summary = run.wait(100)
-        assert (summary.lines_lost, summary.errors) == (0, ())
-        assert run.status().writer_restarts == 0
-    assert account(tmp_path / "out") == (list(range(summary.lines)), [])
 
 
 # ---- how it ends ----
@@ -359,29 +392,3 @@ def test_a_program_ends_though_its_page_is_open(ongoing):
     assert done.stderr == ""
     assert _is_gone(int(done.stdout))
     assert run.is_running
-
-
-# ---- errors ----
-
-
-def test_where_no_process_answers_the_page_ends_and_says_why(tmp_path, caplog):
-    with LivePage(tmp_path / "nobody.sock") as page:
-        assert page.wait(60)
-        wait_for(lambda: "no process answers at" in caplog.text)
-    assert "has the recording ended?" in caplog.text
-
-
-# ---- what fails on this side ----
-
-
-def test_if_the_thread_that_receives_its_messages_fails_it_is_logged_and_the_page_can_be_closed(
-    tmp_path, monkeypatch, caplog
-):
-    monkeypatch.setattr("openhsi_shared.viewer.served_page._receive", lambda *_: 1 / 0)
-    with SharedSimulatedCamera(**{**COUNTING, "n_lines": 8}) as cam:
-        page = cam.view(open_browser=False)
-        wait_for(lambda: "messages of the live page are no longer received: ZeroDivisionError" in caplog.text)
-        page.close()
-        assert page.wait(0)
-        assert not psutil.pid_exists(page.process_id)
-        cam.collect()
