@@ -302,7 +302,7 @@ def test_options_that_do_not_fit_are_refused(keywords, error, words):
 
 
 def test_an_analysis_attaches_to_a_recording_and_is_started_again_and_the_recording_never_notices(tmp_path):
-    keywords = {**KEYWORDS, "rate": 100, "when_full": "block"}
+    keywords = {**KEYWORDS, "rate": 200, "when_full": "block"}
     command = [sys.executable, "-m", "openhsi_shared", "analyse", "-r", "tests.support.live_pairs:Published", "-w"]
     gate = environment(GATE=str(tmp_path / "gate"))
     with record(SharedSimulatedCamera, tmp_path / "out", **keywords) as run:
