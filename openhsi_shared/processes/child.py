@@ -12,6 +12,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from openhsi_shared.processes.blas import quieten_blas
 from openhsi_shared.processes.descriptors import Owned
 from openhsi_shared.processes.interpreter import what_is_no_python
 from openhsi_shared.processes.liveness import GONE, Parent
@@ -65,7 +66,7 @@ class Child:
         try:
             self._process = SPAWN.Process(
                 target=_run,
-                args=(_WithoutCollector(), child_end, os.getpid(), package_level(), target, *args),
+                args=(_BeforeImports(), child_end, os.getpid(), package_level(), target, *args),
                 name=f"{NAME}{name}",
                 daemon=daemon,
             )
@@ -236,16 +237,22 @@ def is_in_child() -> bool:
     return multiprocessing.current_process().name.startswith(NAME)
 
 
-class _WithoutCollector:
-    """Unpickled first of all arguments: what the others import is not scanned for garbage meanwhile, a tenth faster."""
+class _BeforeImports:
+    """Unpickled first of all arguments: with the others, this process imports nearly all that it will use."""
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return gc.disable, ()
+        return _before_imports, ()
+
+
+def _before_imports() -> None:
+    gc.disable()  # what is imported stays: to scan it for garbage meanwhile takes a tenth of the time
+    quieten_blas()
 
 
 def _run(
     _: None, connection: Connection, parent_id: int, level: int, target: Callable[..., object], *args: Any
 ) -> None:
     gc.enable()
+    gc.freeze()  # what is imported is never scanned, neither while this process works nor, three times, when it exits
     set_package_level(level)
     target(Parent(connection, parent_id), *args)

@@ -1,8 +1,12 @@
 """A child is started, received from, terminated and killed, whatever it does."""
 
+import atexit
+import gc
 import logging
 import os
 import signal
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -11,7 +15,7 @@ from openhsi_shared.errors import WriterFailed
 from openhsi_shared.processes.child import STATUS_TAKEN, Child
 from openhsi_shared.processes.liveness import GONE
 from tests.processes.in_children import echo, fork_and_exit, ignore_all, log_and_say, say_and_exit
-from tests.support.helpers import TIMEOUT_S, wait_for
+from tests.support.helpers import TIMEOUT_S, environment, wait_for
 
 logger = logging.getLogger("openhsi_shared.tests")
 
@@ -172,3 +176,70 @@ def test_what_cannot_be_given_to_it_is_an_error_that_leaves_nothing(start):
     with pytest.raises(Exception, match="pickle"):
         start(echo, lambda: None)
     assert me.num_fds() <= before
+
+
+AS_IMPORTED = gc.isenabled(), os.environ.get("OPENBLAS_THREAD_TIMEOUT")
+"""In a child: when its target and arguments are unpickled, which imports them and numpy."""
+
+
+def tell_how_it_started(parent):
+    frozen, existing = gc.get_freeze_count(), len(gc.get_objects())
+    parent.tell((AS_IMPORTED, gc.isenabled(), frozen > existing > 0))
+
+
+def test_a_child_is_told_how_to_import_before_it_imports_anything_large(start, monkeypatch):
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
+    assert start(tell_how_it_started).receive(TIMEOUT_S) == ((False, "4"), True, True)
+    assert "OPENBLAS_THREAD_TIMEOUT" not in os.environ, "the program of the user keeps its own"
+
+
+class InACircle:
+    def __init__(self, path):
+        self.me, self.path = self, path
+
+    def __del__(self):
+        self.path.write_text("given back")
+
+
+def leave_a_circle(parent, path):
+    gc.disable()
+    InACircle(path)
+    parent.tell("left")
+
+
+def test_what_a_child_leaves_in_circles_of_references_is_finalised(start, tmp_path):
+    child = start(leave_a_circle, tmp_path / "log.txt")
+    assert child.receive(TIMEOUT_S) == "left"
+    assert child.join(TIMEOUT_S)
+    assert (tmp_path / "log.txt").read_text() == "given back"
+
+
+def note_what_the_exit_scans(path):
+    path.write_text(f"{len(gc.get_objects())} {gc.get_freeze_count()}")
+
+
+def unfreeze_all(parent, path):
+    atexit.register(note_what_the_exit_scans, path)
+    gc.unfreeze()
+    parent.tell(len(gc.get_objects()))
+
+
+def test_the_exit_of_a_child_does_not_scan_what_was_imported(start, tmp_path):
+    child = start(unfreeze_all, tmp_path / "counts.txt")
+    n_objects = child.receive(TIMEOUT_S)
+    assert child.join(TIMEOUT_S)
+    scanned, frozen = map(int, (tmp_path / "counts.txt").read_text().split())
+    assert scanned < n_objects / 10
+    assert frozen > n_objects / 2
+
+
+def test_a_child_leaves_what_the_user_has_set_for_blas(start, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "20")
+    (_, timeout), *_ = start(tell_how_it_started).receive(TIMEOUT_S)
+    assert timeout == "20"
+
+
+def test_the_code_that_starts_a_child_does_not_import_numpy():
+    code = "import openhsi_shared.processes.child, sys; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
