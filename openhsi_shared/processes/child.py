@@ -256,3 +256,5 @@ def _run(
     gc.freeze()  # what is imported is never scanned, neither while this process works nor, three times, when it exits
     set_package_level(level)
     target(Parent(connection, parent_id), *args)
+    gc.collect()  # finalises what is in circles of references, which the exit then would not
+    gc.freeze()
