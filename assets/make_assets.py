@@ -193,7 +193,8 @@ def write_calibration(path: Path) -> bool:
                 if name not in file.dimensions:
                     file.createDimension(name, size)
         for key, (dims, values) in variables.items():
-            variable = file.createVariable(key, values.dtype, dims, compression="zlib", complevel=9, shuffle=True)
+            shuffle = key != "rad_ref"  # a camera is opened 25 ms sooner without it, for 25 KB
+            variable = file.createVariable(key, values.dtype, dims, compression="zlib", complevel=9, shuffle=shuffle)
             variable[...] = values
     return True
 
