@@ -16,6 +16,7 @@ from openhsi_shared import __version__
 from openhsi_shared.cli.output import PrintableFormatter, make_streams_tolerant
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.printable import printable
+from openhsi_shared.processes.blas import quieten_blas
 from openhsi_shared.processes.descriptors import explained
 
 __all__ = ["main"]
@@ -98,6 +99,7 @@ def in_one_line(error: BaseException) -> str:
 @click.version_option(__version__, prog_name="openhsi-shared")
 def main(verbose: int) -> None:
     """Record hyperspectral datacubes from pushbroom cameras without a gap."""
+    quieten_blas()  # commands import numpy when they run
     make_streams_tolerant()
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     handler = logging.StreamHandler(sys.stderr)

@@ -10,9 +10,7 @@ import click
 from openhsi_shared.cli import in_one_line
 from openhsi_shared.cli.arguments import GivenPath, cubes_in
 from openhsi_shared.cli.output import NO_CUBES, echo, echo_saved_more_than_once
-from openhsi_shared.dataset import utc_of
 from openhsi_shared.errors import FileError, OpenHSIError
-from openhsi_shared.line_times import known_times
 from openhsi_shared.loggers import safe_logger
 
 if TYPE_CHECKING:
@@ -77,6 +75,8 @@ def _rows(file: Path) -> list[tuple[str, str]]:
 
 
 def _about_lines(cube: "OpenCube") -> Iterator[tuple[str, str]]:
+    from openhsi_shared.line_times import known_times
+
     lines: Any = cube.lines
     n_lines, n_pixels, n_bands = lines.shape
     n_bytes = n_lines * n_pixels * n_bands * lines.dtype.itemsize
@@ -163,6 +163,8 @@ def _about_variable(group: "OpenGroup", name: str) -> str:
 
 
 def _utc(time_ns: Any) -> str:
+    from openhsi_shared.dataset import utc_of
+
     return utc_of(time_ns).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
 
 

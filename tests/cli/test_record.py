@@ -16,7 +16,7 @@ from PIL import Image
 
 from openhsi_shared import open_cube
 from openhsi_shared.drivers.simulated import check_frame, frame_number
-from tests.cli.conftest import SMALL
+from tests.cli.conftest import ENVIRONMENT, SMALL
 from tests.support.commands import run_here
 from tests.support.helpers import wait_for
 from tests.support.products import some
@@ -271,11 +271,26 @@ def test_a_flight_goes_to_the_fallback_when_its_directory_vanishes(start: Run, t
     assert str(tmp_path / "spare") in out
 
 
-def test_help_loads_nothing_heavy(run: Run, python: Run) -> None:
-    assert "--allow-loss" in run("record", "--help").out
+HEAVY = ("numpy", "pydantic", "xarray", "h5py", "matplotlib", "bokeh", "PIL", "tqdm")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"), [(["--help"], "Record cubes without a gap"), (["record", "--help"], "--allow-loss")]
+)
+def test_help_loads_nothing_heavy(arguments: list[str], text: str, python: Run) -> None:
     loaded = python(
         "import sys; from click.testing import CliRunner; from openhsi_shared.cli import main; "
-        "assert CliRunner().invoke(main, ['record', '--help']).exit_code == 0; "
-        "print([name for name in ('pydantic', 'xarray', 'h5py', 'matplotlib', 'bokeh', 'PIL') if name in sys.modules])"
+        f"shown = CliRunner().invoke(main, {arguments}); assert shown.exit_code == 0; assert {text!r} in shown.output; "
+        f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     assert loaded.strip() == "[]"
+
+
+def test_threads_for_linear_algebra_do_not_spin_in_a_command(python: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(ENVIRONMENT, "OPENBLAS_THREAD_TIMEOUT", raising=False)
+    found = python(
+        "import os, sys; from click.testing import CliRunner; from openhsi_shared.cli import main; "
+        "assert CliRunner().invoke(main, ['verify', 'nothing']).exit_code; "
+        "print(os.environ['OPENBLAS_THREAD_TIMEOUT'])"
+    )
+    assert found.strip() == "4"
