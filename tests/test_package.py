@@ -80,9 +80,16 @@ CHILDREN = {
     "openhsi_shared.recording.loop": {"tqdm", "PIL", "openhsi_shared.analysis.live.dispatcher"},
     "openhsi_shared.channels.process": {"tqdm", "PIL", "openhsi_shared.cameras"},
     "openhsi_shared.analysis.work.worker_process": {"pydantic", "tqdm", "PIL", "h5py", "openhsi_shared.cameras"},
+    "openhsi_shared.analysis.live.dispatcher": {"pydantic", "tqdm", "PIL", "h5py", "openhsi_shared.cameras"},
+    "openhsi_shared.analysis.live.reducer_process": {"pydantic", "tqdm", "PIL", "h5py", "openhsi_shared.cameras"},
+    "openhsi_shared.jobs.workers.worker_process": {"tqdm", "PIL", "openhsi_shared.cameras", "openhsi_shared.writer"},
+    "openhsi_shared.processes.pool": {"numpy", "pydantic", "tqdm", "PIL", "h5py", "openhsi_shared.cameras"},
+    "openhsi_shared.viewer.ring_viewer": {"pydantic", "tqdm", "PIL", "h5py", "openhsi_shared.cameras"},
 }
 """Modules that processes are started with, and what these do not import: each imports all the same things again."""
-FOR_NONE = {"asyncio", "xarray", "netCDF4", "matplotlib", "scipy", "numba", "pandas", "bokeh", "dask", "cbor2"}
+FOR_NONE = {"asyncio", "xarray", "netCDF4", "matplotlib", "scipy", "numba", "pandas", "bokeh", "dask", "cbor2"} | {
+    *("http", "psutil", "numpy.ma", "tornado", "click")
+}
 
 
 def _imported_with(module: str) -> tuple[bool, set[str]]:

@@ -4,8 +4,6 @@ import math
 import os
 from pathlib import Path
 
-import psutil
-
 __all__ = ["usable_cores"]
 
 _CPU = Path("/sys/devices/system/cpu")
@@ -13,6 +11,8 @@ _CPU = Path("/sys/devices/system/cpu")
 
 def usable_cores() -> int:
     """Physical cores that this process may use, at least 1."""
+    import psutil  # not above: workers, which are given recipes, do not count cores
+
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     if allowed is None:
         return psutil.cpu_count(logical=False) or os.cpu_count() or 1
