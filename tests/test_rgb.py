@@ -331,3 +331,13 @@ def test_numbers_at_the_end_of_single_precision_give_no_warning():
 def test_a_single_line_or_pixel_is_a_picture(shape):
     means = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     assert picture(means).shape[:2] == (shape[1], shape[0])
+
+
+def test_a_picture_takes_no_copy_of_the_means():
+    means = np.random.default_rng(5).normal(1000, 100, (4096, 300, 3)).astype(np.float32)
+    tracemalloc.start()
+    image = picture(means, robust=None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < image.nbytes + 0.6 * means.nbytes  # the 131072 pixels of the percentiles are copied several times
+    assert image.shape == (300, 4096, 3)

@@ -20,6 +20,8 @@ MAX_GAP = 3.0
 """A colour is left out of the range of a picture if it differs from the others by this many times their range."""
 MEDIAN_PIXELS, PERCENTILE_PIXELS = 256, 1 << 17
 """Pixels of a row of which the median is taken, and of a picture of which percentiles are."""
+MEDIAN_ROWS = 256
+"""Rows of which it is taken at once."""
 SCALED_PIXELS = 1 << 14
 """Pixels converted to 8 bits at once, in the caches."""
 
@@ -32,7 +34,7 @@ def stretch(image: NDArray[Any], robust: bool | float = False, hist_eq: bool = F
     image becomes 255, or 0 if its value is not above 0.
     """
     image = np.asarray(image)
-    return _stretched(image, image, tail_of(robust, hist_eq), hist_eq)
+    return _stretched(image, tail_of(robust, hist_eq), hist_eq)
 
 
 def tail_of(robust: bool | float, hist_eq: bool = False) -> float:
@@ -45,10 +47,8 @@ def tail_of(robust: bool | float, hist_eq: bool = False) -> float:
     return tail
 
 
-def _stretched(
-    image: NDArray[Any], typical: NDArray[Any], tail: float, hist_eq: bool, max_excess: float = 1.0
-) -> NDArray[np.uint8]:
-    """Map `image` to 0..255, between percentiles of its part `typical` if its range is `max_excess` times as wide."""
+def _stretched(image: NDArray[Any], tail: float, hist_eq: bool) -> NDArray[np.uint8]:
+    """Map `image` to 0..255."""
     is_number = np.isfinite(image)
     are_numbers = bool(is_number.all())
     values = image if are_numbers else image[is_number]
@@ -56,31 +56,56 @@ def _stretched(
     if values.size == 0:
         return result
     low, high = float(values.min()), float(values.max())
-    if high - low <= NOISE * max(abs(low), abs(high)):
-        result[is_number] = 255 if high > 0 else 0
-        return result
-    if hist_eq:
+    if hist_eq and not _is_constant(low, high):
         result[is_number] = _equalised(image[is_number].astype(np.float64), low, high)
         return result
-    part = typical[np.isfinite(typical)].astype(np.float64)
-    if tail > 0 and part.size:
-        tails = [float(value) for value in np.percentile(part, [tail, 100 - tail])]
-        if tails[1] - tails[0] > NOISE * max(abs(tails[0]), abs(tails[1])):  # else few bright pixels: show them
-            low, high = tails if high - low > max_excess * (tails[1] - tails[0]) else (low, high)
-    _scale(image, low, high, result, are_numbers)
+    low, high = _range_of(low, high, image, tail)
+    pixels, scaled = image.reshape(-1), result.reshape(-1)
+    for begin in range(0, pixels.size, SCALED_PIXELS):
+        place = slice(begin, begin + SCALED_PIXELS)
+        scaled[place] = _scaled(pixels[place], low, high, are_numbers)
     return result
 
 
-def _scale(image: NDArray[Any], low: float, high: float, result: NDArray[np.uint8], are_numbers: bool) -> None:
-    """Map `low` and below to 0, `high` and above to 255. If not all `are_numbers`, what is none becomes 0."""
-    pixels, scaled = image.reshape(-1), result.reshape(-1)
-    for begin in range(0, pixels.size, SCALED_PIXELS):
-        block = pixels[begin : begin + SCALED_PIXELS].astype(np.float64)  # a difference of float32 may exceed float32
-        if not are_numbers:
-            block[~np.isfinite(block)] = low
+def _is_constant(low: float, high: float) -> bool:
+    return high - low <= NOISE * max(abs(low), abs(high))
+
+
+def _range_of(
+    low: float, high: float, typical: NDArray[Any], tail: float, max_excess: float = 1.0
+) -> tuple[float, float]:
+    """The range of a picture of values from `low` to `high`: the percentiles of those that are `typical`.
+
+    From end to end if the range is not `max_excess` times as wide as that of the percentiles.
+    """
+    if tail == 0 or _is_constant(low, high):
+        return low, high
+    part = typical[np.isfinite(typical)].astype(np.float64)
+    if part.size:
+        begin, end = (float(value) for value in np.percentile(part, [tail, 100 - tail]))
+        is_few_bright = _is_constant(begin, end)  # pixels: they are shown
+        if not is_few_bright and high - low > max_excess * (end - begin):
+            return begin, end
+    return low, high
+
+
+def _scaled(pixels: NDArray[Any], low: float, high: float, are_numbers: bool) -> NDArray[np.float64]:
+    """Map `low` and below to 0, `high` and above to 255. If not all `are_numbers`, what is none becomes 0.
+
+    A constant becomes 255, or 0 if it is not above 0.
+    """
+    block = pixels.astype(np.float64)  # a difference of float32 may exceed float32
+    if not are_numbers:
+        is_none = ~np.isfinite(block)
+        block[is_none] = low
+    if _is_constant(low, high):
+        block[...] = 255 if high > 0 else 0
+    else:
         np.clip(np.divide(block - low, high - low, out=block), 0, 1, out=block)
         np.rint(np.multiply(block, 255, out=block), out=block)
-        scaled[begin : begin + SCALED_PIXELS] = block
+    if not are_numbers:
+        block[is_none] = 0
+    return block
 
 
 def _equalised(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
@@ -105,15 +130,29 @@ def _typical(image: NDArray[Any]) -> NDArray[Any]:
             continue
         n_pixels = len(others) * n_channels
         chosen = np.arange(0, n_pixels, max(1, n_pixels // MEDIAN_PIXELS))
-        pixels = np.moveaxis(image, axis, 0)[:, others[chosen // n_channels], chosen % n_channels]
-        is_number = np.isfinite(pixels)
-        middle = np.minimum(is_number.sum(axis=1) // 2, pixels.shape[1] - 1)
-        medians = np.sort(np.where(is_number, pixels, np.inf), axis=1)[np.arange(n), middle]
+        medians = np.concatenate(
+            [
+                _medians(image, axis, ends, others[chosen // n_channels], chosen % n_channels)
+                for ends in np.split(np.arange(n), range(MEDIAN_ROWS, n, MEDIAN_ROWS))
+            ]
+        )
         n_out, n_known = max(1, n // 50), int(np.isfinite(medians).sum())  # rows without numbers are sorted last
         kept[axis] = np.sort(np.argsort(medians)[n_out : n_known - n_out])
     n_values = len(kept[0]) * len(kept[1]) * n_channels
     step = math.ceil(math.sqrt(n_values / PERCENTILE_PIXELS)) if n_values else 1
-    return _without_stuck_channels(image[np.ix_(kept[0][::step], kept[1][::step])])
+    return _without_stuck_channels(image[np.ix_(kept[0][::step], kept[1][::step], np.arange(n_channels))])
+
+
+def _medians(
+    image: NDArray[Any], axis: int, rows: NDArray[np.intp], others: NDArray[np.intp], channels: NDArray[np.intp]
+) -> NDArray[Any]:
+    """Median of these pixels of each row along an axis, the upper one of two; infinite without numbers."""
+    index = (rows[:, None], others) if axis == 0 else (others, rows[:, None])
+    pixels = image[(*index, channels)]
+    is_number = np.isfinite(pixels)
+    middle = np.minimum(is_number.sum(axis=1) // 2, pixels.shape[1] - 1)
+    found: NDArray[Any] = np.sort(np.where(is_number, pixels, np.inf), axis=1)[np.arange(len(rows)), middle]
+    return found
 
 
 def _without_stuck_channels(image: NDArray[Any]) -> NDArray[Any]:
@@ -142,17 +181,38 @@ def picture(
     `hist_eq` are those of `stretch`, but the range of a robust picture also ignores single rows and lines that are
     brighter or darker than the others, as a stuck row of the sensor, and a colour with a stuck band. robust=None is
     robust only where the range of all pixels is more than twice as wide, such as by a glint; else from minimum to
-    maximum.
+    maximum. No copy of the means is made, except for `hist_eq`.
     """
     is_default = robust is None and not hist_eq and lines_mean.size >= MIN_ROBUST
     tail = tail_of(is_default if robust is None else robust, hist_eq)
     n_lines, n_cross, n_channels = lines_mean.shape
     shown = lines_mean[:: decimation(n_lines), :: decimation(n_cross)]
-    typical = _typical(shown) if tail > 0 else shown
-    stretched = _stretched(shown, typical, tail, hist_eq, MAX_EXCESS if is_default else 1.0)
-    if n_channels == 1:
-        return np.ascontiguousarray(stretched[..., 0].T)
-    image = np.empty((stretched.shape[1], stretched.shape[0], n_channels), np.uint8)
-    for channel in range(n_channels):  # a quarter of the time that one copy of all takes
-        image[..., channel] = stretched[..., channel].T
-    return image
+    if hist_eq:
+        image = np.ascontiguousarray(_stretched(shown, 0, hist_eq).swapaxes(0, 1))
+    else:
+        image = _in_blocks(shown, tail, MAX_EXCESS if is_default else 1.0)
+    return image[..., 0] if n_channels == 1 else image
+
+
+def _in_blocks(shown: NDArray[Any], tail: float, max_excess: float) -> NDArray[np.uint8]:
+    """(cross_track, n_lines, channels), as 8 bits of some lines at a time."""
+    n_lines, n_cross, n_channels = shown.shape
+    result = np.zeros((n_cross, n_lines, n_channels), np.uint8)
+    n = max(1, SCALED_PIXELS // max(1, n_cross * n_channels))
+    blocks = [slice(first, first + n) for first in range(0, n_lines, n)]
+    low, high, are_numbers = math.inf, -math.inf, True
+    for lines in blocks:
+        values = shown[lines]
+        is_number = np.isfinite(values)
+        if not is_number.all():
+            values, are_numbers = values[is_number], False
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    if low > high:
+        return result
+    low, high = _range_of(low, high, _typical(shown) if tail > 0 else shown[:0], tail, max_excess)
+    for lines in blocks:
+        scaled = _scaled(shown[lines], low, high, are_numbers)
+        for channel in range(n_channels):  # a quarter of the time that one copy of all takes
+            result[:, lines, channel] = scaled[..., channel].T
+    return result

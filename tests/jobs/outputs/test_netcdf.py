@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from PIL import Image
 
 from openhsi_shared import open_cube, verify
 from openhsi_shared.errors import ArgumentError, SaveError
 from openhsi_shared.files.journal import Journal
+from openhsi_shared.files.preview import read_picture
 from openhsi_shared.jobs.outputs import Done, LineFlag, open_output
 from tests.support.job_plans import BinLines, crcs_of, plan_of, put_all, result_lines, source_file
 from tests.support.products import each_value_once
 
 ROWS = np.array([(1, 2.5, 3), (5, 0.5, 4)], [("y", "i8"), ("score", "f4"), ("x0", "i4")])
 COMPRESSIONS = [None, "deflate-1", "zstd-1"]
+RANDOM = np.random.default_rng(2)
 
 
 def write(plan, lines, *, order=None, rows=None, flags=None):
@@ -72,6 +75,19 @@ def test_threads_put_blocks_at_the_same_time(tmp_path):
     assert verify(plan.target).ok
     with open_cube(plan.target) as cube:
         np.testing.assert_array_equal(cube.lines[:], lines)
+
+
+@pytest.mark.parametrize(("n_lines", "x"), [(40, 130), (9000, 3), (5, 5000)])
+def test_its_picture_is_the_one_that_is_made_of_the_file(tmp_path, n_lines, x):
+    plan = plan_of(source_file(tmp_path, n_lines, x, 20), tmp_path / "out.nc", block_lines=7)
+    lines = result_lines(plan)
+    lines *= RANDOM.random(lines.shape, np.float32)
+    published = write(plan, lines)
+    found = np.asarray(Image.open(published.preview_path))
+    expected = read_picture(published.path).image
+    assert found.shape == expected.shape
+    assert found.std() > 20
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_rows_become_a_group_along_a_dimension_of_its_own(tmp_path):
