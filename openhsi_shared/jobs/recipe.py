@@ -10,9 +10,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.jobs.outputs import attributes_of
-from openhsi_shared.jobs.planning import plans as planning
-from openhsi_shared.jobs.planning import targets
 from openhsi_shared.jobs.recipes import identity, serial
 from openhsi_shared.jobs.recipes.arguments import ARGUMENTS, JobArguments
 from openhsi_shared.jobs.recipes.checks import as_path
@@ -37,10 +34,14 @@ class PipelineJob(JobArguments):
         ArgumentError for a folder without cubes, for several cubes with one target, and for an input that is the
         result of another one; FileError for what does not exist. Opens no file.
         """
+        from openhsi_shared.jobs.planning import targets  # not above: a worker process needs only the recipe
+
         return targets.cubes_of(self)
 
     def plan(self) -> "CubePlan":
         """All that is known before the pixels of its one cube are read; raises as `validate`."""
+        from openhsi_shared.jobs.planning import plans as planning
+
         (only,) = self.replace(path_in=self.cube).cubes()
         return planning.plan_of(only)
 
@@ -51,6 +52,8 @@ class PipelineJob(JobArguments):
         (StageNotApplicable), room on the disk and the names of the results (SaveError), and memory (MemoryShortage).
         ArgumentError if a folder contains cubes of different kinds.
         """
+        from openhsi_shared.jobs.planning import plans as planning
+
         planning.plans_of(self)
         return True
 
@@ -63,6 +66,8 @@ class PipelineJob(JobArguments):
         is the SHA-256 of the text. Reads the checksums of a cube of this library, else all pixels. ArgumentError for a
         job of several cubes, of which each has an id: `[one.get_ppid() for one in job.cubes()]`.
         """
+        from openhsi_shared.jobs.planning import plans as planning
+
         text, digest, parts = identity.ppid_of(self, planning.source_of(self))
         found = (text, *([digest] if ret_hash else []), *([parts] if ret_dict else []))
         return found if len(found) > 1 else text
@@ -108,6 +113,8 @@ class PipelineJob(JobArguments):
     def from_output(cls, path: str | os.PathLike[str], *, allow_functions: bool = False) -> Self:
         """The job that wrote a file, of any format. ArgumentError if no job did; FileError; as `from_json`."""
         path = as_path(path, "path")
+        from openhsi_shared.jobs.outputs import attributes_of
+
         recipe = attributes_of(path).get("pipeline_job")
         if not isinstance(recipe, str):
             raise ArgumentError(

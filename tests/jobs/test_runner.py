@@ -15,6 +15,9 @@ from openhsi_shared import open_cube, recover
 from openhsi_shared.errors import ArgumentError, ClosedError, FileError, SaveError
 from openhsi_shared.jobs import JobError, JobRunner, PipelineJob
 from openhsi_shared.jobs.outputs import attributes_of, problems_of
+from openhsi_shared.jobs.outputs.netcdf import NetCDFOutput
+from openhsi_shared.jobs.running import cube_run
+from openhsi_shared.jobs.workers.team import Team
 from tests.jobs.conftest import N_LINES
 from tests.support import gates
 from tests.support.helpers import TIMEOUT_S, wait_for
@@ -60,6 +63,32 @@ def _left(folder):
 
 
 # ---- states --------------------------------------------------------------------------------------
+
+
+def test_workers_start_before_the_first_result_is_opened_and_end_before_the_last_one_is_finished(
+    job, job_files, tmp_path, monkeypatch
+):
+    (tmp_path / "in").mkdir()
+    for name in ("a.nc", "b.nc"):
+        shutil.copy(job_files / "numbers.nc", tmp_path / "in" / name)
+    seen = []
+
+    def note(owner, name):
+        call = getattr(owner, name)
+
+        def noted(*arguments, **keywords):
+            seen.append(name)
+            return call(*arguments, **keywords)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    for name in ("start", "run", "release"):
+        note(Team, name)
+    note(cube_run, "open_output")
+    note(NetCDFOutput, "finish")
+    results = JobRunner(job(_plus_one, path_in=tmp_path / "in")).run()
+    assert [result.n_failed for result in results] == [0, 0]
+    assert seen == ["start", *["open_output", "run", "finish"], *["open_output", "run", "release", "finish"]]
 
 
 def test_a_run_in_a_thread_raises_what_failed_when_it_is_joined(job, firsts):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
+from openhsi_shared import open_cube
 from openhsi_shared.buffers import memory
 from openhsi_shared.errors import JobError, MemoryShortage
+from openhsi_shared.jobs import JobRunner, PipelineJob
 from openhsi_shared.jobs.outputs.output import LineFlag
 from openhsi_shared.jobs.workers.control import Control
 from openhsi_shared.jobs.workers.progress import Progress
@@ -279,3 +282,34 @@ def test_a_worker_that_is_ended_does_not_start_again(tmp_path):
     worker_set.close()
     with pytest.raises(WorkerDied, match="was ended"):
         worker.load(0, 0, 0, 4)
+
+
+def test_processes_start_before_the_work_and_have_ended_when_they_are_closed(tmp_path):
+    plan = plan_of(saved(tmp_path)[0], (Which(),), block_lines=3)
+    with Team(n_procs=2, kind="processes", control=Control()) as team:
+        team.start(plan)
+        children = [worker._child for worker in team._worker_set._workers]
+        assert len(children) == 2
+        output = InMemory(plan)
+        team.run(plan, output, progress=Progress())
+        assert set(np.unique(output.lines).tolist()) <= {child.pid for child in children}
+        assert [worker._child for worker in team._worker_set._workers] == children
+        team.release()
+        assert all(child.join(TIMEOUT_S) for child in children)
+    assert [child.exit_code for child in children] == [0, 0]
+
+
+def test_no_more_processes_start_than_there_are_blocks(tmp_path):
+    plan = plan_of(saved(tmp_path, n_lines=1)[0], (Twice(),))
+    with Team(n_procs=4, kind="processes", control=Control()) as team:
+        team.start(plan)
+        assert len(team._worker_set._workers) == 1
+
+
+def test_a_process_imports_only_what_it_needs(tmp_path):
+    path, _ = saved(tmp_path)
+    names = ("openhsi_shared.jobs.outputs", "openhsi_shared.jobs.planning.plans", "numba", "xarray")
+    stages = [lambda line: np.array([name in sys.modules for name in ("sys", *names)], np.uint8) + 0 * line[:1, :1]]
+    found = JobRunner(PipelineJob(path, tmp_path / "out.nc", stages=stages, workers="processes", n_procs=1)).run()
+    with open_cube(found.path) as cube:
+        assert np.unique(cube.lines[:], axis=0).tolist() == [[[1, 0, 0, 0, 0]]]

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,20 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.files.journal import Journal
+from openhsi_shared.jobs.line_flag import LineFlag
 
 __all__ = ["Done", "LineFlag", "Output", "Published"]
-
-
-class LineFlag(IntEnum):
-    """`line_flag` of a line of the result; the worst of the lines that it is made of."""
-
-    GOOD = 0
-    FAILED = 1
-    """A stage failed."""
-    DAMAGED = 2
-    """Damaged in the source."""
-    LOST = 3
-    """Not in the source: lost before it."""
 
 
 @dataclass(frozen=True, kw_only=True)

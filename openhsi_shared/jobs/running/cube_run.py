@@ -35,6 +35,9 @@ class CubeRun:
     log: JobLog
     tmp_suffix: str | None
     resume: bool
+    is_first: bool
+    is_last: bool
+    """Of the cubes of the job: the workers start with the first one, and end with the last one."""
     working: Callable[[int], Progress]
     """Called before the work, with the number of lines that an earlier run has written."""
     publishing: Callable[[], None]
@@ -44,6 +47,8 @@ class CubeRun:
         """Process the cube. Blocks. Raises what fails; then nothing is left of the result, unless it can be resumed."""
         begin = time.monotonic()
         with ExitStack() as stack:
+            if self.is_first:
+                team.start(self.plan)
             stack.enter_context(folders_made(self.plan.target.parent))
             journal = open_journal(self.plan, resume=self.resume, tmp_suffix=self.tmp_suffix)
             leftovers = _Leftovers(journal)
@@ -52,6 +57,8 @@ class CubeRun:
                 self.plan, tmp_suffix=self.tmp_suffix or "", resume=self.resume, journal=journal
             )
             worked = self._work(team, output, journal)
+            if self.is_last:
+                team.release()  # while the file is finished, which takes memory for its preview
             self.publishing()
             try:
                 self.plan.source.check_unchanged()

@@ -77,15 +77,17 @@ class CubesRun:
             check_room(planned.plan for planned in ready)
         with ExitStack() as stack:
             team = None
+            last = ready[-1] if isinstance(ready, list) and ready else None
             for planned in ready:
                 if self._control.state == "ending":
                     break
                 self.phase = "preparing"
+                is_first = team is None
                 if team is None:
                     team = self._make_team(planned.plan)
                     stack.callback(team.close)
                 self.is_working = True
-                self._process(planned, team, log)
+                self._process(planned, team, log, is_first=is_first, is_last=planned is last)
                 self.is_working = False
         if self._control.state == "ending":
             raise self._control.error or JobError(f"the job was stopped after {len(self.results)} cubes")
@@ -136,7 +138,7 @@ class CubesRun:
         account.is_done = True
         return None
 
-    def _process(self, planned: _Planned, team: Any, log: JobLog) -> None:
+    def _process(self, planned: _Planned, team: Any, log: JobLog, *, is_first: bool, is_last: bool) -> None:
         plan, account, text = planned
         log.restart(text)
         if self._resume:
@@ -154,6 +156,8 @@ class CubesRun:
             log=log,
             tmp_suffix=self._tmp_suffix,
             resume=self._resume,
+            is_first=is_first,
+            is_last=is_last,
             working=working,
             publishing=publishing,
         )

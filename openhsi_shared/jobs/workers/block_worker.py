@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.lines import FileLines
-from openhsi_shared.jobs.outputs.output import LineFlag
+from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.stages.stage import LineFormat, Stage
 from openhsi_shared.jobs.workers.block_memory import BlockMemory

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import ArgumentError, JobError, OpenHSIError
-from openhsi_shared.jobs.outputs.output import LineFlag
+from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.stages.stage import LineFormat, Stage
 from openhsi_shared.loggers import safe_logger

@@ -57,6 +57,12 @@ class RemoteTeam:
         self._worker_set = _RemoteWorkers(executor, patience_s)
         _check_versions(executor)
 
+    def start(self, plan: CubePlan) -> None:
+        """The workers live already."""
+
+    def release(self) -> None:
+        """They are not ours."""
+
     def run(
         self,
         plan: CubePlan,
@@ -141,6 +147,12 @@ class _RemoteWorkers:
         )
         self._workers = [_RemoteWorker(self._executor, blocks, plan, self._noting, self._patience_s) for _ in range(n)]
         return [*self._workers]
+
+    def start(self, n: int, plan: CubePlan, n_places: int) -> None:
+        """They live already."""
+
+    def release(self) -> None:
+        """They are not ours."""
 
     def kill(self) -> None:
         """Cancel what has not begun."""

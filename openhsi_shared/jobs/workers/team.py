@@ -60,6 +60,17 @@ class Team:
         usual: WorkerSet = Processes(patience_s) if kind == "processes" and not debug else Threads()
         self._worker_set = worker_set or usual
 
+    def start(self, plan: CubePlan) -> None:
+        """Let processes for the first cube start, before `run`: they need longer for it than all else. Does not block.
+
+        MemoryShortage; OSError if the system cannot start them.
+        """
+        self._worker_set.start(min(self._n_procs, len(plan.blocks)), plan, self._n_places(plan))
+
+    def release(self) -> None:
+        """Let the workers end after the last cube, before `close`. Does not block until they have."""
+        self._worker_set.release()
+
     def run(
         self,
         plan: CubePlan,
@@ -76,7 +87,7 @@ class Team:
         cannot be read; MemoryShortage; what the output raises. Nothing works on this cube afterwards, except a thread
         that hangs.
         """
-        memory, n_places = self._worker_set.memory_for(plan, 1 if self._is_debugged else plan.n_blocks)
+        memory, n_places = self._worker_set.memory_for(plan, self._n_places(plan))
         with open_cube(plan.source.path) as cube:
             for at, lines in surveys_of(plan):
                 survey = Survey(plan, at, lines, self._control, progress, n_workers=self._n_procs)
@@ -95,6 +106,9 @@ class Team:
             )
             self._do(work, self._worker_set.workers(self._n_procs, plan, cube.lines, memory))
             return work.worked()
+
+    def _n_places(self, plan: CubePlan) -> int:
+        return 1 if self._is_debugged else plan.n_blocks
 
     def close(self) -> None:
         """End the workers. Idempotent."""

@@ -36,6 +36,15 @@ class WorkerSet(Protocol):
     def workers(self, n: int, plan: CubePlan, lines: FileLines, memory: BlockMemory) -> list[LineWorker]:
         """`n` workers for this cube."""
 
+    def start(self, n: int, plan: CubePlan, n_places: int) -> None:
+        """Let `n` workers start, if that takes long, with memory for so many blocks of this cube. Does not block.
+
+        Before the first cube. MemoryShortage; OSError if the system cannot start them.
+        """
+
+    def release(self) -> None:
+        """Let workers end that have nothing more to do. Does not block until they have; the rest is left to `close`."""
+
     def kill(self) -> None:
         """End what workers do, if possible: the threads that wait for them go on."""
 
@@ -67,6 +76,13 @@ class Threads:
     def workers(self, n: int, plan: CubePlan, lines: FileLines, memory: BlockMemory) -> list[LineWorker]:
         """`n` workers for this cube."""
         return [BlockWorker(plan, lines, memory) for _ in range(n)]
+
+    def start(self, n: int, plan: CubePlan, n_places: int) -> None:
+        """Threads start at once."""
+
+    def release(self) -> None:
+        """Free the memory already."""
+        self.forget()
 
     def kill(self) -> None:
         """Threads cannot be killed."""
@@ -139,11 +155,27 @@ class Processes:
     ) -> list[LineWorker]:
         """`n` workers for this cube."""
         begin = Begin(pack(plan), self._n_places)
-        while len(self._workers) < n:
-            self._workers.append(WorkerProcess(len(self._workers) + 1, self._array, self._n_bytes, self._patience_s))
+        self._add_workers(n)
         for worker in self._workers:
             worker.begin(begin)
         return [*self._workers[:n]]
+
+    def _add_workers(self, n: int) -> None:
+        """Until there are `n`. They are not started yet."""
+        while len(self._workers) < n:
+            self._workers.append(WorkerProcess(len(self._workers) + 1, self._array, self._n_bytes, self._patience_s))
+
+    def start(self, n: int, plan: CubePlan, n_places: int) -> None:
+        """Let `n` processes start, and import what they need meanwhile."""
+        self.memory_for(plan, n_places)
+        self._add_workers(n)
+        for worker in self._workers:
+            worker.start()
+
+    def release(self) -> None:
+        """Let the processes end by themselves."""
+        for worker in self._workers:
+            worker.hang_up()
 
     def kill(self) -> None:
         """Kill all processes: the threads that wait for them go on."""
