@@ -1,6 +1,7 @@
 """What is stored in an open cube besides its lines: settings of the recording, bands, further columns and groups."""
 
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,9 @@ from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES, SATURATED
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.reading import OpenCube
 from openhsi_shared.loggers import safe_logger
-from openhsi_shared.settings import CameraSettings, make_settings, without_interchanged_place
+
+if TYPE_CHECKING:
+    from openhsi_shared.settings import CameraSettings
 
 __all__ = [
     "LINE_FLAG",
@@ -27,8 +30,10 @@ LINE_FLAG = "line_flag"
 """Column of a result of a job: not 0 for a line that has no values, since it failed, was damaged, or is lost."""
 
 
-def recorded_settings(cube: OpenCube) -> CameraSettings:
+def recorded_settings(cube: OpenCube) -> "CameraSettings":
     """Settings of the recording that differ from the defaults; the defaults for a file of another program."""
+    from openhsi_shared.settings import CameraSettings, make_settings, without_interchanged_place
+
     if not cube.is_ours:
         return CameraSettings()
     recorded = json.loads(cube.attributes.get("settings", "{}"))

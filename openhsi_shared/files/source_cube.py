@@ -5,24 +5,26 @@ Read once; the pixels stay in the file. Jobs, and `ProcessRawDatacube`, make the
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.calibration import Calibration, read_calibration
-from openhsi_shared.errors import FileError, LevelError, SettingsError
-from openhsi_shared.files.attributes import plain
-from openhsi_shared.files.opening import open_hdf5
-from openhsi_shared.files.reading import OpenCube, open_cube
+from openhsi_shared.errors import LevelError, SettingsError
+from openhsi_shared.files.looked_at import NO_FILE, LookedAt, version_of
+from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.recorded import extra_columns, groups_of, line_flags_of, numbers_of_bands, recorded_settings
 from openhsi_shared.levels import LevelPlan, Transforms, check_level, is_our_radiance, quantity_of, recognise_level
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processing_levels import LEVELS, Quantity
-from openhsi_shared.settings import CameraSettings, make_settings, read_settings
+
+if TYPE_CHECKING:
+    from openhsi_shared.settings import CameraSettings
 
 __all__ = ["Compat", "SourceCube"]
 
@@ -48,7 +50,7 @@ class SourceCube:
     """Of the file, or inferred from its lines; None if that is ambiguous."""
     level_in_file: int | None
     """Of the file; None if it contains none."""
-    settings: CameraSettings
+    settings: "CameraSettings"
     """Those given, else those of the recording; with the exposure of the file, if it contains one."""
     calibration: Calibration
     exposure_is_known: bool
@@ -70,16 +72,26 @@ class SourceCube:
     columns: tuple[str, ...]
     """Names of variables along `y` besides those of every cube (times, frame ids, camera's clock, temperature)."""
     groups: tuple[str, ...]
-    n_bytes: int
-    mtime_ns: int
-    """Size and time of the file when it was looked at: an input that changes while it is read is refused."""
-    linked: Mapping[Path, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    """The same of the cubes that it refers to, from which lines and columns are read."""
+    files: LookedAt
+    """An input that changes while it is read is refused."""
     _plans: dict[tuple[int, Compat], LevelPlan] = dataclasses.field(default_factory=dict, init=False)
     """By level and `compat`: each takes some 30 ms to make."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plans": {}}
+        """Settings travel as bytes, which are unpacked when used: pydantic takes a worker 0.1 s."""
+        state = {**self.__dict__, "_plans": {}}
+        if "settings" in state:
+            state["_packed_settings"] = pickle.dumps(state.pop("settings"))
+        return state
+
+    if not TYPE_CHECKING:  # else every name would be an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            if name != "settings" or "_packed_settings" not in self.__dict__:
+                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+            settings = pickle.loads(self.__dict__["_packed_settings"])
+            object.__setattr__(self, name, settings)
+            return settings
 
     @classmethod
     def look_at(
@@ -88,7 +100,7 @@ class SourceCube:
         *,
         json_path: str | Path | None = None,
         cal_path: str | Path | None = None,
-        settings: CameraSettings | None = None,
+        settings: "CameraSettings | None" = None,
         check: bool = True,
     ) -> "SourceCube":
         """Read it. FileError for a file that is no cube, incomplete, or empty; SettingsError, CalibrationError.
@@ -96,7 +108,9 @@ class SourceCube:
         Without `json_path` the settings are those of the recording, if this library wrote the file. `settings`: in
         place of both.
         """
-        found = path.stat() if path.exists() else None  # before it is read; `open_cube` raises if it is missing
+        from openhsi_shared.settings import read_settings
+
+        version = version_of(path) if path.exists() else NO_FILE  # before it is read; if it is missing, it raises
         with open_cube(path, check) as cube:
             cube.check_not_empty()
             n_lines, *line_shape = cube.lines.shape
@@ -128,17 +142,17 @@ class SourceCube:
                 line_flags=line_flags_of(cube),
                 columns=extra_columns(cube),
                 groups=groups_of(cube),
-                n_bytes=found.st_size if found else -1,
-                mtime_ns=found.st_mtime_ns if found else -1,
-                linked=dict(_linked(cube)),
+                files=LookedAt.of(cube, version, None if uuid is None else str(uuid)),
             ).with_settings(settings, read_calibration(cal_path))
 
-    def with_settings(self, settings: CameraSettings, calibration: Calibration) -> "SourceCube":
+    def with_settings(self, settings: "CameraSettings", calibration: Calibration) -> "SourceCube":
         """The same, with settings and calibration that were given; the exposure stays that of the file, if known."""
         exposure_ms = self.recorded_exposure_ms
         is_known = exposure_ms is not None or "exposure_ms" in settings.model_fields_set
         if exposure_ms is not None and exposure_ms != settings.exposure_ms:
             values = settings.model_dump(exclude_unset=True) | {"exposure_ms": exposure_ms}
+            from openhsi_shared.settings import make_settings
+
             settings = make_settings(values, f"settings of {self.path}")
         made = dataclasses.replace(
             self, settings=settings, calibration=calibration, exposure_is_known=is_known, level=self.level_in_file
@@ -173,23 +187,8 @@ class SourceCube:
         return f"lines of {rows} x {bands} {self.dtype}{units}"
 
     def check_unchanged(self) -> None:
-        """FileError if the file has another size, time or uuid than when it was looked at."""
-        try:
-            changed = [path for path, before in self.linked.items() if _version_of(path) != before]
-            now = self.path.stat()
-            is_same = (now.st_size, now.st_mtime_ns) == (self.n_bytes, self.mtime_ns)
-            if is_same and self.uuid is not None:
-                with open_hdf5(self.path) as file:
-                    is_same = plain(file.attrs.get("uuid")) == self.uuid
-        except OSError as error:
-            raise FileError(f"{self.path} changed while it was read: {error}; process it again") from error
-        if changed:
-            raise FileError(f"{changed[0]}, which {self.path} refers to, changed while it was read; process it again")
-        if not is_same:
-            raise FileError(
-                f"{self.path} changed while it was read: it had {self.n_bytes} bytes, now {now.st_size}, or another "
-                f"time or uuid; process it again when nothing writes to it"
-            )
+        """FileError if the file, or one that it refers to, has another size, time or uuid than it had."""
+        self.files.check_unchanged()
 
     def __repr__(self) -> str:
         return f"<SourceCube {self.path}: {self.n_lines} {self.describe_lines()}, level {self.level}>"
@@ -381,16 +380,3 @@ class SourceCube:
             return plan.wavelengths_nm
         labels = self.transforms(plan.level, plan.compat).band_wavelengths_nm
         return labels if labels is not None and len(labels) == n_bands else None
-
-
-def _version_of(path: Path) -> tuple[int, int]:
-    """Size and time."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
-
-
-def _linked(cube: OpenCube) -> Iterator[tuple[Path, tuple[int, int]]]:
-    """The cube that a file refers to, that which this one refers to, and so on, each with its size and time."""
-    while (source := cube.source) is not None:
-        yield source.path, _version_of(source.path)
-        cube = source

@@ -23,6 +23,7 @@ import pytest
 from numpy.typing import NDArray
 
 from openhsi_shared.calibration import Calibration
+from openhsi_shared.files.looked_at import NO_FILE, LookedAt
 from openhsi_shared.files.source_cube import SourceCube
 from openhsi_shared.jobs.outputs.output import LineFlag
 from openhsi_shared.jobs.plan import CubePlan
@@ -72,8 +73,7 @@ def format_of(
         times_are_uncertain=False,
         columns=(),
         groups=(),
-        n_bytes=-1,
-        mtime_ns=-1,
+        files=LookedAt(Path(path), NO_FILE, None, {}),
     )
     return LineFormat(
         n_lines=n_lines,

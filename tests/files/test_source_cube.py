@@ -66,6 +66,19 @@ def saved(tmp_path):
     return save
 
 
+def test_its_settings_are_unpacked_when_they_are_used(saved, json_path):
+    source = SourceCube.look_at(saved(), json_path=json_path)
+    travelled = pickle.loads(pickle.dumps(source))
+    again = pickle.loads(pickle.dumps(travelled))  # before they were used
+    assert "settings" not in vars(again)
+    assert again.settings == source.settings
+    assert again.settings.resolution == SHAPE
+    assert vars(again)["settings"] is again.settings
+    assert dataclasses.replace(travelled, level=3).settings == source.settings
+    with pytest.raises(AttributeError, match="SourceCube has no attribute 'setings'"):
+        again.setings  # noqa: B018
+
+
 def test_all_that_is_known_of_a_cube_travels(saved, cal_path):
     source = pickle.loads(pickle.dumps(SourceCube.look_at(saved(4), cal_path=cal_path)))
     assert (source.n_lines, source.line_shape, source.dtype) == (3, (14, 22), np.float32)

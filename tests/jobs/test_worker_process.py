@@ -308,7 +308,7 @@ def test_no_more_processes_start_than_there_are_blocks(tmp_path):
 
 def test_a_process_imports_only_what_it_needs(tmp_path):
     path, _ = saved(tmp_path)
-    names = ("openhsi_shared.jobs.outputs", "openhsi_shared.jobs.planning.plans", "numba", "xarray")
+    names = ("openhsi_shared.jobs.outputs", "openhsi_shared.jobs.planning.plans", "numba", "pydantic")
     stages = [lambda line: np.array([name in sys.modules for name in ("sys", *names)], np.uint8) + 0 * line[:1, :1]]
     found = JobRunner(PipelineJob(path, tmp_path / "out.nc", stages=stages, workers="processes", n_procs=1)).run()
     with open_cube(found.path) as cube:
