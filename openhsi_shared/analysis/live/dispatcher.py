@@ -129,7 +129,7 @@ class _Dispatcher:
         """Submitted, and without a result."""
         self._at_reducer: dict[int, Batch] = {}
         self._status_at = 0.0
-        self._is_stopping = self._is_orphan = self._is_finishing = False
+        self._is_stopping = self._is_orphan = self._is_finishing = self._has_released = False
         self._first_file = ""
         self._saved: frozenset[int] | None = None
         self._finished: Finished | None = None
@@ -189,7 +189,7 @@ class _Dispatcher:
         wait(waitables if self._is_orphan else [*waitables, *self._parent.waitables], timeout_s)
         while not self._is_orphan and (message := self._parent.receive(0)) is not None:
             self._obey(message)
-        self._ranges.look()
+        self._look()
         for result in self._crew.wait(0):
             self._take(result)
         self._hear_reducer()
@@ -225,8 +225,14 @@ class _Dispatcher:
             self._parent.tell(Released(slot, cube))
         self._ranges.released.clear()
 
+    def _look(self) -> None:
+        """Note the lines that are new, unless none is wanted any more."""
+        if not self._has_released:
+            self._ranges.look()
+
     def _release_all(self) -> None:
         """No line is read any more: what users do in `flush` and `finish` must not hold up the recording."""
+        self._has_released = True
         if not self._is_orphan:
             self._parent.tell(AllReleased())
 
@@ -310,7 +316,7 @@ class _Dispatcher:
         self._reducer.send(Finish(failed_by=why, save_as=save_as, status=self.status(), changes=self._log.to_json()))
         while (finished := self._finished) is None:
             wait(self._reducer.child.waitables, WAIT_INTERVAL_S)
-            self._ranges.look()
+            self._look()
             self._hear_reducer()
             self._tell_status()
         self._finished, self._is_finishing = None, False

@@ -168,6 +168,9 @@ def test_an_analysis_that_takes_no_more_lines_holds_no_slot_while_it_finishes(
         (tmp_path / "gate").touch()
         wait_for(lambda: run.analysis.status.saved_to)
         run.stop()
+    status = run.analysis.status
+    assert (status.skipped, status.lines_lost) == (0, 0), "what comes later is not looked at"
+    assert status.waiting <= KEYWORDS["n_lines"] * KEYWORDS["n_buffers"]
 
 
 def test_a_worker_that_dies_is_replaced_and_its_batch_counts_once(tmp_path, monkeypatch, caplog):
