@@ -97,7 +97,7 @@ class SharedOpenHSI(Averaging):
 
     @property
     def _line_lead_ns(self) -> int:
-        return 0 if self._loop is None else self._loop.half_line_ns
+        return int(self._known_exposure_ms * 500_000) if self._loop is None else self._loop.half_line_ns
 
     def _temperature(self) -> float:
         source = self._loop and self._loop.source

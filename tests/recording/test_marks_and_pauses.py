@@ -231,6 +231,15 @@ def test_a_camera_without_a_recording_takes_marks_and_passes_frames_over(tmp_pat
     assert (after.attributes["frames_paused"], after.attributes["lines_lost"]) == (5, 0)
 
 
+def test_a_mark_before_the_camera_is_started_is_on_the_first_line(tmp_path):
+    with SharedSimulatedCamera(**COUNTING, n_lines=2, exposure_ms=2000) as camera:
+        camera.mark("ready")  # the middle of the exposure of both lines, which are made at once, is before it
+        camera.collect(progress=False)
+        camera.save(tmp_path)
+    (cube,) = cubes_in(tmp_path)
+    assert [(mark["line"], mark["text"]) for mark in json.loads(cube.attributes["marks"])] == [(0, "ready")]
+
+
 def test_a_mark_that_cannot_be_kept_whole_is_said_without_what_controls_a_terminal(tmp_path, caplog):
     with SharedSimulatedCamera(**COUNTING, n_lines=2) as camera:
         camera.mark("sea\x1b[2J\udc80")
