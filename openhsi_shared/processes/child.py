@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from multiprocessing import util
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -78,6 +79,8 @@ class Child:
             child_end.close()  # else a dead child would not show as end-of-file
         self.pid = self._process.pid
         self._pipe, self._ending = Owned(self._connection), Owned(self._process.sentinel)
+        # the interpreter waits for it at exit, also if a second Ctrl-C interrupted the code that would have ended it
+        util.Finalize(self, self._pipe.close, exitpriority=0)
 
     # ---- messages ----
 

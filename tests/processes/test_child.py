@@ -15,7 +15,7 @@ from openhsi_shared.errors import WriterFailed
 from openhsi_shared.processes.child import STATUS_TAKEN, Child
 from openhsi_shared.processes.liveness import GONE
 from tests.processes.in_children import echo, fork_and_exit, ignore_all, log_and_say, say_and_exit
-from tests.support.helpers import TIMEOUT_S, environment, wait_for
+from tests.support.helpers import ROOT, TIMEOUT_S, environment, wait_for
 
 logger = logging.getLogger("openhsi_shared.tests")
 
@@ -176,6 +176,30 @@ def test_what_cannot_be_given_to_it_is_an_error_that_leaves_nothing(start):
     with pytest.raises(Exception, match="pickle"):
         start(echo, lambda: None)
     assert me.num_fds() <= before
+
+
+LEFT = """
+import logging
+from openhsi_shared.processes.child import Child
+from tests.processes.in_children import echo
+if __name__ == "__main__":
+    child = Child(echo, name="helper", logger=logging.getLogger())
+    child.send("a")
+    print(child.receive())
+"""
+
+
+def test_a_program_ends_though_it_has_left_a_child(tmp_path):
+    (tmp_path / "program.py").write_text(LEFT)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "program.py"],
+        env=environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "a\n"), done.stderr
 
 
 AS_IMPORTED = gc.isenabled(), os.environ.get("OPENBLAS_THREAD_TIMEOUT")
