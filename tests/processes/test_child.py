@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from multiprocessing import resource_tracker
 
 import psutil
 import pytest
@@ -171,6 +172,7 @@ def test_children_leave_no_descriptor(start):
 
 
 def test_what_cannot_be_given_to_it_is_an_error_that_leaves_nothing(start):
+    resource_tracker.ensure_running()  # by the first child, and for ever
     me = psutil.Process()
     before = me.num_fds()
     with pytest.raises(Exception, match="pickle"):
