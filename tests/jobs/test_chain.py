@@ -175,6 +175,14 @@ def test_a_result_has_the_worst_flag_of_its_lines():
     np.testing.assert_array_equal(made[flags == 0], expected[flags == 0])
 
 
+def test_a_failure_has_its_traceback_also_behind_one_of_a_line_around():
+    at = (int(LINES[3, 0, 0]), int(LINES[5, 0, 0]))
+    _, results = run(plan_of(format_of(LINES), FailsAt(at), Around(2), block_lines=5, lines=range(23)), LINES)
+    own, around_it = results[1].failures, results[1].around
+    assert ([one.line for one in around_it], [one.line for one in own]) == ([3], [5])
+    assert all("Traceback" in one.where for one in (*around_it, *own))
+
+
 def test_rows_belong_to_their_lines():
     good = np.ones(23, bool)
     good[6] = False

@@ -147,9 +147,11 @@ class Chain:
         to_result = math.prod(stage.lines_per_result for stage in self._stages[number + 1 :])
         failures: tuple[list[Failure], list[Failure]] = [], []
         for line, error in found:
-            where = "".join(traceback.format_exception(error)) if error is found[0][1] else ""
-            failure = Failure(self._plan.lines.start + line * to_source, self._stages[number].code, _text(error), where)
-            failures[line // to_result not in made].append(failure)
+            those = failures[0] if line // to_result in made else failures[1]
+            where = "" if those else "".join(traceback.format_exception(error))  # of the first one
+            those.append(
+                Failure(self._plan.lines.start + line * to_source, self._stages[number].code, _text(error), where)
+            )
         return failures
 
 

@@ -207,9 +207,9 @@ class CubeWork(Work):
     def _warn_of_others(self) -> None:
         """Warn of lines that failed where others needed them, but not by themselves."""
         n = math.prod(stage.lines_per_result for stage in self._plan.stages)
-        is_made = (self._flags == LineFlag.GOOD) & (self._line_rows != NOT_PROCESSED)
+        made = set(np.flatnonzero((self._flags == LineFlag.GOOD) & (self._line_rows != NOT_PROCESSED)).tolist())
         for line in sorted(self._around):
-            if (line - self._plan.lines.start) // n in np.flatnonzero(is_made):
+            if (line - self._plan.lines.start) // n in made:
                 self._failures.warn_of_others(line)
 
     def _rows_of(self, blocks: Iterable[int]) -> NDArray[Any] | None:
