@@ -18,8 +18,15 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def is_finite(value: Any) -> TypeGuard[float]:
-    """Whether it is a real number that is finite."""
-    return is_number(value) and math.isfinite(value)
+    """Whether it is a real number that is finite, also as a float.
+
+    >>> is_finite(1), is_finite(math.nan), is_finite(10**400)
+    (True, False, False)
+    """
+    try:
+        return is_number(value) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
