@@ -24,6 +24,7 @@ from pydantic import (
 
 from openhsi_shared.errors import SettingsError, SettingsNotFound
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.near_names import nearest_name
 from openhsi_shared.paths import given_path
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "CameraSettings",
     "SettingsMapping",
     "make_settings",
-    "nearest_name",
     "read_json",
     "read_settings",
     "without_interchanged_place",
@@ -372,16 +372,3 @@ def _checked_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         for constant in _no_numbers_in(value):
             raise ValueError(f"{key}: {constant} is not a valid JSON number")
     return values
-
-
-def nearest_name(name: str, known: Any) -> str:
-    """Suggestion for an error message: the known name closest to `name`, or an empty text.
-
-    >>> nearest_name("exposure_mss", ["exposure_ms", "luminance"])
-    ' (did you mean exposure_ms?)'
-    """
-    by_lower = {str(each).lower(): each for each in known}
-    from difflib import get_close_matches  # not above: it takes 5 ms
-
-    near = get_close_matches(name.lower(), by_lower, 1)
-    return f" (did you mean {by_lower[near[0]]}?)" if near else ""

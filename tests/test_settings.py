@@ -14,7 +14,6 @@ from openhsi_shared.settings import (
     CameraSettings,
     SettingsMapping,
     make_settings,
-    nearest_name,
     read_json,
     read_settings,
 )
@@ -275,12 +274,6 @@ def test_what_the_camera_reports_is_noted_without_asking_it():
     mapping = SettingsMapping(CameraSettings(), lambda key, value: pytest.fail("asked"))
     mapping.note(exposure_ms=1.999, resolution=(20, 48))
     assert (mapping["exposure_ms"], mapping["resolution"]) == (1.999, (20, 48))
-
-
-def test_the_nearest_name_is_offered_only_if_it_is_near():
-    assert nearest_name("exposure", ["exposure_ms"]) == " (did you mean exposure_ms?)"
-    assert nearest_name("hgar", ["HgAr", "flat"]) == " (did you mean HgAr?)"
-    assert nearest_name("colour", ["exposure_ms"]) == ""
 
 
 @pytest.mark.parametrize(

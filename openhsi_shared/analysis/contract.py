@@ -11,11 +11,12 @@ from types import MethodType
 from typing import Any, Self
 
 from openhsi_shared.analysis.calling import calling
-from openhsi_shared.analysis.importing import class_of, nearest
+from openhsi_shared.analysis.importing import class_of
 from openhsi_shared.analysis.parameters import Parameter, described_by
 from openhsi_shared.analysis.pickling import is_importable, pack_classes, unpack_classes
 from openhsi_shared.errors import AnalysisError
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.near_names import nearest_or_all
 
 __all__ = ["Pair", "State", "bound", "constructing"]
 
@@ -114,7 +115,7 @@ def _check(of: type, role: str, methods: tuple[str, ...]) -> None:
     if not callable(getattr(of, methods[0], None)):
         if hasattr(of, methods[0]):
             raise AnalysisError(f"{methods[0]} of the {role} {_name(of)} is no method: define it by `def`")
-        raise AnalysisError(f"{role} {_name(of)} has no method {methods[0]}{nearest(methods[0], _methods(of))}")
+        raise AnalysisError(f"{role} {_name(of)} has no method {methods[0]}{nearest_or_all(methods[0], _methods(of))}")
     constructing(of)
     for name in methods:
         attribute = inspect.getattr_static(of, name, None)

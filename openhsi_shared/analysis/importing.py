@@ -4,14 +4,14 @@ import importlib
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from openhsi_shared.errors import AnalysisError
+from openhsi_shared.near_names import nearest_or_all
 
-__all__ = ["class_of", "nearest"]
+__all__ = ["class_of"]
 
 
 def class_of(given: type | str, role: str) -> type:
@@ -31,22 +31,11 @@ def class_of(given: type | str, role: str) -> type:
         if not hasattr(found, part):
             names = [key for key, value in vars(found).items() if isinstance(value, type)]
             where = getattr(found, "__file__", None) or found
-            raise AnalysisError(f"{role} {given!r}: {where} has no class {part!r}{nearest(part, names)}")
+            raise AnalysisError(f"{role} {given!r}: {where} has no class {part!r}{nearest_or_all(part, names)}")
         found = getattr(found, part)
     if not isinstance(found, type):
         raise AnalysisError(f"{role} {given!r} is {found!r}: expected a class")
     return found
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the end of a message: which name may be meant, else which there are."""
-    names = list(names)
-    from difflib import get_close_matches  # not above: rare
-
-    near = get_close_matches(name, names, 1, 0.5)
-    if near:
-        return f": did you mean {near[0]!r}?"
-    return f": there are {', '.join(map(repr, sorted(names)[:20]))}" if names else ""
 
 
 def _module(name: str, what: str) -> ModuleType:
@@ -82,4 +71,4 @@ def _nearest_module(name: str) -> str:
     parent, _, last = name.rpartition(".")
     where = list(sys.modules[parent].__path__) if parent in sys.modules else [str(Path.cwd())]
     folders = [path.parent.name for folder in where for path in Path(folder).glob("*/*.py")]
-    return nearest(last, {*folders, *(module.name for module in pkgutil.iter_modules(where))})
+    return nearest_or_all(last, {*folders, *(module.name for module in pkgutil.iter_modules(where))})

@@ -15,9 +15,9 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
-from openhsi_shared.analysis.importing import nearest
 from openhsi_shared.errors import AnalysisError, ParameterError
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.near_names import nearest_or_all
 
 __all__ = [
     "BinaryParameter",
@@ -263,7 +263,7 @@ class Parameters(Mapping[str, ParameterValue]):
         try:
             return self._values[name]
         except KeyError:
-            raise KeyError(f"no parameter {name!r} is described{nearest(str(name), self._values)}") from None
+            raise KeyError(f"no parameter {name!r} is described{nearest_or_all(str(name), self._values)}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -298,5 +298,5 @@ def _value(parameter: Parameter, given: Any) -> ParameterValue:
 def _described(described: Mapping[str, Parameter], name: str) -> Parameter:
     if name not in described:
         none = "" if described else ": worker and reducer describe none"
-        raise ParameterError(f"no parameter {name!r} is described{nearest(str(name), described)}{none}")
+        raise ParameterError(f"no parameter {name!r} is described{nearest_or_all(str(name), described)}{none}")
     return described[name]

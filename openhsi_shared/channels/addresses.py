@@ -10,8 +10,8 @@ from typing import Any
 
 from openhsi_shared.channels.channel import Channel
 from openhsi_shared.errors import ArgumentError, ChannelError, OpenHSIError, UnknownKeyword
+from openhsi_shared.near_names import nearest_name
 from openhsi_shared.paths import given_path
-from openhsi_shared.settings import nearest_name
 
 __all__ = ["SOURCES", "channel_from_text", "channels_from", "keywords_of", "source_kinds", "tables_of"]
 

@@ -27,9 +27,9 @@ from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import ArgumentError, ChannelError, UnknownKeyword
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching import State
+from openhsi_shared.near_names import nearest_name
 from openhsi_shared.packages import require
 from openhsi_shared.paths import MATCHED, given_path
-from openhsi_shared.settings import nearest_name
 
 if TYPE_CHECKING:
     import xarray as xr

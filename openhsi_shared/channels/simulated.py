@@ -17,6 +17,7 @@ from openhsi_shared.channels.channel import Channel
 from openhsi_shared.channels.delivering import Deliver
 from openhsi_shared.errors import ArgumentError, ChannelError
 from openhsi_shared.matching.states import State
+from openhsi_shared.near_names import nearest_name
 from openhsi_shared.processes.supervision import GuardedThread
 
 __all__ = ["SIGNALS", "SimulatedChannel", "spot"]
@@ -127,8 +128,6 @@ def _checked_script(name: str, script: Mapping[Any, Fault]) -> tuple[tuple[float
 
 
 def _unknown(name: str, what: str, given: object, known: Sequence[str]) -> ArgumentError:
-    from openhsi_shared.settings import nearest_name  # not where sources run: it loads pydantic
-
     return ArgumentError(f"channel {name!r}: no {what} {given!r}{nearest_name(str(given), known)}; there are {known}")
 
 

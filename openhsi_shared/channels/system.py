@@ -9,6 +9,7 @@ import psutil
 from openhsi_shared.channels.delivering import Deliver
 from openhsi_shared.channels.polled import PolledChannel
 from openhsi_shared.errors import ArgumentError, ChannelError
+from openhsi_shared.near_names import nearest_name
 
 __all__ = ["QUANTITIES", "SystemChannel"]
 
@@ -46,8 +47,6 @@ class SystemChannel(PolledChannel):
     def __init__(self, name: str, quantity: str, period_s: float = 1.0, path: str = "/", **of_a_channel: Any) -> None:
         """`of_a_channel`: keywords of `Channel`. ArgumentError for an unknown quantity."""
         if quantity not in QUANTITIES:
-            from openhsi_shared.settings import nearest_name  # not where sources run: it loads pydantic
-
             near = nearest_name(str(quantity), QUANTITIES)
             raise ArgumentError(
                 f"channel {name!r}: this computer has no {quantity!r}{near}; there are {', '.join(QUANTITIES)}"

@@ -20,8 +20,9 @@ from openhsi_shared.errors import ArgumentError, UnknownKeyword
 from openhsi_shared.files.references import Kind, Reference
 from openhsi_shared.given_numbers import is_number
 from openhsi_shared.levels import check_functions, check_level
+from openhsi_shared.near_names import nearest_name
 from openhsi_shared.save_options import SaveOptions
-from openhsi_shared.settings import CameraSettings, nearest_name, read_settings
+from openhsi_shared.settings import CameraSettings, read_settings
 
 __all__ = ["CameraKeywords", "check_connect_timeout", "check_size", "hosted", "read_keywords", "seconds_of"]
 

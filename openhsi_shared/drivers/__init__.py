@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import DriverMissing
-from openhsi_shared.settings import nearest_name
+from openhsi_shared.near_names import nearest_name
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

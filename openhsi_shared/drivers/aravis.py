@@ -19,7 +19,7 @@ from openhsi_shared.drivers import FrameStamp, FrameStatus
 from openhsi_shared.drivers.base_driver import GIGE_PERIOD, Unpack, cannot_be_opened
 from openhsi_shared.drivers.features import Feature, Kind
 from openhsi_shared.errors import CameraError, CameraNotFound
-from openhsi_shared.settings import nearest_name
+from openhsi_shared.near_names import nearest_name
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of PyGObject's importer

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from openhsi_shared.drivers.packed import PIXEL_FORMATS, PixelFormat
 from openhsi_shared.errors import SettingsError
-from openhsi_shared.settings import nearest_name
+from openhsi_shared.near_names import nearest_name
 
 __all__ = [
     "Feature",

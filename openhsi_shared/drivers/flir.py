@@ -19,7 +19,7 @@ from openhsi_shared.drivers.base_driver import GIGE_PERIOD, ConnectedDriver, Con
 from openhsi_shared.drivers.features import Feature, Kind, value_of
 from openhsi_shared.errors import CameraNotFound
 from openhsi_shared.loggers import safe_logger
-from openhsi_shared.settings import nearest_name
+from openhsi_shared.near_names import nearest_name
 
 try:
     import PySpin

@@ -24,9 +24,10 @@ from openhsi_shared.drivers.base_driver import GIGE_PERIOD, ConnectedDriver, Con
 from openhsi_shared.drivers.features import Feature, Kind, NodeWithValue, reason, value_of
 from openhsi_shared.errors import CameraError, CameraNotFound, DriverMissing, SettingsError
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.near_names import nearest_name
 from openhsi_shared.paths import given_path
 from openhsi_shared.processes.spawning import interrupt_deferred
-from openhsi_shared.settings import CameraSettings, nearest_name
+from openhsi_shared.settings import CameraSettings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)

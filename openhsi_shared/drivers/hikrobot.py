@@ -26,7 +26,7 @@ from openhsi_shared.drivers.hikrobot_features import MvsError, MvsFeature, check
 from openhsi_shared.drivers.packed import bytes_at
 from openhsi_shared.errors import CameraNotFound
 from openhsi_shared.loggers import safe_logger
-from openhsi_shared.settings import nearest_name
+from openhsi_shared.near_names import nearest_name
 
 FOLDERS = (
     "/opt/MVS/Samples/aarch64/Python/MvImport" if platform.machine() == "aarch64" else "",

@@ -19,7 +19,7 @@ from openhsi_shared.drivers.features import Feature, Kind, NodeWithValue, value_
 from openhsi_shared.drivers.packed import bytes_at
 from openhsi_shared.errors import CameraNotFound
 from openhsi_shared.loggers import safe_logger
-from openhsi_shared.settings import nearest_name
+from openhsi_shared.near_names import nearest_name
 
 try:
     from arena_api.system import system

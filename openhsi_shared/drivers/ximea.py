@@ -32,7 +32,8 @@ from openhsi_shared.drivers.packed import PIXEL_FORMATS, PixelFormat
 from openhsi_shared.drivers.ximea_features import Exposure, WindowNumber
 from openhsi_shared.errors import ArgumentError, CameraNotFound, SettingsError
 from openhsi_shared.loggers import safe_logger
-from openhsi_shared.settings import CameraSettings, nearest_name
+from openhsi_shared.near_names import nearest_name
+from openhsi_shared.settings import CameraSettings
 
 try:
     from ximea import xiapi

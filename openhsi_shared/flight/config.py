@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from openhsi_shared.errors import ArgumentError, SettingsError, SettingsNotFound, UnknownKeyword
+from openhsi_shared.near_names import nearest_name
 from openhsi_shared.paths import given_path
 from openhsi_shared.renaming import replace_file
 
@@ -131,8 +132,6 @@ def read_config(path: str | Path) -> FlightConfig:
     SettingsNotFound, SettingsError if it cannot be read or is no TOML; UnknownKeyword, with the nearest name, for other
     tables and keys; ArgumentError for values of other types.
     """
-    from openhsi_shared.settings import nearest_name  # which takes pydantic 0.1 s
-
     path = given_path(path)
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -169,8 +168,6 @@ def _check_camera(where: str, table: Any) -> None:
 
 
 def _check_table(where: str, table: Mapping[str, Any], keys: Mapping[str, Any]) -> None:
-    from openhsi_shared.settings import nearest_name  # which takes pydantic 0.1 s
-
     for key, value in table.items():
         if key not in keys:
             raise UnknownKeyword(f"{where} has no key {key!r}{nearest_name(key, keys)}: expected {', '.join(keys)}")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.jobs.recipes import identity, serial
-from openhsi_shared.jobs.recipes.arguments import ARGUMENTS, JobArguments, nearest_argument
+from openhsi_shared.jobs.recipes.arguments import ARGUMENTS, JobArguments
 from openhsi_shared.jobs.recipes.checks import as_path
+from openhsi_shared.near_names import nearest_name
 
 if TYPE_CHECKING:
     from openhsi_shared.jobs.plan import CubePlan
@@ -101,7 +102,7 @@ class PipelineJob(JobArguments):
         for name in values:
             if name not in ARGUMENTS:
                 raise ArgumentError(
-                    f"the recipe contains the unknown key {name!r}{nearest_argument(name)}: it is of another "
+                    f"the recipe contains the unknown key {name!r}{nearest_name(name, ARGUMENTS)}: it is of another "
                     f"version, or is mistyped; expected some of {', '.join(ARGUMENTS)}"
                 )
         if "path_in" not in values:

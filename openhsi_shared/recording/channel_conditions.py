@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from openhsi_shared.channels.properties import ChannelProperties
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.near_names import nearest_name
 
 __all__ = ["MARK", "ChannelCondition", "values_of"]
 
@@ -62,8 +63,6 @@ class ChannelCondition:
         known = values_of(channels)
         unknown = sorted(self.names - known.keys())
         if unknown:
-            from openhsi_shared.settings import nearest_name  # which takes pydantic 0.1 s
-
             name = unknown[0]
             what = f"save_when={self.text!r}: there is no channel {name!r}{nearest_name(name, known)}"
             if name in channels:

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.lib.recfunctions import repack_fields
 from numpy.typing import NDArray
 
-from openhsi_shared.analysis.importing import nearest
 from openhsi_shared.analysis.publishing.published import ReadPublish, held
 from openhsi_shared.analysis.publishing.selections import selected
 from openhsi_shared.analysis.publishing.tree import Member, array_of, attributes_of, find, members
+from openhsi_shared.near_names import nearest_or_all
 
 __all__ = ["HdfTree"]
 
@@ -205,7 +205,7 @@ class HdfTree:
     def _attribute(self, name: str, title: str) -> Json:
         found = self._attributes(self._find(name)[0], True)
         if title not in found:
-            raise KeyError(f"there is no attribute {title!r}{nearest(title, found)}")
+            raise KeyError(f"there is no attribute {title!r}{nearest_or_all(title, found)}")
         return found[title]
 
     def _included_attributes(self, member: Member, query: Mapping[str, str]) -> Json:

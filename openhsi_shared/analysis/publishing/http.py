@@ -22,12 +22,12 @@ from urllib.parse import unquote, urlsplit
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
-from openhsi_shared.analysis.importing import nearest
 from openhsi_shared.analysis.parameters import Parameter, ParameterValue
 from openhsi_shared.analysis.publishing.hdf_rest import HdfTree
 from openhsi_shared.analysis.publishing.published import Published
 from openhsi_shared.errors import AnalysisError
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.near_names import nearest_or_all
 from openhsi_shared.processes.supervision import GuardedThread
 
 __all__ = ["HttpServer"]
@@ -205,7 +205,9 @@ class _ParameterHandler(_Handler):
         if self._refused is not None:
             raise self._refused
         if name not in self.published.described:
-            raise HTTPError(404, f"no parameter {name!r}{nearest(name, self.published.described)}".replace("%", "%%"))
+            raise HTTPError(
+                404, f"no parameter {name!r}{nearest_or_all(name, self.published.described)}".replace("%", "%%")
+            )
         return name
 
     async def get(self, name: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.analysis.importing import nearest
+from openhsi_shared.near_names import nearest_or_all
 
 __all__ = ["Member", "array_of", "attributes_of", "find", "members"]
 
@@ -69,7 +69,7 @@ def find(publish: Mapping[Any, Any], path: Sequence[str]) -> Member:
         key_is_attributes = name.endswith(SUFFIX) and at.is_group and isinstance(at.value.get(name), Mapping)
         if not at.is_group or name not in at.value or key_is_attributes:
             known = [key for key in itertools.islice(at.value, 100) if isinstance(key, str)] if at.is_group else []
-            raise KeyError(f"nothing is published as {'/'.join(path)}{nearest(name, known)}")
+            raise KeyError(f"nothing is published as {'/'.join(path)}{nearest_or_all(name, known)}")
         above.append(at.value)
         value = at.value[name]
         if why := _refused(name, value, above):

@@ -14,8 +14,8 @@ from openhsi_shared.given_numbers import is_number, is_whole
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching.clocks import ClockFit
 from openhsi_shared.matching.states import State
+from openhsi_shared.near_names import nearest_name
 from openhsi_shared.roi import find_roi, find_roi_slice, profiles
-from openhsi_shared.settings import nearest_name
 
 __all__ = ["KEYWORDS", "ImageOptions", "Region", "RowInput", "row_inputs"]
 

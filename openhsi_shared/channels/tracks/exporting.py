@@ -15,8 +15,8 @@ from openhsi_shared.files.exporting.published_together import refuse_existing
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching.clocks import LEAP_SECONDS_UNTIL
+from openhsi_shared.near_names import nearest_name
 from openhsi_shared.paths import given_path
-from openhsi_shared.settings import nearest_name
 
 __all__ = ["FORMATS", "TrackFormat", "export_track"]
 

@@ -31,7 +31,8 @@ from openhsi_shared.errors import (
 )
 from openhsi_shared.given_numbers import is_number, is_whole
 from openhsi_shared.loggers import safe_logger
-from openhsi_shared.settings import CameraSettings, nearest_name
+from openhsi_shared.near_names import nearest_name
+from openhsi_shared.settings import CameraSettings
 
 logger = safe_logger(__name__)
 

@@ -26,6 +26,7 @@ from openhsi_shared.jobs.recipes.checks import (
 from openhsi_shared.jobs.recipes.cores import usable_cores
 from openhsi_shared.jobs.recipes.value_texts import text_of
 from openhsi_shared.jobs.stages.stage import Stage
+from openhsi_shared.near_names import nearest_name
 from openhsi_shared.save_options import Compression
 
 __all__ = ["ARGUMENTS", "JobArguments", "OnError", "OutputFormat", "Workers"]
@@ -107,7 +108,7 @@ class JobArguments:
         """A deep copy of one of its values. ArgumentError for an unknown name."""
         if name not in ARGUMENTS:
             raise ArgumentError(
-                f"a job has no {name!r}{nearest_argument(str(name))}, expected one of {', '.join(ARGUMENTS)}"
+                f"a job has no {name!r}{nearest_name(str(name), ARGUMENTS)}, expected one of {', '.join(ARGUMENTS)}"
             )
         return copy.deepcopy(getattr(self, name))
 
@@ -116,7 +117,7 @@ class JobArguments:
         for name in changes:
             if name not in ARGUMENTS:
                 raise UnknownKeyword(
-                    f"a job has no {name!r}{nearest_argument(name)}, expected some of {', '.join(ARGUMENTS)}"
+                    f"a job has no {name!r}{nearest_name(name, ARGUMENTS)}, expected some of {', '.join(ARGUMENTS)}"
                 )
         return dataclasses.replace(self, **changes)
 
@@ -207,10 +208,3 @@ ARGUMENTS: dict[str, Callable[[Any, str], Any]] = {
     "debug": as_bool,
 }
 """Each argument in order, with the function that checks it and brings it into its type."""
-
-
-def nearest_argument(name: str) -> str:
-    """Part of a message: the argument of a job that was probably meant; "" if none is similar."""
-    from openhsi_shared.settings import nearest_name  # which takes pydantic 0.1 s
-
-    return nearest_name(name, ARGUMENTS)

@@ -13,6 +13,7 @@ from typing import Any
 from openhsi_shared.errors import ArgumentError, JobError
 from openhsi_shared.jobs.stages.stage import Stage
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.near_names import nearest_name
 
 __all__ = ["STAGES", "class_of_stage", "parameters_of", "stage_codes", "stage_from_text", "stage_named", "stages"]
 
@@ -79,7 +80,7 @@ def stage_named(code: str, **parameters: Any) -> Stage:
     for name in parameters:
         if name not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
-            raise ArgumentError(f"stage {code!r} has no parameter {name!r}{_nearest(name, known)}: {has}")
+            raise ArgumentError(f"stage {code!r} has no parameter {name!r}{nearest_name(name, known)}: {has}")
     nothing = dataclasses.MISSING
     needed = [name for name, one in known.items() if one.default is nothing and one.default_factory is nothing]
     if missing := [name for name in needed if name not in parameters]:
@@ -151,7 +152,7 @@ def class_of_stage(code: str) -> type[Stage]:
     point = metadata.EntryPoint(code, STAGES[code], ENTRY_POINT_GROUP) if code in STAGES else _entry_points().get(code)
     if point is None:
         codes = stage_codes()
-        raise ArgumentError(f"there is no stage {code!r}{_nearest(str(code), codes)}; there are {', '.join(codes)}")
+        raise ArgumentError(f"there is no stage {code!r}{nearest_name(str(code), codes)}; there are {', '.join(codes)}")
     try:
         found = point.load()
     except Exception as error:
@@ -165,9 +166,3 @@ def class_of_stage(code: str) -> type[Stage]:
         )
     stage: type[Stage] = found
     return stage
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    from openhsi_shared.settings import nearest_name  # which takes pydantic 0.1 s
-
-    return nearest_name(name, known)
