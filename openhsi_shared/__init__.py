@@ -10,9 +10,9 @@ Data flow, and the packages that implement it::
 Import names from this package; modules may move.
 """
 
-import gc
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from openhsi_shared.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from openhsi_shared.buffers.arrays import CircArrayBuffer, SharedCircArrayBuffer
@@ -93,64 +93,48 @@ __all__ = [
     "write_calibration",
 ]
 
-_MODULES = {
-    "Calibration": "calibration",
-    "CircArrayBuffer": "buffers.arrays",
-    "CubeViewer": "viewer.cube_viewer",
-    "DateTimeBuffer": "buffers.times",
-    "Flight": "files.flight",
-    "OpenCube": "files.reading",
-    "OpenHSIError": "errors",
-    "ProcessDatacube": "reprocess",
-    "ProcessRawDatacube": "reprocess",
-    "Recording": "recording.run",
-    "Recovery": "files.recovering",
-    "Report": "files.verifying",
-    "SharedBaslerCamera": "cameras",
-    "SharedCircArrayBuffer": "buffers.arrays",
-    "SharedDataCube": "datacube.shared_data_cube",
-    "SharedFlirCamera": "cameras",
-    "SharedGenICamCamera": "cameras",
-    "SharedHikrobotCamera": "cameras",
-    "SharedLucidCamera": "cameras",
-    "SharedOpenHSI": "datacube.shared_openhsi",
-    "SharedReplayCamera": "cameras",
-    "SharedRing": "buffers.ring",
-    "SharedSimulatedCamera": "cameras",
-    "SharedWebCamera": "cameras",
-    "SharedXimeaCamera": "cameras",
-    "Status": "control.status",
-    "Viewer": "viewer.ring_viewer",
-    "cube_viewer": "viewer.cube_viewer",
-    "export_track": "channels.tracks.exporting",
-    "match_channels": "channels.matched_files",
-    "open_cube": "files.reading",
-    "open_flight": "files.flight",
-    "read_calibration": "calibration",
-    "record": "recording.record",
-    "record_all": "flight.together.starting",
-    "recover": "files.recovering",
-    "save_shared_datacube": "files.upstream",
-    "switched_camera": "recording.record",
-    "verify": "files.verifying",
-    "write_calibration": "calibration",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name on first access (PEP 562): importing the package loads nothing large."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    is_collecting = gc.isenabled()
-    gc.disable()  # what is imported stays: to scan it for garbage meanwhile takes a tenth of the time
-    try:
-        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    finally:
-        if is_collecting:
-            gc.enable()
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Calibration": "calibration",
+        "CircArrayBuffer": "buffers.arrays",
+        "CubeViewer": "viewer.cube_viewer",
+        "DateTimeBuffer": "buffers.times",
+        "Flight": "files.flight",
+        "OpenCube": "files.reading",
+        "OpenHSIError": "errors",
+        "ProcessDatacube": "reprocess",
+        "ProcessRawDatacube": "reprocess",
+        "Recording": "recording.run",
+        "Recovery": "files.recovering",
+        "Report": "files.verifying",
+        "SharedBaslerCamera": "cameras",
+        "SharedCircArrayBuffer": "buffers.arrays",
+        "SharedDataCube": "datacube.shared_data_cube",
+        "SharedFlirCamera": "cameras",
+        "SharedGenICamCamera": "cameras",
+        "SharedHikrobotCamera": "cameras",
+        "SharedLucidCamera": "cameras",
+        "SharedOpenHSI": "datacube.shared_openhsi",
+        "SharedReplayCamera": "cameras",
+        "SharedRing": "buffers.ring",
+        "SharedSimulatedCamera": "cameras",
+        "SharedWebCamera": "cameras",
+        "SharedXimeaCamera": "cameras",
+        "Status": "control.status",
+        "Viewer": "viewer.ring_viewer",
+        "cube_viewer": "viewer.cube_viewer",
+        "export_track": "channels.tracks.exporting",
+        "match_channels": "channels.matched_files",
+        "open_cube": "files.reading",
+        "open_flight": "files.flight",
+        "read_calibration": "calibration",
+        "record": "recording.record",
+        "record_all": "flight.together.starting",
+        "recover": "files.recovering",
+        "save_shared_datacube": "files.upstream",
+        "switched_camera": "recording.record",
+        "verify": "files.verifying",
+        "write_calibration": "calibration",
+    },
+)

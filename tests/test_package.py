@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -48,9 +49,21 @@ def test_a_star_import_brings_them_all():
     assert set(openhsi_shared.__all__) <= set(names)
 
 
-def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'SharedDataCub'"):
-        _ = openhsi_shared.SharedDataCub
+LAZY = [f"openhsi_shared.{name}" for name in ("analysis", "channels", "files", "jobs", "viewer")]
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_packages_have_what_they_promise_and_no_module_of_the_same_name(name):
+    package = importlib.import_module(name)
+    for promised in package.__all__:
+        assert not isinstance(getattr(package, promised), ModuleType), promised
+    assert set(package.__all__) <= set(dir(package))
+
+
+@pytest.mark.parametrize("name", ["openhsi_shared", *LAZY])
+def test_an_unknown_name_is_an_attribute_error(name):
+    with pytest.raises(AttributeError, match=f"module '{name}' has no attribute 'SharedDataCub'"):
+        _ = importlib.import_module(name).SharedDataCub
 
 
 def test_the_cameras_have_a_module_of_their_own():

@@ -4,8 +4,9 @@
 reducer their results, `replay` and `live` are the two ways to run that. Names are imported on first access (PEP 562).
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from openhsi_shared.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from openhsi_shared.analysis.live.analysis import Analysis
@@ -34,23 +35,19 @@ __all__ = [
     "replay",
 ]
 
-_MODULES = {
-    "Analysis": "analysis.live.analysis",
-    "AnalysisError": "errors",
-    "BinaryParameter": "analysis.parameters",
-    "BoolParameter": "analysis.parameters",
-    "CaptureError": "errors",
-    "FloatParameter": "analysis.parameters",
-    "IntParameter": "analysis.parameters",
-    "ParameterError": "errors",
-    "Replayed": "analysis.replaying.session",
-    "StrParameter": "analysis.parameters",
-    "replay": "analysis.replaying.replay",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name on first access (PEP 562)."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"openhsi_shared.{_MODULES[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Analysis": "analysis.live.analysis",
+        "AnalysisError": "errors",
+        "BinaryParameter": "analysis.parameters",
+        "BoolParameter": "analysis.parameters",
+        "CaptureError": "errors",
+        "FloatParameter": "analysis.parameters",
+        "IntParameter": "analysis.parameters",
+        "ParameterError": "errors",
+        "Replayed": "analysis.replaying.session",
+        "StrParameter": "analysis.parameters",
+        "replay": "analysis.replaying.replay",
+    },
+)

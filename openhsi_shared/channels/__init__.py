@@ -12,8 +12,9 @@ starts and replaces. `status` is read from the memory. Import names from here: t
 imported when that source is opened.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from openhsi_shared.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from openhsi_shared.channels.addresses import channel_from_text, channels_from
@@ -58,38 +59,28 @@ __all__ = [
     "read_rows",
 ]
 
-_MODULES = {
-    "ButtonToggle": "channels.gpio",
-    "CallbackChannel": "channels.callback",
-    "Channel": "channels.channel",
-    "Deliver": "channels.delivering",
-    "EpicsChannel": "channels.epics",
-    "Field": "channels.properties",
-    "GpsChannel": "channels.gps",
-    "GpsdChannel": "channels.gpsd",
-    "LogChannel": "channels.log",
-    "PolledChannel": "channels.polled",
-    "PulseChannel": "channels.pulses",
-    "PvaChannel": "channels.pva",
-    "Recorder": "channels.recorder",
-    "RecordingLamp": "channels.gpio",
-    "SimulatedChannel": "channels.simulated",
-    "State": "matching.states",
-    "SystemChannel": "channels.system",
-    "channel_from_text": "channels.addresses",
-    "channels_from": "channels.addresses",
-    "read_rows": "channels.recorder.files",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name on first access (PEP 562)."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"openhsi_shared.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "ButtonToggle": "channels.gpio",
+        "CallbackChannel": "channels.callback",
+        "Channel": "channels.channel",
+        "Deliver": "channels.delivering",
+        "EpicsChannel": "channels.epics",
+        "Field": "channels.properties",
+        "GpsChannel": "channels.gps",
+        "GpsdChannel": "channels.gpsd",
+        "LogChannel": "channels.log",
+        "PolledChannel": "channels.polled",
+        "PulseChannel": "channels.pulses",
+        "PvaChannel": "channels.pva",
+        "Recorder": "channels.recorder",
+        "RecordingLamp": "channels.gpio",
+        "SimulatedChannel": "channels.simulated",
+        "State": "matching.states",
+        "SystemChannel": "channels.system",
+        "channel_from_text": "channels.addresses",
+        "channels_from": "channels.addresses",
+        "read_rows": "channels.recorder.files",
+    },
+)

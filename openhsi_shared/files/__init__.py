@@ -4,8 +4,9 @@
 writer process does not import what only readers need.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from openhsi_shared.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from openhsi_shared.files.reading import OpenCube, open_cube
@@ -16,19 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CubeWriter", "OpenCube", "Report", "Written", "open_cube", "save_shared_datacube", "verify"]
 
-_MODULES = {
-    "CubeWriter": "writing",
-    "OpenCube": "reading",
-    "Report": "verifying",
-    "Written": "saving",
-    "open_cube": "reading",
-    "save_shared_datacube": "upstream",
-    "verify": "verifying",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name on first access (PEP 562)."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "CubeWriter": "files.writing",
+        "OpenCube": "files.reading",
+        "Report": "files.verifying",
+        "Written": "files.saving",
+        "open_cube": "files.reading",
+        "save_shared_datacube": "files.upstream",
+        "verify": "files.verifying",
+    },
+)

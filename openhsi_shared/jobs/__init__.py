@@ -4,8 +4,9 @@
 which pass lines through `stages` into `outputs`. Names are imported on first access (PEP 562).
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from openhsi_shared.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from openhsi_shared.errors import JobError, StageNotApplicable
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from openhsi_shared.jobs.result import JobResult
     from openhsi_shared.jobs.runner import JobRunner
     from openhsi_shared.jobs.stages.function import FunctionStage
-    from openhsi_shared.jobs.stages.registry import stage_from_text, stage_named, stages
+    from openhsi_shared.jobs.stages.registry import stage_from_text, stage_named
     from openhsi_shared.jobs.stages.stage import LineFormat, Stage
 
 __all__ = [
@@ -27,26 +28,20 @@ __all__ = [
     "StageNotApplicable",
     "stage_from_text",
     "stage_named",
-    "stages",
 ]
 
-_MODULES = {
-    "FunctionStage": "jobs.stages.function",
-    "JobError": "errors",
-    "JobResult": "jobs.result",
-    "JobRunner": "jobs.runner",
-    "LineFormat": "jobs.stages.stage",
-    "PipelineJob": "jobs.recipe",
-    "Stage": "jobs.stages.stage",
-    "StageNotApplicable": "errors",
-    "stage_from_text": "jobs.stages.registry",
-    "stage_named": "jobs.stages.registry",
-    "stages": "jobs.stages.registry",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name on first access (PEP 562)."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"openhsi_shared.{_MODULES[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "FunctionStage": "jobs.stages.function",
+        "JobError": "errors",
+        "JobResult": "jobs.result",
+        "JobRunner": "jobs.runner",
+        "LineFormat": "jobs.stages.stage",
+        "PipelineJob": "jobs.recipe",
+        "Stage": "jobs.stages.stage",
+        "StageNotApplicable": "errors",
+        "stage_from_text": "jobs.stages.registry",
+        "stage_named": "jobs.stages.registry",
+    },
+)

@@ -22,17 +22,13 @@ The page of a recorder of rows asks the recorder's process for its state::
 `recorder_viewer` is its handle, `recorder_parts` are its pictures and boxes, `recorder_messages` what is sent.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from openhsi_shared.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from openhsi_shared.viewer.recorder_viewer import view_recorder
 
 __all__ = ["view_recorder"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a name on first access (PEP 562)."""
-    if name != "view_recorder":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module(f"{__name__}.recorder_viewer").view_recorder
+__getattr__, __dir__ = lazy_names(__name__, {"view_recorder": "viewer.recorder_viewer"})
