@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,15 @@ from openhsi_shared.attributes import user_attributes
 from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES, SATURATED, Column, Saturation
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.groups import Group, Variable, check_groups, numbers
-from openhsi_shared.line_times import TIME_UNITS, UNKNOWN_TIME_NS, decode_times, known_times, was_never_set
+from openhsi_shared.line_times import (
+    TIME_UNITS,
+    UNKNOWN_TIME_NS,
+    decode_times,
+    iso_time,
+    known_times,
+    utc_of,
+    was_never_set,
+)
 from openhsi_shared.processing_levels import LABELS, LEVELS
 
 __all__ = [
@@ -37,10 +44,8 @@ __all__ = [
     "day_folder",
     "decode_times",
     "global_attributes",
-    "iso_time",
     "saturated_variable",
     "time_variable",
-    "utc_of",
     "written_labels",
 ]
 
@@ -168,15 +173,6 @@ class Cube:
 
 
 # ---- names -----------------------------------------------------------------------------------
-
-
-def utc_of(time_ns: int) -> datetime:
-    """The time in UTC, to the microsecond; also before 1970.
-
-    >>> utc_of(-1).isoformat()
-    '1969-12-31T23:59:59.999999+00:00'
-    """
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(time_ns) // 1000)
 
 
 def day_folder(time_ns: int | None) -> str:
@@ -323,12 +319,3 @@ def global_attributes(cube: Cube, created_ns: int | None = None) -> dict[str, An
     written_later = {"complete", "durability", "format_reads_from", ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS}
     own |= user_attributes(cube.attributes, own.keys() | written_later)
     return DEFAULTS | user_attributes(cube.metadata, own.keys() | written_later | {LINK_ATTRIBUTE}) | own
-
-
-def iso_time(time_ns: int) -> str:
-    """A time as in attributes of files.
-
-    >>> iso_time(1_700_000_000_123_456_789)
-    '2023-11-14T22:13:20.123456Z'
-    """
-    return f"{utc_of(time_ns).strftime('%Y-%m-%dT%H:%M:%S.%f')}Z"

@@ -16,8 +16,11 @@ __all__ = [
     "begin_of",
     "decode_times",
     "has_ns",
+    "iso_time",
     "known_times",
     "ns_of",
+    "ns_of_iso",
+    "utc_of",
     "was_never_set",
 ]
 
@@ -26,6 +29,46 @@ UNKNOWN_TIME_NS = int(np.iinfo(np.int64).min)
 """Stands for the time of a line that is not known: numpy's NaT."""
 NEVER_SET_NS = 10**6
 """openhsi begins with times of 0, 1, 2, ... ns; a number below this is no time of a line."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def utc_of(time_ns: int) -> datetime:
+    """The time in UTC, to the microsecond; also before 1970.
+
+    >>> utc_of(-1).isoformat()
+    '1969-12-31T23:59:59.999999+00:00'
+    """
+    return EPOCH + timedelta(microseconds=int(time_ns) // 1000)
+
+
+def iso_time(time_ns: int) -> str:
+    """A time as in attributes of files.
+
+    >>> iso_time(1_700_000_000_123_456_789)
+    '2023-11-14T22:13:20.123456Z'
+    """
+    return f"{utc_of(time_ns).strftime('%Y-%m-%dT%H:%M:%S.%f')}Z"
+
+
+def ns_of_iso(time: object) -> int | None:
+    """Nanoseconds since 1970 of a text in ISO 8601, or a datetime; in UTC without a zone.
+
+    None for anything else, and for years that nanoseconds of 64 bits cannot express, such as the year 1.
+
+    >>> ns_of_iso("2023-11-14T22:13:20.123456Z"), ns_of_iso("1970-01-01T01:00+01:00"), ns_of_iso("0001-01-01")
+    (1700000000123456000, 0, None)
+    """
+    if isinstance(time, str):
+        try:
+            time = datetime.fromisoformat(time)
+        except ValueError:
+            return None
+    if not isinstance(time, datetime):
+        return None
+    moment = time if time.tzinfo else time.replace(tzinfo=UTC)
+    time_ns = (moment - EPOCH) // timedelta(microseconds=1) * 1000
+    return time_ns if -(2**63) < time_ns < 2**63 else None
 
 
 def known_times(times_ns: ArrayLike) -> NDArray[Any]:

@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from datetime import UTC, datetime
 from typing import Any
 
 from openhsi_shared.channels.delivering import Deliver
@@ -28,6 +27,7 @@ from openhsi_shared.channels.gps_fields import FIELDS, describe_altitude, in_ord
 from openhsi_shared.channels.reconnecting import ReconnectingChannel
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.given_numbers import is_finite, is_whole
+from openhsi_shared.line_times import ns_of_iso
 from openhsi_shared.matching.states import State
 
 __all__ = ["GpsdChannel"]
@@ -283,10 +283,5 @@ def _numbers(message: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
 def _time_ns(text: Any) -> int | None:
     """Return ns since 1970 of a time such as 2020-07-11T22:37:45.000Z; None if it is none."""
     is_leap = isinstance(text, str) and text[16:19] == ":60"  # a leap second: the first of the next minute
-    try:
-        moment = datetime.fromisoformat(f"{text[:16]}:59{text[19:]}" if is_leap else text)
-    except (TypeError, ValueError):
-        return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86400 + since.seconds + is_leap) * 10**9 + since.microseconds * 1000
+    time_ns = ns_of_iso(f"{text[:16]}:59{text[19:]}" if is_leap else text)
+    return time_ns if time_ns is None else time_ns + is_leap * 10**9

@@ -163,7 +163,7 @@ def _about_variable(group: "OpenGroup", name: str) -> str:
 
 
 def _utc(time_ns: Any) -> str:
-    from openhsi_shared.dataset import utc_of
+    from openhsi_shared.line_times import utc_of
 
     return utc_of(time_ns).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from openhsi_shared.attributes import json_value
-from openhsi_shared.dataset import utc_of
 from openhsi_shared.file_calls import read_at
+from openhsi_shared.line_times import iso_time
 from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["FLIGHT_LOG", "FlightLog", "entry_of"]
@@ -80,7 +80,7 @@ class FlightLog:
 
 def entry_of(kind: str, fields: Mapping[str, Any], time_ns: int) -> dict[str, Any]:
     """An entry at a time in UTC."""
-    return {"time": utc_of(time_ns).isoformat().replace("+00:00", "Z"), "kind": kind, **fields}
+    return {"time": iso_time(time_ns), "kind": kind, **fields}
 
 
 def _plain(value: Any) -> Any:

@@ -25,6 +25,7 @@ from openhsi_shared.durable import PartFile, make_folder, save_error
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.table_file import OpenTable, is_table, write_variables
+from openhsi_shared.line_times import iso_time
 from openhsi_shared.paths import REFERENCE, given_path
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Reference:
             "format_reads_from": 1,
             "uuid": str(uuid.uuid4()),
             "title": f"{self.kind} reference",
-            "history": f"{dataset.iso_time(time.time_ns())} written by openhsi_shared",
+            "history": f"{iso_time(time.time_ns())} written by openhsi_shared",
         }
         own = {name: attribute_value(value) for name, value in group.attributes.items()}
         return dict(zip(AXES, self.mean.shape, strict=True)), variables, attributes | own
@@ -155,7 +156,7 @@ class Reference:
         own = {
             "kind": self.kind,
             "n_frames": self.n_frames,
-            "time": dataset.iso_time(self.time_ns),
+            "time": iso_time(self.time_ns),
             "time_ns": self.time_ns,
             "temperature": self.temperature,
             "saturated": self.saturated,

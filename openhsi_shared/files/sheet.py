@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import utc_of
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.files.preview import Picture
+from openhsi_shared.line_times import utc_of
 
 if TYPE_CHECKING:
     from PIL import Image

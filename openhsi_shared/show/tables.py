@@ -10,9 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openhsi_shared.dataset import utc_of
 from openhsi_shared.errors import OpenHSIError, PackageMissing
-from openhsi_shared.line_times import known_times
+from openhsi_shared.line_times import known_times, utc_of
 from openhsi_shared.rgb import Lines, mean_of_bands, picture, preview_bands
 
 __all__ = ["table", "table_of_camera", "table_of_cube", "thumbnail"]

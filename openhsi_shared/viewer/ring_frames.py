@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.buffers.ring import SharedRing
-from openhsi_shared.dataset import cube_stem, utc_of
+from openhsi_shared.dataset import cube_stem
 from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import OverrunError, SaveError
+from openhsi_shared.line_times import utc_of
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.viewer.ring_messages import DataIndexes, Initialize, Saved
 

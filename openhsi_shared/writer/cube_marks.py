@@ -11,7 +11,7 @@ from openhsi_shared.buffers.marks import MARKS, Mark, MarkRing
 from openhsi_shared.buffers.slot_memory import Word
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import Clock
-from openhsi_shared.dataset import utc_of
+from openhsi_shared.line_times import iso_time
 
 __all__ = ["marks_of"]
 
@@ -22,7 +22,7 @@ def marks_of(slots: SlotView, slot: int, times_ns: NDArray[np.int64]) -> dict[st
     marks = [
         {
             "line": min(int(np.searchsorted(times_ns, clock.wall_ns(mark.position_ns))), len(times_ns) - 1),
-            "time": utc_of(clock.wall_ns(mark.time_ns)).isoformat().replace("+00:00", "Z"),
+            "time": iso_time(clock.wall_ns(mark.time_ns)),
             "text": mark.text,
         }
         for mark in _of_cube(slots, slot)

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.analysis.events import Event, StreamData
-from openhsi_shared.analysis.streams.decoding import ByteStream, TimedEvent, capture_error, decode_record, time_ns_of
+from openhsi_shared.analysis.streams.decoding import ByteStream, TimedEvent, capture_error, decode_record
 from openhsi_shared.analysis.streams.record_layout import CutRecord, OtherEncoding, RecordLayout, layout_at
 from openhsi_shared.analysis.streams.source import Range, Ranges, Reader, Source
 from openhsi_shared.errors import CaptureError, FileError
-from openhsi_shared.line_times import UNKNOWN_TIME_NS
+from openhsi_shared.line_times import UNKNOWN_TIME_NS, ns_of_iso
 
 __all__ = ["CaptureSource", "n_runs"]
 
@@ -146,7 +146,7 @@ class _Index:
             return event.event_number, frozenset(event.streams), UNKNOWN_TIME_NS if time_ns is None else time_ns, stop
         time_ns = None
         if layout.time:
-            time_ns = time_ns_of(str(capture.data[start + layout.time[0] : start + layout.time[1]], "latin-1"))
+            time_ns = ns_of_iso(str(capture.data[start + layout.time[0] : start + layout.time[1]], "latin-1"))
         return number, layout.names, UNKNOWN_TIME_NS if time_ns is None else time_ns, start + layout.length
 
 

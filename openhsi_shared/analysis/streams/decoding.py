@@ -5,7 +5,6 @@ import io
 import pickle
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -13,16 +12,15 @@ import cbor2
 
 from openhsi_shared.analysis.events import Event, StreamData
 from openhsi_shared.errors import CaptureError, FileError
+from openhsi_shared.line_times import ns_of_iso
 
-__all__ = ["ByteStream", "TimedEvent", "capture_error", "decode_record", "decoded_events", "event_of", "time_ns_of"]
+__all__ = ["ByteStream", "TimedEvent", "capture_error", "decode_record", "decoded_events", "event_of"]
 
 RECORD_TAG, STREAM_TAG = 42877, 42878
 RAW = "is a list of frames: a raw capture, without events; capture the events instead"
 CUT = "is cut: the capture ends within it"
 TAGS = (b"\xd9\xd9\xf7", b"\xd9\xa7\x7d")
 """With which a record may begin: 55799, which any CBOR may begin with, and its own."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 class TimedEvent(NamedTuple):
@@ -115,7 +113,7 @@ def decode_record(stream: ByteStream, path: Path | str, record: int) -> TimedEve
         event = Event(_checked_number(number), {name: _checked(data) for name, data in streams.items()})
     except (AttributeError, TypeError, ValueError) as error:
         raise capture_error(path, record, start, f"is no record of a capture, but {str(value)[:60]!r}") from error
-    return TimedEvent(event, time_ns_of(rest[0]) if rest else None, start)
+    return TimedEvent(event, ns_of_iso(rest[0]) if rest else None, start)
 
 
 def _checked_number(number: object) -> int:
@@ -128,19 +126,6 @@ def _checked(data: object) -> StreamData:
     if not isinstance(data, StreamData) or not isinstance(data.typ, str):
         raise TypeError(data)
     return data
-
-
-def time_ns_of(created_at: object) -> int | None:
-    """UTC in ns of the time of a record: a datetime, or its text; None if it is neither."""
-    if isinstance(created_at, str):
-        try:
-            created_at = datetime.fromisoformat(created_at)
-        except ValueError:
-            return None
-    if not isinstance(created_at, datetime):
-        return None
-    time = created_at if created_at.tzinfo else created_at.replace(tzinfo=UTC)
-    return (time - EPOCH) // MICROSECOND * 1000
 
 
 def event_of(message: object) -> TimedEvent:
@@ -158,7 +143,7 @@ def event_of(message: object) -> TimedEvent:
         ]  # zmq.Frame has `bytes`
         copied[str(name)] = StreamData(data.typ, frames)
     line, about = getattr(message, "line", None), getattr(message, "about", None)
-    return TimedEvent(Event(number, copied, line, about), time_ns_of(getattr(message, "created_at", None)))
+    return TimedEvent(Event(number, copied, line, about), ns_of_iso(getattr(message, "created_at", None)))
 
 
 def decoded_events(path: Path) -> Iterator[TimedEvent]:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from openhsi_shared.dataset import iso_time
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.references import FOLDER, KINDS, Kind, Reference
 from openhsi_shared.flight.report.cubes import CubeNotes
 from openhsi_shared.flight.report.facts import ChannelFacts, ClockFacts, ReferenceFacts, range_of
 from openhsi_shared.flight.report.recordings import Run, number_in, whole_in
+from openhsi_shared.line_times import iso_time
 from openhsi_shared.matching import State
 from openhsi_shared.paths import REFERENCE
 

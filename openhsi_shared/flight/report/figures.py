@@ -14,8 +14,8 @@ from openhsi_shared.files.references import Reference
 from openhsi_shared.flight.report.cubes import CubeNotes, Image, encoded
 from openhsi_shared.flight.report.curves import EARTH_M, Panel, panels_of, thinned_out
 from openhsi_shared.flight.report.gathering import Gathered
-from openhsi_shared.flight.report.log import time_ns_of
 from openhsi_shared.flight.report.recordings import Run, camera_of
+from openhsi_shared.line_times import ns_of_iso
 
 __all__ = ["over_time", "picture_of", "spectrum_of", "track_map"]
 
@@ -201,7 +201,7 @@ def _base_of(panel: Panel) -> int:
 
 def _draw_moments(axis: Any, gathered: Gathered, is_first: bool) -> None:
     for number, mark in enumerate(gathered.facts.marks, 1):
-        if (at := time_ns_of(mark.time)) is not None:
+        if (at := ns_of_iso(mark.time)) is not None:
             axis.axvline(_dates([at])[0], color=COLOURS["warn"], lw=1, ls=(0, (3, 2)))
             if is_first:
                 axis.annotate(

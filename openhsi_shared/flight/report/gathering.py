@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import openhsi_shared
-from openhsi_shared.dataset import iso_time
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files.flight_log import FlightLog
 from openhsi_shared.files.journal import JOURNAL, journal_of, unfinished
@@ -18,6 +17,7 @@ from openhsi_shared.flight.report import channels, log, recordings
 from openhsi_shared.flight.report.cubes import CubeNotes, Task, read_notes, size_of
 from openhsi_shared.flight.report.facts import FlightFacts
 from openhsi_shared.flight.report.remarks import remarks_of
+from openhsi_shared.line_times import iso_time
 from openhsi_shared.paths import cubes_below, given_path
 from openhsi_shared.processes.pool import Died, in_processes
 

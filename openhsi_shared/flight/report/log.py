@@ -2,11 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from openhsi_shared.dataset import iso_time
 from openhsi_shared.flight.report.facts import (
     EventFacts,
     MarkFacts,
@@ -16,20 +14,11 @@ from openhsi_shared.flight.report.facts import (
     SettingFacts,
 )
 from openhsi_shared.flight.report.recordings import Run, number_in, settings_of, whole_in
+from openhsi_shared.line_times import iso_time, ns_of_iso
 
-__all__ = ["event_facts", "mark_facts", "pause_facts", "plan_facts", "setting_facts", "time_ns_of"]
+__all__ = ["event_facts", "mark_facts", "pause_facts", "plan_facts", "setting_facts"]
 
 Entry = Mapping[str, Any]
-
-
-def time_ns_of(text: str | None) -> int | None:
-    """A time of the log, or of a report; None if it is none."""
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1e6) * 1000
 
 
 def mark_facts(runs: Sequence[Run], log: Sequence[Entry], directory: Path) -> list[MarkFacts]:
@@ -40,10 +29,10 @@ def mark_facts(runs: Sequence[Run], log: Sequence[Entry], directory: Path) -> li
             for mark in _marks_in(cube.attributes):
                 path = cube.path.relative_to(directory).as_posix()
                 one = MarkFacts(time=str(mark["time"]), text=str(mark["text"]), path=path, line=whole_in(mark, "line"))
-                found[time_ns_of(one.time), one.text] = one
+                found[ns_of_iso(one.time), one.text] = one
     for entry in log:
         if entry["kind"] == "mark":
-            text, time_ns = str(entry.get("text", "")), time_ns_of(entry["time"])
+            text, time_ns = str(entry.get("text", "")), ns_of_iso(entry["time"])
             is_in_a_file = any(known_ns == time_ns and text.startswith(known) for known_ns, known in found)
             if not is_in_a_file:
                 found[time_ns, text] = MarkFacts(time=str(entry["time"]), text=text, path=None, line=None)
@@ -119,14 +108,14 @@ def plan_facts(
     plans = [entry for entry in log if entry["kind"] == "plan"]
     if not plans:
         return None
-    first_ns = time_ns_of(begin)
-    earlier = [one for one in plans if first_ns is not None and (time_ns_of(one["time"]) or 0) <= first_ns]
+    first_ns = ns_of_iso(begin)
+    earlier = [one for one in plans if first_ns is not None and (ns_of_iso(one["time"]) or 0) <= first_ns]
     plan = (earlier or plans)[-1]
     starts = [entry for entry in log if entry["kind"] == "start"]
     seconds = [
         (end_ns - begin_ns) / 1e9
         for one in recordings
-        if (begin_ns := time_ns_of(one.begin)) is not None and (end_ns := time_ns_of(one.end)) is not None
+        if (begin_ns := ns_of_iso(one.begin)) is not None and (end_ns := ns_of_iso(one.end)) is not None
     ]
     minutes = sum(seconds) / 60
     n_lost = sum(one.n_lines_lost for one in recordings)

@@ -21,8 +21,8 @@ from openhsi_shared.flight.report.html import (
     text,
     tile,
 )
-from openhsi_shared.flight.report.log import time_ns_of
 from openhsi_shared.flight.report.recordings import camera_of
+from openhsi_shared.line_times import ns_of_iso
 from openhsi_shared.viewer import theme
 
 __all__ = ["page_of"]
@@ -111,7 +111,7 @@ def _head(facts: FlightFacts) -> str:
     badge = (
         f'<div class="badge bad">{n} problem{"s" * (n > 1)}</div>' if n else '<div class="badge good">no problems</div>'
     )
-    begin, end = time_ns_of(facts.begin), time_ns_of(facts.end)
+    begin, end = ns_of_iso(facts.begin), ns_of_iso(facts.end)
     seconds = None if begin is None or end is None else (end - begin) / 1e9
     span = f"{_clock(facts.begin)} to {_clock(facts.end)} UTC" if facts.begin else "times are not known"
     n_all = facts.n_frames + facts.n_lines_lost

@@ -13,11 +13,10 @@ from openhsi_shared.channels.matched_files import RunOfCubes
 from openhsi_shared.channels.quantities import quantities
 from openhsi_shared.channels.tracks.track import Fixes, fixes_of, positions_in
 from openhsi_shared.columns import FRAMES_USED
-from openhsi_shared.dataset import iso_time
 from openhsi_shared.flight.report.cubes import CubeNotes
 from openhsi_shared.flight.report.facts import CubeFacts, GapFacts, RecordingFacts, range_of
 from openhsi_shared.frames.averaged import frames_per_line
-from openhsi_shared.line_times import UNKNOWN_TIME_NS
+from openhsi_shared.line_times import UNKNOWN_TIME_NS, iso_time
 
 __all__ = ["Run", "camera_of", "cube_facts", "gap_facts", "grouped", "number_in", "recording_facts", "settings_of"]
 
