@@ -21,7 +21,7 @@ from openhsi_shared.loggers import safe_logger
 from openhsi_shared.renaming import rename_to_new, unlink_or_warn
 from openhsi_shared.standard_streams import fill_standard_descriptors
 
-__all__ = ["PAGE", "PART", "Durability", "PartFile", "make_folder", "save_error", "sync_published"]
+__all__ = ["PAGE", "PART", "Durability", "PartFile", "make_folder", "save_error", "sync_directory", "sync_published"]
 
 logger = safe_logger(__name__)
 
@@ -234,7 +234,7 @@ class PartFile:
         self.path = target
         with self._errors():
             if durability == "fsync":
-                _sync_directory(target.parent)
+                sync_directory(target.parent)
             self.close()
 
     def remove(self) -> None:
@@ -323,7 +323,7 @@ def make_folder(parent: Path, name: str, *, durability: Durability = "fsync") ->
         else:
             is_new = True
         if is_new and durability == "fsync":
-            _sync_directory(folder.parent)
+            sync_directory(folder.parent)
     except OSError as error:
         raise save_error(error, folder) from error
     return folder
@@ -361,14 +361,14 @@ def sync_published(path: Path) -> None:
     try:
         if sys.platform != "win32":
             _sync(path)
-        _sync_directory(path.parent)
-        _sync_directory(path.parent.parent)
+        sync_directory(path.parent)
+        sync_directory(path.parent.parent)
     except OSError as error:
         raise save_error(error, path) from error
 
 
-def _sync_directory(directory: Path) -> None:
-    """Sync a directory; after a failure again: the file that has its name there is complete.
+def sync_directory(directory: Path) -> None:
+    """Sync a directory; after a failure again: the file that has its name there is complete. OSError.
 
     Linux reports an error of writing once; the next sync of the same changes succeeds, whatever has reached the disk.
     So the directory is changed before it is synced again: a journal that takes a later change has the earlier ones.

@@ -3,20 +3,25 @@
 import ctypes
 import errno
 import os
+import threading
+from collections.abc import Iterable
 
 import numpy as np
 
 from openhsi_shared.renaming import function_of_libc
 
-__all__ = ["address_of", "allocate", "read_at", "write_at"]
+__all__ = ["address_of", "allocate", "close_all", "read_at", "write_at"]
+
+SEEK_LOCK = threading.Lock()
 
 
 def read_at(fd: int, n_bytes: int, offset: int) -> bytes:
     """Read what is stored at `offset`: fewer bytes at the end of the file."""
     if hasattr(os, "pread"):
         return os.pread(fd, n_bytes, offset)
-    os.lseek(fd, offset, os.SEEK_SET)  # Windows; no other thread reads
-    return os.read(fd, n_bytes)
+    with SEEK_LOCK:  # Windows: the file position is shared by threads
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, n_bytes)
 
 
 def write_at(fd: int, data: memoryview, offset: int) -> int:
@@ -25,6 +30,12 @@ def write_at(fd: int, data: memoryview, offset: int) -> int:
         return os.pwrite(fd, data, offset)
     os.lseek(fd, offset, os.SEEK_SET)  # Windows; no other process has the file open
     return os.write(fd, data)
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    """Close descriptors of this process. OSError."""
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def address_of(data: memoryview) -> int:

@@ -20,6 +20,7 @@ from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, SlotState
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.errors import ClosedError, RecordingError
+from openhsi_shared.file_calls import close_all
 
 __all__ = ["LineName", "SlotExport", "SlotStatus", "Tap", "export_slots"]
 
@@ -70,14 +71,9 @@ def export_slots(memory: SlotMemory) -> tuple[SlotExport, list[int]]:
                 arena, starts[name] = arena_of(array)
                 descriptors.append(os.open(f"/proc/self/fd/{arena.fd}", os.O_RDONLY))
     except (OSError, AttributeError) as error:
-        _close_all(descriptors)
+        close_all(descriptors)
         raise RecordingError(f"the memory of the slots cannot be shared: {error}") from error
     return SlotExport(layout=memory.layout, starts=starts), descriptors
-
-
-def _close_all(descriptors: Sequence[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 # ---- in the process that looks -------------------------------------------------------
@@ -94,7 +90,7 @@ class Tap:
                 raise RecordingError(f"the slots cannot be read: {come}")
             self._maps = [mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) for descriptor in descriptors]
         finally:
-            _close_all(descriptors)
+            close_all(descriptors)
         self.layout = export.layout
         sizes = self.layout.array_bytes()
         views = {}

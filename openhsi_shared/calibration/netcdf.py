@@ -6,7 +6,6 @@ a curve share `key_dim`; `rad_ref` has its own axes, with coordinates.
 
 import hashlib
 import io
-import os
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from openhsi_shared.calibration.pickles import is_pickle, values_of_pickle
 from openhsi_shared.calibration.values import Calibration
 from openhsi_shared.calibration.wavelength_tables import IN_NANOMETRES
+from openhsi_shared.durable import sync_directory
 from openhsi_shared.errors import CalibrationError
 from openhsi_shared.hdf5_guard import refuse_endless_heaps
 from openhsi_shared.loggers import safe_logger
@@ -244,9 +244,4 @@ def _attribute(key: str, value: Any) -> str | int | float | np.generic:
 def _replace(path: Path, content: bytes) -> None:
     """Replace the contents of `path` atomically and durably."""
     replace_file(path, content)
-    if os.name == "posix":
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    sync_directory(path.parent)

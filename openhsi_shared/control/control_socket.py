@@ -27,6 +27,7 @@ from openhsi_shared.control.messages import (
     prepare_decoding,
 )
 from openhsi_shared.errors import OpenHSIError, RecordingError
+from openhsi_shared.file_calls import close_all
 from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.own_directory import own_directory, user_name
 from openhsi_shared.processes.supervision import GuardedThread
@@ -183,7 +184,7 @@ class ControlSocket:
             else:
                 client.sendall(text)
         finally:
-            _close_all(reply.descriptors)
+            close_all(reply.descriptors)
 
 
 def open_socket(name: str, answer: Callable[[Request[Any]], Reply[Any]]) -> ControlSocket | None:
@@ -193,11 +194,6 @@ def open_socket(name: str, answer: Callable[[Request[Any]], Reply[Any]]) -> Cont
     except (OSError, AttributeError, RecordingError) as error:
         logger.warning("control socket unavailable: live view disabled: %s", error)
         return None
-
-
-def _close_all(descriptors: Sequence[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def _read_line(connection: socket.socket) -> bytes:
@@ -230,7 +226,7 @@ def request(path: Path, message: Request[A]) -> Reply[A]:
         try:
             answer = _expected(message, decode(first + _read_line(connection), ANSWERS))
         except BaseException:
-            _close_all(descriptors)
+            close_all(descriptors)
             raise
     return Reply(answer, list(descriptors))
 

@@ -5,7 +5,6 @@ Its axes are always (along-track, cross-track, wavelength), in whatever order th
 
 import errno
 import os
-import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from h5py import h5z
 from numpy.typing import DTypeLike, NDArray
 
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError
+from openhsi_shared.file_calls import read_at
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.encoding import decompress, unshuffled
 from openhsi_shared.files.image import ZSTD_FILTER
@@ -30,7 +30,6 @@ READ_THREADS = 4
 SPAN_BYTES = 32 << 20
 CACHED_BYTES = 1 << 20
 """Bytes that are read at a time if they are compared with their checksums next: they stay in the cache meanwhile."""
-SEEK_LOCK = threading.Lock()
 FILTERS: dict[int, Compression] = {h5z.FILTER_DEFLATE: "deflate", ZSTD_FILTER: "zstd"}
 
 
@@ -341,7 +340,9 @@ class CheckedLines(FileLines):
             )
         if chunk.offset + chunk.n_bytes > os.fstat(self._fd).st_size:
             raise ValueError("its position is behind the end of the file")
-        data = _read_at(self._fd, chunk.n_bytes, chunk.offset)
+        data = read_at(self._fd, chunk.n_bytes, chunk.offset)
+        if len(data) != chunk.n_bytes:
+            raise OSError(errno.EIO, f"the file ends before byte {chunk.offset + chunk.n_bytes}")
         if self._compression is not None:
             data = decompress(data, self._compression, n_bytes)
         elif len(data) != n_bytes:
@@ -360,15 +361,3 @@ def _filters(path: Path, variable: Any) -> tuple[Compression | None, bool]:
     if len(compression) != 1 or compression[0] not in FILTERS:
         raise FileError(f"{path}: its filters {found} are not those of a cube of openhsi_shared")
     return FILTERS[compression[0]], is_shuffled
-
-
-def _read_at(fd: int, n_bytes: int, offset: int) -> bytes:
-    if hasattr(os, "pread"):
-        data = os.pread(fd, n_bytes, offset)
-    else:  # Windows: no pread, and the file position is shared by threads
-        with SEEK_LOCK:
-            os.lseek(fd, offset, os.SEEK_SET)
-            data = os.read(fd, n_bytes)
-    if len(data) != n_bytes:
-        raise OSError(errno.EIO, f"the file ends before byte {offset + n_bytes}")
-    return data
