@@ -16,15 +16,7 @@ from openhsi_shared.attributes import user_attributes
 from openhsi_shared.columns import COLUMNS, OTHER_VARIABLES, SATURATED, Column, Saturation
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.groups import Group, Variable, check_groups, numbers
-from openhsi_shared.line_times import (
-    TIME_UNITS,
-    UNKNOWN_TIME_NS,
-    decode_times,
-    iso_time,
-    known_times,
-    utc_of,
-    was_never_set,
-)
+from openhsi_shared.line_times import TIME_UNITS, UNKNOWN_TIME_NS, iso_time, known_times, utc_of, was_never_set
 from openhsi_shared.processing_levels import LABELS, LEVELS
 
 __all__ = [
@@ -33,16 +25,12 @@ __all__ = [
     "FORMAT",
     "FORMAT_VERSION",
     "LINK_ATTRIBUTE",
-    "TIME_UNITS",
     "Cube",
-    "Group",
-    "Variable",
     "check_affixes",
     "coordinates",
     "cube_stem",
     "datacube_attributes",
     "day_folder",
-    "decode_times",
     "global_attributes",
     "saturated_variable",
     "time_variable",

@@ -3,16 +3,9 @@
 import numpy as np
 import pytest
 
-from openhsi_shared.dataset import (
-    Cube,
-    coordinates,
-    cube_stem,
-    datacube_attributes,
-    day_folder,
-    decode_times,
-    global_attributes,
-)
+from openhsi_shared.dataset import Cube, coordinates, cube_stem, datacube_attributes, day_folder, global_attributes
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.line_times import decode_times
 
 TIME_NS = 1_700_000_000_123_456_789
 

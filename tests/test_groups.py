@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from openhsi_shared.dataset import Cube, Group, Variable, time_variable
+from openhsi_shared.dataset import Cube, time_variable
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.groups import Group, Variable
 from tests.support.cubes import make_cube, make_groups
 
 VALUES = np.arange(3.0)

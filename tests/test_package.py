@@ -60,6 +60,21 @@ def test_packages_have_what_they_promise_and_no_module_of_the_same_name(name):
     assert set(package.__all__) <= set(dir(package))
 
 
+def test_each_name_is_promised_where_it_is_defined():
+    """Else readers look for it in two places. Only packages pass names on."""
+    folder = Path(openhsi_shared.__file__).parent
+    passed_on = []
+    for path in folder.rglob("*.py"):
+        if path.name == "__init__.py":
+            continue
+        body = ast.parse(path.read_text()).body
+        imported = {one.name for node in body if isinstance(node, ast.ImportFrom) for one in node.names}
+        lists = [node.value for node in body if isinstance(node, ast.Assign) and "__all__" in ast.unparse(node.targets)]
+        promised = {name for value in lists for name in ast.literal_eval(value)}
+        passed_on += [f"{path.relative_to(folder)}: {name}" for name in sorted(promised & imported)]
+    assert passed_on == []
+
+
 @pytest.mark.parametrize("name", ["openhsi_shared", *LAZY])
 def test_an_unknown_name_is_an_attribute_error(name):
     with pytest.raises(AttributeError, match=f"module '{name}' has no attribute 'SharedDataCub'"):

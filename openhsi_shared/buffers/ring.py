@@ -22,7 +22,7 @@ from openhsi_shared.buffers.ring_file import RingFile
 from openhsi_shared.buffers.ring_memory import Item, RingMemory, create_ring, release
 from openhsi_shared.errors import ArgumentError, ClosedError, FrameError, FrameTimeout, OverrunError
 
-__all__ = ["Item", "SharedRing"]
+__all__ = ["SharedRing"]
 
 TIMEOUT_S = 0.5
 MIN_SLEEP_S, MAX_SLEEP_S = 0.0002, 0.004

@@ -1,7 +1,7 @@
 """The clock of a camera's cubes: which anchor each of them has, and which steps of the wall clock were seen."""
 
 from openhsi_shared.buffers.times import EARLIEST_NS, Anchor, Clock, ClockStep, CubeTimes, read_anchor
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["CubeClock"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.given_numbers import is_number
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["Exposing", "Exposure", "brightest_share", "check_target", "find_exposure"]
 

@@ -13,7 +13,7 @@ from threading import get_ident
 from typing import Any, TypeVar
 
 from openhsi_shared.errors import ClosedError, ReentryError
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["LineTurn"]
 

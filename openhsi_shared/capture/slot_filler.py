@@ -19,7 +19,7 @@ from openhsi_shared.capture.cube_clock import CubeClock
 from openhsi_shared.capture.line_turn import LineTurn
 from openhsi_shared.errors import ClosedError, NoFreeSlot, OpenHSIError
 from openhsi_shared.frames.losses import FrameLedger, IdRange, ranges_in_words
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.save_options import WhenFull
 
 __all__ = ["SlotFiller", "Supervisor"]

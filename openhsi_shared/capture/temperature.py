@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
 
 __all__ = ["TemperatureWatch"]

@@ -7,7 +7,7 @@ from openhsi_shared.channels.delivering import Deliver
 from openhsi_shared.channels.properties import QUATERNION, SINGLE, ChannelProperties, Field, How, Kind, Stamp
 from openhsi_shared.errors import ArgumentError
 
-__all__ = ["Channel", "Field"]
+__all__ = ["Channel"]
 
 
 class Channel:

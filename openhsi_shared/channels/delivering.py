@@ -12,8 +12,8 @@ from openhsi_shared.channels.properties import ChannelProperties
 from openhsi_shared.channels.units import known_unit
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching.states import State
-from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["Deliver", "RingDeliver"]
 

@@ -7,8 +7,8 @@ is up to 100 m away: never both in one series. `altitude_above` in what the sour
 import math
 from collections.abc import Mapping
 
-from openhsi_shared.channels.channel import Field
 from openhsi_shared.channels.delivering import Deliver
+from openhsi_shared.channels.properties import Field
 
 __all__ = ["FIELDS", "describe_altitude", "in_order"]
 

@@ -7,8 +7,8 @@ from openhsi_shared.buffers.samples import SampleMemory
 from openhsi_shared.channels.channel import Channel
 from openhsi_shared.channels.delivering import RingDeliver
 from openhsi_shared.errors import PackageMissing
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching.states import State
-from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["Hosting"]
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.channels.channel import Field
 from openhsi_shared.channels.gps_epochs import FixReader
 from openhsi_shared.channels.gps_fields import FIELDS, STANDARD_NAMES, in_order
+from openhsi_shared.channels.properties import Field
 from openhsi_shared.errors import ArgumentError, ChannelError
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, has_ns, ns_of
 from openhsi_shared.loggers import safe_logger

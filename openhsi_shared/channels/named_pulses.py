@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.channels.properties import ChannelProperties
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching import ClockFit
 from openhsi_shared.matching.pulses import SECOND_NS, PulseFit, wrapped
-from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["PULSES", "BeyondFit", "NamedPulses"]
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from openhsi_shared.buffers.samples import SampleMemory
 from openhsi_shared.channels.hosting import Hosting
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service, unpack
 
 __all__ = ["Opened", "Stop", "run_channels"]

@@ -10,8 +10,8 @@ from openhsi_shared.columns import COLUMNS, FRAMES_USED, OTHER_VARIABLES, SATURA
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.given_numbers import is_number
 from openhsi_shared.groups import check_name, check_not_reserved
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching.lines import IMPOSSIBLE
-from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["QUATERNION", "SINGLE", "ChannelProperties", "Field", "How", "Kind", "Stamp", "check_together"]
 

@@ -16,12 +16,13 @@ from openhsi_shared.buffers.samples import Counts, Samples
 from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.channels.properties import DIMENSIONS, ChannelProperties, Field
 from openhsi_shared.channels.units import circle_in, known_unit
-from openhsi_shared.dataset import Group, Variable, time_variable
+from openhsi_shared.dataset import time_variable
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.open_group import OpenGroup
+from openhsi_shared.groups import Group, Variable
 from openhsi_shared.matching.states import State
 
-__all__ = ["CHANNELS", "DIMENSIONS", "RawSeries", "described", "labels_of", "part_of", "raw_group", "raw_series"]
+__all__ = ["CHANNELS", "RawSeries", "described", "labels_of", "part_of", "raw_group", "raw_series"]
 
 CHANNELS = "channels"
 """The group that has a group for each channel."""

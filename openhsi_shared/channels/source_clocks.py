@@ -17,8 +17,8 @@ from openhsi_shared.channels.named_pulses import PULSES, BeyondFit, NamedPulses
 from openhsi_shared.channels.properties import ChannelProperties
 from openhsi_shared.columns import Column
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching import ClockFit
-from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["ClockOffset", "SourceClocks"]
 

@@ -12,10 +12,10 @@ from openhsi_shared.channels.hosting import Hosting
 from openhsi_shared.channels.process import Opened, Stop, run_channels
 from openhsi_shared.channels.properties import check_together
 from openhsi_shared.errors import ArgumentError, ChannelError, ClosedError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching.states import State
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import pack
 from openhsi_shared.processes.supervision import Heartbeat, Listener, StartLimit
 

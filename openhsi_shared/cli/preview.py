@@ -63,16 +63,9 @@ def preview(
 
     A failure is reported, and does not stop the others; the exit code is then 1.
     """
-    from openhsi_shared.cli.previews import (
-        PreviewTask,
-        bands_of,
-        died,
-        make_preview,
-        preview_path,
-        refuse_invalid,
-        tile_height,
-        write_sheet,
-    )
+    from openhsi_shared.cli.previews import PreviewTask, bands_of, died, make_preview, refuse_invalid, write_sheet
+    from openhsi_shared.files.preview import preview_path
+    from openhsi_shared.files.sheet import tile_height
     from openhsi_shared.processes.pool import Died, in_processes
 
     options = {"ranges": bands_of(bands), "robust": robust, "hist_eq": hist_eq}

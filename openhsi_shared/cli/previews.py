@@ -9,21 +9,12 @@ import numpy as np
 
 from openhsi_shared.cli.output import echo
 from openhsi_shared.errors import ArgumentError, OpenHSIError
-from openhsi_shared.files.preview import preview_path, read_picture, write_preview
-from openhsi_shared.files.sheet import MIN_WIDTH, Tile, contact_sheet, tile_height, tile_of
+from openhsi_shared.files.preview import read_picture, write_preview
+from openhsi_shared.files.sheet import MIN_WIDTH, Tile, contact_sheet, tile_of
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.rgb import PREVIEW_RANGES_NM, Range, picture, preview_bands
 
-__all__ = [
-    "PreviewTask",
-    "bands_of",
-    "died",
-    "make_preview",
-    "preview_path",
-    "refuse_invalid",
-    "tile_height",
-    "write_sheet",
-]
+__all__ = ["PreviewTask", "bands_of", "died", "make_preview", "refuse_invalid", "write_sheet"]
 
 logger = safe_logger(__name__)
 

@@ -28,7 +28,7 @@ from openhsi_shared.control.messages import (
 )
 from openhsi_shared.errors import OpenHSIError, RecordingError
 from openhsi_shared.file_calls import close_all
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.own_directory import own_directory, user_name
 from openhsi_shared.processes.supervision import GuardedThread
 

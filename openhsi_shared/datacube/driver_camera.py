@@ -23,8 +23,8 @@ from openhsi_shared.drivers import (
     needed_options,
 )
 from openhsi_shared.errors import ArgumentError, OpenHSIError, ReentryError, SettingsError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.at_exit import close_at_exit
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.writer.messages import Label
 from openhsi_shared.writer.save_request import SaveRequest
 

@@ -24,9 +24,9 @@ from openhsi_shared.datacube.visible_cube import CubeInMemory, CubeInSlot, Lines
 from openhsi_shared.errors import ClosedError, NothingToSave, OpenHSIError
 from openhsi_shared.frames.losses import merged
 from openhsi_shared.levels import LevelPlan
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
 from openhsi_shared.processes.handlers import handlers_deferred
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.scheduling import scheduling_of
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.writer.final_rescue import Rescued

@@ -5,8 +5,8 @@ import time
 from openhsi_shared.buffers.marks import MAX_TEXT_BYTES, fits
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.printable import printable
-from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["Marking"]
 

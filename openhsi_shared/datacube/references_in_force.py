@@ -6,8 +6,8 @@ from typing import Any
 
 from openhsi_shared.errors import ArgumentError, FileError, ReferenceRefused
 from openhsi_shared.files.references import KINDS, Kind, Reference, check_kind, differences, newest_references
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
-from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["ReferencesInForce", "read_references"]
 

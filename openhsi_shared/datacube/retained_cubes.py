@@ -9,8 +9,8 @@ from openhsi_shared.buffers.cube_marks import end_of_lines_ns
 from openhsi_shared.buffers.slot_memory import SlotState, Word
 from openhsi_shared.datacube.engine import CubeEngine
 from openhsi_shared.frames.losses import IdRange
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.handlers import handlers_deferred
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.messages import Label
 from openhsi_shared.writer.save_request import SaveRequest

@@ -25,9 +25,9 @@ from openhsi_shared.datacube.saturation import saturation_of
 from openhsi_shared.datacube.saving_later import save_kept
 from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.errors import ArgumentError, ChannelError, OpenHSIError, SettingsError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.masked import unmasked
 from openhsi_shared.processes.interpreter import require_processes
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.settings import SettingsMapping
 from openhsi_shared.writer.final_rescue import Rescued
 from openhsi_shared.writer.handle import SaveHandle

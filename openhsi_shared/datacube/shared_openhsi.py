@@ -28,9 +28,9 @@ from openhsi_shared.datacube.user_methods import UserMethods, next_frame
 from openhsi_shared.drivers import FrameSource, FrameStamp
 from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, IllegalMove, SourceEnded
 from openhsi_shared.given_numbers import is_number
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
 from openhsi_shared.processes.at_exit import close_at_exit
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.scheduling import CaptureScheduling
 
 if TYPE_CHECKING:

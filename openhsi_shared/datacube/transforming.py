@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.errors import LevelError, SettingsError
 from openhsi_shared.levels import LevelPlan, Transforms
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.masked import unmasked
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.settings import SettingsMapping
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from openhsi_shared.drivers import FrameStamp
 from openhsi_shared.errors import FrameError
 from openhsi_shared.levels import LevelPlan, copy_pixels
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.masked import unmasked
-from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["UserMethods", "next_frame"]
 

@@ -37,7 +37,7 @@ from openhsi_shared.errors import (
     OpenHSIError,
     SettingsError,
 )
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.settings import CameraSettings
 
 __all__ = ["GIGE_PERIOD", "ConnectedDriver", "Connection", "cannot_be_opened"]

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.columns import COLUMNS, FRAMES_USED, OTHER_VARIABLES, SATURATED, Column
-from openhsi_shared.dataset import Group, Variable
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.files.checksums import COLUMN_CHECKSUM
 from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.reading import OpenCube, open_cube
-from openhsi_shared.groups import check_groups
+from openhsi_shared.groups import Group, Variable, check_groups
 from openhsi_shared.loggers import safe_logger
 
 __all__ = ["DETECTIONS", "HIDDEN_BY_DETECTIONS", "Carried", "carried_from", "carried_of"]

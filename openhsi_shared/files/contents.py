@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS, Variable
+from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError
 from openhsi_shared.files.attributes import StoredAttributes, attributes_of, is_in_heap, plain, typed_attribute
 from openhsi_shared.files.axes import axes_of, is_dimension_only, n_dangling_references
@@ -23,6 +23,7 @@ from openhsi_shared.files.columns import read_column
 from openhsi_shared.files.damage import broken_file, damaged
 from openhsi_shared.files.objects import Objects
 from openhsi_shared.files.packing import PACKING_ATTRIBUTES, Packing, packing_of
+from openhsi_shared.groups import Variable
 
 __all__ = ["Contents", "checksums_of", "display_name"]
 

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from openhsi_shared import dataset
 from openhsi_shared.attributes import attribute_value
 from openhsi_shared.columns import Column, Saturation
-from openhsi_shared.dataset import Cube, Group, Variable
+from openhsi_shared.dataset import Cube
 from openhsi_shared.durable import Durability, PartFile, make_folder, save_error
 from openhsi_shared.errors import ArgumentError, ChecksumError, FileError, SaveError
+from openhsi_shared.groups import Group, Variable
 from openhsi_shared.line_times import begin_of
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path

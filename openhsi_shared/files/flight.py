@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import LINK_ATTRIBUTE, Variable
+from openhsi_shared.dataset import LINK_ATTRIBUTE
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files.flight_dataset import common_of
 from openhsi_shared.files.flight_pairs import Pairs, pairs_of
@@ -28,6 +28,7 @@ from openhsi_shared.files.gaps import Gap, gaps_of_run
 from openhsi_shared.files.lines import FileLines
 from openhsi_shared.files.opening import open_unchecked
 from openhsi_shared.files.reading import OpenCube, open_cube
+from openhsi_shared.groups import Variable
 from openhsi_shared.line_times import begin_of
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.packages import require
@@ -36,7 +37,7 @@ from openhsi_shared.paths import cubes_below, given_path
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Flight", "FlightPart", "Gap", "flight_of", "open_flight"]
+__all__ = ["Flight", "flight_of", "open_flight"]
 
 logger = safe_logger(__name__)
 

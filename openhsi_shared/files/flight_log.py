@@ -14,7 +14,7 @@ from typing import Any
 from openhsi_shared.attributes import json_value
 from openhsi_shared.file_calls import read_at
 from openhsi_shared.line_times import iso_time
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["FLIGHT_LOG", "FlightLog", "entry_of"]
 

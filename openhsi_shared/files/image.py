@@ -16,10 +16,11 @@ import numpy as np
 from h5py import h5d, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import CONTENTS_CHECKSUMS, Cube, Group, Variable, datacube_attributes
+from openhsi_shared.dataset import CONTENTS_CHECKSUMS, Cube, datacube_attributes
 from openhsi_shared.durable import PAGE
 from openhsi_shared.files.memory_file import MemoryFile
 from openhsi_shared.files.variables import GroupWriter, put_attributes, put_checked
+from openhsi_shared.groups import Group, Variable
 from openhsi_shared.save_options import Compression
 
 __all__ = ["LARGE_LINE", "ZSTD_FILTER", "Image", "Layout"]

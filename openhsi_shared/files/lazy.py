@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from openhsi_shared.dataset import Variable
 from openhsi_shared.files.lines import FileLines
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.groups import Variable
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["dataset_of", "decoded", "foreign_dataset", "with_lines"]
 

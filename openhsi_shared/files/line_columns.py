@@ -17,7 +17,7 @@ from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files.contents import Contents
 from openhsi_shared.files.lines import FileLines
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, decode_times, known_times, was_never_set
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["axes_of_lines", "filled_lines", "log_once", "numbers_of_lines", "times_of_lines"]
 

@@ -17,12 +17,13 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import LINK_ATTRIBUTE, Variable
+from openhsi_shared.dataset import LINK_ATTRIBUTE
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.contents import Contents
 from openhsi_shared.files.lines import FileLines
 from openhsi_shared.files.packing import Packing
+from openhsi_shared.groups import Variable
 
 __all__ = ["Link", "LinkedContents", "lines_hash", "link_in", "open_source"]
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from openhsi_shared.dataset import Group, Variable
 from openhsi_shared.files.checksums import COLUMN_CHECKSUM
 from openhsi_shared.files.contents import Contents
+from openhsi_shared.groups import Group, Variable
 from openhsi_shared.packages import require
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.columns import FRAMES_USED, SATURATED
-from openhsi_shared.dataset import CONTENTS_CHECKSUMS, LINK_ATTRIBUTE, Variable
+from openhsi_shared.dataset import CONTENTS_CHECKSUMS, LINK_ATTRIBUTE
 from openhsi_shared.errors import ArgumentError, FileError, IncompleteFileError
 from openhsi_shared.files.contents import Contents
 from openhsi_shared.files.damage import broken_file
@@ -28,6 +28,7 @@ from openhsi_shared.files.open_group import OpenGroup, groups_in
 from openhsi_shared.files.opening import is_locked, open_hdf5
 from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.versions import check_version
+from openhsi_shared.groups import Variable
 from openhsi_shared.line_times import begin_of
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.packages import require

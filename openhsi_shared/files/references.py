@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from openhsi_shared import dataset
 from openhsi_shared.attributes import attribute_value
-from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS, FORMAT, Group, Variable
+from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, CONTENTS_CHECKSUMS, FORMAT
 from openhsi_shared.durable import PartFile, make_folder, save_error
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files.damage import broken_file
 from openhsi_shared.files.table_file import OpenTable, is_table, write_variables
+from openhsi_shared.groups import Group, Variable
 from openhsi_shared.line_times import iso_time
 from openhsi_shared.paths import REFERENCE, given_path
 

@@ -31,11 +31,11 @@ from openhsi_shared.files.encoding import Encoded, Encoder
 from openhsi_shared.files.image import Image
 from openhsi_shared.files.not_synced import warn_not_synced
 from openhsi_shared.files.pieces import has_file_layout, place_chunks, put_chunks, write_extents, write_lines
-from openhsi_shared.files.published import is_whole, uuid_of
+from openhsi_shared.files.published import is_whole
 from openhsi_shared.rgb import Band, BandMeans, decimation
 from openhsi_shared.rgb import picture as picture_of
 
-__all__ = ["ProgressCallback", "Saving", "Written", "no_progress", "uuid_of"]
+__all__ = ["ProgressCallback", "Saving", "Written", "no_progress"]
 
 BLOCK_BYTES = 16 << 20
 """What a thread processes in one task."""

@@ -12,7 +12,7 @@ from typing import Any, Self
 import h5py
 
 from openhsi_shared import dataset
-from openhsi_shared.dataset import CONTENTS_CHECKSUMS, FORMAT, Cube, Group, Variable
+from openhsi_shared.dataset import CONTENTS_CHECKSUMS, FORMAT, Cube
 from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import FileError
 from openhsi_shared.files.attributes import plain
@@ -23,6 +23,7 @@ from openhsi_shared.files.opening import open_hdf5
 from openhsi_shared.files.pieces import write_extents
 from openhsi_shared.files.variables import GroupWriter, put_attributes, put_checked
 from openhsi_shared.files.versions import check_version
+from openhsi_shared.groups import Group, Variable
 
 __all__ = ["OpenTable", "is_table", "write_table", "write_variables"]
 

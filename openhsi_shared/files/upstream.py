@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from openhsi_shared import dataset
 from openhsi_shared.attributes import attribute_value
-from openhsi_shared.dataset import Cube, Variable
+from openhsi_shared.dataset import Cube
 from openhsi_shared.errors import ArgumentError
 from openhsi_shared.files.image import Image, Layout
 from openhsi_shared.files.preview import write_preview
 from openhsi_shared.files.saving import Saving, no_progress
-from openhsi_shared.groups import check_name
+from openhsi_shared.groups import Variable, check_name
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, ns_of
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path

@@ -11,7 +11,7 @@ from h5py import h5ds, h5s, h5t
 from numpy.typing import NDArray
 
 from openhsi_shared.attributes import attribute_value
-from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS, Group, Variable
+from openhsi_shared.dataset import ATTRIBUTE_CHECKSUMS
 from openhsi_shared.files.checksums import (
     COLUMN_CHECKSUM,
     LONG_ATTRIBUTE,
@@ -20,6 +20,7 @@ from openhsi_shared.files.checksums import (
     crc32_of,
     object_crc32,
 )
+from openhsi_shared.groups import Group, Variable
 
 __all__ = ["GroupWriter", "put_attributes", "put_checked"]
 

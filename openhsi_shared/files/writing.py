@@ -26,7 +26,7 @@ from openhsi_shared.loggers import safe_logger
 from openhsi_shared.rgb import preview_bands, thinned
 from openhsi_shared.save_options import SaveOptions
 
-__all__ = ["CubeWriter", "Written"]
+__all__ = ["CubeWriter"]
 
 logger = safe_logger(__name__)
 

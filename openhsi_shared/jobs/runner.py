@@ -15,9 +15,9 @@ from openhsi_shared.jobs.running.cubes_run import CubesRun
 from openhsi_shared.jobs.running.log import JobLog
 from openhsi_shared.jobs.running.status import Account, JobState, JobStatus
 from openhsi_shared.jobs.workers.control import Control
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
 from openhsi_shared.processes.interrupts import Interrupts
-from openhsi_shared.processes.logs import safe_logger
 
 if TYPE_CHECKING:
     from openhsi_shared.jobs.recipe import PipelineJob

@@ -22,7 +22,7 @@ from multiprocessing import util
 from typing import NoReturn, Protocol
 
 from openhsi_shared.errors import OpenHSIError
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.standard_streams import flushes
 
 __all__ = ["close_at_exit", "finish_at_exit", "forget"]

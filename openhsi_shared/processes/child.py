@@ -13,11 +13,12 @@ from multiprocessing import util
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from openhsi_shared.loggers import AnyLogger
 from openhsi_shared.processes.blas import quieten_blas
 from openhsi_shared.processes.descriptors import Owned
 from openhsi_shared.processes.interpreter import what_is_no_python
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import AnyLogger, Log, package_level, set_package_level
+from openhsi_shared.processes.logs import Log, package_level, set_package_level
 from openhsi_shared.processes.spawning import SPAWN, spawn
 from openhsi_shared.standard_streams import fill_standard_descriptors
 

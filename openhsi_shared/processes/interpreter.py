@@ -13,7 +13,7 @@ from multiprocessing import spawn
 from pathlib import PurePath
 
 from openhsi_shared.errors import WriterFailed
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["require_processes", "what_is_no_python"]
 

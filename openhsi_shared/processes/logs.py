@@ -3,10 +3,9 @@
 import logging
 from typing import NamedTuple
 
-from openhsi_shared.loggers import AnyLogger, safe_logger
 from openhsi_shared.processes.liveness import Parent
 
-__all__ = ["AnyLogger", "Log", "forward_logs", "package_level", "safe_logger", "set_package_level"]
+__all__ = ["Log", "forward_logs", "package_level", "set_package_level"]
 
 MAX_CHARS = 4096
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import wait
 from typing import Any, NamedTuple, TypeVar
 
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["Died", "in_processes"]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from openhsi_shared.errors import ArgumentError, RealTimeRefused
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["PRIORITY", "CaptureScheduling", "scheduling_of"]
 

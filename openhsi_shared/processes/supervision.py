@@ -7,9 +7,8 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any
 
-from openhsi_shared.loggers import must_not_block
+from openhsi_shared.loggers import must_not_block, safe_logger
 from openhsi_shared.processes.descriptors import Owned
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import SPAWN
 from openhsi_shared.standard_streams import fill_standard_descriptors
 

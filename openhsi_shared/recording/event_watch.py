@@ -10,7 +10,7 @@ from typing import Any
 from openhsi_shared.channels.attached import AttachedChannels
 from openhsi_shared.errors import RecordingError
 from openhsi_shared.files.flight_log import FlightLog
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.event_plan import EventPlan
 from openhsi_shared.recording.inside import Inside

@@ -6,7 +6,7 @@ from typing import Any
 
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.recording.flight_notes import FlightNotes
 from openhsi_shared.recording.messages import EventChange
 from openhsi_shared.recording.plan import RecordingPlan

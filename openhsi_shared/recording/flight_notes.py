@@ -9,7 +9,7 @@ from typing import Any
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.files.flight_log import FlightLog, entry_of
 from openhsi_shared.frames.losses import ranges_in_words
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.joint import name_of
 from openhsi_shared.recording.messages import RecordingSummary

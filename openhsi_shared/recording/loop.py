@@ -24,9 +24,10 @@ from openhsi_shared.errors import (
     SourceEnded,
     WriterFailed,
 )
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.disk_watch import DiskWatch
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service, unpack
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.camera_watch import CameraWatch, frame_timeout_s, on_sigterm

@@ -12,8 +12,8 @@ import numpy as np
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import SaveError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.disk_watch import Space, within
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.recording.messages import Place
 from openhsi_shared.recording.plan import RecordingPlan
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.files.looked_at import NO_FILE, LookedAt
 from openhsi_shared.files.source_cube import SourceCube
-from openhsi_shared.jobs.outputs.output import LineFlag
+from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.recipe import PipelineJob
 from openhsi_shared.jobs.stages.stage import LineFormat, Stage

@@ -13,7 +13,7 @@ from openhsi_shared.control.control_socket import find_sockets, request
 from openhsi_shared.control.messages import AskAnalysis, AskPublished
 from openhsi_shared.control.snapshot import Snapshot
 from openhsi_shared.errors import RecordingError
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.viewer.published_values import numbers
 

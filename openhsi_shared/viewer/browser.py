@@ -15,7 +15,7 @@ from pathlib import Path
 
 from openhsi_shared.control.control_socket import runtime_directory
 from openhsi_shared.errors import RecordingError
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
 
 __all__ = ["can_open_browser", "open_in_browser"]

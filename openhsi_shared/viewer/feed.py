@@ -21,7 +21,7 @@ from openhsi_shared.control.messages import AskGlance, AskSlots, Mark, Phase, Re
 from openhsi_shared.control.status import RecordingStatus
 from openhsi_shared.errors import RecordingError
 from openhsi_shared.exposure import focus_of, share_saturated
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.rgb import preview_bands
 from openhsi_shared.viewer.analysis_feed import AnalysisFeed

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from openhsi_shared.errors import OpenHSIError, RecordingError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.viewer.served_page import ServedPage
 from openhsi_shared.viewer.server import PageSocket, serve

@@ -6,8 +6,9 @@ from functools import partial
 
 from openhsi_shared.channels.recorder import Recorder
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.liveness import Parent
-from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.viewer.recorder_messages import About
 from openhsi_shared.viewer.recorder_state import Host

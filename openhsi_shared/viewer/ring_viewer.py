@@ -16,11 +16,12 @@ from typing import Any, Literal, Self, get_args
 
 from openhsi_shared.buffers.ring import SharedRing
 from openhsi_shared.errors import ArgumentError, OpenHSIError, ViewerError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.packages import require
 from openhsi_shared.paths import given_path
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.viewer.browser import can_open_browser, open_in_browser

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from openhsi_shared.errors import ViewerError
+from openhsi_shared.loggers import AnyLogger
 from openhsi_shared.packages import require
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE
-from openhsi_shared.processes.logs import AnyLogger
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.viewer.browser import can_open_browser, open_in_browser
 from openhsi_shared.viewer.server import PageSocket

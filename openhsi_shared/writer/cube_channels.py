@@ -16,15 +16,15 @@ from openhsi_shared.buffers.samples import Counts, Samples
 from openhsi_shared.buffers.times import Anchor, Clock
 from openhsi_shared.channels.attached import AttachedChannels
 from openhsi_shared.channels.matched_columns import N_LAGS, LineTimes, SourceSeries, matched_columns
-from openhsi_shared.channels.raw_series import CHANNELS, DIMENSIONS, described, part_of, raw_group
+from openhsi_shared.channels.properties import DIMENSIONS
+from openhsi_shared.channels.raw_series import CHANNELS, described, part_of, raw_group
 from openhsi_shared.channels.source_clocks import SourceClocks
 from openhsi_shared.columns import Column
-from openhsi_shared.dataset import Group
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.groups import check_groups
+from openhsi_shared.groups import Group, check_groups
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, known_times
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching import State
-from openhsi_shared.processes.logs import safe_logger
 
 __all__ = ["ChannelsOfCube", "CubeChannels"]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import Group
 from openhsi_shared.errors import FileError
+from openhsi_shared.groups import Group
 from openhsi_shared.line_times import begin_of
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["references_of_cube"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from openhsi_shared.buffers.slot_memory import Word
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import OpenHSIError, SaveError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.liveness import GONE
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.writer.cube_channels import CubeChannels
 from openhsi_shared.writer.directories import DirectoriesInTurn, directory_in_use
 from openhsi_shared.writer.messages import CubeKind, Dumped, Failed, Label, Rescue, Saved, Stop

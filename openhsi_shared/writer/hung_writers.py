@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.writer.writer_process import WriterProcess
 
 __all__ = ["HungWriters"]

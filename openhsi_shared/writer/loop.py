@@ -25,8 +25,9 @@ from openhsi_shared.errors import SaveError
 from openhsi_shared.files.published import CubeOnDisk
 from openhsi_shared.files.saving import Written
 from openhsi_shared.files.writing import CubeWriter
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.writer.directories import PLACE, DirectoriesInTurn, directory_in_use
 from openhsi_shared.writer.fault_injection import fault_injector

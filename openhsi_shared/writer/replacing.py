@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from openhsi_shared.errors import SaveError
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.writer.pending import KEPT, Pending
 from openhsi_shared.writer.unsaved_cubes import UnsavedCubes
 from openhsi_shared.writer.writer_group import WriterGroup

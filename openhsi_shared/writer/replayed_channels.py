@@ -20,11 +20,11 @@ from openhsi_shared.channels.matched_columns import LineTimes
 from openhsi_shared.channels.matched_files import RunOfCubes
 from openhsi_shared.channels.raw_series import CHANNELS, raw_group
 from openhsi_shared.columns import Column
-from openhsi_shared.dataset import Group
 from openhsi_shared.errors import OpenHSIError
+from openhsi_shared.groups import Group
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching import State
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.writer.cube_channels import ChannelsOfCube
 
 __all__ = ["ReplayedChannels"]

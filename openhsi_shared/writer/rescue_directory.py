@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from openhsi_shared.errors import SaveError
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.own_directory import own_directory, user_name
 from openhsi_shared.writer.messages import CubeKind, Label
 

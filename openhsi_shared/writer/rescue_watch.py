@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.liveness import Parent
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
 
 __all__ = ["RescueWatch"]

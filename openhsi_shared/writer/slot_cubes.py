@@ -10,9 +10,10 @@ from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.buffers.times import CubeTimes, read_anchor
 from openhsi_shared.channels.host_clock import host_clock
 from openhsi_shared.columns import SATURATED, Column, Saturation
-from openhsi_shared.dataset import Cube, Group
+from openhsi_shared.dataset import Cube
 from openhsi_shared.files.published import CubeOnDisk
 from openhsi_shared.frames.losses import gaps_between, merged, ranges_in_words
+from openhsi_shared.groups import Group
 from openhsi_shared.line_times import begin_of
 from openhsi_shared.writer.cube_marks import marks_of
 from openhsi_shared.writer.cube_references import references_of_cube

@@ -14,10 +14,10 @@ from openhsi_shared.buffers.lease import Lease
 from openhsi_shared.buffers.slot_memory import Word
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import ArgumentError, ClosedError, OpenHSIError, SaveError, WriterFailed
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
 from openhsi_shared.processes.descriptors import explained
 from openhsi_shared.processes.liveness import GONE
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import Listener
 from openhsi_shared.writer.final_rescue import Rescued, rescue
 from openhsi_shared.writer.handle import SaveHandle

@@ -7,7 +7,7 @@ from openhsi_shared.buffers.lease import Lease
 from openhsi_shared.buffers.slot_memory import SlotState
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import ArgumentError, OpenHSIError
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.writer.handle import SaveHandle
 from openhsi_shared.writer.messages import Saved
 from openhsi_shared.writer.pending import Pending, Tally

@@ -4,9 +4,9 @@ from typing import Any
 
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import WriterFailed
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.descriptors import Reserve
 from openhsi_shared.processes.disk_watch import DiskWatch
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import StartLimit
 from openhsi_shared.writer.avoided_directories import AvoidedDirectories
 from openhsi_shared.writer.directories import directory_in_use

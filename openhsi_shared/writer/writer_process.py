@@ -5,9 +5,9 @@ from multiprocessing.connection import Connection
 
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.errors import WriterFailed
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.descriptors import Owned, explained
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import SPAWN
 from openhsi_shared.processes.supervision import Heartbeat
 from openhsi_shared.writer.loop import run_writer

@@ -7,9 +7,9 @@ from openhsi_shared import open_cube, verify
 from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.channels.properties import Field
 from openhsi_shared.channels.raw_series import CHANNELS, described, part_of, raw_group, raw_series
-from openhsi_shared.dataset import Group
 from openhsi_shared.errors import FileError
 from openhsi_shared.files import CubeWriter
+from openhsi_shared.groups import Group
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
 from openhsi_shared.matching import State
 from tests.support.channels import BEGIN, S, deliver, every, kind_of, properties

@@ -12,9 +12,9 @@ import pytest
 
 from openhsi_shared import open_cube, verify
 from openhsi_shared.calibration import read_calibration, write_calibration
-from openhsi_shared.dataset import Group, Variable
 from openhsi_shared.errors import CalibrationError, ChecksumError, FileError, IncompleteFileError
 from openhsi_shared.files import CubeWriter
+from openhsi_shared.groups import Group, Variable
 from openhsi_shared.save_options import SaveOptions
 from tests.support import file_corruption
 from tests.support.channels import parts_of_a_cube

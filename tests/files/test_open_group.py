@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
-from openhsi_shared.dataset import Group
 from openhsi_shared.errors import ArgumentError, ChecksumError
 from openhsi_shared.files import CubeWriter, open_cube, verify
+from openhsi_shared.groups import Group
 from tests.support.cubes import make_cube, make_groups
 
 

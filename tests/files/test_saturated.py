@@ -7,12 +7,12 @@ import pytest
 
 from openhsi_shared import open_cube, recover, verify
 from openhsi_shared.columns import COLUMNS, SATURATED, Column, Saturation
-from openhsi_shared.dataset import Group
 from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files import CubeWriter
 from openhsi_shared.files.carrying import carried_from
 from openhsi_shared.files.dumping import read_dump, write_dump
 from openhsi_shared.files.saving import Written
+from openhsi_shared.groups import Group
 from openhsi_shared.save_options import SaveOptions
 from tests.files.test_dumping import rewrite
 from tests.jobs.outputs.test_netcdf import write

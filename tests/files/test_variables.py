@@ -11,8 +11,8 @@ import pytest
 import xarray as xr
 
 from openhsi_shared.columns import COLUMNS, Column
-from openhsi_shared.dataset import Group, Variable
 from openhsi_shared.files import CubeWriter, open_cube, verify
+from openhsi_shared.groups import Group, Variable
 from openhsi_shared.save_options import SaveOptions
 from tests.support.channels import parts_of_a_cube
 from tests.support.cubes import TIME_NS, make_cube, make_groups

@@ -17,7 +17,8 @@ import xarray as xr
 
 from openhsi_shared import dataset
 from openhsi_shared.files import CubeWriter, open_cube, saving, verify
-from openhsi_shared.files.saving import _map_in_order, uuid_of
+from openhsi_shared.files.published import uuid_of
+from openhsi_shared.files.saving import _map_in_order
 from openhsi_shared.save_options import SaveOptions
 from tests.support.cubes import make_cube, make_groups
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openhsi_shared.errors import ArgumentError, JobError
-from openhsi_shared.jobs.outputs.output import LineFlag
+from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.stages.stage import Stage
 from openhsi_shared.jobs.workers.chain import Chain
 from openhsi_shared.testing.stage_contract import format_of

@@ -16,7 +16,7 @@ from openhsi_shared import open_cube
 from openhsi_shared.buffers import memory
 from openhsi_shared.errors import JobError, MemoryShortage
 from openhsi_shared.jobs import JobRunner, PipelineJob
-from openhsi_shared.jobs.outputs.output import LineFlag
+from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.workers.control import Control
 from openhsi_shared.jobs.workers.progress import Progress
 from openhsi_shared.jobs.workers.team import Team, kind_for

@@ -11,7 +11,7 @@ import pytest
 
 from openhsi_shared.errors import JobError, SaveError
 from openhsi_shared.files import open_cube
-from openhsi_shared.jobs.outputs.output import LineFlag
+from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.stages.registry import stage_from_text
 from openhsi_shared.jobs.workers.block_memory import BlockLayout, BlockMemory
 from openhsi_shared.jobs.workers.block_worker import BlockWorker

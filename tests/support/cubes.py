@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from openhsi_shared.dataset import Cube, Group, Variable, time_variable
+from openhsi_shared.dataset import Cube, time_variable
 from openhsi_shared.files.encoding import Encoder
 from openhsi_shared.files.image import Layout
+from openhsi_shared.groups import Group, Variable
 
 TIME_NS = 1_700_000_000_123_456_789
 

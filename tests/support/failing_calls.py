@@ -20,7 +20,7 @@ import numpy as np
 from openhsi_shared import open_cube, recover, verify
 from openhsi_shared.dataset import Cube
 from openhsi_shared.files.dumping import read_dump, write_dump
-from openhsi_shared.files.saving import uuid_of
+from openhsi_shared.files.published import uuid_of
 from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.save_options import SaveOptions
 from tests.support.cubes import make_cube

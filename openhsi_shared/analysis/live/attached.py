@@ -9,9 +9,9 @@ from openhsi_shared.analysis.live.messages import EndNow, ReaderEnded, Ready
 from openhsi_shared.analysis.streams.lines_of_slots import SlotSource
 from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.errors import AnalysisError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.workers import how_it_ended
 
 __all__ = ["Attached"]

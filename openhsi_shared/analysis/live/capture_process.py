@@ -14,8 +14,9 @@ from openhsi_shared.analysis.streams.capturing import Capturing
 from openhsi_shared.analysis.streams.lines_of_slots import SlotSource
 from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.errors import AnalysisError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.liveness import Parent
-from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
 
 __all__ = ["capture_reader"]

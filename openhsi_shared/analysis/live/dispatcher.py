@@ -42,8 +42,9 @@ from openhsi_shared.analysis.work.messages import Batch, BatchResult, EventFailu
 from openhsi_shared.analysis.work.workers import Crew
 from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.errors import AnalysisError, ParameterError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
 
 __all__ = ["analysis_reader"]

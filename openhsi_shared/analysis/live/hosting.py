@@ -14,9 +14,9 @@ from openhsi_shared.buffers.slot_memory import SlotState
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.control.analysis_status import AnalysisStatus, Mode
 from openhsi_shared.errors import AnalysisError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import Listener
 from openhsi_shared.processes.workers import how_it_ended, single_threaded
 

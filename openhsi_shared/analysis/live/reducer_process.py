@@ -22,9 +22,10 @@ from openhsi_shared.analysis.work.messages import BatchResult, EventFailure
 from openhsi_shared.analysis.work.reduce import ReduceRunner
 from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.errors import AnalysisError, ParameterError
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.printing import LoggedPrints
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.processes.workers import end_with_parent, how_it_ended, single_threaded

@@ -11,7 +11,7 @@ from openhsi_shared.analysis.work.messages import BatchResult, EventFailure
 from openhsi_shared.analysis.work.workers import SumsLost
 from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.frames.losses import IdRange
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["Tally"]
 

@@ -16,7 +16,7 @@ from openhsi_shared.errors import ArgumentError, ParameterError
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
 
-__all__ = ["Replayed", "replay"]
+__all__ = ["replay"]
 
 logger = safe_logger(__name__)
 

@@ -12,7 +12,8 @@ from openhsi_shared.analysis.streams.line_events import LineStream
 from openhsi_shared.analysis.streams.saved_columns import SavedColumns, about_saved
 from openhsi_shared.analysis.streams.source import Range, Ranges, Read, Reader, Source, Unreadable
 from openhsi_shared.errors import AnalysisError, FileError, OpenHSIError
-from openhsi_shared.files.flight import Flight, FlightPart, flight_of, open_flight
+from openhsi_shared.files.flight import Flight, flight_of, open_flight
+from openhsi_shared.files.flight_part import FlightPart
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.source_cube import SourceCube
 from openhsi_shared.levels import LevelPlan

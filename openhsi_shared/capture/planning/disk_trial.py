@@ -25,10 +25,10 @@ from openhsi_shared.dataset import Cube
 from openhsi_shared.errors import SaveError
 from openhsi_shared.files.preview import write_preview
 from openhsi_shared.files.writing import CubeWriter
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.disk_watch import within
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.spawning import become_service
 from openhsi_shared.save_options import Compression, SaveOptions
 

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from openhsi_shared.dataset import (
     LABELS_OF_AXIS,
     Cube,
-    Group,
-    Variable,
     checksums,
     coordinates,
     datacube_attributes,
@@ -24,6 +22,7 @@ from openhsi_shared.errors import ArgumentError, FileError
 from openhsi_shared.files.checksums import COLUMN_CHECKSUM
 from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.reading import OpenCube
+from openhsi_shared.groups import Group, Variable
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.rgb import preview_bands

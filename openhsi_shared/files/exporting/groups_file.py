@@ -3,11 +3,11 @@
 import h5py
 import numpy as np
 
-from openhsi_shared.dataset import Variable
 from openhsi_shared.durable import PartFile
 from openhsi_shared.files.exporting.description import Description
 from openhsi_shared.files.memory_file import MemoryFile
 from openhsi_shared.files.variables import GroupWriter, put_attributes
+from openhsi_shared.groups import Variable
 
 __all__ = ["GROUPS", "write_groups"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openhsi_shared.dataset import Variable
 from openhsi_shared.durable import PartFile
+from openhsi_shared.groups import Variable
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
 
 __all__ = ["write_lines_table"]

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.attributes import attribute_value
-from openhsi_shared.dataset import Group, Variable
 from openhsi_shared.durable import save_error
 from openhsi_shared.errors import FileError, SaveError
 from openhsi_shared.files.checksums import crc32_of
 from openhsi_shared.files.exporting.description import Description
 from openhsi_shared.files.exporting.published_together import PartFolder, refuse_existing
 from openhsi_shared.files.exporting.read_back import Samples
+from openhsi_shared.groups import Group, Variable
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.packages import needed_by
 from openhsi_shared.save_options import Compression

@@ -17,8 +17,8 @@ from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, MemoryShortage, OpenHSIError, RecordingError
 from openhsi_shared.files.flight_log import FlightLog
 from openhsi_shared.flight.together.status import StatusOfAll, SummaryOfAll, failures_in_words
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
-from openhsi_shared.processes.logs import safe_logger
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.conditions import Conditions
 from openhsi_shared.recording.joint import Joint

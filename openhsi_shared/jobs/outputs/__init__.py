@@ -13,7 +13,8 @@ from openhsi_shared.files.preview import preview_path
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.table_file import OpenTable, is_table
 from openhsi_shared.files.verifying import verify
-from openhsi_shared.jobs.outputs.output import Done, LineFlag, Output, Published
+from openhsi_shared.jobs.line_flag import LineFlag
+from openhsi_shared.jobs.outputs.output import Done, Output, Published
 
 if TYPE_CHECKING:
     from openhsi_shared.jobs.plan import CubePlan

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.files.journal import Journal
-from openhsi_shared.jobs.line_flag import LineFlag
 
-__all__ = ["Done", "LineFlag", "Output", "Published"]
+__all__ = ["Done", "Output", "Published"]
 
 
 @dataclass(frozen=True, kw_only=True)

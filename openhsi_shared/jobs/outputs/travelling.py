@@ -24,18 +24,20 @@ from numpy.typing import NDArray
 
 from openhsi_shared.attributes import json_value
 from openhsi_shared.columns import COLUMNS, FRAMES_USED, SATURATED, Column
-from openhsi_shared.dataset import CUSTOM, Cube, Group, Variable, datacube_attributes
+from openhsi_shared.dataset import CUSTOM, Cube, datacube_attributes
 from openhsi_shared.files.carrying import DETECTIONS, HIDDEN_BY_DETECTIONS, Carried, carried_of
 from openhsi_shared.files.linked import Link
 from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.reading import OpenCube, open_cube
 from openhsi_shared.files.recorded import LINE_FLAG
 from openhsi_shared.files.source_attributes import kept_attributes, source_attributes
-from openhsi_shared.jobs.outputs.output import Done, LineFlag
+from openhsi_shared.groups import Group, Variable
+from openhsi_shared.jobs.line_flag import LineFlag
+from openhsi_shared.jobs.outputs.output import Done
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
 
-__all__ = ["DETECTIONS", "LINE_FLAG", "Travelling"]
+__all__ = ["Travelling"]
 
 FLAGS = Column(
     LINE_FLAG,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from openhsi_shared.errors import ArgumentError, JobError, OpenHSIError, SaveError, StageNotApplicable
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.source_cube import SourceCube
-from openhsi_shared.jobs.outputs.output import LineFlag
+from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.planning.block_size import free_bytes, sized
 from openhsi_shared.jobs.planning.existing import existing_result

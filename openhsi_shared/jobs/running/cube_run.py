@@ -11,16 +11,18 @@ import numpy as np
 
 from openhsi_shared.errors import SaveError
 from openhsi_shared.files.journal import Journal
+from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.outputs import open_output
-from openhsi_shared.jobs.outputs.output import Done, LineFlag, Output
+from openhsi_shared.jobs.outputs.output import Done, Output
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.planning.existing import folders_made, is_result_of
 from openhsi_shared.jobs.result import JobResult, yield_text
 from openhsi_shared.jobs.running.continuing import open_journal
 from openhsi_shared.jobs.running.log import JobLog, versions
+from openhsi_shared.jobs.workers.cube_work import Worked
 from openhsi_shared.jobs.workers.progress import Progress
-from openhsi_shared.jobs.workers.team import Team, Worked
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.jobs.workers.team import Team
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["CubeRun"]
 

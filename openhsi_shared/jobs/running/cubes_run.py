@@ -19,7 +19,7 @@ from openhsi_shared.jobs.running.status import Account, CubeAccount, JobState
 from openhsi_shared.jobs.workers.control import Control
 from openhsi_shared.jobs.workers.progress import Progress
 from openhsi_shared.jobs.workers.team import Team, kind_for
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
 if TYPE_CHECKING:
     from openhsi_shared.jobs.recipe import PipelineJob

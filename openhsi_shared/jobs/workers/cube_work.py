@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.files.checksums import crc32_of
-from openhsi_shared.jobs.outputs.output import LineFlag, Output
+from openhsi_shared.jobs.line_flag import LineFlag
+from openhsi_shared.jobs.outputs.output import Output
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.workers.block_memory import BlockMemory
 from openhsi_shared.jobs.workers.block_worker import Processed

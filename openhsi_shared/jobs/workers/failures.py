@@ -5,7 +5,7 @@ import threading
 from openhsi_shared.errors import JobError
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.workers.chain import Failure
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["DAMAGED_TEXT", "Failures"]
 

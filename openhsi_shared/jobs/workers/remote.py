@@ -23,7 +23,7 @@ from openhsi_shared.jobs.workers.progress import Progress
 from openhsi_shared.jobs.workers.remote_block import RemoteBlocks, version_here
 from openhsi_shared.jobs.workers.team import Team
 from openhsi_shared.jobs.workers.work import LineWorker, WorkerDied
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.spawning import pack
 
 __all__ = ["RemoteTeam"]

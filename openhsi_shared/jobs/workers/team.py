@@ -15,9 +15,9 @@ from openhsi_shared.jobs.workers.progress import Progress
 from openhsi_shared.jobs.workers.surveying import Survey, surveys_of
 from openhsi_shared.jobs.workers.work import LineWorker, Work
 from openhsi_shared.jobs.workers.worker_sets import Processes, Threads, WorkerSet
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
-__all__ = ["Kind", "Team", "Worked", "kind_for"]
+__all__ = ["Kind", "Team", "kind_for"]
 
 logger = safe_logger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from openhsi_shared.errors import JobError, OpenHSIError
 from openhsi_shared.jobs.workers.block_worker import Processed, Surveyed
 from openhsi_shared.jobs.workers.blocks import Block, BlockRegister
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["LineWorker", "Work", "WorkerDied"]
 

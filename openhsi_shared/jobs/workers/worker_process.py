@@ -15,9 +15,10 @@ from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.workers.block_memory import BlockLayout, BlockMemory
 from openhsi_shared.jobs.workers.block_worker import BlockWorker, Processed, Surveyed
 from openhsi_shared.jobs.workers.work import WorkerDied
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import forward_logs, safe_logger
+from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.printing import LoggedPrints
 from openhsi_shared.processes.spawning import pack, unpack
 from openhsi_shared.processes.workers import end_with_parent, how_it_ended, single_threaded

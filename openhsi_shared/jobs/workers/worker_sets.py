@@ -14,7 +14,7 @@ from openhsi_shared.jobs.workers.block_memory import BlockLayout, BlockMemory
 from openhsi_shared.jobs.workers.block_worker import BlockWorker
 from openhsi_shared.jobs.workers.work import LineWorker
 from openhsi_shared.jobs.workers.worker_process import Begin, WorkerProcess
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.spawning import pack
 
 __all__ = ["Processes", "Threads", "WorkerSet", "blocks_that_fit"]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openhsi_shared.errors import ArgumentError, StageNotApplicable
-from openhsi_shared.jobs.outputs.output import LineFlag
+from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.stages.binning import BinBands, BinLines, BinPixels
 from openhsi_shared.processing_levels import LABELS
 from openhsi_shared.testing.stage_contract import format_of

@@ -7,10 +7,10 @@ import threading
 import numpy as np
 import pytest
 
-from openhsi_shared.dataset import Group
 from openhsi_shared.errors import ArgumentError, FileError, ReferenceRefused, StageNotApplicable
 from openhsi_shared.files import CubeWriter, open_cube
 from openhsi_shared.files.references import Reference
+from openhsi_shared.groups import Group
 from openhsi_shared.jobs import JobRunner, PipelineJob
 from openhsi_shared.jobs.stages import reference_files
 from openhsi_shared.jobs.stages.binning import BinLines
