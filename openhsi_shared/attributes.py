@@ -1,6 +1,7 @@
 """Attributes of files: any value of Python as what a file can store."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.groups import RESERVED_ATTRIBUTES
 
-__all__ = ["attribute_value", "json_value", "user_attributes"]
+__all__ = ["attribute_value", "finite_json", "json_value", "user_attributes"]
 
 RESERVED = RESERVED_ATTRIBUTES | {"coordinates"}
 """Attributes that HDF5, netCDF and xarray reserve, like every name that begins with an underscore."""
@@ -50,6 +51,23 @@ def json_value(value: Any) -> Any:
     if isinstance(value, np.number | np.bool_) and value.dtype.kind in "biuf":
         return value.item()
     return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" else str(value)
+
+
+def finite_json(value: Any) -> Any:
+    """What JSON has instead of `value`, with None for numbers that are not finite; a named tuple becomes an object.
+
+    >>> finite_json({1: (np.float32(0.5), math.nan), "at": np.arange(2)})
+    {'1': [0.5, None], 'at': [0, 1]}
+    """
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): finite_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_json(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else finite_json(json_value(value))
 
 
 def _fits(value: float) -> bool:

@@ -6,8 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.columns import Saturation
+from openhsi_shared.given_numbers import is_finite
 
-__all__ = ["SaturationCounter", "focus_of", "share_saturated"]
+__all__ = ["SaturationCounter", "focus_of", "known_exposure_ms", "share_saturated"]
+
+
+def known_exposure_ms(attribute: Any) -> float | None:
+    """The exposure of lines, in ms, that an attribute of their file contains; None if it contains none.
+
+    >>> known_exposure_ms(5), known_exposure_ms(0.0), known_exposure_ms("5"), known_exposure_ms(float("inf"))
+    (5.0, None, None, None)
+    """
+    return float(attribute) if is_finite(attribute) and attribute > 0 else None
 
 
 class SaturationCounter:

@@ -10,6 +10,7 @@ from openhsi_shared.channels.properties import ChannelProperties, Field
 from openhsi_shared.channels.raw_series import labels_of
 from openhsi_shared.channels.units import circle_in
 from openhsi_shared.columns import Column
+from openhsi_shared.exposure import known_exposure_ms
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, known_times
 from openhsi_shared.matching import Matched, State, in_order, match, overlay
 
@@ -39,8 +40,7 @@ class LineTimes(NamedTuple):
     @classmethod
     def of(cls, middle_ns: NDArray[np.int64], exposure_ms: Any) -> "LineTimes":
         """With an exposure in ms, or anything else where it is unknown."""
-        is_known = isinstance(exposure_ms, int | float) and not isinstance(exposure_ms, bool) and exposure_ms > 0
-        return cls(np.asarray(middle_ns, np.int64), int(exposure_ms * 1e6) if is_known else 0)
+        return cls(np.asarray(middle_ns, np.int64), int((known_exposure_ms(exposure_ms) or 0) * 1e6))
 
     @property
     def first_ns(self) -> int:

@@ -23,6 +23,7 @@ from openhsi_shared.drivers import (
     needed_options,
 )
 from openhsi_shared.errors import ArgumentError, OpenHSIError, ReentryError, SettingsError
+from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.at_exit import close_at_exit
 from openhsi_shared.writer.messages import Label
@@ -166,8 +167,7 @@ class DriverCamera(SharedOpenHSI):
         ArgumentError for invalid values, SettingsError for one that the camera does not support, CalibrationError if
         radiance cannot be computed with it: then the previous exposure stays.
         """
-        is_number = isinstance(exposure_ms, int | float | np.integer | np.floating)
-        if not is_number or isinstance(exposure_ms, bool) or not 0 < exposure_ms < math.inf:
+        if not is_finite(exposure_ms) or exposure_ms <= 0:
             raise ArgumentError(f"exposure_ms must be a number of ms > 0, got {exposure_ms!r}")
         self.driver  # noqa: B018 - raises if it is closed
         self._engine.turn.between_lines("exposure", self._set_exposure, float(exposure_ms))

@@ -3,7 +3,6 @@
 They are read in blocks, so that a line takes little longer than its copy.
 """
 
-import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import ChecksumError, FileError
+from openhsi_shared.exposure import known_exposure_ms
 from openhsi_shared.files import OpenCube, open_cube
 from openhsi_shared.files.lines import READ_THREADS
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, begin_of, known_times
@@ -94,14 +94,13 @@ def _inspect_one(path: Path) -> SavedCube:
     with open_cube(path) as cube:
         cube.check_not_empty()
         n_lines, n_rows, n_columns = cube.lines.shape
-        exposure = cube.attributes.get("exposure_ms")
         return SavedCube(
             path=path,
             n_lines=n_lines,
             line_shape=(n_rows, n_columns),
             dtype=np.dtype(cube.lines.dtype).newbyteorder("="),
             run_id=cube.attributes.get("run_id"),
-            exposure_ms=exposure if isinstance(exposure, int | float) and 0 < exposure < math.inf else None,
+            exposure_ms=known_exposure_ms(cube.attributes.get("exposure_ms")),
             times_ns=cube.times_ns,
             frame_ids=_ids_of_lines(cube),
             temperatures=cube.temperatures,

@@ -4,14 +4,13 @@ Each object has `time` (UTC) and `kind`. A line is appended by a single write, s
 """
 
 import json
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from openhsi_shared.attributes import json_value
+from openhsi_shared.attributes import finite_json
 from openhsi_shared.file_calls import read_at
 from openhsi_shared.line_times import iso_time
 from openhsi_shared.loggers import safe_logger
@@ -39,7 +38,7 @@ class FlightLog:
 
     def append(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Append entries of `entry_of` together; see `note`."""
-        text = "".join(json.dumps(_plain(entry), allow_nan=False) + "\n" for entry in entries)
+        text = "".join(json.dumps(finite_json(entry), allow_nan=False) + "\n" for entry in entries)
         try:
             self._write(text.encode())
         except OSError as error:
@@ -81,14 +80,3 @@ class FlightLog:
 def entry_of(kind: str, fields: Mapping[str, Any], time_ns: int) -> dict[str, Any]:
     """An entry at a time in UTC."""
     return {"time": iso_time(time_ns), "kind": kind, **fields}
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has instead of `value`; None for numbers that are not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int) else _plain(json_value(value))

@@ -4,7 +4,6 @@ Read once; the pixels stay in the file. Jobs, and `ProcessRawDatacube`, make the
 """
 
 import dataclasses
-import math
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.calibration import Calibration, read_calibration
 from openhsi_shared.errors import LevelError, SettingsError
+from openhsi_shared.exposure import known_exposure_ms
 from openhsi_shared.files.looked_at import NO_FILE, LookedAt, version_of
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.recorded import extra_columns, groups_of, line_flags_of, numbers_of_bands, recorded_settings
@@ -162,8 +162,7 @@ class SourceCube:
     @property
     def recorded_exposure_ms(self) -> float | None:
         """The exposure that the file contains."""
-        exposure = self.attributes.get("exposure_ms")
-        return exposure if isinstance(exposure, int | float) and 0 < exposure < math.inf else None
+        return known_exposure_ms(self.attributes.get("exposure_ms"))
 
     @property
     def units(self) -> str:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any, Self
 
 import numpy as np
@@ -83,7 +84,7 @@ class AnalysisCell:
             if status.socket and status.state in ("running", "ending"):
                 self._snapshot = ask_published(status.socket)
         except (OSError, OpenHSIError) as error:
-            self.numbers.value = f"not updated: {str(error).replace('<', '&lt;')}"
+            self.numbers.value = f"not updated: {escape(str(error), quote=False)}"
             return not isinstance(error, OSError)
         self._trends = continued(self._trends, self._snapshot)
         self.numbers.value = numbers_as_html(status, self._snapshot, self._trends)

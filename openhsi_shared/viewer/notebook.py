@@ -11,6 +11,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
@@ -175,7 +176,7 @@ class LiveCell:
             self._tap.close()
 
     def _show_failure(self, error: BaseException) -> None:
-        self.counters.value = f"ended: {_escape(str(error))}"
+        self.counters.value = f"ended: {escape(str(error), quote=False)}"
 
     def _update(self) -> bool:
         """Show new data; True if no more will arrive."""
@@ -191,7 +192,7 @@ class LiveCell:
         if self._read_lines():
             self._paint()
         self.counters.value = ("<b>ended</b> " if is_over or self._closing.is_set() else "") + (
-            f'<span style="color:{colour}">{_escape(text)}</span>'
+            f'<span style="color:{colour}">{escape(text, quote=False)}</span>'
         )
         return is_over
 
@@ -271,7 +272,3 @@ def jpeg(picture: NDArray[np.uint8]) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -154,7 +154,7 @@ def test_what_fails_in_the_thread_ends_the_cell_and_is_told(monkeypatch, caplog)
         cell = cam.live()
         cam.put(np.zeros((8, 16), np.uint16))
         wait_for(lambda: not cell.is_running)
-        assert "of &lt;the> test" in cell.counters.value
+        assert "of &lt;the&gt; test" in cell.counters.value
         assert "live cell failed" in caplog.text
         cam.put(np.zeros((8, 16), np.uint16))
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from openhsi_shared.analysis.events import About, Line
 from openhsi_shared.columns import FRAMES_USED
 from openhsi_shared.dataset import CUSTOM
+from openhsi_shared.exposure import known_exposure_ms
 from openhsi_shared.files.reading import OpenCube
 from openhsi_shared.files.recorded import extra_columns, recorded_settings
 from openhsi_shared.files.source_cube import SourceCube
@@ -74,8 +75,6 @@ def _lost_before(cube: OpenCube, ids: NDArray[np.int64], expected_id: int) -> li
 def about_saved(cube: OpenCube, processed: tuple[SourceCube, LevelPlan] | None) -> About:
     """What the lines of a cube have in common, as they are or as they are processed."""
     settings = json.loads(cube.attributes.get("settings", "{}")) if cube.is_ours else {}
-    exposure = cube.attributes.get("exposure_ms")
-    exposure_ms = float(exposure) if isinstance(exposure, int | float | np.number) else None
     level, wavelengths, dtype = cube.level, cube.wavelengths_nm, str(cube.lines.dtype)
     if processed is not None:
         source, plan = processed
@@ -85,6 +84,6 @@ def about_saved(cube: OpenCube, processed: tuple[SourceCube, LevelPlan] | None) 
         wavelengths_nm=wavelengths,
         level=level,
         settings=settings,
-        exposure_ms=exposure_ms,
+        exposure_ms=known_exposure_ms(cube.attributes.get("exposure_ms")),
         full_scale=None if is_custom else full_scale(level, dtype, recorded_settings(cube).full_scale),
     )

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from openhsi_shared.attributes import finite_json
+
 __all__ = [
     "ChannelFacts",
     "ClockFacts",
@@ -295,19 +297,5 @@ class FlightFacts:
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values; a range has the keys minimum, mean, maximum."""
-        found: dict[str, Any] = _plain(asdict(self))
+        found: dict[str, Any] = finite_json(asdict(self))
         return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Range):
-        return value._asdict()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, np.generic | np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return value
