@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.given_numbers import is_number
+from openhsi_shared.given_numbers import is_finite, is_number
 from openhsi_shared.loggers import safe_logger
 
 __all__ = ["Exposing", "Exposure", "brightest_share", "check_target", "find_exposure"]
@@ -66,7 +66,7 @@ def check_target(target: Any, rate: Any) -> None:
     """Raise ArgumentError for a target that is no share of full scale, or a rate that is none."""
     if not is_number(target) or not 0.05 <= target <= 0.95:
         raise ArgumentError(f"target must be a share of full scale from 0.05 to 0.95, got {target!r}")
-    if rate is not None and not (is_number(rate) and 0 < rate < math.inf):
+    if rate is not None and not (is_finite(rate) and rate > 0):
         raise ArgumentError(f"rate must be lines/s > 0, or None for any exposure, got {rate!r}")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from openhsi_shared.channels.channel import Channel
 from openhsi_shared.channels.delivering import Deliver
 from openhsi_shared.errors import ArgumentError, ClosedError
+from openhsi_shared.given_numbers import is_whole
 
 __all__ = ["CallbackChannel", "as_time_ns"]
 
@@ -99,7 +100,7 @@ def as_time_ns(timestamp: Any) -> int:
     (1700000000000000000, 1700000000000000001)
     """
     what = "a time is a float in seconds or an int in ns, UTC since 1970"
-    if isinstance(timestamp, int | np.integer) and not isinstance(timestamp, bool):
+    if is_whole(timestamp):
         if timestamp < LEAST_NS:
             raise ArgumentError(f"{what}; got the int {timestamp}, which is too small for ns: float({timestamp})?")
         if timestamp < 2**63:

@@ -1,6 +1,5 @@
 """A channel whose values are read by a function, again and again."""
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from typing import Any
 from openhsi_shared.channels.channel import Channel
 from openhsi_shared.channels.delivering import Deliver
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.given_numbers import is_number
+from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.matching.states import State
 from openhsi_shared.processes.supervision import GuardedThread
 
@@ -31,7 +30,7 @@ class PolledChannel(Channel):
         """`of_a_channel`: keywords of `Channel`. ArgumentError for invalid values."""
         if not callable(function):
             raise ArgumentError(f"channel {name!r}: function must be a callable without arguments, got {function!r}")
-        if not is_number(period_s) or not 0 < period_s < math.inf:
+        if not is_finite(period_s) or period_s <= 0:
             raise ArgumentError(f"channel {name!r}: period_s must be a number of seconds > 0, got {period_s!r}")
         source = f"function:{getattr(function, '__name__', type(function).__name__)}"
         own: dict[str, Any] = {"rate": 1 / float(period_s), "source": source}

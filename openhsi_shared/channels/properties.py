@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from openhsi_shared.channels.units import circle_in, known_unit
 from openhsi_shared.columns import COLUMNS, FRAMES_USED, OTHER_VARIABLES, SATURATED
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.given_numbers import is_number
+from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.groups import check_name, check_not_reserved
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching.lines import IMPOSSIBLE
@@ -219,7 +219,7 @@ def _check_one_of(what: str, value: Any, allowed: Sequence[Any]) -> None:
 def _check_number(what: str, value: Any, *, is_optional: bool = False, least: float = -math.inf) -> None:
     if is_optional and value is None:
         return
-    if not is_number(value) or not least <= value < math.inf:
+    if not is_finite(value) or value < least:
         limit = "" if least == -math.inf else f" >= {least:g}"
         none = ", or None" if is_optional else ""
         raise ArgumentError(f"{what} must be a number{limit}{none}; got {value!r}")

@@ -1,7 +1,6 @@
 """The keywords of a camera, sorted and validated before anything is opened or closed."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from openhsi_shared.datacube.references_in_force import read_references
 from openhsi_shared.datacube.transforming import Functions, crops
 from openhsi_shared.errors import ArgumentError, UnknownKeyword
 from openhsi_shared.files.references import Kind, Reference
-from openhsi_shared.given_numbers import is_number
+from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.levels import check_functions, check_level
 from openhsi_shared.near_names import nearest_name
 from openhsi_shared.save_options import SaveOptions
@@ -138,7 +137,7 @@ def seconds_of(n_lines: int, n_buffers: int, exposure_ms: float) -> float:
 
 def check_connect_timeout(connect_timeout_s: Any) -> None:
     """ArgumentError unless it is a number of seconds."""
-    if not is_number(connect_timeout_s) or not 0 <= connect_timeout_s < math.inf:
+    if not is_finite(connect_timeout_s) or connect_timeout_s < 0:
         raise ArgumentError(f"connect_timeout_s must be a number of seconds >= 0, got {connect_timeout_s!r}")
 
 

@@ -8,7 +8,6 @@ where MyBase calls `super().__init__(**keywords)` first, then opens its hardware
 
 import functools
 import inspect
-import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -27,7 +26,7 @@ from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.user_methods import UserMethods, next_frame
 from openhsi_shared.drivers import FrameSource, FrameStamp
 from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, IllegalMove, SourceEnded
-from openhsi_shared.given_numbers import is_number
+from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
 from openhsi_shared.processes.at_exit import close_at_exit
@@ -228,7 +227,7 @@ class SharedOpenHSI(Averaging):
         """
         from openhsi_shared.capture.planning.measuring import measured_plan
 
-        if minutes is not None and not (is_number(minutes) and 0 < minutes < math.inf):
+        if minutes is not None and not (is_finite(minutes) and minutes > 0):
             raise ArgumentError(f"minutes must be a number > 0, or None, got {minutes!r}")
         engine = self._engine
         if self.n_collected or engine.turn.is_taken_by_other():

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from openhsi_shared.drivers import FrameStamp, FrameStatus
 from openhsi_shared.drivers.saved_lines import SavedLine, inspect_cubes, lines_of
 from openhsi_shared.errors import ArgumentError, CameraError, FileError, FrameError, FrameTimeout, SourceEnded
+from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
 from openhsi_shared.settings import CameraSettings
@@ -46,7 +47,7 @@ class ReplayDriver:
     def __init__(
         self, settings: CameraSettings, *, path: str | Path, rate: str | float | None = "recorded", loop: bool = False
     ) -> None:
-        if not (rate is None or rate == "recorded" or (not isinstance(rate, str) and 0 < rate < math.inf)):
+        if not (rate is None or rate == "recorded" or (is_finite(rate) and rate > 0)):
             raise ArgumentError(f"rate must be lines/s > 0, 'recorded', or None for unlimited, got {rate!r}")
         self.frame_shape: tuple[int, int] = settings.resolution or (0, 0)
         self.frame_dtype: np.dtype[Any] = settings.dtype_in

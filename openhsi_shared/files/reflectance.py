@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from openhsi_shared.errors import ArgumentError, FileError, ReferenceRefused
 from openhsi_shared.files.lines import FileLines
 from openhsi_shared.files.references import FOLDER, Kind, Reference, differences
+from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.processing_levels import LEVELS
 
 __all__ = ["Correction", "ReflectanceLines", "check_panel", "correction_of"]
@@ -58,8 +59,7 @@ class ReflectanceLines(FileLines):
 
 def check_panel(panel: Any) -> float:
     """ArgumentError unless it is the reflectance of a target."""
-    is_number = isinstance(panel, int | float | np.number) and not isinstance(panel, bool)
-    if not is_number or not 0 < panel < np.inf:
+    if not is_finite(panel) or panel <= 0:
         raise ArgumentError(f"panel must be the reflectance of the white target, such as 0.99, got {panel!r}")
     return float(panel)
 

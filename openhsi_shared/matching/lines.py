@@ -5,13 +5,13 @@ an even rate (slerp: K. Shoemake, Animating rotation with quaternion curves, SIG
 Imports nothing but numpy: the writer loads this module.
 """
 
-from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.given_numbers import is_number
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, ns_of
 from openhsi_shared.matching.interpolating import between, unit_quaternions
 from openhsi_shared.matching.means import means_of
@@ -117,10 +117,10 @@ def match(
     times, numbers, *_ = in_order(times_ns, values)
     if kind == "quaternion" and (numbers.ndim != 2 or numbers.shape[1] != 4):
         raise ArgumentError(f"quaternions have shape {numbers.shape}, expected (n, 4)")
-    if not (_is_number(period) and period > 0):
+    if not (is_number(period) and period > 0):
         raise ArgumentError(f"period must be > 0, such as 360.0 for degrees, got {period!r}")
     for name, limit in (("tolerance_s", tolerance_s), ("gap_s", gap_s), ("max_age_s", max_age_s)):
-        if limit is not None and not (_is_number(limit) and limit >= 0):
+        if limit is not None and not (is_number(limit) and limit >= 0):
             raise ArgumentError(f"{name} must be a number of seconds >= 0, or None, got {limit!r}")
     times, numbers = _near(times, numbers, at, until)
     if kind == "quaternion":
@@ -150,10 +150,6 @@ def match_ids(ids: ArrayLike, values: ArrayLike, at_ids: ArrayLike) -> Matched:
     result[is_there] = numbers[found[is_there]]
     state = np.where(is_there, np.int8(State.GOOD), np.int8(State.GAP))
     return Matched(result, np.full(len(wanted), np.nan), state)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real)
 
 
 def _numbers(values: ArrayLike) -> Floats:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from openhsi_shared.channels.properties import ChannelProperties
 from openhsi_shared.errors import ArgumentError
-from openhsi_shared.given_numbers import is_number
+from openhsi_shared.given_numbers import is_finite, is_number
 from openhsi_shared.recording.inside import position_channel
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class EventPlan:
     def __post_init__(self) -> None:
         for name in ("keep_before_s", "keep_after_s", "margin_m", "at_least_s"):
             value = getattr(self, name)
-            if not is_number(value) or not 0 <= value < math.inf:
+            if not is_finite(value) or value < 0:
                 raise ArgumentError(f"{name} must be a number >= 0, got {value!r}")
             object.__setattr__(self, name, float(value))
         condition = self.channel_condition()

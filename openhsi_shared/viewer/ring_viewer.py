@@ -4,8 +4,6 @@ The viewer copies the newest frame from the ring whenever it has shown the previ
 not affected: it neither waits for the viewer nor notifies it. Frames that arrive too fast for the screen are skipped.
 """
 
-import math
-import numbers
 import operator
 import signal
 import threading
@@ -16,6 +14,7 @@ from typing import Any, Literal, Self, get_args
 
 from openhsi_shared.buffers.ring import SharedRing
 from openhsi_shared.errors import ArgumentError, OpenHSIError, ViewerError
+from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.packages import require
 from openhsi_shared.paths import given_path
@@ -208,16 +207,12 @@ def _initialize(
             f"the ring {ring.name!r} holds {ring.dtype}, which cannot be shown in grey: put its magnitude"
         )
     for name, value in (("vmin", vmin), ("vmax", vmax)):
-        if not _is_limit(value):
+        if value is not None and not is_finite(value):
             raise ArgumentError(f"{name} must be a number or None, got {value!r}")
     if vmin is not None and vmax is not None and not vmin < vmax:
         raise ArgumentError(f"vmin must be less than vmax, got {vmin!r} and {vmax!r}")
     directory = given_path(save_dir, "save_dir").absolute()
     return Initialize(ring.name, ring.nbytes, n_rows, n_columns, vmin, vmax, directory)
-
-
-def _is_limit(value: Any) -> bool:
-    return value is None or (isinstance(value, numbers.Real) and math.isfinite(value))
 
 
 # ---- in the viewer's process ---------------------------------------------------------

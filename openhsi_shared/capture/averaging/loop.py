@@ -17,6 +17,7 @@ from openhsi_shared.capture.averaging.sums import FrameSums
 from openhsi_shared.capture.loop import FrameLoop
 from openhsi_shared.drivers import FrameSource, FrameStamp, FrameStatus
 from openhsi_shared.errors import ArgumentError, SourceEnded
+from openhsi_shared.given_numbers import is_whole
 from openhsi_shared.levels import LevelPlan
 
 __all__ = ["MAX_AVERAGE", "AveragingLoop", "check_average"]
@@ -29,8 +30,7 @@ NO_GROUP = -2
 
 def check_average(average: Any) -> None:
     """Raise ArgumentError unless `average` is None, which is off, or a whole number of frames from 2 to 64."""
-    is_whole = isinstance(average, int | np.integer) and not isinstance(average, bool)
-    if average is not None and not (is_whole and 2 <= average <= MAX_AVERAGE):
+    if average is not None and not (is_whole(average) and 2 <= average <= MAX_AVERAGE):
         raise ArgumentError(
             f"average must be a whole number of frames from 2 to {MAX_AVERAGE}, or None for a line of each frame, "
             f"got {average!r}"

@@ -29,7 +29,7 @@ from openhsi_shared.errors import (
     SettingsError,
     SourceEnded,
 )
-from openhsi_shared.given_numbers import is_number, is_whole
+from openhsi_shared.given_numbers import is_finite, is_whole
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.near_names import nearest_name
 from openhsi_shared.settings import CameraSettings
@@ -101,7 +101,7 @@ class SimulatedDriver:
         self._settings = settings
         self._img_path = img_path or SCENE_PATH
         self._mode = _known_mode(mode)
-        if rate is not None and not (is_number(rate) and 0 < rate < math.inf):
+        if rate is not None and not (is_finite(rate) and rate > 0):
             raise ArgumentError(f"rate must be > 0 lines/s, or None for unlimited, got {rate!r}")
         if rate is not None and rate < MIN_RATE:
             raise ArgumentError(f"rate must be at least {MIN_RATE} lines/s, or None for unlimited, got {rate!r}")

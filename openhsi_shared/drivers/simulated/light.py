@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from openhsi_shared.drivers.simulated.optics import Optics, colour_spectra
 from openhsi_shared.drivers.simulated.painters import with_infrared
 from openhsi_shared.errors import ArgumentError
+from openhsi_shared.given_numbers import is_finite
 
 __all__ = ["Image", "Light", "LitPainter", "Warmth", "scene_image", "still_image"]
 
@@ -83,8 +84,7 @@ class Warmth(NamedTuple):
 
 
 def _number(name: str, value: Any, expected: str, least: float = 0.0) -> float:
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < least:
+    if not is_finite(value) or value < least:
         raise ArgumentError(f"{name} must be {expected}, got {value!r}")
     return float(value)
 

@@ -16,6 +16,7 @@ from openhsi_shared.columns import FRAMES_USED
 from openhsi_shared.flight.report.cubes import CubeNotes
 from openhsi_shared.flight.report.facts import CubeFacts, GapFacts, RecordingFacts, range_of
 from openhsi_shared.frames.averaged import frames_per_line
+from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, iso_time
 
 __all__ = ["Run", "camera_of", "cube_facts", "gap_facts", "grouped", "number_in", "recording_facts", "settings_of"]
@@ -97,7 +98,7 @@ def camera_of(attributes: Mapping[str, Any]) -> str:
 def number_in(attributes: Mapping[str, Any], name: str) -> float | None:
     """A number; None if there is none of this name."""
     value = attributes.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) else None
+    return value if is_finite(value) else None
 
 
 def whole_in(attributes: Mapping[str, Any], name: str, otherwise: int = 0) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.errors import ArgumentError, StageNotApplicable
+from openhsi_shared.given_numbers import is_finite, is_whole
 from openhsi_shared.jobs.stages.pixels import check_slice, range_of
 from openhsi_shared.jobs.stages.stage import LineFormat, Stage
 
@@ -37,7 +38,7 @@ class SelectBands(Stage):
             raise ArgumentError("select_bands needs either from_nm, to_nm or both, or bands")
         for name in ("from_nm", "to_nm"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not _is_number(value)):
+            if value is not None and not is_finite(value):
                 raise ArgumentError(f"select_bands: {name} must be a wavelength in nm, got {value!r}")
         if by_nm and _or(self.from_nm, 0) > _or(self.to_nm, math.inf):
             raise ArgumentError(f"select_bands: from_nm={self.from_nm} is above to_nm={self.to_nm}")
@@ -104,17 +105,13 @@ class SelectBands(Stage):
 
 def _numbers(given: Any) -> tuple[int, ...]:
     found = list(given) if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) else [given]
-    are_whole = all(isinstance(one, int | np.integer) and not isinstance(one, bool) and one >= 0 for one in found)
+    are_whole = all(is_whole(one) and one >= 0 for one in found)
     if not found or not are_whole or any(b <= a for a, b in pairwise(found)):
         raise ArgumentError(
             f"select_bands: bands must be numbers from 0 on in increasing order, each once, such as (5, 17, 80), or a "
             f"slice; got {given!r:.80}"
         )
     return tuple(int(one) for one in found)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and math.isfinite(value)
 
 
 def _or(value: float | None, other: float) -> float:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from openhsi_shared.errors import ArgumentError, ReferenceRefused, StageNotApplicable
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.reflectance import Correction, check_panel, correction_of
+from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.jobs.stages.binning import compiled_bin
 from openhsi_shared.jobs.stages.pixels import (
     as_compiled,
@@ -155,8 +156,7 @@ class White(_Reference):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        is_number = isinstance(self.reflectance, int | float | np.number) and not isinstance(self.reflectance, bool)
-        if not is_number or not 0 < self.reflectance < np.inf:
+        if not is_finite(self.reflectance) or self.reflectance <= 0:
             raise ArgumentError(f"white: reflectance must be above 0, such as 0.99, got {self.reflectance!r}")
         self.reflectance = float(self.reflectance)
         self.dark_path = _as_text(self.code, "dark_path", self.dark_path)
