@@ -6,15 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from openhsi_shared.analysis.live.analysis import Analysis
 from openhsi_shared.analysis.live.running import RunningAnalysis
 from openhsi_shared.channels.attached import AttachedChannels
-from openhsi_shared.control.status import ChannelStatus, RecordingStatus
+from openhsi_shared.control.status import RecordingStatus
 from openhsi_shared.datacube.progress import progress_bar
-from openhsi_shared.errors import AnalysisError, ArgumentError, ClosedError, RecordingError
+from openhsi_shared.errors import AnalysisError, ClosedError, RecordingError
 from openhsi_shared.files.flight_log import FlightLog
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
@@ -24,14 +23,13 @@ from openhsi_shared.processes.spawning import pack
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.conditions import Conditions
 from openhsi_shared.recording.event_watch import EventWatch
+from openhsi_shared.recording.handle import RecordingHandle
 from openhsi_shared.recording.joint import name_of
 from openhsi_shared.recording.loop import run_recording
 from openhsi_shared.recording.messages import (
     Ended,
     ForAll,
     MarkMade,
-    MarkRequest,
-    PauseRequest,
     RecordingSummary,
     ReferenceTaken,
     StartAt,
@@ -57,7 +55,7 @@ UNRESPONSIVE_S = 30.0
 """After a stop request, a process of which no thread runs for so long is killed: a call holds Python's global lock."""
 
 
-class Recording(WatchedRecording):
+class Recording(WatchedRecording, RecordingHandle):
     """A recording that runs in a separate process.
 
     Use it in a `with` block: at its end the recording is stopped cleanly. Methods raise ClosedError in a forked child.
@@ -81,16 +79,13 @@ class Recording(WatchedRecording):
         sent to it.
         """
         self.save_dir = Path(plan.save_dir)
-        """Where the cubes go."""
         self._plan, self._progress, self._conditions = plan, progress, Conditions(conditions, self.stop)
-        self.shows_progress = True
-        """Whether the progress bar of `wait` is updated."""
         self._changed = threading.Condition()
         self._ended: Ended | None = None
         self._latest: RecordingStatus | None = None
         self._stop_sent = self._was_killed = False
         self._references = ReferenceRequests(self._changed)
-        self._heard_at, self._is_end_reported = 0.0, False
+        self._heard_at = 0.0
         self._owner = os.getpid()
         self.analyses: Mapping[str, RunningAnalysis] = {
             str(analysis.name): self._running_analysis(analysis) for analysis in plan.analyse
@@ -121,10 +116,6 @@ class Recording(WatchedRecording):
             self._channels.start()
         args = (pack(plan.without_channels()), plan.niceness, plan.cpus, attached)
         return Child(run_recording, args, name="recording", logger=logger)
-
-    def _close_channels(self) -> None:
-        if self._channels is not None:
-            self._channels.close()
 
     def _await_start(self) -> None:
         if self._channels is not None:
@@ -176,11 +167,6 @@ class Recording(WatchedRecording):
         return self._references.take(kind, n, self._child.send, lambda: self._ended is not None)
 
     @property
-    def channels(self) -> "Mapping[str, ChannelStatus]":
-        """Newest sample and state of each channel now: `run.channels["gps"].value`. Does not block."""
-        return {} if self._channels is None else self._channels.statuses()
-
-    @property
     def analysis(self) -> RunningAnalysis:
         """The analysis. AnalysisError if there is none, or several: see `analyses`."""
         if len(self.analyses) != 1:
@@ -225,31 +211,6 @@ class Recording(WatchedRecording):
         """Send a message to the recording, if it still runs. Does not block."""
         self._child.send(message)
 
-    def mark(self, text: str) -> None:
-        """Note a text at this moment, in the file of the line that is being taken, and in the log of the flight.
-
-        Does not block; for any thread. See `SharedDataCube.mark`. ArgumentError if `text` is none, RecordingError if
-        the recording has ended.
-        """
-        self.mark_at(text, time.monotonic_ns())
-
-    def mark_at(self, text: str, monotonic_ns: int) -> None:
-        """`mark` for an earlier moment, by `time.monotonic_ns()`. ArgumentError, RecordingError."""
-        if not isinstance(text, str):
-            raise ArgumentError(f"mark needs a text, got {text!r}")
-        self._tell("mark", MarkRequest(text, monotonic_ns))
-
-    def pause(self) -> None:
-        """Close and save the cube, and throw frames away until `resume`; they do not count as lost. Idempotent.
-
-        Does not block. The next file says `paused_before_s` and `frames_paused`. RecordingError if it has ended.
-        """
-        self._tell("pause", PauseRequest(True))
-
-    def resume(self) -> None:
-        """Go on with the next frame, in a new cube. Idempotent. Does not block. RecordingError if it has ended."""
-        self._tell("resume", PauseRequest(False))
-
     def _tell(self, what: str, message: Any) -> None:
         self._check_owner()
         if self._ended is not None:
@@ -262,18 +223,11 @@ class Recording(WatchedRecording):
         Ctrl-C stops the recording cleanly; after a second one it finishes by itself. Raises the error that ended it
         early (CameraLost, NoFreeSlot, SaveError ...), what `until` raised, or TimeoutError after `timeout` s.
         """
-        self._check_owner()
-        end = None if timeout is None else time.monotonic() + timeout
-        try:
-            self._follow(end)
-        except KeyboardInterrupt:
-            logger.warning("stopping: the cubes collected so far are being saved")
-            self.stop()
-            self._follow(end)
+        self._follow_or_stop(timeout, "the cubes")
         ended = self._ended
         if ended is None:
             raise TimeoutError(f"the recording has not ended after {timeout} s")
-        self._is_end_reported = True
+        self._is_reported = True
         if self._conditions.error is not None:
             raise self._conditions.error
         if ended.error is not None or ended.summary is None:
@@ -285,27 +239,13 @@ class Recording(WatchedRecording):
         """The summary once it has ended, also if something failed; None before."""
         return self._ended.summary if self._ended else None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if os.getpid() != self._owner:
-            return
-        self.stop()
-        if error is None and not self._is_end_reported:
-            self.wait()  # also if it has ended by itself: its error has not been raised yet
-        else:
-            self._follow(None)
-
     def shutdown(self, crashed: bool) -> list[BaseException]:
         """Stop the recording cleanly when the interpreter exits. Returns the error that has not been raised yet."""
         del crashed
         self.stop()
         self._follow(None)
         error = self._conditions.error or (None if self._ended is None else self._ended.error)
-        return [] if error is None or self._is_end_reported else [error]
+        return [] if error is None or self._is_reported else [error]
 
     def _check_owner(self) -> None:
         if os.getpid() != self._owner:

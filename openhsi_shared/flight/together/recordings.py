@@ -8,21 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from openhsi_shared.buffers.times import read_anchor
-from openhsi_shared.control.status import ChannelStatus, RecordingStatus
+from openhsi_shared.control.status import RecordingStatus
 from openhsi_shared.datacube.progress import progress_bar
-from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, MemoryShortage, OpenHSIError, RecordingError
+from openhsi_shared.errors import CameraError, ClosedError, MemoryShortage, OpenHSIError, RecordingError
 from openhsi_shared.files.flight_log import FlightLog
 from openhsi_shared.flight.together.status import StatusOfAll, SummaryOfAll, failures_in_words
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.conditions import Conditions
+from openhsi_shared.recording.handle import RecordingHandle
 from openhsi_shared.recording.joint import Joint
-from openhsi_shared.recording.messages import MarkRequest, PauseRequest, RecordingSummary, StopRequest
+from openhsi_shared.recording.messages import RecordingSummary, StopRequest
 from openhsi_shared.recording.plan import RecordingPlan
 from openhsi_shared.recording.run import Recording
 from openhsi_shared.recording.space import check_space_of_all
@@ -40,7 +40,7 @@ START_LEAD_NS = 50_000_000
 """The moment of the common start reaches all recordings before it has come."""
 
 
-class Recordings:
+class Recordings(RecordingHandle):
     """Several recordings that were started together; `run["vnir"]` is one of them.
 
     Use it in a `with` block: at its end all are stopped cleanly. Methods raise ClosedError in a forked child.
@@ -54,16 +54,13 @@ class Recordings:
         Raises as `record_all`, and RecordingError if none can be started.
         """
         self.save_dir = Path(next(iter(plans.values())).save_dir)
-        """Where the cubes of all cameras go."""
-        self.shows_progress = True
-        """Whether the progress bar of `wait` is updated."""
         self.recordings: dict[str, Recording] = {}
         """By the name of the camera; those that could not be started are missing."""
         self.errors: dict[str, BaseException] = {}
         """Why a camera could not be started, or its recording has failed, by name."""
         self._summaries: dict[str, RecordingSummary] = {}
         self._progress, self._conditions = progress, Conditions(conditions, self.stop)
-        self._is_stopping = self._is_reported = False
+        self._is_stopping = False
         self._ended, self._owner = threading.Event(), os.getpid()
         self._channels = _channels_of(plans)
         try:
@@ -130,10 +127,6 @@ class Recordings:
                 one.wait()
         self._close_channels()
 
-    def _close_channels(self) -> None:
-        if self._channels is not None:
-            self._channels.close()
-
     # ---- what users call ----
 
     def __getitem__(self, name: str) -> Recording:
@@ -154,11 +147,6 @@ class Recordings:
         return StatusOfAll(cameras=found, failures=failures)
 
     @property
-    def channels(self) -> Mapping[str, ChannelStatus]:
-        """Newest sample and state of each channel now. Does not block."""
-        return {} if self._channels is None else self._channels.statuses()
-
-    @property
     def is_running(self) -> bool:
         """Whether a camera still records."""
         return any(one.is_running for one in self.recordings.values())
@@ -175,27 +163,6 @@ class Recordings:
         self._is_stopping = True
         for one in list(self.recordings.values()):
             one.stop()
-
-    def mark(self, text: str) -> None:
-        """Note a text at this moment in the files of all cameras; see `Recording.mark`. Does not block.
-
-        ArgumentError if `text` is none, RecordingError if all have ended.
-        """
-        self.mark_at(text, time.monotonic_ns())
-
-    def mark_at(self, text: str, monotonic_ns: int) -> None:
-        """`mark` for an earlier moment, by `time.monotonic_ns()`. ArgumentError, RecordingError."""
-        if not isinstance(text, str):
-            raise ArgumentError(f"mark needs a text, got {text!r}")
-        self._tell("mark", MarkRequest(text, monotonic_ns))
-
-    def pause(self) -> None:
-        """Pause all cameras until `resume`; see `Recording.pause`. RecordingError if all have ended."""
-        self._tell("pause", PauseRequest(True))
-
-    def resume(self) -> None:
-        """Go on with all cameras. Idempotent. Does not block. RecordingError if all have ended."""
-        self._tell("resume", PauseRequest(False))
 
     def _tell(self, what: str, message: Any) -> None:
         self._check_owner()
@@ -231,14 +198,7 @@ class Recordings:
         cameras that failed, and why (the summary of all is at `summary`), what `until` raised, or TimeoutError after
         `timeout` s.
         """
-        self._check_owner()
-        end = None if timeout is None else time.monotonic() + timeout
-        try:
-            self._follow(end)
-        except KeyboardInterrupt:
-            logger.warning("stopping: the cubes of all cameras collected so far are being saved")
-            self.stop()
-            self._follow(end)
+        self._follow_or_stop(timeout, "the cubes of all cameras")
         summary = self.summary
         if summary is None:
             raise TimeoutError(f"the recordings have not ended after {timeout} s")
@@ -262,20 +222,6 @@ class Recordings:
         )
         error.__cause__ = next(iter(self.errors.values()))
         return error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if os.getpid() != self._owner:
-            return
-        self.stop()
-        if error is None and not self._is_reported:
-            self.wait()
-        else:
-            self._follow(None)
 
     def shutdown(self, crashed: bool) -> list[BaseException]:
         """Stop all cleanly when the interpreter exits; blocks. Returns the error that has not been raised yet."""
