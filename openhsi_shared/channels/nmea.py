@@ -15,7 +15,6 @@ from openhsi_shared.packages import needed_by
 
 __all__ = ["Sentence", "SentenceReader"]
 
-DAY_NS = 86_400_000_000_000
 MAX_LENGTH = 250
 """Of a sentence; the standard has 82, receivers send more."""
 M_S_PER_KNOT = 1852 / 3600

@@ -6,13 +6,10 @@ from typing import Any
 import click
 
 from openhsi_shared.cli.arguments import GivenPath
-from openhsi_shared.cli.output import echo
+from openhsi_shared.cli.output import INTERRUPTED, echo
 from openhsi_shared.cli.running import choose_recording
 
 __all__ = ["analyse"]
-
-INTERRUPTED = 130
-"""Conventional exit code of a program ended by Ctrl-C."""
 
 
 @click.command()

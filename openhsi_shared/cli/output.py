@@ -11,7 +11,17 @@ import click
 
 from openhsi_shared.printable import printable
 
-__all__ = ["NO_CUBES", "PrintableFormatter", "echo", "echo_saved_more_than_once", "make_streams_tolerant"]
+__all__ = [
+    "INTERRUPTED",
+    "NO_CUBES",
+    "PrintableFormatter",
+    "echo",
+    "echo_saved_more_than_once",
+    "make_streams_tolerant",
+]
+
+INTERRUPTED = 130
+"""Conventional exit code of a program ended by Ctrl-C."""
 
 NO_CUBES = "no cube (*.nc) in this directory"
 

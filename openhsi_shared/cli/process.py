@@ -12,7 +12,7 @@ import click
 
 from openhsi_shared.cli import in_one_line
 from openhsi_shared.cli.arguments import GivenPath
-from openhsi_shared.cli.output import echo
+from openhsi_shared.cli.output import INTERRUPTED, echo
 from openhsi_shared.errors import ArgumentError, JobError
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.printable import printable
@@ -27,8 +27,6 @@ logger = safe_logger(__name__)
 
 INTERVAL_S = 0.2
 """Between two updates of the bar."""
-INTERRUPTED = 130
-"""Conventional exit code of a program ended by Ctrl-C."""
 
 
 @click.command()

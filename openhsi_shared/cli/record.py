@@ -14,7 +14,7 @@ from openhsi_shared.cli.camera_options import WITH_RATE, given_options, keyword_
 from openhsi_shared.cli.channels import given_channels
 from openhsi_shared.cli.configured import channels_of, config_option, keywords_of, note_config
 from openhsi_shared.cli.keys import keys_of
-from openhsi_shared.cli.output import echo
+from openhsi_shared.cli.output import INTERRUPTED, echo
 from openhsi_shared.cli.pins import Pins, pin_from
 from openhsi_shared.cli.together import start_cameras, tables_of_all
 from openhsi_shared.errors import OpenHSIError
@@ -31,8 +31,6 @@ __all__ = ["record"]
 SECONDS = click.FloatRange(0)
 OF_EVENTS = ("save_when", "keep_before_s", "keep_after_s", "inside", "margin_m", "at_least_s")
 COMPRESSIONS = ["none", "deflate", "zstd"]
-INTERRUPTED = 130
-"""Conventional exit code of a program ended by Ctrl-C."""
 MAX_FILES = 12
 """Files that are listed in the summary."""
 

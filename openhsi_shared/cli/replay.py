@@ -10,14 +10,11 @@ import click
 
 from openhsi_shared.cli import in_one_line
 from openhsi_shared.cli.arguments import GivenPath
-from openhsi_shared.cli.output import PrintableFormatter, echo
+from openhsi_shared.cli.output import INTERRUPTED, PrintableFormatter, echo
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.printable import printable
 
 __all__ = ["replay"]
-
-INTERRUPTED = 130
-"""Conventional exit code of a program ended by Ctrl-C."""
 
 
 @click.command()

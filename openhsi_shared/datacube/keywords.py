@@ -14,11 +14,11 @@ from openhsi_shared.channels.addresses import channels_from
 from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S, AttachedChannels
 from openhsi_shared.channels.channel import Channel
 from openhsi_shared.datacube.references_in_force import read_references
-from openhsi_shared.datacube.transforming import Functions, crops
+from openhsi_shared.datacube.transforming import crops
 from openhsi_shared.errors import ArgumentError, UnknownKeyword
 from openhsi_shared.files.references import Kind, Reference
 from openhsi_shared.given_numbers import is_finite
-from openhsi_shared.levels import check_functions, check_level
+from openhsi_shared.levels import Functions, check_functions, check_level
 from openhsi_shared.near_names import nearest_name
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.settings import CameraSettings, read_settings

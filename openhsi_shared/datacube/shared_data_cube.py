@@ -23,8 +23,8 @@ from openhsi_shared.datacube.references_in_force import ReferencesInForce
 from openhsi_shared.datacube.retained_cubes import RetainedCubes
 from openhsi_shared.datacube.saturation import saturation_of
 from openhsi_shared.datacube.saving_later import save_kept
-from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.errors import ArgumentError, ChannelError, OpenHSIError, SettingsError
+from openhsi_shared.levels import Functions
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.masked import unmasked
 from openhsi_shared.processes.interpreter import require_processes

@@ -1,7 +1,6 @@
 """Transforming frames to lines: the plan of the processing level, and openhsi's transforms as methods."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -9,18 +8,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.errors import LevelError, SettingsError
-from openhsi_shared.levels import LevelPlan, Transforms
+from openhsi_shared.levels import Functions, LevelPlan, Transforms
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.masked import unmasked
 from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.settings import SettingsMapping
 
-__all__ = ["Functions", "Transforming", "crops"]
+__all__ = ["Transforming", "crops"]
 
 logger = safe_logger(__name__)
-
-Functions = Sequence[Callable[[NDArray[Any]], NDArray[Any]]]
-"""From frame to frame, run in order."""
 
 
 def crops(level: int, custom_tfms: Functions | None) -> bool:

@@ -82,11 +82,6 @@ class Written:
             saturated = math.nan if shares is None else float(np.mean(shares))
             return cls(path, path.stat().st_size, 0.0, cube.column("line_crc32"), None, saturated)
 
-    @property
-    def has_picture(self) -> bool:
-        """Whether there is a picture; cheap, unlike `picture` itself."""
-        return self.means is not None
-
     @cached_property
     def picture(self) -> NDArray[np.uint8] | None:
         """(cross-track, along-track[, 3]), to be saved as the cube's preview; computed on first access."""

@@ -5,7 +5,7 @@ Read once; the pixels stay in the file. Jobs, and `ProcessRawDatacube`, make the
 
 import dataclasses
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,15 @@ from openhsi_shared.exposure import known_exposure_ms
 from openhsi_shared.files.looked_at import NO_FILE, LookedAt, version_of
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.recorded import extra_columns, groups_of, line_flags_of, numbers_of_bands, recorded_settings
-from openhsi_shared.levels import LevelPlan, Transforms, check_level, is_our_radiance, quantity_of, recognise_level
+from openhsi_shared.levels import (
+    Functions,
+    LevelPlan,
+    Transforms,
+    check_level,
+    is_our_radiance,
+    quantity_of,
+    recognise_level,
+)
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processing_levels import LEVELS, Quantity
 
@@ -31,8 +39,6 @@ __all__ = ["Compat", "SourceCube"]
 logger = safe_logger(__name__)
 
 Compat = Literal["openhsi"] | None
-Functions = Sequence[Callable[[NDArray[Any]], NDArray[Any]]]
-"""From frame to frame, run in order."""
 MAX_SHIFT_NM = 1.0
 """Largest difference of the bands of a file from those of the calibration."""
 

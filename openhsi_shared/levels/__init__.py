@@ -15,11 +15,12 @@ packages; `fused` and its `kernels` compute lines in one pass, `transforms` step
 """
 
 from openhsi_shared.levels.copying import copy_pixels
-from openhsi_shared.levels.plan import LevelPlan, check_functions, check_level
+from openhsi_shared.levels.plan import Functions, LevelPlan, check_functions, check_level
 from openhsi_shared.levels.recognising import is_our_radiance, quantity_of, recognise_level
 from openhsi_shared.levels.transforms import Transforms
 
 __all__ = [
+    "Functions",
     "LevelPlan",
     "Transforms",
     "check_functions",

@@ -16,7 +16,10 @@ from openhsi_shared.levels.geometry import geometry_of
 from openhsi_shared.levels.transforms import StepwiseLevel, Transforms, stored_dtype
 from openhsi_shared.processing_levels import LEVELS
 
-__all__ = ["LevelPlan", "check_functions", "check_level"]
+__all__ = ["Functions", "LevelPlan", "check_functions", "check_level"]
+
+Functions = Sequence[Callable[[NDArray[Any]], NDArray[Any]]]
+"""From frame to frame, run in order."""
 
 
 def check_level(level: int) -> None:
@@ -58,7 +61,7 @@ class LevelPlan:
     """Luminance of the lamp in the calibration, in cd/m^2. None: the brightest."""
     compat: Literal["openhsi"] | None = None
     """"openhsi": bit-identical to openhsi, including integer buffers and summed radiance. None: float32."""
-    custom_tfms: Sequence[Callable[[NDArray[Any]], NDArray[Any]]] | None = None
+    custom_tfms: Functions | None = None
     """Functions from frame to frame that are run in order instead of the steps of the level."""
 
     def __post_init__(self) -> None:

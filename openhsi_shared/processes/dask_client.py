@@ -7,9 +7,11 @@ from typing import Any
 from openhsi_shared.errors import OpenHSIError
 from openhsi_shared.packages import needed_by
 
-__all__ = ["client_of"]
+__all__ = ["DEATHS", "client_of"]
 
 CONNECT_TIMEOUT_S = 10.0
+DEATHS = ("KilledWorker", "CancelledError", "FutureCancelledError", "FuturesCancelledError")
+"""Names of what is raised for a task whose worker died again and again, or that was cancelled."""
 
 
 @contextmanager

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openhsi_shared.datacube.transforming import Functions
 from openhsi_shared.drivers import Driver
 from openhsi_shared.errors import LevelError
 from openhsi_shared.files.reading import open_cube
-from openhsi_shared.levels import Transforms, check_functions
+from openhsi_shared.levels import Functions, Transforms, check_functions
 from openhsi_shared.processing_levels import LEVELS
 from openhsi_shared.reprocess.raw import ProcessRawDatacube, path_of
 

@@ -332,7 +332,7 @@ def test_the_picture_shows_one_pixel_per_line_and_column(cube_of, tmp_path):
     assert save(cube_of(9, 30, 40), tmp_path).picture.shape == (30, 9)
     written = save(colours, tmp_path, picture=False)
     assert written.picture is None
-    assert not written.has_picture
+    assert written.means is None
 
 
 @pytest.mark.parametrize(("n_stored", "first"), [(9000, 0), (9001, 5000)])

@@ -37,7 +37,6 @@ logger = safe_logger(__name__)
 LOOPBACK = "127.0.0.1"
 MAX_BODY_BYTES = 64 << 20
 N_THREADS = 4
-START_TIMEOUT_S = 10.0
 REALM = {"WWW-Authenticate": 'Basic realm="analysis"'}
 
 

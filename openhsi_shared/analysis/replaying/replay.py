@@ -20,9 +20,6 @@ __all__ = ["replay"]
 
 logger = safe_logger(__name__)
 
-MAX_IN_BATCH = 128
-SMALL_BYTES = 1 << 16
-"""Of an event: of smaller ones, more are in a batch."""
 Files = Sequence[str | Path] | str | Path
 
 

@@ -18,12 +18,10 @@ from openhsi_shared.analysis.work.messages import Batch, BatchResult, EventFailu
 from openhsi_shared.analysis.work.worker import WorkerRunner
 from openhsi_shared.analysis.work.workers import SumsLost
 from openhsi_shared.errors import AnalysisError
+from openhsi_shared.processes.dask_client import DEATHS
 from openhsi_shared.processes.spawning import pack, unpack
 
 __all__ = ["OnDask"]
-
-DEATHS = ("KilledWorker", "CancelledError", "FutureCancelledError", "FuturesCancelledError")
-"""What is raised for a task whose worker died again and again, or that was cancelled."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from openhsi_shared.jobs.workers.remote_block import RemoteBlocks, version_here
 from openhsi_shared.jobs.workers.team import Team
 from openhsi_shared.jobs.workers.work import LineWorker, WorkerDied
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.processes.dask_client import DEATHS
 from openhsi_shared.processes.spawning import pack
 
 __all__ = ["RemoteTeam"]
@@ -33,8 +34,6 @@ logger = safe_logger(__name__)
 PATIENCE_S = 300.0
 PER_THREAD = 2
 """Blocks that each thread of a worker has, so that it need not wait for the next one."""
-DEATHS = ("KilledWorker", "CancelledError", "FutureCancelledError", "FuturesCancelledError")
-"""What is raised for a task whose worker died, or that was cancelled."""
 
 
 class Executor(Protocol):
