@@ -1,9 +1,11 @@
 """All cubes of a folder as one cube of many lines, read on access.
 
-with open_flight("2026_11_20") as flight:
-    flight.lines[100_000:100_100, :, 20]      # of whichever cube they are in
-    flight.gaps                               # what was lost, within and between cubes
-    [run.times[[0, -1]] for run in flight.runs]
+::
+
+    with open_flight("2026_11_20") as flight:
+        flight.lines[100_000:100_100, :, 20]      # of whichever cube they are in
+        flight.gaps                               # what was lost, within and between cubes
+        [run.times[[0, -1]] for run in flight.runs]
 """
 
 import bisect

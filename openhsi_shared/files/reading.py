@@ -1,8 +1,10 @@
 """Opens saved cubes, written by this library or by openhsi, for reading.
 
-with open_cube("2026_11_20/2026_11_20-10_00_00_000000.nc") as cube:
-    line = cube.lines[17]                     # (cross-track, wavelength), compared with its checksum
-    cube.dataset.datacube.sel(wavelength=550, method="nearest")
+::
+
+    with open_cube("2026_11_20/2026_11_20-10_00_00_000000.nc") as cube:
+        line = cube.lines[17]                     # (cross-track, wavelength), compared with its checksum
+        cube.dataset.datacube.sel(wavelength=550, method="nearest")
 """
 
 import os

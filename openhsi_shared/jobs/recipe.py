@@ -1,8 +1,10 @@
 """The recipe of a job: what is to be done with which cubes.
 
-job = PipelineJob("flight_07", "radiance", processing_lvl=4, cal_path="cal.nc", stages=["bin_lines:n=2"])
-for cube in job.cubes():
-    print(cube.get_ppid())
+::
+
+    job = PipelineJob("flight_07", "radiance", processing_lvl=4, cal_path="cal.nc", stages=["bin_lines:n=2"])
+    for cube in job.cubes():
+        print(cube.get_ppid())
 """
 
 import os
