@@ -1,9 +1,7 @@
 """The directory of a recording: whether cubes can be saved there, and for how long."""
 
 import errno
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,8 +10,9 @@ import numpy as np
 from openhsi_shared.datacube.shared_openhsi import SharedOpenHSI
 from openhsi_shared.durable import PartFile
 from openhsi_shared.errors import SaveError
+from openhsi_shared.files.usable_directory import NOT_ON_FAT, ask_disk, free_bytes_in
 from openhsi_shared.loggers import safe_logger
-from openhsi_shared.processes.disk_watch import Space, within
+from openhsi_shared.processes.disk_watch import Space
 from openhsi_shared.recording.messages import Place
 from openhsi_shared.recording.plan import RecordingPlan
 
@@ -22,10 +21,6 @@ __all__ = ["check_names", "check_place", "check_space", "check_space_of_all"]
 logger = safe_logger(__name__)
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_. -]*")
-NOT_ON_FAT = frozenset('?*"<>|')
-"""Characters that FAT, NTFS and many network shares refuse in names, and other file systems allow."""
-
-
 TIMEOUT_S = 30.0
 """How long the disk may take to answer: one that spins up takes seconds."""
 
@@ -46,13 +41,7 @@ def check_space(directory: Path, cube_bytes: int, n_cubes: int | None, bytes_per
     Creates the directory, so that a failure is reported before the first line. SaveError (ETIMEDOUT) if its disk does
     not respond.
     """
-    try:
-        free = within(TIMEOUT_S, _made_ready, directory)
-    except TimeoutError as error:
-        words = f"the disk does not respond within {TIMEOUT_S:.0f} s: choose another one, or mount it again"
-        raise SaveError(errno.ETIMEDOUT, words, str(directory)) from error
-    except OSError as error:
-        raise SaveError(error.errno, f"{error.strerror}: no recording can be saved there", str(directory)) from error
+    free = free_bytes_in(directory, TIMEOUT_S)
     if free < cube_bytes:
         figures = f"one cube needs {cube_bytes / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free"
         words = f"{figures}: choose another disk or fewer lines"
@@ -65,8 +54,8 @@ def check_space(directory: Path, cube_bytes: int, n_cubes: int | None, bytes_per
 
 
 def check_space_of_all(directory: Path, places: Mapping[str, Place], n_cubes: Mapping[str, int | None]) -> None:
-    """Check the space for several cameras together, by name, as `check_space` does for each. SaveError (ENOSPC)."""
-    free = within(TIMEOUT_S, shutil.disk_usage, directory).free
+    """Check the space for several cameras together, by name, as `check_space` does for each. SaveError."""
+    free = free_bytes_in(directory, TIMEOUT_S)
     needed = sum(place.cube_bytes for place in places.values())
     if free < needed:
         each = ", ".join(f"{name} {place.cube_bytes / 1e6:,.0f} MB" for name, place in places.items())
@@ -84,27 +73,19 @@ def check_space_of_all(directory: Path, places: Mapping[str, Place], n_cubes: Ma
         )
 
 
-def _made_ready(directory: Path) -> int:
-    """Create the directory; return the free bytes of its disk."""
-    _make(directory)
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "not writeable")
-    usage = shutil.disk_usage(directory)
-    if not usage.total:
-        raise PermissionError(errno.EPERM, "it is in a file system of the kernel, which stores no files")
-    return usage.free
-
-
 def check_names(directory: Path, prefix: str, suffix: str) -> None:
     """Raise SaveError if the file system refuses names with this prefix and suffix, as FAT and NTFS refuse `?`.
 
     A file is made for a trial, only for names that have more than ASCII letters, digits, `_`, `-`, `.` and space.
+    SaveError (ETIMEDOUT) if the disk does not respond.
     """
     if PLAIN_NAME.fullmatch(prefix + suffix):
         return
     try:
-        within(TIMEOUT_S, lambda: PartFile(directory, f"{prefix}trial{suffix}.nc").close())
+        ask_disk(directory, TIMEOUT_S, lambda: PartFile(directory, f"{prefix}trial{suffix}.nc").close())
     except SaveError as error:
+        if error.errno == errno.ETIMEDOUT:
+            raise
         words = f"{error.strerror}: the file system refuses names with the prefix {prefix!r} and the suffix {suffix!r}"
         raise SaveError(error.errno, f"{words}; leave out {_refused_in(prefix + suffix)}", str(directory)) from error
 
@@ -112,19 +93,3 @@ def check_names(directory: Path, prefix: str, suffix: str) -> None:
 def _refused_in(name: str) -> str:
     found = "".join(sorted(set(name) & NOT_ON_FAT)) or "".join(sorted({one for one in name if not one.isascii()}))
     return (found and f"the characters {found}") or "its special characters"
-
-
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        if directory.exists():
-            raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a directory") from None
-        raise OSError(errno.ELOOP, "it is a link that leads nowhere, or in a circle") from None
-    except NotADirectoryError:
-        raise NotADirectoryError(errno.ENOTDIR, "a part of the path is a file: Not a directory") from None
-    except OSError as error:
-        if error.errno == errno.EINVAL and (refused := NOT_ON_FAT & set(str(directory))):
-            words = f"the file system refuses the name (it contains {' '.join(sorted(refused))})"
-            raise OSError(errno.EINVAL, words) from error
-        raise

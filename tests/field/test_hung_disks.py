@@ -12,11 +12,13 @@ import psutil
 import pytest
 
 from openhsi_shared import SharedSimulatedCamera, record, recover
+from openhsi_shared.capture.planning.disk_trial import free_bytes
 from openhsi_shared.control.control_socket import request
 from openhsi_shared.control.messages import AskGlance, AskStatus
 from openhsi_shared.datacube.control_server import socket_of
 from openhsi_shared.errors import SaveError
 from openhsi_shared.recording import space
+from openhsi_shared.recording.messages import Place
 from tests.support.disks import unanswered
 from tests.support.flow import CAMERA, COUNTING, account, cubes_in, processes_in
 from tests.support.helpers import environment, wait_for
@@ -180,10 +182,19 @@ def test_a_camera_s_control_socket_answers_although_its_disk_hangs(tmp_path, run
             assert request(path, AskStatus()).answer.status.cubes_saved == 1
 
 
-def test_a_recording_into_a_hung_disk_is_refused(tmp_path, monkeypatch):
+QUESTIONS = {
+    "space": lambda directory: space.check_space(directory, 1, None, 1.0),
+    "space of several cameras": lambda directory: space.check_space_of_all(directory, {"a": Place(1, 1.0)}, {"a": 1}),
+    "names": lambda directory: space.check_names(directory, "é", ""),
+    "room for a trial": lambda directory: free_bytes(directory, 1, 0.2),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_recording_into_a_hung_disk_is_refused(tmp_path, monkeypatch, question):
     monkeypatch.setattr(space, "TIMEOUT_S", 0.2)
     with unanswered(tmp_path / "disk"), pytest.raises(SaveError, match="the disk does not respond within") as caught:
-        space.check_space(tmp_path / "disk" / "out", 1, None, 1.0)
+        QUESTIONS[question](tmp_path / "disk" / "out")
     assert caught.value.errno == errno.ETIMEDOUT
 
 

@@ -24,6 +24,7 @@ from openhsi_shared.columns import COLUMNS, Saturation
 from openhsi_shared.dataset import Cube
 from openhsi_shared.errors import SaveError
 from openhsi_shared.files.preview import write_preview
+from openhsi_shared.files.usable_directory import free_bytes_in
 from openhsi_shared.files.writing import CubeWriter
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.child import Child
@@ -70,18 +71,7 @@ class _End(NamedTuple):
 
 def free_bytes(directory: Path, needed: int, timeout_s: float) -> int:
     """Free bytes of the disk of a directory, which is made. SaveError if it cannot be used, or has less than needed."""
-
-    def ask() -> int:
-        directory.mkdir(parents=True, exist_ok=True)
-        return shutil.disk_usage(directory).free
-
-    try:
-        free = within(timeout_s, ask)
-    except TimeoutError as error:
-        words = f"the disk does not respond within {timeout_s:.0f} s: choose another one, or mount it again"
-        raise SaveError(errno.ETIMEDOUT, words, str(directory)) from error
-    except OSError as error:
-        raise SaveError(error.errno, f"{error.strerror}: nothing can be saved there", str(directory)) from error
+    free = free_bytes_in(directory, timeout_s)
     if free < needed:
         figures = f"the trial needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free"
         raise SaveError(errno.ENOSPC, f"{figures}: choose another disk, or free some space", str(directory))
