@@ -19,9 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from openhsi_shared.channels.channel import Channel
 from openhsi_shared.channels.delivering import Deliver
-from openhsi_shared.errors import ArgumentError
+from openhsi_shared.channels.pv import PvChannel, stamp_ns
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.matching.states import State
 from openhsi_shared.packages import needed_by
@@ -31,33 +30,20 @@ __all__ = ["EpicsChannel"]
 
 logger = safe_logger(__name__)
 
-NO_STAMP_BEFORE_S = 631_152_000 + 366 * 86_400
-"""EPICS' time begins in 1990; an IOC without a clock counts from there."""
 METADATA_S = 5.0
 REPEATER_PORT = 5065
 _setting_up = threading.Lock()
 _is_set_up = False
 
 
-class EpicsChannel(Channel):
+class EpicsChannel(PvChannel):
     """A PV by its name, such as "HSI:temp"; `address=None`: the name of the channel. Needs the extra `epics`.
 
     Unit, or the texts of an enum (kind="flags"), are those of the PV unless given here. A PV with several elements
     needs `fields`, or kind="image". A text PV is refused.
     """
 
-    def __init__(self, name: str, address: str | None = None, **of_a_channel: Any) -> None:
-        """`of_a_channel`: see `Channel`."""
-        self.address = name if address is None else address
-        if not isinstance(self.address, str) or not self.address.strip() or " " in self.address:
-            raise ArgumentError(f"channel {name!r}: address must be the name of a PV, got {self.address!r}")
-        super().__init__(name, **{"source": f"ca:{self.address}", "speaks_on_change": True, **of_a_channel})
-        self._subscription: _Subscription | None = None
-
-    @classmethod
-    def from_address(cls, rest: str, name: str, **keywords: Any) -> "EpicsChannel":
-        """Return the channel of "ca:PV"."""
-        return cls(name, rest, **keywords)
+    KIND = "ca"
 
     def open(self, deliver: Deliver) -> None:
         """See `Channel.open`. PackageMissing."""
@@ -68,12 +54,6 @@ class EpicsChannel(Channel):
         _set_up(epics)
         deliver.state(State.CONNECTING, f"no IOC has answered for PV {self.address!r} yet")
         self._subscription = _Subscription(epics, self.address, self.properties.kind == "image", deliver)
-
-    def close(self) -> None:
-        """See `Channel.close`."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            subscription.close()
 
 
 def _set_up(epics: Any) -> None:
@@ -165,7 +145,7 @@ class _Subscription:
             if isinstance(value, str | bytes) or "string" in str(more.get("type", "")):
                 self._refuse_text()
                 return
-            time_ns = _stamp_ns(more.get("posixseconds"), more.get("nanoseconds"))
+            time_ns = stamp_ns(more.get("posixseconds"), more.get("nanoseconds"))
             if (time_ns is None) != self._has_no_stamp:
                 self._has_no_stamp = time_ns is None
                 self._deliver.describe(has_no_stamp=self._has_no_stamp)
@@ -178,12 +158,6 @@ class _Subscription:
             self._is_refused = True
             self._deliver.state(State.REFUSED, f"PV {self._address!r} is text: channels are numbers")
         self._deliver.refuse(f"PV {self._address!r} is text: channels are numbers")
-
-
-def _stamp_ns(seconds: float | None, nanoseconds: int | None) -> int | None:
-    if seconds is None or seconds < NO_STAMP_BEFORE_S:
-        return None
-    return int(seconds) * 10**9 + int(nanoseconds or 0)
 
 
 def _text(value: Any) -> str:

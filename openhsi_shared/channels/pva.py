@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from openhsi_shared.channels.channel import Channel
 from openhsi_shared.channels.delivering import Deliver
-from openhsi_shared.channels.epics import NO_STAMP_BEFORE_S
-from openhsi_shared.errors import ArgumentError
+from openhsi_shared.channels.pv import PvChannel, stamp_ns
 from openhsi_shared.matching.states import State
 from openhsi_shared.packages import needed_by
 
@@ -27,7 +25,7 @@ QUEUE = {"image": 20}
 DEFAULT_QUEUE = 1000
 
 
-class PvaChannel(Channel):
+class PvaChannel(PvChannel):
     """A PV by its name; `address=None`: the name of the channel. Needs the extra `pva`.
 
     Of an NTScalar, NTEnum (kind="flags"), NTScalarArray (with `fields`) or NTNDArray (kind="image", with its shape).
@@ -35,18 +33,7 @@ class PvaChannel(Channel):
     without it that is 1000, of images 20.
     """
 
-    def __init__(self, name: str, address: str | None = None, **of_a_channel: Any) -> None:
-        """`of_a_channel`: see `Channel`."""
-        self.address = name if address is None else address
-        if not isinstance(self.address, str) or not self.address.strip() or " " in self.address:
-            raise ArgumentError(f"channel {name!r}: address must be the name of a PV, got {self.address!r}")
-        super().__init__(name, **{"source": f"pva:{self.address}", "speaks_on_change": True, **of_a_channel})
-        self._subscription: _Subscription | None = None
-
-    @classmethod
-    def from_address(cls, rest: str, name: str, **keywords: Any) -> "PvaChannel":
-        """Return the channel of "pva:PV"."""
-        return cls(name, rest, **keywords)
+    KIND = "pva"
 
     @property
     def queue_size(self) -> int:
@@ -63,12 +50,6 @@ class PvaChannel(Channel):
         deliver.state(State.CONNECTING, f"no server has answered for PV {self.address!r} yet")
         request = f"record[queueSize={self.queue_size}]field()"
         self._subscription = _Subscription(thread, self.address, request, self.properties.kind == "image", deliver)
-
-    def close(self) -> None:
-        """See `Channel.close`."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            subscription.close()
 
 
 class _Subscription:
@@ -119,7 +100,7 @@ class _Subscription:
             self._deliver.refuse(f"PV {self._address!r} is {what}: channels are numbers")
             return
         self._say(type=kind, unit=_get(value, "display.units") or None, flags=flags)
-        time_ns = _stamp_ns(value)
+        time_ns = stamp_ns(_get(value, "timeStamp.secondsPastEpoch"), _get(value, "timeStamp.nanoseconds"))
         if (time_ns is None) != self._has_no_stamp:
             self._has_no_stamp = time_ns is None
             self._deliver.describe(has_no_stamp=self._has_no_stamp)
@@ -160,13 +141,6 @@ def _content(value: Any, kind: str, is_image: bool) -> tuple[Any, list[str] | No
     if isinstance(content, int | float | bool):
         return content, None
     return None, None
-
-
-def _stamp_ns(value: Any) -> int | None:
-    seconds = _get(value, "timeStamp.secondsPastEpoch")
-    if seconds is None or seconds < NO_STAMP_BEFORE_S:
-        return None
-    return int(seconds) * 10**9 + int(_get(value, "timeStamp.nanoseconds") or 0)
 
 
 def _get(value: Any, path: str) -> Any:
