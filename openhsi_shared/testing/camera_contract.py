@@ -29,7 +29,7 @@ from openhsi_shared.drivers import Driver, FrameStamp, FrameStatus, HasTemperatu
 from openhsi_shared.errors import CameraError, FrameError, FrameTimeout
 from openhsi_shared.frames.ids import FrameIds
 from openhsi_shared.packages import needed_by
-from openhsi_shared.testing.leftovers import belongings
+from openhsi_shared.testing.leftovers import require_no_leftovers
 
 with needed_by("openhsi_shared.testing", "contract"):
     import pytest
@@ -131,17 +131,7 @@ class CameraContract:
 
     def test_nothing_is_left_behind(self, driver: Driver) -> None:
         """Cycles of open, stream and close leak no thread, process or file descriptor."""
-        self.one_round(driver)  # a vendor's package may allocate resources once
-        before = belongings()
-        for _ in range(3):
-            self.one_round(driver)
-        deadline = time.monotonic() + self.patience_s
-        while any(now > then for now, then in zip(belongings(), before, strict=True)) and time.monotonic() < deadline:
-            threading.Event().wait(0.01)  # a vendor's threads may end later
-        after = belongings()
-        assert all(now <= then for now, then in zip(after, before, strict=True)), (
-            f"threads of Python, threads, processes, file descriptors: {before} before three rounds, {after} after"
-        )
+        require_no_leftovers(lambda: self.one_round(driver), self.patience_s)
 
     # ---- frames ----
 

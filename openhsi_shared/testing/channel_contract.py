@@ -28,7 +28,7 @@ from openhsi_shared.channels.channel import Channel
 from openhsi_shared.channels.delivering import Deliver, RingDeliver
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
 from openhsi_shared.matching.states import State
-from openhsi_shared.testing.leftovers import belongings
+from openhsi_shared.testing.leftovers import require_no_leftovers
 
 __all__ = ["ChannelContract", "Delivered"]
 
@@ -183,17 +183,7 @@ class ChannelContract:
 
     def test_nothing_is_left_behind(self, channel: Channel) -> None:
         """Cycles of open and close leak no thread, process or file descriptor."""
-        self.one_round(channel)  # a package may allocate resources once
-        before = belongings()
-        for _ in range(3):
-            self.one_round(channel)
-        end = time.monotonic() + self.patience_s
-        while any(now > then for now, then in zip(belongings(), before, strict=True)) and time.monotonic() < end:
-            threading.Event().wait(0.01)  # a package's threads may end later
-        after = belongings()
-        assert all(now <= then for now, then in zip(after, before, strict=True)), (
-            f"threads of Python, threads, processes, file descriptors: {before} before three rounds, {after} after"
-        )
+        require_no_leftovers(lambda: self.one_round(channel), self.patience_s)
 
     # ---- helpers ----
 
