@@ -29,12 +29,14 @@ def recover(context: click.Context, /, directories: tuple[Path, ...]) -> None:
     Results of jobs that were interrupted with --resume are named; the same job finishes them.
     Several files of one cube, as after a save whose first directory did not respond, are named, and stay.
     """
-    from tqdm import tqdm
-
     from openhsi_shared.files.recovering import recover as recover_in
+    from openhsi_shared.processes.progress import progress_bar
 
     def each(paths: list[Path]) -> Iterator[Path]:
-        return iter(tqdm(paths, unit="file", desc="recovering", disable=None, leave=False))
+        with progress_bar(len(paths), "recovering", "file") as bar:
+            for path in paths:
+                yield path
+                bar.update()
 
     n_damaged = 0
     for directory in directories:

@@ -20,23 +20,24 @@ def verify(context: click.Context, /, paths: tuple[Path, ...]) -> None:
     Problems go to standard output, one per line; the exit code is 1 if there are any. Data that another program added
     to a cube has no checksums: it is listed, and is not a problem. Nor are several files of one cube, which are listed.
     """
-    from tqdm import tqdm
-
     from openhsi_shared.files.verifying import verify as verify_cube
+    from openhsi_shared.processes.progress import progress_bar
 
     cubes, empty = cubes_in(paths)
     for directory in empty:
         echo(f"{directory}: {NO_CUBES}")
     n_problems, n_bad = len(empty), 0
-    for cube in tqdm(cubes, unit="cube", desc="verifying", disable=None, leave=False):
-        report = verify_cube(cube)
-        n_bad += not report.ok
-        for problem in report.problems:
-            tqdm.write(printable(problem if problem.startswith(f"{cube}: ") else f"{cube}: {problem}"))
-            n_problems += 1
-        if report.added:
-            added = ", ".join(report.added)
-            tqdm.write(printable(f"{cube}: added by another program, without checksums: {added}"))
+    with progress_bar(len(cubes), "verifying", "cube") as bar:
+        for cube in cubes:
+            report = verify_cube(cube)
+            n_bad += not report.ok
+            for problem in report.problems:
+                bar.write(printable(problem if problem.startswith(f"{cube}: ") else f"{cube}: {problem}"))
+                n_problems += 1
+            if report.added:
+                added = ", ".join(report.added)
+                bar.write(printable(f"{cube}: added by another program, without checksums: {added}"))
+            bar.update()
     echo_saved_more_than_once(cubes)
     echo(f"{len(cubes) - n_bad} of {len(cubes)} cubes are intact")
     if n_bad or n_problems:

@@ -19,7 +19,6 @@ from openhsi_shared.capture.slot_filler import SlotFiller
 from openhsi_shared.channels.attached import CONNECT_TIMEOUT_S, AttachedChannels
 from openhsi_shared.columns import COLUMNS, FRAMES_USED, Saturation
 from openhsi_shared.control.status import Status
-from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.visible_cube import CubeInMemory, CubeInSlot, LinesSoFar, SavedCube, VisibleCube
 from openhsi_shared.errors import ClosedError, NothingToSave, OpenHSIError
 from openhsi_shared.frames.losses import merged
@@ -27,6 +26,7 @@ from openhsi_shared.levels import LevelPlan
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
 from openhsi_shared.processes.handlers import handlers_deferred
+from openhsi_shared.processes.progress import progress_bar
 from openhsi_shared.processes.scheduling import scheduling_of
 from openhsi_shared.save_options import SaveOptions
 from openhsi_shared.writer.final_rescue import Rescued

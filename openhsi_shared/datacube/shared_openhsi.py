@@ -22,7 +22,6 @@ from openhsi_shared.capture.averaging.loop import check_average
 from openhsi_shared.capture.loop import FrameLoop
 from openhsi_shared.datacube.averaging import Averaging
 from openhsi_shared.datacube.engine import CubeEngine
-from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.datacube.user_methods import UserMethods, next_frame
 from openhsi_shared.drivers import FrameSource, FrameStamp
 from openhsi_shared.errors import ArgumentError, CameraError, ClosedError, IllegalMove, SourceEnded
@@ -30,6 +29,7 @@ from openhsi_shared.given_numbers import is_finite
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.paths import given_path
 from openhsi_shared.processes.at_exit import close_at_exit
+from openhsi_shared.processes.progress import progress_bar
 from openhsi_shared.processes.scheduling import CaptureScheduling
 
 if TYPE_CHECKING:

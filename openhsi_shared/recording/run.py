@@ -12,13 +12,13 @@ from openhsi_shared.analysis.live.analysis import Analysis
 from openhsi_shared.analysis.live.running import RunningAnalysis
 from openhsi_shared.channels.attached import AttachedChannels
 from openhsi_shared.control.status import RecordingStatus
-from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.errors import AnalysisError, ClosedError, RecordingError
 from openhsi_shared.files.flight_log import FlightLog
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE
+from openhsi_shared.processes.progress import progress_bar
 from openhsi_shared.processes.spawning import pack
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.conditions import Conditions

@@ -2,11 +2,10 @@
 
 import pdb
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from openhsi_shared.given_numbers import is_number, is_whole
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.dask_client import client_of
 from openhsi_shared.processes.interrupts import Interrupts
+from openhsi_shared.processes.progress import progress_bar
 
 __all__ = ["ReplayOptions", "ReplaySession", "Replayed"]
 
@@ -151,7 +151,8 @@ class ReplaySession(ExitStack):
         self._serve(run)
         failed: BaseException | None = None
         try:
-            with _bar(run, ranges.n_events, self._options.progress):
+            with progress_bar(ranges.n_events, "replaying", "event", self._options.progress) as bar:
+                run.on_progress = bar.update
                 run.run()
         except BaseException as error:
             failed = error
@@ -274,14 +275,3 @@ class ReplaySession(ExitStack):
 def _post_mortem(event_number: int, error: BaseException) -> None:
     logger.error("event %d: %s: %s", event_number, type(error).__name__, error)
     pdb.post_mortem(error.__traceback__)
-
-
-@contextmanager
-def _bar(run: Run, total: int | None, is_shown: bool) -> Iterator[None]:
-    """A progress bar over events; in a notebook, too."""
-    from tqdm.auto import tqdm
-
-    disable = None if is_shown and sys.stderr is not None else True
-    with tqdm(unit="event", desc="replaying", total=total, disable=disable, leave=False) as bar:
-        run.on_progress = bar.update
-        yield

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from openhsi_shared.buffers.times import read_anchor
 from openhsi_shared.control.status import RecordingStatus
-from openhsi_shared.datacube.progress import progress_bar
 from openhsi_shared.errors import CameraError, ClosedError, MemoryShortage, OpenHSIError, RecordingError
 from openhsi_shared.files.flight_log import FlightLog
 from openhsi_shared.flight.together.status import StatusOfAll, SummaryOfAll, failures_in_words
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.at_exit import finish_at_exit, forget
+from openhsi_shared.processes.progress import progress_bar
 from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.recording.conditions import Conditions
 from openhsi_shared.recording.handle import RecordingHandle
