@@ -1,6 +1,5 @@
 """`openhsi-shared preview`: previews of saved cubes, and a contact sheet of a flight."""
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -15,9 +14,6 @@ from openhsi_shared.cli.output import NO_CUBES, echo
 from openhsi_shared.printable import printable
 
 __all__ = ["preview"]
-
-MAX_PARALLEL = 4
-"""Each process reads in several threads and needs about 200 MB; more do not make a disk faster."""
 
 
 @click.command()
@@ -80,9 +76,8 @@ def preview(
     if sheet is not None:
         _check_sheet(sheet, targets.values())
     n_sharing, height, tiles = Counter(targets.values()), tile_height(len(cubes)), []
-    n_parallel = jobs or min(MAX_PARALLEL, os.cpu_count() or 1)
     tasks = [PreviewTask(cube, target, n_sharing[target], height, options) for cube, target in targets.items()]
-    with _progress(len(cubes)) as report, closing(in_processes(make_preview, tasks, n_parallel)) as results:
+    with _progress(len(cubes)) as report, closing(in_processes(make_preview, tasks, jobs)) as results:
         for task, result in zip(tasks, results, strict=True):
             tile, error = died(task, result.exit_code) if isinstance(result, Died) else result
             tiles.append(tile)

@@ -1,5 +1,6 @@
 """A pool of worker processes that tolerates their death: the item that a worker died of gets `Died`."""
 
+import os
 import signal
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import wait
@@ -16,6 +17,8 @@ logger = safe_logger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+MAX_PARALLEL = 4
+"""Each process reads in several threads and needs about 200 MB; more do not make a disk faster."""
 END_TIMEOUT_S = 5.0
 """How long a worker that is no longer needed may finish its item before it is killed."""
 
@@ -30,13 +33,16 @@ class Died(NamedTuple):
 
 
 def in_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], n: int
+    function: Callable[[Item], Result], items: Sequence[Item], n: int | None = None
 ) -> Generator[Result | Died, None, None]:
     """Yield `function(item)` of each item, in order, computed by `n` processes; function and items are pickled.
+
+    None: as many as there are processors for this process, `MAX_PARALLEL` at most.
 
     If a process dies (a file crashes a library, out of memory), its item gives `Died`, and the process is replaced.
     With one process or one item, the function is called here. Closing the iterator and Ctrl-C end the processes.
     """
+    n = n or min(MAX_PARALLEL, _n_processors())
     if n == 1 or len(items) <= 1:
         yield from map(function, items)
         return
@@ -90,6 +96,10 @@ class _Pool:
     def close(self) -> None:
         for worker in self._workers:
             _end(worker)
+
+
+def _n_processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _end(worker: Child) -> None:

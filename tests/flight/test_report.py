@@ -14,8 +14,8 @@ import pytest
 from openhsi_shared.columns import COLUMNS, Column
 from openhsi_shared.errors import ArgumentError, FileError, SaveError
 from openhsi_shared.files import CubeWriter
-from openhsi_shared.flight.report import gathering
 from openhsi_shared.flight.report.writing import write_report
+from openhsi_shared.processes import pool
 from tests.support.commands import run_here
 from tests.support.cubes import make_cube
 from tests.support.flown import GPS_AHEAD_S, MARKS, fly
@@ -44,7 +44,7 @@ def monkeymodule(tmp_path_factory):
 @pytest.fixture
 def here(monkeypatch):
     """Read files in this process."""
-    monkeypatch.setattr(gathering, "MAX_PARALLEL", 1)
+    monkeypatch.setattr(pool, "MAX_PARALLEL", 1)
 
 
 def cubes_of(directory):

@@ -23,7 +23,6 @@ from openhsi_shared.processes.pool import Died, in_processes
 
 __all__ = ["Gathered", "gather"]
 
-MAX_PARALLEL = 4
 MAX_PROBLEMS = 5
 """Of one file."""
 
@@ -94,8 +93,7 @@ def gather(directory: str | os.PathLike[str]) -> Gathered:
 
 def _read(paths: list[Path]) -> list[CubeNotes]:
     tasks = [Task(path, size_of(len(paths))) for path in paths]
-    n = min(MAX_PARALLEL, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    with closing(in_processes(read_notes, tasks, n)) as results:
+    with closing(in_processes(read_notes, tasks)) as results:
         return [
             _died(task, one.exit_code) if isinstance(one, Died) else one
             for task, one in zip(tasks, results, strict=True)
