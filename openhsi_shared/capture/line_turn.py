@@ -190,7 +190,7 @@ class LineTurn:
     def close(self) -> None:
         """Refuse the turn to all threads from now on."""
         self._only = NO_THREAD
-        self.run_deferred()  # what is left of it is refused, so that nobody waits for it
+        self.run_deferred()  # what is left of it is refused, so that no caller waits for it
 
     def check_open(self) -> None:
         """Raise ClosedError once it is closed, and in other threads while it is being closed."""

@@ -51,7 +51,7 @@ INTERVAL_S = 0.2
 @click.option("--significant-bits", type=int, metavar="N", help="Bits of the mantissa of floats that are kept.")
 @click.option("--procs", type=int, metavar="N", help="Number of workers.  [default: physical cores]")
 @click.option("--workers", type=click.Choice(["auto", "threads", "processes"]), help="[default: auto]")
-@click.option("--on-error", type=click.Choice(["raise", "nan"]), help="What becomes of a line that fails.")
+@click.option("--on-error", type=click.Choice(["raise", "nan"]), help="What happens to a line that fails.")
 @click.option("--link", is_flag=True, help="Store only what is new, with a reference to the input.")
 @click.option("--resume", is_flag=True, help="Keep what a run that fails has finished, and continue it the next time.")
 @click.option("--job", "recipe", type=GivenPath(dir_okay=False), help="A recipe, a JSON file.")

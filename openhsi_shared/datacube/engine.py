@@ -100,7 +100,7 @@ class CubeEngine:
         self.kept: CubeInMemory | None = None
         """What was collected and not saved, once it is closed."""
         self.saves_later = False
-        """Whether `kept` may still be saved: at the end of a `with` block nobody has decided to discard it."""
+        """Whether `kept` may still be saved: the end of a `with` block does not discard it."""
         self.last: SavedCube | None = None
         self.later: CubeEngine | None = None
         """The one that saved `kept` after this one was closed, and failed."""

@@ -15,10 +15,10 @@ from openhsi_shared.buffers.times import Anchor
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.capture.cube_clock import CubeClock
 from openhsi_shared.capture.slot_filler import SlotFiller
+from openhsi_shared.datacube.displaying import Displaying
 from openhsi_shared.datacube.engine import PATIENCE_S, CubeEngine
 from openhsi_shared.datacube.keywords import CameraKeywords, hosted, read_keywords
 from openhsi_shared.datacube.labelling import Labeller
-from openhsi_shared.datacube.looking import Looking
 from openhsi_shared.datacube.references_in_force import ReferencesInForce
 from openhsi_shared.datacube.retained_cubes import RetainedCubes
 from openhsi_shared.datacube.saturation import saturation_of
@@ -39,7 +39,7 @@ __all__ = ["SharedDataCube"]
 logger = safe_logger(__name__)
 
 
-class SharedDataCube(Looking):
+class SharedDataCube(Displaying):
     """A datacube in two or more shared-memory slots: one is filled while the others are saved.
 
     `put` copies a line into the slot being filled, `save` swaps the slots, and a spawned process writes the full one.

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from openhsi_shared.calibration import Calibration, read_calibration
 from openhsi_shared.errors import LevelError, SettingsError
 from openhsi_shared.exposure import known_exposure_ms
-from openhsi_shared.files.looked_at import NO_FILE, LookedAt, version_of
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.recorded import extra_columns, groups_of, line_flags_of, numbers_of_bands, recorded_settings
+from openhsi_shared.files.source_files import NO_FILE, SourceFiles, version_of
 from openhsi_shared.levels import (
     Functions,
     LevelPlan,
@@ -78,7 +78,7 @@ class SourceCube:
     columns: tuple[str, ...]
     """Names of variables along `y` besides those of every cube (times, frame ids, camera's clock, temperature)."""
     groups: tuple[str, ...]
-    files: LookedAt
+    files: SourceFiles
     """An input that changes while it is read is refused."""
     _plans: dict[tuple[int, Compat], LevelPlan] = dataclasses.field(default_factory=dict, init=False)
     """By level and `compat`: each takes some 30 ms to make."""
@@ -148,7 +148,7 @@ class SourceCube:
                 line_flags=line_flags_of(cube),
                 columns=extra_columns(cube),
                 groups=groups_of(cube),
-                files=LookedAt.of(cube, version, None if uuid is None else str(uuid)),
+                files=SourceFiles.of(cube, version, None if uuid is None else str(uuid)),
             ).with_settings(settings, read_calibration(cal_path))
 
     def with_settings(self, settings: "CameraSettings", calibration: Calibration) -> "SourceCube":

@@ -110,7 +110,7 @@ class ChannelContract:
         )
 
     def stimulate(self, channel: Channel) -> None:
-        """Called after each `open`, for sources that deliver only what somebody sends."""
+        """Called after each `open`, for sources that deliver only what is sent to them."""
 
     def test_it_delivers_numbers_and_times(self, channel: Channel) -> None:
         """One number for each field; times are int64 of ns since 1970, or None."""
@@ -160,7 +160,7 @@ class ChannelContract:
         channel.close()
 
     def test_it_can_be_opened_again(self, channel: Channel) -> None:
-        """After `close` it starts anew."""
+        """After `close` it can be opened again."""
         for _ in range(2):
             with self.opened(channel) as delivered:
                 delivered.wait_for_samples(1, self.patience_s)

@@ -23,8 +23,8 @@ import pytest
 from numpy.typing import NDArray
 
 from openhsi_shared.calibration import Calibration
-from openhsi_shared.files.looked_at import NO_FILE, LookedAt
 from openhsi_shared.files.source_cube import SourceCube
+from openhsi_shared.files.source_files import NO_FILE, SourceFiles
 from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.recipe import PipelineJob
@@ -73,7 +73,7 @@ def format_of(
         times_are_uncertain=False,
         columns=(),
         groups=(),
-        files=LookedAt(Path(path), NO_FILE, None, {}),
+        files=SourceFiles(Path(path), NO_FILE, None, {}),
     )
     return LineFormat(
         n_lines=n_lines,

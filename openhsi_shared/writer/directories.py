@@ -1,6 +1,6 @@
 """The directories of a cube, each touched when its turn comes; shared memory says which one a process is using.
 
-A disk that does not respond blocks whoever touches it. The process that replaces a blocked writer knows from that note
+A disk that does not respond blocks what uses it. The process that replaces a blocked writer knows from that note
 which directory is to blame, and a directory that is not needed blocks nothing.
 """
 
@@ -34,7 +34,7 @@ class DirectoriesInTurn(Sequence[Path]):
         note: MutableSequence[int] | None = None,
         create: bool = True,
     ) -> None:
-        """`note` is the heartbeat's counter of a writer; None in a process that nobody replaces."""
+        """`note` is the heartbeat's counter of a writer; None in a process that is not replaced."""
         self._directories, self._label, self._slot, self._note = directories, label, slot, note
         self._create = create
         self._all = directories_of(label, kind)

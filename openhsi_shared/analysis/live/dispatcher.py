@@ -238,7 +238,7 @@ class _Dispatcher:
             self._parent.tell(AllReleased())
 
     def _take(self, result: Any) -> None:
-        """Pass the result of a batch on; nobody reads its lines any more."""
+        """Pass the result of a batch on; no worker reads its lines any more."""
         batch = None
         if isinstance(result, BatchResult):
             batch = self._in_flight.pop(result.number, None)

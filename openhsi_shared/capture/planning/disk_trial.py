@@ -196,7 +196,7 @@ def _folder_for(folder: Path, parent: Parent) -> Iterator[None]:
         yield
     except OSError as error:
         parent.tell(_End(OSError(error.errno, error.strerror)))
-    finally:  # if the parent is killed, nobody else removes it
+    finally:  # if the parent is killed, no other process removes it
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Files as they were when a cube was looked at, so that one that changes while it is read is noticed."""
+"""The files that a cube is read from, as they were when it was opened: one that changes meanwhile is noticed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from openhsi_shared.files.attributes import plain
 from openhsi_shared.files.opening import open_hdf5
 from openhsi_shared.files.reading import OpenCube
 
-__all__ = ["NO_FILE", "LookedAt", "version_of"]
+__all__ = ["NO_FILE", "SourceFiles", "version_of"]
 
 Version = tuple[int, int]
 """Size and time of modification in ns."""
@@ -18,7 +18,7 @@ NO_FILE: Version = -1, -1
 
 
 @dataclass(frozen=True)
-class LookedAt:
+class SourceFiles:
     """A cube's file, and those of the cubes that it refers to, from which lines and columns are read."""
 
     path: Path

@@ -1,4 +1,4 @@
-"""What one sees of a cube while it is filled, and afterwards: arrays, times, pictures, pages."""
+"""Displays a cube while it is filled, and afterwards: arrays, times, pictures, pages."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from openhsi_shared.viewer.live_page import LivePage
     from openhsi_shared.viewer.notebook import LiveCell
 
-__all__ = ["Looking"]
+__all__ = ["Displaying"]
 
 
-class Looking(Transforming, Marking):
-    """Looks at the cube being filled, or until its first line at the one before it, also after `close`."""
+class Displaying(Transforming, Marking):
+    """Displays the cube being filled, or until its first line the one before it, also after `close`."""
 
     n_lines: int
     """Lines of a cube."""
