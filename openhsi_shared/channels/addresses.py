@@ -44,8 +44,8 @@ def _entry_points() -> dict[str, metadata.EntryPoint]:
 
 
 def _factory(kind: str, text: str) -> Callable[..., Channel]:
-    found = _entry_points()
-    point = metadata.EntryPoint(kind, SOURCES[kind], ENTRY_POINT_GROUP) if kind in SOURCES else found.get(kind)
+    is_ours = kind in SOURCES
+    point = metadata.EntryPoint(kind, SOURCES[kind], ENTRY_POINT_GROUP) if is_ours else _entry_points().get(kind)
     if point is None:
         kinds = source_kinds()
         raise ArgumentError(
