@@ -60,6 +60,20 @@ def test_packages_have_what_they_promise_and_no_module_of_the_same_name(name):
     assert set(package.__all__) <= set(dir(package))
 
 
+def test_modules_that_a_folder_describes_are_in_it():
+    """A newcomer looks for them there. Other words of code are names of this library, or of modules elsewhere."""
+    folder = Path(openhsi_shared.__file__).parent
+    others = {"row_slice", "record_all", "tap"}
+    described = {
+        (path.parent, word)
+        for path in folder.rglob("__init__.py")
+        for word in re.findall(r"`([a-z_]+)`", ast.get_docstring(ast.parse(path.read_text())) or "")
+    }
+    assert len(described) > 100
+    lost = [(room.name, word) for room, word in described if not [*room.glob(f"{word}.py"), *room.glob(f"{word}/")]]
+    assert [one for one in lost if one[1] not in others] == []
+
+
 def test_each_name_is_promised_where_it_is_defined():
     """Else readers look for it in two places. Only packages pass names on."""
     folder = Path(openhsi_shared.__file__).parent

@@ -1,7 +1,8 @@
 """The command line, `openhsi-shared`: record a flight, view, verify and process it.
 
 One module per command, imported when the command is run. Results go to standard output, everything else to standard
-error; the exit code is 0 only on success.
+error; the exit code is 0 only on success. Several commands use `arguments`, `camera_options`, `output` and `running`;
+`record` uses `configured`, `keys`, `pins` and `together`, `preview` uses `previews`, `process` uses `dry_run`.
 """
 
 import logging

@@ -1,7 +1,18 @@
 """How cubes become files, and are opened again.
 
-`writing` is for the writer process, `reading` and `verifying` for any process. Names are imported lazily, so that the
-writer process does not import what only readers need.
+Saved by the writer process: `writing` saves cubes one after the other, `saving` one of them; `image` is the HDF5 file
+without its lines, built in a `memory_file` by `variables`; `encoding` and `deflate` make chunks, `pieces` and
+`blocks` write them. `preview` and `png` are the picture, `dumping` the last resort. `streamed` is a file that is
+written block by block, with a `journal`; `table_file` one without lines.
+
+Read by any process: `reading` opens a cube, `opening` its file; `lines` and `line_columns` are its lines, `contents`
+all else, by `objects`, `axes`, `packing`, `columns` and `open_group`; `lazy` gives them to xarray; `linked` follows
+the link to a source, `recorded` and `source_cube` have what is known of it. `verifying`, `rewritten` and `additions`
+find what has changed, `published` and `recovering` what is on the disk.
+
+A flight: `flight`, with `flight_part`, `flight_pairs`, `flight_dataset`, `flight_log` and `gaps`. `exporting` writes
+other formats, `references` and `reflectance` are of cameras. Names are imported lazily: the writer imports nothing of
+readers.
 """
 
 from typing import TYPE_CHECKING
