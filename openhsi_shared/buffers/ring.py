@@ -88,7 +88,7 @@ class SharedRing:
     def _open_memory(self) -> RingMemory:
         memory = self._memory
         if memory is None:
-            raise ClosedError(f"the ring {self.name!r} is closed")
+            raise ClosedError(f"the ring {self.name!r} is closed: attach to it again, or create another one")
         return memory
 
     @property

@@ -51,7 +51,9 @@ class FusedLevel:
         luminance: float | None,
     ) -> None:
         if frame_dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
-            raise LevelError(f"processing_lvl={level} needs frames of uint8 or uint16, got {frame_dtype}")
+            raise LevelError(
+                f"processing_lvl={level} needs frames of uint8 or uint16, got {frame_dtype}: levels -1 and 0 take all"
+            )
         scipy = ("scipy",) if LEVELS[level].makes_radiance else ()
         require(f"processing_lvl={level}", "numba", *scipy)
         self._frame_shape, self._frame_dtype = frame_shape, frame_dtype

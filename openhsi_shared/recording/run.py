@@ -150,7 +150,7 @@ class Recording(WatchedRecording, RecordingHandle):
                 self._child.send(StatusRequest())
                 self._changed.wait_for(lambda: self._latest is not None or self._ended is not None, 5.0)
             if self._latest is None:
-                raise RecordingError("the recording does not respond") from (
+                raise RecordingError("the recording does not respond within 5 s: ask again, or stop it") from (
                     None if self._ended is None else self._ended.error
                 )
             return self._latest
@@ -170,7 +170,8 @@ class Recording(WatchedRecording, RecordingHandle):
     def analysis(self) -> RunningAnalysis:
         """The analysis. AnalysisError if there is none, or several: see `analyses`."""
         if len(self.analyses) != 1:
-            raise AnalysisError(f"this recording has {len(self.analyses)} analyses: {', '.join(self.analyses)}")
+            names = f"{len(self.analyses)} analyses: choose one of {', '.join(self.analyses)} by analyses[NAME]"
+            raise AnalysisError(f"this recording has {names if self.analyses else 'no analysis: give it analyse='}")
         return next(iter(self.analyses.values()))
 
     def _running_analysis(self, analysis: Analysis) -> RunningAnalysis:

@@ -117,7 +117,8 @@ class Viewer:
     def wait_ready(self, patience_s: float = START_TIMEOUT_S) -> Self:
         """Block until it shows new frames; ViewerError if it failed, or is not ready after `patience_s`."""
         if not self._is_up.wait(patience_s):
-            raise ViewerError(f"the viewer of {self._about.buffer_name!r} is not ready after {patience_s} s")
+            name = self._about.buffer_name
+            raise ViewerError(f"the viewer of {name!r} is not ready after {patience_s} s: see the log, or wait longer")
         self._raise_failure()
         return self
 

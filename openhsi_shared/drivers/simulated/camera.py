@@ -199,7 +199,7 @@ class SimulatedDriver:
 
     def _require_open(self) -> Painter:
         if self._painter is None:
-            raise CameraError("the simulated camera is not open")
+            raise CameraError("the simulated camera is not open: call open() first")
         if self._is_lost:
             raise CameraLost("the simulated camera was unplugged: plug it in, close it and open it again")
         return self._painter
