@@ -39,16 +39,10 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "Analysis": "analysis.live.analysis",
-        "AnalysisError": "errors",
-        "BinaryParameter": "analysis.parameters",
-        "BoolParameter": "analysis.parameters",
-        "CaptureError": "errors",
-        "FloatParameter": "analysis.parameters",
-        "IntParameter": "analysis.parameters",
-        "ParameterError": "errors",
-        "Replayed": "analysis.replaying.session",
-        "StrParameter": "analysis.parameters",
-        "replay": "analysis.replaying.replay",
+        "analysis.live.analysis": "Analysis",
+        "analysis.parameters": "BinaryParameter BoolParameter FloatParameter IntParameter StrParameter",
+        "analysis.replaying.replay": "replay",
+        "analysis.replaying.session": "Replayed",
+        "errors": "AnalysisError CaptureError ParameterError",
     },
 )

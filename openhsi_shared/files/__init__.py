@@ -31,12 +31,10 @@ __all__ = ["CubeWriter", "OpenCube", "Report", "Written", "open_cube", "save_sha
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "CubeWriter": "files.writing",
-        "OpenCube": "files.reading",
-        "Report": "files.verifying",
-        "Written": "files.saving",
-        "open_cube": "files.reading",
-        "save_shared_datacube": "files.upstream",
-        "verify": "files.verifying",
+        "files.reading": "OpenCube open_cube",
+        "files.saving": "Written",
+        "files.upstream": "save_shared_datacube",
+        "files.verifying": "Report verify",
+        "files.writing": "CubeWriter",
     },
 )

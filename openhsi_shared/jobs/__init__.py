@@ -33,15 +33,12 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "FunctionStage": "jobs.stages.function",
-        "JobError": "errors",
-        "JobResult": "jobs.result",
-        "JobRunner": "jobs.runner",
-        "LineFormat": "jobs.stages.stage",
-        "PipelineJob": "jobs.recipe",
-        "Stage": "jobs.stages.stage",
-        "StageNotApplicable": "errors",
-        "stage_from_text": "jobs.stages.registry",
-        "stage_named": "jobs.stages.registry",
+        "errors": "JobError StageNotApplicable",
+        "jobs.recipe": "PipelineJob",
+        "jobs.result": "JobResult",
+        "jobs.runner": "JobRunner",
+        "jobs.stages.function": "FunctionStage",
+        "jobs.stages.registry": "stage_from_text stage_named",
+        "jobs.stages.stage": "LineFormat Stage",
     },
 )

@@ -31,4 +31,4 @@ if TYPE_CHECKING:
 
 __all__ = ["view_recorder"]
 
-__getattr__, __dir__ = lazy_names(__name__, {"view_recorder": "viewer.recorder_viewer"})
+__getattr__, __dir__ = lazy_names(__name__, {"viewer.recorder_viewer": "view_recorder"})
