@@ -176,6 +176,7 @@ def test_reports_of_another_form_are_refused_and_the_next_ones_are_read() -> Non
         assert values["latitude"] == 38.0
         assert np.isnan(values["speed"])
         assert found.samples.counts.refused >= 5
+        assert 1_777_636_801 * 10**9 in found.samples.time_ns  # the year 9999 is no time from which it steps back
         assert State.ENDED not in found.states
 
 
