@@ -6,13 +6,14 @@ up to its own last line; one that arrives when its cube is closed goes to the ne
 
 from collections.abc import Iterable
 
-from openhsi_shared.buffers.marks import MARKS, MarkRing
+from openhsi_shared.buffers.marks import MARKS, Mark, MarkRing
 from openhsi_shared.buffers.slot_memory import SlotState, Word
 from openhsi_shared.buffers.slot_view import SlotView
 
 __all__ = ["CubeMarks", "end_of_lines_ns"]
 
 Words = Iterable[tuple[Word, int]]
+MAX_NS = 2**63 - 1
 SUMMED = (Word.N_MARKS_PUSHED_OUT, Word.PAUSED_NS, Word.N_FRAMES_PAUSED, Word.N_NOT_WANTED)
 
 
@@ -64,6 +65,11 @@ class CubeMarks:
         unsent = [slots.word(slot, Word.MARKS_FROM_NS) for slot in slots.slots_in(SlotState.FULL)]
         overwritten = ring.put(max(time_ns - lead_ns, min([self._until_ns, *unsent]) + 1), time_ns, text)
         return (None, ()) if overwritten is None else self._add(slots, overwritten, {Word.N_MARKS_PUSHED_OUT: 1})
+
+    def behind_lines(self, slots: SlotView) -> list[Mark]:
+        """Marks that came after the last line so far: in no file, unless another line comes."""
+        ends = [end_of_lines_ns(slots, slot) for slot in slots.slots_in(SlotState.FILLING)]
+        return MarkRing(slots.side(MARKS.name)).between(max([self._until_ns, *ends]), MAX_NS)
 
     def add_pause(self, slots: SlotView, paused_ns: int, n_frames: int) -> tuple[int | None, Words]:
         """Add to the pause before the next line. Returns words to be set."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from openhsi_shared.buffers.cube_marks import CubeMarks, Words
 from openhsi_shared.buffers.discarded_cubes import Discarded
 from openhsi_shared.buffers.lease import Lease
+from openhsi_shared.buffers.marks import Mark
 from openhsi_shared.buffers.memory import arena_of
 from openhsi_shared.buffers.resident import make_resident
 from openhsi_shared.buffers.slot_copy import COPIED_WORDS, SlotCopy
@@ -355,6 +356,11 @@ class SlotOwner(SlotView):
         """
         with self.changed:
             self._set_words(*self._marks.put(self, text, time_ns, lead_ns))
+
+    def marks_behind_lines(self) -> list[Mark]:
+        """Marks that no cube has, unless another line comes."""
+        with self.changed:
+            return self._marks.behind_lines(self)
 
     def add_pause(self, paused_ns: int, n_frames: int) -> None:
         """Note for the cube being filled, or the next one, that frames before it were not wanted."""

@@ -20,6 +20,7 @@ from openhsi_shared.capture.line_turn import LineTurn
 from openhsi_shared.errors import ClosedError, NoFreeSlot, OpenHSIError
 from openhsi_shared.frames.losses import FrameLedger, IdRange, ranges_in_words
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.printable import printable
 from openhsi_shared.save_options import WhenFull
 
 __all__ = ["SlotFiller", "Supervisor"]
@@ -77,6 +78,7 @@ class SlotFiller:
         self._n_lost_known = 0
         """Lost lines with a known cause; any further ones were skipped by the camera."""
         self._n_lost_logged = 0
+        self._n_marks_logged = 0
         self._logged_loss_at: dict[str, float] = {}
 
     @property
@@ -296,8 +298,13 @@ class SlotFiller:
             self._logged_loss_at[cause], self._n_lost_logged = now, self._n_lost_known
             logger.warning("%d lines lost so far: %s", self._n_lost_known, why())
 
-    def log_rest_of_loss(self) -> None:
-        """Log losses held back by rate limiting, at the end. Idempotent."""
+    def log_rest(self) -> None:
+        """Log at the end losses held back by rate limiting, and marks that no file will have. Idempotent."""
+        marks = self.slots.marks_behind_lines()
+        if len(marks) > self._n_marks_logged:
+            self._n_marks_logged = len(marks)
+            texts = ", ".join(printable(mark.text) for mark in marks[:5]) + (", ..." if len(marks) > 5 else "")
+            logger.warning("no line followed, so no cube has these marks (%d): %s", len(marks), texts)
         n_lost = self.ledger.n_lost
         if n_lost > self._n_lost_logged:
             self._n_lost_logged = n_lost

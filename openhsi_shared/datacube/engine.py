@@ -298,7 +298,7 @@ class CubeEngine:
         if self.is_closed or os.getpid() != self._owner:
             return
         with self.closing():
-            self.filler.log_rest_of_loss()
+            self.filler.log_rest()
             self._settle_unsaved(rescue, keep)
             self.turn.end_lines()
             self.finish()
@@ -351,7 +351,7 @@ class CubeEngine:
             return []
         self.turn.refuse_others()
         self.turn.wait_for_line(PATIENCE_S)
-        self.filler.log_rest_of_loss()
+        self.filler.log_rest()
         if not crashed:
             self._settle_unsaved(None, keep=False)
         try:

@@ -240,6 +240,19 @@ def test_a_mark_before_the_camera_is_started_is_on_the_first_line(tmp_path):
     assert [(mark["line"], mark["text"]) for mark in json.loads(cube.attributes["marks"])] == [(0, "ready")]
 
 
+@pytest.mark.parametrize("n_marks", [0, 1, 6])
+def test_marks_that_no_line_follows_are_named_when_the_camera_is_closed(tmp_path, caplog, n_marks):
+    with SharedSimulatedCamera(**COUNTING, n_lines=2) as camera:
+        camera.mark("before")
+        camera.collect(progress=False)
+        camera.save(tmp_path)
+        for number in range(n_marks):
+            camera.mark(f"end {number}")
+    said = [record.message for record in caplog.records if "these marks" in record.message]
+    names = {0: [], 1: ["(1): end 0"], 6: ["(6): end 0, end 1, end 2, end 3, end 4, ..."]}[n_marks]
+    assert said == [f"no line followed, so no cube has these marks {name}" for name in names]
+
+
 def test_a_mark_that_cannot_be_kept_whole_is_said_without_what_controls_a_terminal(tmp_path, caplog):
     with SharedSimulatedCamera(**COUNTING, n_lines=2) as camera:
         camera.mark("sea\x1b[2J\udc80")
