@@ -3,7 +3,7 @@
 Each of them has `run(plan) -> list[Row]`: it verifies what was saved before it reports a figure, and measures what it
 compares with in the same run, alternating. `measuring` has plan and row, `frames` the check that nothing is missing,
 `raw_disk` the disk without this library, `openhsi_process` (on this side) and `openhsi_side` (run by the other Python)
-the library of openhsi.
+the library of openhsi, `jobs_before` and `jobs_before_side` an earlier state of this one.
 """
 
 __all__ = ["BENCHMARKS"]

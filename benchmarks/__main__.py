@@ -23,6 +23,7 @@ def main() -> int:
             directory=Path(directory),
             openhsi_python=arguments.openhsi_python,
             dranspose_python=arguments.dranspose_python,
+            before=arguments.before,
             cases=tuple(arguments.case),
         )
         about = machine(plan)
@@ -52,12 +53,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--directory", type=Path, help="folder for cubes, on the disk to be measured")
     parser.add_argument("--openhsi-python", type=Path, help="the Python of an environment that has openhsi")
     parser.add_argument("--dranspose-python", type=Path, help="the Python of an environment with dranspose, cbor2 < 6")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="a checkout of an earlier state, compared in `jobs`")
     parser.add_argument("--case", action="append", default=[], help="only this case of `stalls`; may be repeated")
     parser.set_defaults(size="full")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    if arguments.before is not None and not (arguments.before / "openhsi_shared" / "__init__.py").is_file():
+        parser.error(f"--before {arguments.before}: expected the root of a checkout of this repository")
     return arguments
 
 

@@ -11,6 +11,7 @@ import subprocess
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.frames import frames_of_scene
 from benchmarks.measuring import Plan, Row, Spread
+from benchmarks.side_process import SideProcess
 from openhsi_shared.buffers.memory import PAGE, aligned_bytes, shared_array
 from openhsi_shared.calibration import Calibration, read_calibration, write_calibration
 from openhsi_shared.drivers.simulated import CALIBRATION_PATH
@@ -218,41 +220,23 @@ class _Other:
     crc32: int | None = None
 
     def __init__(self, plan: Plan, camera: Camera, level: int, core: int) -> None:
-        self._n, self._process = plan.pick(40, 20, 4), None
+        self._n, self._stack, self._process = plan.pick(40, 20, 4), ExitStack(), None
         if plan.openhsi_python is None:
             return
-        self._process = subprocess.Popen(
-            [plan.openhsi_python, "-m", "benchmarks.levels_openhsi", str(core)],
-            cwd=ROOT,
-            env={**os.environ, "MPLBACKEND": "agg"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        command = [plan.openhsi_python, "-m", "benchmarks.levels_openhsi", str(core)]
+        self._process = self._stack.enter_context(SideProcess("openhsi", command))
         paths = {name: str(camera.folder / file) for name, file in _FILES.items()}
-        self.crc32 = self._ask({"do": "make", "level": level, "n_lines": plan.pick(400, 200, 16), **paths})["crc32"]
+        self.crc32 = self._process.ask("make", level=level, n_lines=plan.pick(400, 200, 16), **paths)["crc32"]
 
     def time(self) -> float:
         """Microseconds of one put."""
-        return float("nan") if self._process is None else float(self._ask({"do": "time", "n": self._n})["us"])
-
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        if self._process is None or self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("openhsi's process has no pipes")
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"openhsi's process ended with {self._process.wait()} at {order}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return float("nan") if self._process is None else float(self._process.ask("time", n=self._n)["us"])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._process is not None:
-            self._process.communicate(timeout=60)
+        self._stack.close()
 
 
 _FILES = {"frames": "frames.npy", "json_path": "settings.json", "cal_path": "calibration.nc"}

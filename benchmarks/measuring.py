@@ -47,6 +47,8 @@ class Plan:
     """The Python of an environment that has openhsi, or None: no comparison with it."""
     dranspose_python: Path | None = None
     """The Python of an environment that has dranspose, or None: no comparison with it."""
+    before: Path | None = None
+    """A checkout of an earlier state of this library that `jobs` is compared with, or None: no comparison with it."""
     cases: tuple[str, ...] = ()
     """The only cases of a benchmark that has several; empty: all."""
 

@@ -21,9 +21,13 @@ class Sides:
         """Measure once."""
         begun, cpu = time.perf_counter(), _cpu_s()
         result = work()
-        self.wall.setdefault(name, []).append(time.perf_counter() - begun)
-        self.cpu.setdefault(name, []).append(_cpu_s() - cpu)
+        self.add(name, time.perf_counter() - begun, _cpu_s() - cpu)
         return result
+
+    def add(self, name: str, wall_s: float, cpu_s: float) -> None:
+        """Add what another process has measured."""
+        self.wall.setdefault(name, []).append(wall_s)
+        self.cpu.setdefault(name, []).append(cpu_s)
 
     def ratio(self, name: str, to: str, *, cpu: bool = False) -> float:
         """Median of the ratios of each turn."""

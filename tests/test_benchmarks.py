@@ -69,6 +69,50 @@ def test_benchmark_that_does_not_exist_is_refused():
     assert "there is no benchmark speed; there are imports, put" in done.stderr
 
 
+def test_earlier_state_that_is_no_checkout_is_refused(tmp_path):
+    done = run("jobs", "--tiny", "--before", tmp_path, check=False)
+    assert done.returncode == 2
+    assert f"--before {tmp_path}: expected the root of a checkout" in done.stderr
+
+
+@pytest.mark.campaign
+def test_job_is_compared_with_another_state(tmp_path):
+    run("jobs", "--tiny", "--before", ROOT, "--directory", tmp_path, "--out", tmp_path / "out.json")
+    found = [row["figures"]["wall_s"] for row in json.loads((tmp_path / "out.json").read_text())["rows"][:6]]
+    assert ["camera before" in sides for sides in found] == [True] * 6
+
+
+BEFORE = """
+import sys
+from pathlib import Path
+from benchmarks.jobs_before import Before
+from benchmarks.jobs_cubes import files_of, make_cube
+from benchmarks.levels import Camera
+from benchmarks.measuring import Plan
+plan = Plan(size="tiny", directory=Path(sys.argv[1]), before=Path(sys.argv[2]))
+camera = Camera(plan, plan.directory)
+try:
+    Before(plan, make_cube(plan, plan.directory, 4), 4, files_of(camera))
+except ValueError as error:
+    print(error)
+"""
+ANOTHER = """
+import sys
+sys.path = [path for path in sys.path if not path.startswith({root!r})]
+del sys.modules[__name__]
+import openhsi_shared
+"""
+
+
+def test_state_that_is_imported_from_elsewhere_is_no_earlier_one(tmp_path):
+    package = tmp_path / "before" / "openhsi_shared"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(ANOTHER.format(root=str(tmp_path)))
+    words = " ".join(ask(BEFORE, tmp_path, tmp_path / "before"))
+    module = ROOT / "openhsi_shared" / "__init__.py"
+    assert words == f"the earlier state was imported from {module}, expected from {package.parent}"
+
+
 CHECK = """
 import sys
 from pathlib import Path
