@@ -2,51 +2,37 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from isal import isal_zlib
-from numpy.typing import NDArray
 
 from benchmarks.jobs_cubes import job_of, n_lines_of, remove
 from benchmarks.levels import Camera
 from benchmarks.measuring import Plan, Row
 from benchmarks.sides import Sides
+from benchmarks.slow_stage import SLOW_S, slow
 from openhsi_shared import open_cube
 from openhsi_shared.jobs import JobRunner, PipelineJob
 
 __all__ = ["deflate", "python_stage"]
 
-SLOW_S = 0.002
-"""What a line costs in a stage of pure Python."""
 BARE = """
-import os, sys
+import sys
 import numpy, h5py
 from time import perf_counter
-path, out, n_lines, n_bytes, seconds = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
+path, n_lines, n_bytes, seconds = sys.argv[1], *map(float, sys.argv[2:])
 line = bytearray(int(n_bytes))
-with open(path, "rb", buffering=0) as source, open(out, "wb", buffering=0) as made:
+with open(path, "rb", buffering=0) as source:
     for number in range(int(n_lines)):
         source.readinto(line)
         until = perf_counter() + seconds
         while perf_counter() < until:
             pass
-        made.write(line)
-    os.fsync(made.fileno())
 """
-"""The same stage without this library, in a process of its own: it reads, works and writes as many bytes."""
-
-
-def slow(line: NDArray[Any]) -> NDArray[Any]:
-    """A stage of pure Python, which takes `SLOW_S` a line."""
-    until = time.perf_counter() + SLOW_S
-    while time.perf_counter() < until:
-        pass
-    return line
+"""The same stage without this library, in a process of its own: it reads as many bytes, and writes none."""
 
 
 def python_stage(plan: Plan, folder: Path, path: Path) -> Row:
@@ -55,25 +41,19 @@ def python_stage(plan: Plan, folder: Path, path: Path) -> Row:
         plan,
         folder,
         lambda n, out: PipelineJob(path, out, stages=[slow], workers="processes", n_procs=n),
-        lambda n, _: _bare_processes(plan, folder, path, n),
+        lambda n, _: _bare_processes(plan, path, n),
     )
     return _row(
         sides, f"a stage of pure Python, {1e3 * SLOW_S:.0f} ms a line, with two processes, their start included"
     )
 
 
-def _bare_processes(plan: Plan, folder: Path, path: Path, n: int) -> None:
-    """Start `n` processes, each for a part of the lines, and wait for them."""
-    outs = [folder / f"bare-{number}" for number in range(n)]
-    n_lines = n_lines_of(path) // n
-    commands = [
-        [sys.executable, "-c", BARE, path, out, str(n_lines), str(plan.line_bytes), str(SLOW_S)] for out in outs
-    ]
-    processes = [subprocess.Popen(command) for command in commands]
-    codes = [process.wait() for process in processes]
-    if any(codes) or {out.stat().st_size for out in outs} != {n_lines * plan.line_bytes}:
-        raise AssertionError(f"bare processes ended with {codes}, or did not write all lines")
-    remove(folder, *(out.name for out in outs))
+def _bare_processes(plan: Plan, path: Path, n: int) -> None:
+    """Start `n` processes, each for as many lines as its part has, and wait for them."""
+    numbers = [str(n_lines_of(path) // n), str(plan.line_bytes), str(SLOW_S)]
+    processes = [subprocess.Popen([sys.executable, "-c", BARE, str(path), *numbers]) for _ in range(n)]
+    if any(codes := [process.wait() for process in processes]):
+        raise AssertionError(f"bare processes ended with {codes}")
 
 
 def deflate(plan: Plan, camera: Camera, folder: Path, path: Path) -> Row:
