@@ -30,7 +30,8 @@ class JobResult:
     seconds: float
     """That the cube took."""
     times: Mapping[str, float] = field(default_factory=dict, compare=False)
-    """Seconds of all workers together: "load", "prepare", "process", "write", "survey", and code of each stage."""
+    """Seconds of all workers together: "prepare", "process", "write", "survey", and, as parts of "process", "load" and
+    the code of each stage."""
     counters: Mapping[str, int] = field(default_factory=dict, compare=False)
     """`blocks_loaded`, `blocks_waiting_for_writer`, `rows_dropped`."""
     line_rows: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)

@@ -106,8 +106,8 @@ def test_a_cube_that_fails_counts():
     [
         ({}, ""),
         ({"load": 0.0}, ""),
-        ({"load": 3.0, "process": 1.0, "level": 1.0}, "the disk that is read from: 75 % of the time"),
-        ({"load": 1.0, "process": 1.0, "write": 6.0}, "the disk that is written to: 75 % of the time"),
+        ({"load": 3.0, "process": 4.0, "level": 1.0}, "the disk that is read from: 75 % of the time"),
+        ({"load": 1.0, "process": 2.0, "write": 6.0}, "the disk that is written to: 75 % of the time"),
         ({"process": 4.0, "level": 1.0, "index": 3.0}, "the stage 'index': 75 % of the time"),
         ({"process": 4.0, "level": 1.0}, "checksums and copies: 75 % of the time"),
         ({"survey": 3.0, "write": 1.0}, "the survey of the lines before the first stage: 75 % of the time"),

@@ -223,7 +223,7 @@ def test_a_slow_output_lets_blocks_run_out(tmp_path):
     output, progress = Waiting(plan), Progress()
     running = threading.Thread(target=run, args=(plan, output), kwargs={"n": 5, "progress": progress})
     running.start()
-    wait_for(lambda: progress.blocks == {"load": 0, "process": 0, "write": 3, "free": 0})
+    wait_for(lambda: progress.blocks == {"process": 0, "write": 3, "free": 0})
     assert progress.n_done == 0
     assert output.n_waiting <= 3
     output.may_write.set()
@@ -276,12 +276,12 @@ def test_a_worker_that_is_ended_does_not_start_again(tmp_path):
     [worker] = worker_set.workers(1, plan, None, memory)
     worker_set.kill()  # before, or while, it starts
     with pytest.raises(WorkerDied, match="was ended"):
-        worker.load(0, 0, 0, 4)
+        worker.process(0, 0, 0, 4)
     [worker] = worker_set.workers(1, plan, None, memory)  # for the next cube
-    assert worker.load(0, 0, 0, 4) == []
+    assert worker.process(0, 0, 0, 4).flags.tolist() == [0] * 4
     worker_set.close()
     with pytest.raises(WorkerDied, match="was ended"):
-        worker.load(0, 0, 0, 4)
+        worker.process(0, 0, 0, 4)
 
 
 def test_processes_start_before_the_work_and_have_ended_when_they_are_closed(tmp_path):

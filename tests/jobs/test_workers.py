@@ -13,6 +13,7 @@ from openhsi_shared.errors import JobError, SaveError
 from openhsi_shared.files import open_cube
 from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.stages.registry import stage_from_text
+from openhsi_shared.jobs.workers import block_worker
 from openhsi_shared.jobs.workers.block_memory import BlockLayout, BlockMemory
 from openhsi_shared.jobs.workers.block_worker import BlockWorker
 from openhsi_shared.jobs.workers.control import Control
@@ -168,6 +169,43 @@ def test_lines_that_need_others_do_not_depend_on_blocks_or_workers(tmp_path, kin
     assert expected.n_failed == 1
 
 
+@pytest.mark.parametrize("text", [None, *NEED_OTHERS])
+def test_lines_do_not_depend_on_how_many_are_read_at_a_time(tmp_path, monkeypatch, caplog, text):
+    path, lines = saved(tmp_path)
+    damage(path, 10)
+    stages = (FailsAt(value=int(lines[13, 0, 0])), *([stage_from_text(text)] if text else []))
+    plan = plan_of(path, stages, block_lines=7, on_error="nan", lines=range(2, 23))
+    expected, reference = run(plan, n=1)
+    numbers_logged = caplog.text.count("line 10, stage 'load'"), caplog.text.count("line 13, stage 'fails_at'")
+    caplog.clear()
+    sizes, read = [], BlockWorker._read
+
+    def noting(self, first, stop, out, good):
+        sizes.append(stop - first)
+        return read(self, first, stop, out, good)
+
+    monkeypatch.setattr(BlockWorker, "_read", noting)
+    monkeypatch.setattr(block_worker, "PIECE_BYTES", 3 * lines[0].nbytes + 1)
+    worked, output = run(plan, n=2)
+    if text is None or text.startswith("bin_lines"):
+        assert max(sizes) == 3
+    assert np.array_equal(output.lines, reference.lines, equal_nan=True)
+    assert worked.line_flag.tolist() == expected.line_flag.tolist()
+    assert worked.line_rows.tolist() == expected.line_rows.tolist()
+    assert np.count_nonzero(worked.line_flag) == worked.n_failed == expected.n_failed
+    assert caplog.text.count("line 10, stage 'load'") == numbers_logged[0] == 1
+    assert caplog.text.count("line 13, stage 'fails_at'") == numbers_logged[1] == 1
+
+
+def test_rows_do_not_depend_on_how_many_lines_are_read_at_a_time(tmp_path, monkeypatch):
+    path = saved(tmp_path)[0]
+    expected, _ = run(plan_of(path, (Finds(),)), n=1)
+    monkeypatch.setattr(block_worker, "PIECE_BYTES", 1)
+    worked, _ = run(plan_of(path, (Finds(),)), n=2)
+    assert np.array_equal(worked.rows, expected.rows)
+    assert len(worked.rows)
+
+
 class SlowToPrepare(Twice):
     """Prepares for 0.2 s, as one that is compiled."""
 
@@ -175,16 +213,15 @@ class SlowToPrepare(Twice):
         time.sleep(0.2)
 
 
-class DiesAtLoading(BlockWorker):
+class DiesAtReading(BlockWorker):
     """A worker that dies when it reads a line of the file."""
 
     line = 9
 
-    def load(self, number, place, first, stop):
-        begin = self._needed(number)[0]
-        if self.line in range(begin + first, begin + stop):
+    def _read(self, first, stop, out, good):
+        if self.line in range(first, stop):
             raise WorkerDied("it died")
-        return super().load(number, place, first, stop)
+        return super()._read(first, stop, out, good)
 
 
 def test_a_line_that_cannot_be_read_without_dying_fails(tmp_path, caplog):
@@ -194,11 +231,11 @@ def test_a_line_that_cannot_be_read_without_dying_fails(tmp_path, caplog):
         output, memory = InMemory(plan), BlockMemory(layout := BlockLayout(plan, 2), np.zeros(layout.n_bytes, np.uint8))
         work = CubeWork(plan, memory, output, Control(), Progress(), n_places=2)
         with open_cube(path) as cube:
-            work.work(DiesAtLoading(plan, cube.lines, memory))
+            work.work(DiesAtReading(plan, cube.lines, memory))
         if on_error == "nan":
             assert np.flatnonzero(work.worked().line_flag).tolist() == [9]
             assert np.array_equal(np.delete(output.lines, 9, 0), np.delete(lines, 9, 0) * np.float32(2))
-            assert "line 9, stage 'load': 3 workers died of it" in caplog.text
+            assert "line 9, stage 'process': 3 workers died of it" in caplog.text
         else:
             assert isinstance(work.register.error, JobError)
             assert work.register.error.line == 9

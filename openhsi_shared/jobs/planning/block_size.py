@@ -42,7 +42,10 @@ def sized(plan: CubePlan, place: str, free: int) -> CubePlan:
 
 
 def block_bytes(plan: CubePlan, block_lines: int) -> int:
-    """Bytes of a block of so many lines of the result: its input, with lines around it, and its result."""
+    """Bytes of a block of so many lines of the result: its input, with lines around it, and its result.
+
+    Of the input, a worker needs as much at most: usually it reads less at a time.
+    """
     return _source_lines(plan, block_lines) * plan.formats[0].line_bytes + block_lines * plan.result.line_bytes
 
 

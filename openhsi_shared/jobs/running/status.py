@@ -37,7 +37,8 @@ NAMES = {
     "survey": "the survey of the lines before the first stage",
 }
 """What a job may wait for most, by what its workers spend their time with; else a stage."""
-NOT_STAGES = ("load", "process", "write", "survey", "prepare")
+BESIDE = ("write", "survey", "prepare")
+"""What is no part of "process"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +72,8 @@ class JobStatus:
     blocks: Mapping[str, int]
     """Blocks of the present cube by what is done with them next, and "free" places for blocks."""
     seconds_per_stage: Mapping[str, float]
-    """Of all workers together: "load", "prepare" (stages), "process", "write", "survey", and code of each stage, which
-    are parts of "process"."""
+    """Of all workers together: "prepare" (stages), "process", "write", "survey", and "load" (read) and the code of each
+    stage, which are parts of "process"."""
     bottleneck: str
     """What takes the workers' time, in words: "the disk that is written to: 78 % of the time"; "" at first."""
 
@@ -216,14 +217,14 @@ class Account:
 def bottleneck(seconds: Mapping[str, float]) -> str:
     """What takes most of the time that workers spend, in words; "" if they have spent none.
 
-    >>> bottleneck({"load": 1.0, "process": 2.0, "level": 1.9, "write": 7.0})
+    >>> bottleneck({"load": 1.0, "process": 3.0, "level": 1.9, "write": 7.0})
     'the disk that is written to: 70 % of the time'
-    >>> bottleneck({"load": 1.0, "process": 2.0, "level": 0.4, "function": 1.6, "write": 1.0})
+    >>> bottleneck({"load": 1.0, "process": 3.0, "level": 0.4, "function": 1.6, "write": 1.0})
     "the stage 'function': 40 % of the time"
     """
     parts = {name: spent for name, spent in seconds.items() if name != "process"}
-    of_stages = sum(spent for name, spent in parts.items() if name not in NOT_STAGES)
-    parts["checksums and copies"] = max(0.0, seconds.get("process", 0.0) - of_stages)
+    of_process = sum(spent for name, spent in parts.items() if name not in BESIDE)
+    parts["checksums and copies"] = max(0.0, seconds.get("process", 0.0) - of_process)
     total = sum(parts.values())
     if total <= 0:
         return ""

@@ -1,8 +1,12 @@
-"""The work on lines of one cube: reads them, passes them through the stages, computes checksums."""
+"""The work on lines of one cube: reads them, passes them through the stages, computes checksums.
+
+Some lines at a time, so that they are in the caches of the processor from their reading to their checksums.
+"""
 
 import copy
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -14,10 +18,14 @@ from openhsi_shared.files.lines import FileLines
 from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.stages.stage import LineFormat, Stage
-from openhsi_shared.jobs.workers.block_memory import BlockMemory
-from openhsi_shared.jobs.workers.chain import Chain, Failure, failures_named
+from openhsi_shared.jobs.workers.block_memory import BlockMemory, private_bytes
+from openhsi_shared.jobs.workers.chain import Chain, ChainResult, Failure, failures_named
+from openhsi_shared.jobs.workers.failures import DAMAGED_TEXT
 
 __all__ = ["BlockWorker", "Processed", "Surveyed"]
+
+PIECE_BYTES = 4 << 20
+"""Of lines of the source that are read and processed at a time: with their results they fit into a cache."""
 
 
 class Processed(NamedTuple):
@@ -30,8 +38,9 @@ class Processed(NamedTuple):
     rows: list[NDArray[Any]] | None
     """Rows of a table that each gave."""
     failures: list[Failure]
+    """Also of lines that are damaged in the source, as those of a stage "load"."""
     seconds: dict[str, float]
-    """By code of the stage, and "prepare": before the first line, such as for compiling."""
+    """By code of the stage, "load", and "prepare": before the first line, such as for compiling."""
     around: list[Failure] = []  # noqa: RUF012 - of a NamedTuple
     """Of lines around these, which they are made without."""
 
@@ -62,33 +71,60 @@ class BlockWorker:
         self._prepare_s = time.perf_counter() - begin
         return chain
 
-    def load(self, number: int, place: int, first: int, stop: int) -> list[int]:
-        """Read lines of the source that a block needs, numbered from the first one that it needs.
-
-        Returns the numbers in the file of those that are damaged. FileError, OSError if it cannot be read.
-        """
-        begin = self._needed(number)[0]
-        good = self._memory.good(place)[first:stop]
-        return self._read(begin + first, begin + stop, self._memory.source(place)[first:stop], good)
-
     def process(self, number: int, place: int, first: int, stop: int) -> Processed:
-        """Compute lines of the result, numbered from the first one of the block.
+        """Read what lines of the result are made of, and compute them, numbered from the first one of the block.
 
-        If the result has only rows, the lines are not computed, and their checksums are 0.
+        If the result has only rows, the lines are not computed, and their checksums are 0. FileError, OSError if the
+        source cannot be read.
         """
         before = dict(self._chain.seconds)
-        begin, start = self._needed(number)[0], self._plan.blocks[number].start
-        needed = self._plan.needed(start + first, start + stop)[0]
-        part = slice(needed[0] - begin, needed[1] - begin)
+        start = self._plan.blocks[number].start
         out = self._memory.result(place)[first:stop] if self._plan.makes_lines else None
-        lines, good = self._memory.source(place)[part], self._memory.good(place)[part]
-        flags, rows, failures, around = self._chain.run(lines, good, start + first, start + stop, out)
-        crcs = np.zeros(stop - first, np.uint32)
-        if out is not None:
-            crcs[:] = [crc32_of(line) for line in out]
+        crcs, load_s = np.zeros(stop - first, np.uint32), 0.0
+        parts: list[ChainResult] = []
+        for begin, end in self._pieces(start + first, start + stop):
+            begun = time.perf_counter()
+            lines, good, damaged = self._load(begin, end)
+            load_s += time.perf_counter() - begun
+            made = None if out is None else out[begin - start - first : end - start - first]
+            part = self._chain.run(lines, good, begin, end, made)
+            parts.append(self._with_damaged(part, damaged, begin, end))
+            if made is not None:
+                crcs[begin - start - first : end - start - first] = [crc32_of(line) for line in made]
         seconds = {code: spent - before.get(code, 0.0) for code, spent in self._chain.seconds.items()}
-        seconds["prepare"], self._prepare_s = self._prepare_s, 0.0
-        return Processed(flags, crcs, rows, failures, seconds, around)
+        seconds["load"], seconds["prepare"], self._prepare_s = load_s, self._prepare_s, 0.0
+        rows = None if parts[0].rows is None else [rows for part in parts for rows in part.rows or []]
+        failures = [failure for part in parts for failure in part.failures]
+        around = [failure for part in parts for failure in part.around]
+        return Processed(np.concatenate([part.flags for part in parts]), crcs, rows, failures, seconds, around)
+
+    def _pieces(self, first: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Ranges of lines of the result that are made at a time: all of them if they need lines around them."""
+        n = stop - first
+        if not any(any(stage.halo) for stage in self._plan.stages):
+            n = max(1, PIECE_BYTES // (self._n_per_result * self._plan.formats[0].line_bytes))
+        return ((begin, min(begin + n, stop)) for begin in range(first, stop, n))
+
+    def _load(self, first: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_], list[int]]:
+        """What lines of the result need of the source, in memory that is used again; which are good; the damaged."""
+        begin, end = self._plan.needed(first, stop)[0]
+        lines, good = self._room("source", self._plan.formats[0], end - begin), np.empty(end - begin, np.bool_)
+        return lines, good, self._read(begin, end, lines, good)
+
+    def _with_damaged(self, made: ChainResult, damaged: list[int], first: int, stop: int) -> ChainResult:
+        """With the lines that are damaged in the file, by their numbers in it, as failures."""
+        begin, n = self._plan.lines.start, self._n_per_result
+        own = range(begin + first * n, begin + stop * n)
+        found = [Failure(line, "load", DAMAGED_TEXT, "") for line in damaged]
+        return made._replace(
+            failures=[*(failure for failure in found if failure.line in own), *made.failures],
+            around=[*(failure for failure in found if failure.line not in own), *made.around],
+        )
+
+    @cached_property
+    def _n_per_result(self) -> int:
+        """Lines of the source that a line of the result is made of, without those around them."""
+        return math.prod(stage.lines_per_result for stage in self._plan.stages)
 
     def survey(self, at: int, parts: Sequence[range]) -> Surveyed:
         """Show stage number `at` these parts of its input, as far as they are undamaged and no earlier stage failed."""
@@ -121,7 +157,7 @@ class BlockWorker:
     def _room(self, name: str, lines: LineFormat, n: int) -> NDArray[Any]:
         """Memory for n lines, which is used again: new pages would take longer than to read the lines."""
         if len(self._rooms.get(name, ())) < n * lines.line_bytes:
-            self._rooms[name] = np.empty(n * lines.line_bytes, np.uint8)
+            self._rooms[name] = private_bytes(n * lines.line_bytes)
         return self._rooms[name][: n * lines.line_bytes].view(lines.dtype).reshape(n, *lines.line_shape)
 
     def _read(self, first: int, stop: int, out: NDArray[Any], good: NDArray[np.bool_]) -> list[int]:
@@ -135,10 +171,6 @@ class BlockWorker:
         if (flags := self._plan.source.line_flags) is not None:
             good &= flags[begin + first : begin + stop] == LineFlag.GOOD
         return damaged
-
-    def _needed(self, number: int) -> tuple[int, int]:
-        block = self._plan.blocks[number]
-        return self._plan.needed(block.start, block.stop)[0]
 
 
 def _runs(lines: range) -> list[tuple[int, range]]:

@@ -3,10 +3,10 @@
 A block gets a place in memory when it is begun, in the order of lines, passes the stages one after the other, and gives
 its place back at the end::
 
-    free place ──▶ load ──▶ process ──▶ write ──▶ free place
+    free place ──▶ process ──▶ write ──▶ free place
 
 The worker that finishes the last lines of a stage moves the block on, under the lock that all share. If writing is
-slow, no place is free, and loading waits.
+slow, no place is free, and nothing more is read.
 """
 
 import threading
@@ -21,7 +21,8 @@ from openhsi_shared.jobs.workers.progress import Progress
 
 __all__ = ["STAGES", "Block", "BlockRegister"]
 
-STAGES = ("load", "process", "write")
+STAGES = ("process", "write")
+"""Processing begins with reading."""
 
 
 Reserved = tuple["Block", int, int]

@@ -16,7 +16,7 @@ from openhsi_shared.jobs.workers.block_worker import Processed
 from openhsi_shared.jobs.workers.blocks import Block, BlockRegister
 from openhsi_shared.jobs.workers.chain import Failure
 from openhsi_shared.jobs.workers.control import Control
-from openhsi_shared.jobs.workers.failures import DAMAGED_TEXT, Failures
+from openhsi_shared.jobs.workers.failures import Failures
 from openhsi_shared.jobs.workers.progress import Progress
 from openhsi_shared.jobs.workers.work import LineWorker, Work
 
@@ -38,7 +38,7 @@ class Worked(NamedTuple):
     line_rows: NDArray[np.int64]
     """Rows that each line gave; -1: it was skipped, -2: it failed."""
     times: dict[str, float]
-    """Seconds of all workers together: "load", "prepare", "process", "write", "survey", code of a stage."""
+    """Seconds of all workers together: see `Progress.seconds`."""
     counters: dict[str, int]
 
 
@@ -49,7 +49,7 @@ Finished = Callable[[int, NDArray[np.uint8], NDArray[np.int64], NDArray[Any] | N
 class CubeWork(Work):
     """The blocks of one cube."""
 
-    stages = ("write", "process", "load")
+    stages = ("write", "process")
 
     def __init__(
         self,
@@ -67,21 +67,20 @@ class CubeWork(Work):
         """`skip`: first lines of blocks that are written already. `finished`: called when a block is written."""
         self._plan, self._memory, self._output, self._progress = plan, memory, output, progress
         self._finished = finished
-        needed = [plan.needed(block.start, block.stop)[0] for block in plan.blocks]
-        lengths = [(stop - first, len(b), len(b)) for (first, stop), b in zip(needed, plan.blocks, strict=True)]
+        lengths = [(len(block), len(block)) for block in plan.blocks]
         skipped = {number for number, block in enumerate(plan.blocks) if block.start in skip}
         register = BlockRegister(
             lengths,
             n_places,
             control,
             progress,
-            whole=("load", "process", "write") if whole_blocks else ("load", "write"),
+            whole=("process", "write") if whole_blocks else ("write",),
             in_order=("write",) if output.is_ordered else (),
             skip=skipped,
         )
         super().__init__(plan.source.path, register)
         if output.only_waits:
-            self.stages, self.stages_beside = ("process", "load", "write"), ("write",)
+            self.stages, self.stages_beside = ("process", "write"), ("write",)
         self.n_at_once = 1  # until it is known how long a line takes
         self._failures = Failures(plan)
         self._around: set[int] = set()
@@ -96,20 +95,15 @@ class CubeWork(Work):
         self._crcs = np.zeros((n_places, plan.block_lines), np.uint32)
         self._n_blocks, self._n_rows_dropped = len(plan.blocks) - len(skipped), 0
         progress.n_lines = plan.result.n_lines
-        progress.n_done = progress.n_processed = sum(lengths[number][2] for number in skipped)
-        for code in ("prepare", *(stage.code for stage in plan.stages)):
+        progress.n_done = progress.n_processed = sum(lengths[number][0] for number in skipped)
+        for code in ("load", "prepare", *(stage.code for stage in plan.stages)):
             progress.seconds.setdefault(code, 0.0)
 
     # ---- the stages of a block ----
 
     def do(self, worker: LineWorker, block: Block, first: int, stop: int) -> None:
-        """Read, process or write reserved lines."""
-        if block.stage == "load":
-            damaged = worker.load(block.number, block.place, first, stop)
-            own = self._source_of(block)
-            self._failures.note_damaged([line for line in damaged if line in own])
-            self._note_around(block, [Failure(line, "load", DAMAGED_TEXT, "") for line in damaged if line not in own])
-        elif block.stage == "process":
+        """Read and process, or write, reserved lines."""
+        if block.stage == "process":
             self._process(worker, block, first, stop)
         else:
             self._write(block)
@@ -170,14 +164,9 @@ class CubeWork(Work):
                 self._progress.seconds[code] += seconds
 
     def give_up(self, block: Block, first: int, stop: int, why: str) -> None:
-        """Count them as failed in "process", as damaged in "load"."""
-        lines = self._plan.blocks[block.number]
-        if block.stage == "load":
-            line = self._plan.lines.start + self._plan.needed(lines.start, lines.stop)[0][0] + first
-            self._memory.good(block.place)[first:stop] = False
-        else:
-            own = self._source_of(block)
-            line = own.start + first * (len(own) // len(lines))
+        """Count them as failed in "process"."""
+        own = self._source_of(block)
+        line = own.start + first * (len(own) // len(self._plan.blocks[block.number]))
         self._failures.note(Failure(line, block.stage, why, ""))
         if block.stage == "process":
             out = self._memory.result(block.place)[first:stop]

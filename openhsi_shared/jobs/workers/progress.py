@@ -20,7 +20,7 @@ class Progress:
     survey: float | None = None
     """Part of the first pass that is done, 0 to 1; None without one, or before it."""
     blocks: dict[str, int] = field(default_factory=dict)
-    """Number of blocks by stage ("load", "process", "write"), and of free places ("free")."""
+    """Number of blocks by stage ("process", "write"), and of free places ("free")."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Seconds of all workers together, by what they did: "load", "prepare" (stages), "process" (all stages), "write",
-    "survey", and the code of each stage."""
+    """Seconds of all workers together, by what they did: "prepare" (stages), "process", "write", "survey", and, as
+    parts of "process", "load" (read) and the code of each stage."""

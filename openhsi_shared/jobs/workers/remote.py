@@ -178,11 +178,7 @@ class _RemoteWorker:
         self._noting, self._patience_s = noting, patience_s
         self._future: Any = None
 
-    def load(self, number: int, place: int, first: int, stop: int) -> list[int]:  # noqa: ARG002 - as of other workers
-        """Nothing: the worker that processes a block reads it."""
-        return []
-
-    def process(self, number: int, place: int, first: int, stop: int) -> Processed:  # noqa: ARG002 - as above
+    def process(self, number: int, place: int, first: int, stop: int) -> Processed:  # noqa: ARG002 - of others
         """Let a worker read, process and write a whole block. WorkerDied, JobError."""
         found: Processed = self._wait_for(self._blocks.process, number)
         self._noting.written.add(self._plan.blocks[number].start)

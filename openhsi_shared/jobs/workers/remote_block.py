@@ -1,6 +1,5 @@
 """The work on one block on another computer: it plans the job itself, once for each thread, and keeps it."""
 
-import math
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,6 @@ from openhsi_shared.files.significant_bits import round_to_bits
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.workers.block_memory import BlockLayout, BlockMemory
 from openhsi_shared.jobs.workers.block_worker import BlockWorker, Processed, Surveyed
-from openhsi_shared.jobs.workers.chain import Failure
-from openhsi_shared.jobs.workers.failures import DAMAGED_TEXT
 from openhsi_shared.processes.spawning import unpack
 
 __all__ = ["RemoteBlocks", "version_here"]
@@ -51,8 +48,6 @@ class RemoteBlocks:
         """Read, process and write a block. Called by a worker. JobError if version or file are others there."""
         plan, worker, memory = self._opened()
         block = plan.blocks[number]
-        first, stop = plan.needed(block.start, block.stop)[0]
-        damaged = worker.load(number, 0, 0, stop - first)
         done = worker.process(number, 0, 0, len(block))
         out = memory.result(0)[: len(block)]
         if plan.job.significant_bits is not None:
@@ -60,13 +55,7 @@ class RemoteBlocks:
                 round_to_bits(line, plan.job.significant_bits)
             done = done._replace(crcs=np.array([crc32_of(line) for line in out], np.uint32))
         self.chunks.put(block.start, np.ascontiguousarray(out))
-        n = math.prod(stage.lines_per_result for stage in plan.stages)
-        own = range(plan.lines.start + block.start * n, plan.lines.start + block.stop * n)
-        found = [Failure(line, "load", DAMAGED_TEXT, "") for line in damaged]
-        return done._replace(
-            failures=[*(failure for failure in found if failure.line in own), *done.failures],
-            around=[*(failure for failure in found if failure.line not in own), *done.around],
-        )
+        return done
 
     def survey(self, at: int, parts: Sequence[range]) -> Surveyed:
         """Survey parts of the lines. Called by a worker. JobError as above."""

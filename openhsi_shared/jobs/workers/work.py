@@ -26,9 +26,6 @@ class WorkerDied(Exception):
 class LineWorker(Protocol):
     """What a thread works with: a `BlockWorker`, or a `WorkerProcess`, whose methods raise WorkerDied."""
 
-    def load(self, number: int, place: int, first: int, stop: int) -> list[int]:
-        """See `BlockWorker.load`."""
-
     def process(self, number: int, place: int, first: int, stop: int) -> Processed:
         """See `BlockWorker.process`."""
 

@@ -99,11 +99,6 @@ class WorkerProcess:
         """Set the cube that the following calls are about."""
         self._begin, self._has_begun, self._may_start = begin, False, True
 
-    def load(self, number: int, place: int, first: int, stop: int) -> list[int]:
-        """As in `BlockWorker.load`. WorkerDied."""
-        found: list[int] = self._call("load", number, place, first, stop)
-        return found
-
     def process(self, number: int, place: int, first: int, stop: int) -> Processed:
         """As in `BlockWorker.process`. WorkerDied."""
         found: Processed = self._call("process", number, place, first, stop)

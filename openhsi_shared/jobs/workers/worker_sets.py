@@ -10,7 +10,7 @@ from openhsi_shared.buffers.memory import PAGE, aligned_bytes, require_memory, s
 from openhsi_shared.errors import MemoryShortage
 from openhsi_shared.files.lines import FileLines
 from openhsi_shared.jobs.plan import CubePlan
-from openhsi_shared.jobs.workers.block_memory import BlockLayout, BlockMemory
+from openhsi_shared.jobs.workers.block_memory import BlockLayout, BlockMemory, private_bytes
 from openhsi_shared.jobs.workers.block_worker import BlockWorker
 from openhsi_shared.jobs.workers.work import LineWorker
 from openhsi_shared.jobs.workers.worker_process import Begin, WorkerProcess
@@ -58,7 +58,7 @@ class WorkerSet(Protocol):
 class Threads:
     """Workers in threads, in private memory."""
 
-    watched: tuple[str, ...] = ("load", "process", "write", "survey")
+    watched: tuple[str, ...] = ("process", "write", "survey")
     """What a thread cannot notice by itself if it hangs."""
     whole_blocks = False
 
@@ -69,8 +69,7 @@ class Threads:
         """Memory for blocks, and how many there are."""
         layout = BlockLayout(plan, n_places)
         if self._memory is None or len(self._memory) < layout.n_bytes:
-            memory = np.empty(layout.n_bytes + PAGE, np.uint8)  # only what is used of it is allocated
-            self._memory = memory[-memory.ctypes.data % PAGE :]
+            self._memory = private_bytes(layout.n_bytes)
         return BlockMemory(layout, self._memory), n_places
 
     def workers(self, n: int, plan: CubePlan, lines: FileLines, memory: BlockMemory) -> list[LineWorker]:
