@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hypothesis_numpy
-from scipy.signal import medfilt
 
 from openhsi_shared import roi
 from openhsi_shared.errors import ArgumentError
@@ -22,6 +21,12 @@ def profile(*bright, n=40, dark=0.0, light=1.0):
     for first, last in bright:
         values[first : last + 1] = light
     return values
+
+
+def medfilt(values, n):
+    from scipy.signal import medfilt  # here: all workers import this module, and this takes them half a second
+
+    return medfilt(values, n)
 
 
 def of_the_neighbour(values, threshold, enlarge):

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from bokeh.models import LinearColorMapper
 
 from openhsi_shared.errors import ArgumentError, UnknownKeyword
 from openhsi_shared.show import show_array, show_lines
@@ -91,6 +90,8 @@ def test_without_wavelengths_the_mean_is_shown_in_grey(hv, lines):
 def test_a_saturated_cube_is_white(hv):
     lines = np.full((4, 5, 6), 65535, np.uint16)
     assert show_lines(lines, quick_imshow=True).axes[0].images[0].get_clim() == (0, 255)
+    from bokeh.models import LinearColorMapper  # here: all workers import this module, and this takes them long
+
     (mapper,) = hv.render(show_lines(lines), backend="bokeh").select({"type": LinearColorMapper})
     assert (mapper.low, mapper.high) == (0, 255)
 

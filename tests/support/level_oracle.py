@@ -3,7 +3,6 @@
 from itertools import pairwise
 
 import numpy as np
-from scipy.interpolate import interp1d
 
 from openhsi_shared.calibration import Calibration
 from openhsi_shared.levels import LevelPlan
@@ -136,5 +135,7 @@ class Formulas:
         return (np.float32(x) - dark) * self.luminance / lit * lamp / np.float64(CALIBRATION["spec_rad_ref_luminance"])
 
     def curve(self, name, at_nm):
+        from scipy.interpolate import interp1d  # here: children import this module, and few of them need it
+
         values = interp1d(CALIBRATION[f"{name}_x"], CALIBRATION[f"{name}_y"], kind="cubic")(at_nm)
         return values if self.buffer is None else np.float32(values)
