@@ -166,8 +166,7 @@ def _references(optics: Optics, rows: slice, white: float) -> NDArray[Any]:
 
 
 # ---- writing what differs ------------------------------------------------------------
-def write_scene(path: Path) -> bool:
-    picture = draw_coast()
+def write_scene(path: Path, picture: NDArray[np.uint8]) -> bool:
     if path.exists() and np.array_equal(np.asarray(Image.open(path)), picture):
         return False
     Image.fromarray(picture).save(path, optimize=True)
@@ -211,23 +210,23 @@ def _holds(path: Path, attributes: dict[str, Any], variables: dict[str, Variable
         )
 
 
-def main(folder: Path) -> None:
+def write_all(folder: Path, scene: NDArray[np.uint8]) -> dict[Path, bool]:
+    """Write what differs; return whether each file, named below `folder`, was written."""
     for place in (PACKAGED, TEMPLATES):
         (folder / place).mkdir(parents=True, exist_ok=True)
     settings = settings_of_cameras()
-    written = {
-        PACKAGED / "scene.png": write_scene(folder / PACKAGED / "scene.png"),
-        PACKAGED / "cam_calibration_simulated.nc": write_calibration(
-            folder / PACKAGED / "cam_calibration_simulated.nc"
-        ),
-        PACKAGED / "cam_settings_simulated.json": write_settings(
-            folder / PACKAGED / "cam_settings_simulated.json", settings["simulated"]
-        ),
+    templates = {TEMPLATES / f"cam_settings_{camera}.json": values for camera, values in settings.items()}
+    templates[PACKAGED / "cam_settings_simulated.json"] = settings["simulated"]
+    calibration_path = PACKAGED / "cam_calibration_simulated.nc"
+    return {
+        PACKAGED / "scene.png": write_scene(folder / PACKAGED / "scene.png", scene),
+        calibration_path: write_calibration(folder / calibration_path),
+        **{path: write_settings(folder / path, values) for path, values in templates.items()},
     }
-    for camera, values in settings.items():
-        path = TEMPLATES / f"cam_settings_{camera}.json"
-        written[path] = write_settings(folder / path, values)
-    for path, is_new in written.items():
+
+
+def main(folder: Path) -> None:
+    for path, is_new in write_all(folder, draw_coast()).items():
         print(f"{'made' if is_new else 'same'} {path} {(folder / path).stat().st_size:8d} bytes")
 
 

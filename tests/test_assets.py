@@ -1,5 +1,6 @@
 """What the project ships is what its script makes: nobody edits it by hand, and a new checkout makes the same."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -19,22 +20,41 @@ PACKAGED = Path("openhsi_shared/drivers/simulated")
 VENDORS = ("basler", "flir", "hikrobot", "lucid", "simulated", "ximea")
 
 
-def make(folder):
-    command = [sys.executable, ROOT / "assets" / "make_assets.py", folder]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("assets")
-    assert make(folder).count("made") == 3 + len(VENDORS)
+    command = [sys.executable, ROOT / "assets" / "make_assets.py", folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.count("made") == 3 + len(VENDORS)
     return folder
 
 
-def test_a_second_run_changes_nothing(made):
-    before = {path: path.stat().st_mtime_ns for path in made.rglob("*.*")}
-    assert make(made).count("same") == len(before) == 3 + len(VENDORS)
-    assert {path: path.stat().st_mtime_ns for path in made.rglob("*.*")} == before
+def test_a_second_run_changes_nothing_but_what_differs(made, monkeypatch):
+    """With the scene that was drawn: that it is the same each time is shown by the one that ships."""
+    monkeypatch.syspath_prepend(ROOT / "assets")
+    script = importlib.import_module("make_assets")
+    scene = np.array(Image.open(made / PACKAGED / "scene.png"))
+    files = {path.relative_to(made): path for path in made.rglob("*.*")}
+    before = {path: path.stat().st_mtime_ns for path in files.values()}
+    assert script.write_all(made, scene) == dict.fromkeys(files, False)
+    assert {path: path.stat().st_mtime_ns for path in files.values()} == before
+    changed = {Path("assets/cam_settings_ximea.json"), PACKAGED / CALIBRATION_PATH.name}
+    contents = {path: (made / path).read_bytes() for path in changed}
+    (made / "assets" / "cam_settings_ximea.json").write_text("{}")
+    with netCDF4.Dataset(made / PACKAGED / CALIBRATION_PATH.name, "a") as file:
+        file["smile_shifts"][0] += 1
+    assert script.write_all(made, scene) == {path: path in changed for path in files}
+    assert {path: (made / path).read_bytes() for path in changed} == contents
+
+
+def test_a_scene_that_differs_is_written(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "assets")
+    write_scene = importlib.import_module("make_assets").write_scene
+    scene = np.arange(9 * 7 * 3, dtype=np.uint8).reshape(9, 7, 3)
+    assert [write_scene(tmp_path / "scene.png", scene) for _ in range(2)] == [True, False]
+    scene[3, 5] ^= 1
+    assert write_scene(tmp_path / "scene.png", scene)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "scene.png")), scene)
 
 
 def test_the_scene_that_ships_is_the_one_that_is_drawn(made):
