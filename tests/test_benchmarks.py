@@ -30,8 +30,8 @@ def ask(program, *arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.split()
 
 
-IN_EVERY_RUN = {"put", "saving", "nonstop", "levels"}
-"""One of each kind; the others start browsers and many processes: together they take minutes of a processor."""
+IN_EVERY_RUN = {"put", "saving", "nonstop"}
+"""One of each kind; the others compile, or start browsers and many processes: together they take minutes."""
 
 
 def verify(names, folder):

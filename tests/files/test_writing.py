@@ -21,6 +21,7 @@ from openhsi_shared.files.published import uuid_of
 from openhsi_shared.files.saving import _map_in_order
 from openhsi_shared.save_options import SaveOptions
 from tests.support.cubes import make_cube, make_groups
+from tests.support.products import each_value_once, some
 
 SIZES = [(1, 300, 400), (2, 300, 400), (20, 300, 400), (9, 65, 801), (100, 16, 48), (3, 2, 1)]
 NEEDS_PYFIVE = "pyfive is missing: pip install pyfive"
@@ -148,8 +149,16 @@ KINDS_OF_LINES = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["u2", "f4"])
-@pytest.mark.parametrize(("old_style", "compression"), [(True, "deflate"), (False, "deflate"), (True, "zstd")])
+CODERS = [(True, "deflate"), (False, "deflate"), (True, "zstd")]
+
+
+@pytest.mark.parametrize(
+    ("old_style", "compression", "dtype"),
+    some(
+        *[(True, "deflate", "u2"), (False, "deflate", "f4"), (True, "zstd", "u2")],
+        all_of=[(*coder, dtype) for coder in CODERS for dtype in ("u2", "f4")],
+    ),
+)
 def test_data_may_change_their_kind_within_a_cube(cube_of, tmp_path, old_style, compression, dtype):
     """Chunks are of very different lengths: large ones are written together, small ones lie anywhere between them."""
     cube = cube_of(90, 300, 400, dtype, n_stored=97, first=50)
@@ -343,8 +352,7 @@ def test_a_long_cube_is_decimated_the_same_way_wherever_it_begins(cube_of, tmp_p
     assert np.allclose(written.means[:, :, 0], lines_of(cube)[::3].mean(-1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("compression", COMPRESSIONS)
-@pytest.mark.parametrize("n_at_once", [1, 2, 7, 4096])
+@pytest.mark.parametrize(("compression", "n_at_once"), each_value_once(COMPRESSIONS, [1, 2, 7, 4096]))
 def test_the_picture_has_the_means_of_all_lines_however_many_are_averaged_at_once(
     cube_of, tmp_path, monkeypatch, compression, n_at_once
 ):
