@@ -135,15 +135,15 @@ def read_and_write_at_once(path, directory):
         barrier.wait(60)
         return [
             read_calibration(write_calibration(read_calibration(path), directory / f"{number}.nc")).sha256
-            for _ in range(3)
+            for _ in range(10)
         ]
 
     with ThreadPoolExecutor(4) as pool:
         return [len(read) for read in pool.map(read_and_write, range(4))]
 
 
-def test_several_threads_read_and_write_at_once(tmp_path):
-    assert in_child(read_and_write_at_once, CALIBRATION_PATH, tmp_path) == [3] * 4
+def test_several_threads_read_and_write_at_once(path, tmp_path):
+    assert in_child(read_and_write_at_once, path, tmp_path) == [10] * 4
 
 
 def test_a_missing_file_is_named(tmp_path):
