@@ -19,6 +19,7 @@ from openhsi_shared.files.exporting.zarr import attributes_of_zarr, damaged_line
 from tests.support.cubes import make_cube, make_groups
 from tests.support.foreign import openhsi_cube, put
 from tests.support.job_plans import ALTITUDE
+from tests.support.products import each_value_once
 
 DTYPES = [np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.float32, np.float64]
 
@@ -65,8 +66,7 @@ def by_gdal(path: Path) -> np.ndarray:
             return np.moveaxis(image.read(), 0, -1)
 
 
-@pytest.mark.parametrize("interleave", ["bip", "bil", "bsq"])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("interleave", "dtype"), each_value_once(["bip", "bil", "bsq"], DTYPES))
 def test_spectral_python_and_gdal_read_the_pixels_of_envi_files(tmp_path, small_blocks, interleave, dtype):
     from spectral.io import envi
 
@@ -111,8 +111,7 @@ def test_what_envi_has_no_place_for_is_in_files_beside_it(tmp_path):
             np.testing.assert_array_equal(tree["imu"]["samples"].values, cube.groups["imu"].variables["samples"].data)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n_lines", [1, 2, 23])
+@pytest.mark.parametrize(("n_lines", "dtype"), each_value_once([23, 2, 1], DTYPES))
 def test_gdal_reads_every_band_of_bands_first_netcdf_and_no_row_is_mirrored(tmp_path, small_blocks, n_lines, dtype):
     path = saved(tmp_path / "in", n_lines, dtype=dtype)
     out = export_cube(path, tmp_path, "netcdf", bands_first=True)
