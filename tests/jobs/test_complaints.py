@@ -123,8 +123,9 @@ def test_a_worker_that_is_killed_is_replaced_and_what_kills_three_is_named(job, 
     bad = _value_of(6)
     result = _result(job(kills_twice, **options))
     assert (result.n_failed, len(list(marks.iterdir()))) == (0, 2)
-    with pytest.raises(JobError, match="line 6, stage 'process': 3 workers died of it"):
+    with pytest.raises(JobError, match=r"line 6, stage 'process': 3 workers died of it.*SIGKILL") as raised:
         _result(job(kills, path_out=tmp_path / "killed", **options))
+    assert raised.value.line == 6
     assert not (tmp_path / "killed").exists()
 
 
