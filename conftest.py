@@ -31,6 +31,7 @@ GROUPS = {
     "kernels": ("tests/levels/test_compiled",),
     "cubes": ("tests/cli/test_export", "tests/cli/test_info", "tests/cli/test_verify"),
     "plots": ("tests/show/test_plots",),
+    "reprocessed": ("tests/test_reprocess",),
     "notebook": ("tests/viewer/test_notebook",),
     "pages": (
         *("tests/viewer/test_live_page", "tests/viewer/test_recorder_page", "tests/viewer/test_cube_viewer"),

@@ -224,26 +224,37 @@ def test_the_level_of_a_cube_of_openhsi_is_concluded_where_there_is_no_doubt(tmp
         assert new.level == after
 
 
+IN_DOUBT = {
+    "units of two levels": (4, {}),
+    "units of two levels, in sums": (5, {}),
+    "bands of another width": (2, {"fwhm_nm": 9.0}),
+    "no calibration, in bands": (2, {"cal_path": None}),
+    "no calibration": (1, {"cal_path": None}),
+    "rows that are not cropped": (0, {"row_slice": None}),
+}
+"""Level of a cube of openhsi, and what is changed in its settings."""
+
+
 @pytest.mark.parametrize(
-    ("before", "changed"),
-    [
-        (4, {}),
-        pytest.param(5, {}, marks=pytest.mark.campaign),
-        (2, {"fwhm_nm": 9.0}),
-        pytest.param(2, {"cal_path": None}, marks=pytest.mark.campaign),
-        pytest.param(1, {"cal_path": None}, marks=pytest.mark.campaign),
-        (0, {"row_slice": None}),
-    ],
+    "case",
+    some("units of two levels", "bands of another width", "rows that are not cropped", all_of=IN_DOUBT),
 )
-def test_a_cube_whose_level_is_in_doubt_is_one_clear_error_and_can_be_processed_by_functions(
-    tmp_path, of_settings, before, changed
-):
-    path, changed = tmp_path / "openhsi.nc", of_settings | changed
-    _of_openhsi(path, level=before)
+def test_a_cube_whose_level_is_in_doubt_is_one_clear_error(tmp_path, of_settings, case):
+    before, changed = IN_DOUBT[case]
+    _of_openhsi(tmp_path / "openhsi.nc", level=before)
     message = r"level of .*openhsi\.nc is unknown, so .* its lines of \d+ x \d+ \w+ in '.*load_next_tfms or custom_tfms"
-    with ProcessDatacube(path, 6, **changed) as cube, pytest.raises(LevelError, match=message):
+    with (
+        ProcessDatacube(tmp_path / "openhsi.nc", 6, **of_settings | changed) as cube,
+        pytest.raises(LevelError, match=message),
+    ):
         cube.collect()
-    with ProcessDatacube(path, **changed) as cube:
+
+
+@pytest.mark.parametrize("case", some("units of two levels", all_of=IN_DOUBT))
+def test_a_cube_whose_level_is_in_doubt_can_be_processed_by_functions(tmp_path, of_settings, case):
+    path, (before, changed) = tmp_path / "openhsi.nc", IN_DOUBT[case]
+    _of_openhsi(path, level=before)
+    with ProcessDatacube(path, **of_settings | changed) as cube:
         cube.collect()
         unchanged = cube.save(tmp_path / "same").result().path
         cube.load_next_tfms([np.sqrt])
