@@ -33,10 +33,10 @@ def flight(tmp_path: Path) -> Path:
 
 
 def test_all_cubes_of_a_folder_are_processed_its_folders_kept_and_skipped_the_next_time(
-    run: Run, run_apart: Run, flight: Path, tmp_path: Path
+    run: Run, flight: Path, tmp_path: Path
 ) -> None:
     command = ("process", "flight", "--stage", "crop:rows=1-4", "--stage", "bin_bands:n=2", "--out", "out")
-    ended = run_apart(*command)
+    ended = run(*command)
     assert ended.code == 0, ended.err
     assert len(ended.out.splitlines()) == 2
     made = results_in(tmp_path / "out")
