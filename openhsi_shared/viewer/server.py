@@ -20,6 +20,8 @@ logger = safe_logger(__name__)
 LOOPBACK = "127.0.0.1"
 POLL_INTERVAL_MS = 200
 """Interval of the calls of `is_over`."""
+COMPONENTS = ["bokeh", "bokeh-widgets"]
+"""Scripts of a page. By default bokeh also sends those for tables, WebGL and formulas, 2.3 MB of 3.9."""
 UNUSED_MS = 3000
 """The session of a disconnected browser is discarded after this time."""
 
@@ -90,6 +92,10 @@ def serve(
     from tornado.ioloop import IOLoop, PeriodicCallback
     from tornado.web import RequestHandler
 
+    class _Application(BokehTornado):  # type: ignore[misc]
+        def resources(self, absolute_url: str | bool | None = None) -> Any:
+            return super().resources(absolute_url).clone(components=COMPONENTS)
+
     class _IndexPage(RequestHandler):
         def initialize(self, html: str) -> None:
             self._html = html
@@ -101,7 +107,7 @@ def serve(
     asyncio.set_event_loop(loop := asyncio.new_event_loop())
     with port if isinstance(port, PageSocket) else PageSocket(port, address) as listening:
         documents = make_document if isinstance(make_document, Mapping) else {"": make_document}
-        application = BokehTornado(
+        application = _Application(
             {f"{listening.path}{end}": Application(FunctionHandler(make)) for end, make in documents.items()},
             extra_patterns=[(listening.path, _IndexPage, {"html": index})] if index else [],
             extra_websocket_origins=["127.0.0.1:*", "localhost:*"],  # an SSH tunnel may have another local port
