@@ -201,9 +201,9 @@ def test_the_files_are_as_without_a_viewer_whatever_happens_to_it(tmp_path, look
             tab.page.close()
         tab = look(slow.url)
         tab.wait(lambda: number_of(tab, "lines") > 0)
-        tab.page.evaluate("setTimeout(() => {const end = Date.now() + 3000; while (Date.now() < end) ;}, 0)")
+        tab.page.evaluate("setTimeout(() => {const end = Date.now() + 1500; while (Date.now() < end) ;}, 0)")
         lines = run.status().lines
-        wait_for(lambda: run.status().lines > lines + 600)
+        wait_for(lambda: run.status().lines > lines + 300)
         run.stop()
         summary = run.wait(100)
         assert (summary.lines_lost, summary.errors) == (0, ())
