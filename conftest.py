@@ -116,7 +116,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((name for name, begins in GROUPS.items() if nodeid.startswith(begins)), nodeid)
 
         def _assign_work_unit(self, node: Any) -> None:
-            # forget what is finished: else all that a worker has done is counted again after each test
+            # forget what is finished: else all that a worker has done is counted again after each test, and handed out
+            # again when it dies, which other workers then wait for without end
             units = self.assigned_work.get(node, {})
             for scope in [scope for scope, tests in units.items() if all(tests.values())]:
                 del units[scope]
