@@ -103,6 +103,7 @@ class RowsSaver:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Path, RowData, RowsHandle]] = deque()
         self._thread: GuardedThread | None = None
+        self._saving: tuple[Path, RowData, RowsHandle] | None = None
         self._failed: list[RowsHandle] = []
 
     def save(self, path: Path, data: RowData) -> RowsHandle:
@@ -114,7 +115,12 @@ class RowsSaver:
             self._waiting.append((path, data, handle))
             if self._thread is None:
                 finish_at_exit(self)
-                self._thread = GuardedThread(self._run, name="saving rows", failure="rows are not saved any more")
+                self._thread = GuardedThread(
+                    self._run,
+                    name="saving rows",
+                    failure="the thread that saves rows has failed: what waited is not saved",
+                    on_failure=self._fail_all,
+                )
                 self._thread.start()
         return handle
 
@@ -129,11 +135,11 @@ class RowsSaver:
         while True:
             with self._lock:
                 if not self._waiting:
-                    self._thread = None
+                    self._thread = self._saving = None
                     if all(handle.unhandled_failure is None for handle in self._failed):
                         forget(self)
                     return
-                path, data, handle = self._waiting.popleft()
+                self._saving = path, data, handle = self._waiting.popleft()
             self._call(self._on_started, str(path))
             try:
                 saved = write_rows(path, data)
@@ -147,10 +153,24 @@ class RowsSaver:
                 handle.settle(saved)
                 self._call(self._on_saved, str(saved.path))
 
+    def _fail_all(self, error: BaseException) -> None:
+        """Release all that wait for this thread. The next save starts another one."""
+        with self._lock:
+            unsaved = [*filter(None, [self._saving]), *self._waiting]
+            self._waiting.clear()
+            self._thread = self._saving = None
+        why = f"the thread that saves rows has failed: {type(error).__name__}: {error}"
+        for path, _, handle in unsaved:
+            if handle.is_alive():
+                failure = SaveError(None, why, str(path))
+                failure.__cause__ = error
+                self._failed.append(handle)
+                handle.settle(None, failure)
+
     def _call(self, function: Callable[[Any], object], argument: Any) -> None:
         try:
             function(argument)
-        except Exception as error:
+        except BaseException as error:  # also a slot that exits: it must not cost the rows that wait
             logger.error("a slot of a signal of saving failed: %s", error, exc_info=error)
 
 

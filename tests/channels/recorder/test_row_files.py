@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import netCDF4
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import xarray as xr
 
 from openhsi_shared.channels import read_rows
+from openhsi_shared.channels.recorder import files
 from openhsi_shared.errors import FileError, NothingToSave, SaveError
 from tests.channels.fed_recorder import SHAPE, START_NS, Counter
 from tests.support.helpers import environment
@@ -76,6 +78,40 @@ def test_a_save_that_fails_raises_in_its_handle_and_is_a_signal(fed, tmp_path):
     with pytest.raises(SaveError, match="No such file or directory"):
         handle.result()
     assert isinstance(failed.heard[0][0], SaveError)
+
+
+class Leaving(BaseException):
+    """An exception that no handler expects."""
+
+
+def test_saves_that_wait_for_a_thread_that_fails_raise_the_cause_and_the_next_one_is_saved(fed, tmp_path, monkeypatch):
+    one, begun, may_fail = fed(), threading.Event(), threading.Event()
+    one.feed(1)
+
+    def fail(*_):
+        begun.set()
+        may_fail.wait(60)
+        raise Leaving("injected")
+
+    monkeypatch.setattr(files, "write_rows", fail)
+    handles = [one.recorder.save(tmp_path / "rows.nc")]
+    assert begun.wait(60)
+    handles.append(one.recorder.save(tmp_path / "rows.nc"))
+    may_fail.set()
+    for handle in handles:
+        with pytest.raises(SaveError, match="the thread that saves rows has failed: Leaving: injected") as caught:
+            handle.result(60)
+        assert isinstance(caught.value.__cause__, Leaving)
+    monkeypatch.undo()
+    assert one.recorder.save(tmp_path / "rows.nc").result(60).n_rows == 1
+
+
+def test_a_slot_that_exits_does_not_cost_the_rows_that_wait(fed, tmp_path):
+    one = fed()
+    one.feed(1)
+    one.recorder.saved.connect(lambda _: sys.exit("of the slot"))
+    for handle in [one.recorder.save(tmp_path / "rows.nc") for _ in range(2)]:
+        assert handle.result(60).n_rows == 1
 
 
 def test_empty_regions_and_other_files(fed, tmp_path):
