@@ -130,6 +130,7 @@ class _LateRecords:
             self._is_busy = False
             is_handled.set()
             self._is_late = self._is_late and not self._records.empty()
+            del record  # its traceback may hold the memory of slots, and the next record may never come
 
 
 _late = _LateRecords()

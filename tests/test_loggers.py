@@ -1,8 +1,10 @@
 """Logging handlers that raise or block have no effect on the caller; see `test_child` for logs of children."""
 
+import gc
 import logging
 import sys
 import threading
+import weakref
 
 import pytest
 
@@ -136,3 +138,26 @@ def test_cubes_are_saved_while_a_handler_blocks(handler, tmp_path):
         held.retry(tmp_path / "out").result(60)
     assert handler.texts == []
     assert account(tmp_path / "out") == (list(range(16)), [])
+
+
+def test_a_failure_that_was_logged_keeps_nothing_alive_that_its_traceback_names(handler, monkeypatch):
+    """Such as the memory of slots, until another record comes."""
+    handler.may_go_on.set()
+    monkeypatch.setattr(logging.getLogger("openhsi_shared"), "propagate", False)  # pytest keeps records
+    logger = safe_logger("openhsi_shared.x")
+
+    class Large:
+        pass
+
+    def fail():
+        large = Large()
+        kept.append(weakref.ref(large))
+        try:
+            raise ValueError
+        except ValueError as error:
+            logger.error("failed", exc_info=error)
+
+    kept = []
+    _in_thread(fail).join(60)
+    assert handler.texts == ["failed"]
+    wait_for(lambda: gc.collect() >= 0 and kept[0]() is None)
