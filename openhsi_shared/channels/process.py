@@ -1,7 +1,6 @@
 """The process of the channels: a service that hosts their sources, since a crash of one must not end a recording."""
 
 import os
-import threading
 from typing import Any, NamedTuple
 
 from openhsi_shared.buffers.samples import SampleMemory
@@ -10,6 +9,7 @@ from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service, unpack
+from openhsi_shared.processes.supervision import GuardedThread
 
 __all__ = ["Opened", "Stop", "run_channels"]
 
@@ -50,7 +50,7 @@ def run_channels(parent: Parent, memory: SampleMemory, payload: bytes, counter: 
             break
         counter[0] += 1
         hosting.watch()
-    closing = threading.Thread(target=hosting.close, daemon=True)
+    closing = GuardedThread(hosting.close, name="closing", failure="a source could not be closed")
     closing.start()
     closing.join(CLOSE_TIMEOUT_S)
     if closing.is_alive():

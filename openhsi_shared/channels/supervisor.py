@@ -221,6 +221,10 @@ class ChannelsSupervisor(AttachedChannels):
             ring.describe({**self.memory.view(channel.name).description(), "why": why[:200]})
 
     def _note_failure(self, error: BaseException) -> None:
+        """End the process of the channels: nothing would replace it. Own sources go on."""
         self._cause = error
         self._opened.set()
+        child = self._child
+        if child is not None:
+            child.end()  # before their state is noted: each ring has one writer
         self._note_lost(FAILED)

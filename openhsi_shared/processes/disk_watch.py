@@ -60,7 +60,8 @@ class _Question:
             self.free_bytes = shutil.disk_usage(self._directory).free
         except OSError:  # the save that fails reports it
             self.free_bytes = 0
-        self.is_answered.set()
+        finally:
+            self.is_answered.set()
 
 
 class DiskWatch:

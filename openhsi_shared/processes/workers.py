@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from openhsi_shared.processes.liveness import Parent
+from openhsi_shared.processes.supervision import GuardedThread
 
 __all__ = ["end_with_parent", "how_it_ended", "single_threaded"]
 
@@ -54,7 +55,13 @@ def how_it_ended(exit_code: int | None) -> str:
 
 def end_with_parent(parent: Parent) -> None:
     """End this process when its parent has died, whatever code of users does; starts a thread. In a child."""
-    threading.Thread(target=_await_end, args=(parent,), daemon=True).start()
+    GuardedThread(
+        _await_end,
+        parent,
+        name="parent",
+        failure="the parent cannot be watched: this process ends",
+        on_failure=lambda _: os._exit(1),
+    ).start()
 
 
 def _await_end(parent: Parent) -> None:

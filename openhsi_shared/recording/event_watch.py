@@ -99,6 +99,7 @@ class EventWatch:
                 has_ended,
                 name="events",
                 failure="the thread that polls the condition of events has failed: in doubt, lines are saved",
+                on_failure=self._fail,
             ).start()
 
     def note_mark(self, mark: MarkMade) -> None:
@@ -118,6 +119,12 @@ class EventWatch:
         return replace(ended, summary=replace(ended.summary, errors=(*ended.summary.errors, *errors)))
 
     # ---- the thread ----
+
+    def _fail(self, error: BaseException) -> None:
+        why = f"the condition of events is not polled any more: {type(error).__name__}: {error}"
+        self._errors.append(f"{why}; from then on all was saved")
+        with suppress(RecordingError):  # it has ended
+            self._send(EventChange(True, time.monotonic_ns(), why))
 
     def _poll(self, has_ended: Callable[[], bool]) -> None:
         while not has_ended():
@@ -174,7 +181,7 @@ class EventWatch:
             return self._text is None, ""
         try:
             return bool(self._plan.save_when()), ""
-        except Exception as error:  # not swallowed: it is in the summary, and lines are saved
+        except BaseException as error:  # not swallowed: it is in the summary, and lines are saved
             doubt = f"save_when has raised {type(error).__name__}: {error}"
             if not self._errors:
                 self._errors.append(f"{doubt}: from then on all was saved, until it returned false")

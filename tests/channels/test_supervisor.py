@@ -93,6 +93,27 @@ def test_a_process_that_hangs_is_replaced(monkeypatch):
         assert children()[0].pid != hung.pid
 
 
+def test_if_the_thread_that_watches_fails_the_process_is_ended_and_its_channels_are_lost(monkeypatch, caplog):
+    pushed = CallbackChannel("pushed")
+    with closing(ChannelsSupervisor({**channels_from({"a": "sim:clock,rate=100"}), "pushed": pushed})) as channels:
+        channels.start()
+        channels.wait_until_opened()
+        wait_for(lambda: channels.statuses()["a"].state == "good", TIMEOUT_S)
+        child = psutil.Process(channels.process_id)
+        monkeypatch.setattr(channels._starts, "note", lambda **_: 1 / 0)
+        monkeypatch.setattr(channels._child, "receive", lambda _: module.GONE if channels._starts.note() else None)
+        wait_for(lambda: channels.statuses()["a"].state == "lost", TIMEOUT_S)
+        assert not child.is_running()
+        with pytest.raises(ChannelError, match=module.FAILED) as caught:
+            channels.wait_until_opened()
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        n_delivered = channels.memory.view("a").counts.delivered
+        pushed.push(1.0)
+        assert channels.statuses()["pushed"].state == "good"
+        assert channels.memory.view("a").counts.delivered == n_delivered
+        wait_for(lambda: f"{module.FAILED}: ZeroDivisionError" in caplog.text)
+
+
 class BrokenChannel(Channel):
     """Opens, fails or dies as it is told."""
 

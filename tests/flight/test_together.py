@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -39,6 +40,7 @@ from openhsi_shared.errors import (
 )
 from openhsi_shared.files.flight_log import FlightLog
 from openhsi_shared.recording.messages import Place
+from openhsi_shared.recording.run import Recording
 from openhsi_shared.recording.space import check_space_of_all
 from tests.support.flow import COUNTING, Saved, cubes_in
 from tests.support.helpers import is_installed, wait_for
@@ -340,3 +342,32 @@ def test_ctrl_c_of_the_command_stops_and_saves_all_cameras_of_a_config(tmp_path:
     assert rates == [200, 80]
     (config,) = entries(tmp_path / "flight", "config")
     assert config["cameras"]["swir"] == {"camera": "simulated", "resolution": [8, 20], "prefix": "s_"}
+
+
+def test_if_the_thread_that_watches_all_fails_they_end_in_good_order_before_wait_raises_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, has_failed = Recording.is_running.fget, threading.Event()
+
+    def fail_once(self: Recording) -> bool:
+        if not has_failed.is_set() and threading.current_thread().name.endswith("recordings"):
+            has_failed.set()
+            raise ZeroDivisionError("injected")
+        return usual(self)
+
+    channels = {"clock": SimulatedChannel("clock", rate=100)}
+    with record_all(TWO, tmp_path, channels=channels, **COMMON) as run:
+        wait_for(lambda: all(one.lines > 30 for one in run.status().cameras.values()))
+        monkeypatch.setattr(type(run["vnir"]), "is_running", property(fail_once))
+        with pytest.raises(RecordingError, match="watch has failed: ZeroDivisionError") as caught:
+            run.wait(60)
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        assert not run.is_running
+        summary = run.summary
+    assert summary is not None
+    saved = {name: cubes_of(tmp_path, name) for name in ("vnir", "swir")}
+    assert {name: sum(len(cube.ids) for cube in cubes) for name, cubes in saved.items()} == {
+        name: one.lines for name, one in summary.cameras.items()
+    }
+    assert {name for name in summary.cameras if summary.cameras[name].lines > 30} == saved.keys()
+    assert all("clock" in open_cube(cube.path).channels for cubes in saved.values() for cube in cubes)

@@ -47,3 +47,11 @@ def test_without_threads_the_last_answer_counts(tmp_path, monkeypatch):
 
     monkeypatch.setattr("openhsi_shared.processes.disk_watch.GuardedThread.start", fail)
     assert DiskWatch().space(str(tmp_path)) == Space(None, 0.0)
+
+
+def test_whatever_a_question_raises_it_is_over(monkeypatch, caplog):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: 1 / 0)
+    watch = DiskWatch()
+    wait_for(lambda: watch.responds("there"))
+    assert math.isnan(watch.space("there").minutes_left(1e6))
+    wait_for(lambda: "the free space of there is not known: ZeroDivisionError" in caplog.text)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import threading
 
 import pytest
@@ -10,7 +11,7 @@ from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.supervision import GuardedThread, Heartbeat, Listener, StartLimit
 from tests.processes.in_children import echo
-from tests.support.helpers import TIMEOUT_S, wait_for
+from tests.support.helpers import ROOT, TIMEOUT_S, wait_for
 
 
 def guarded(target, on_failure=None):
@@ -138,3 +139,19 @@ def test_starts_end_after_three_failures_in_a_row():
     assert not starts.is_reached
     starts.note_impossible()
     assert starts.is_reached
+
+
+THREADS_WITH_ANOTHER_HANDLER = {
+    "openhsi_shared/loggers.py": "writes what it catches to stderr: it is what others log with",
+    "openhsi_shared/jobs/runner.py": "`join` raises what the job raises",
+    "openhsi_shared/jobs/workers/team.py": "`Work.work` notes what is raised in the register",
+    "openhsi_shared/processes/supervision.py": "this is the handler",
+    "openhsi_shared/testing/camera_contract.py": "a test, which misses the result",
+}
+
+
+def test_every_thread_of_the_package_has_an_outermost_handler():
+    thread = re.compile(r"\bThread\(|\bthreading\.Thread\)|\bTimer\(|start_new_thread")
+    paths = (ROOT / "openhsi_shared").rglob("*.py")
+    found = {path.relative_to(ROOT).as_posix() for path in paths if thread.search(path.read_text(encoding="utf-8"))}
+    assert found == THREADS_WITH_ANOTHER_HANDLER.keys()

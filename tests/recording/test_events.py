@@ -417,3 +417,30 @@ def test_a_polygon_that_is_never_met_is_told_with_the_nearest_distance(tmp_path,
     assert [entry["text"] for entry in log_of(tmp_path / "out", "error")] == [error]
     assert any(words in message.getMessage() for message in caplog.records)
     assert (run.summary.paths, run.summary.lines_lost) == ((), 0)
+
+
+@pytest.mark.parametrize("where", ["save_when", "thread"])
+def test_if_a_condition_leaves_its_thread_lines_are_saved_and_the_summary_has_the_cause(tmp_path, monkeypatch, where):
+    has_failed = threading.Event()
+
+    def fail(*_):
+        raise SystemExit("of the test")
+
+    def save_when():
+        if has_failed.is_set():
+            fail()
+        return False
+
+    with record(SharedSimulatedCamera, tmp_path, save_when=save_when, **KEYWORDS) as run:
+        wait_for(lambda: run.status().is_waiting)
+        if where == "thread":
+            monkeypatch.setattr(run._events, "_step", fail)
+        else:
+            has_failed.set()
+        wait_for(lambda: not is_waiting(run))
+        lines_come(run)
+    (error,) = run.summary.errors
+    assert "SystemExit: of the test" in error
+    assert "from then on all was saved" in error
+    assert len(events_in(tmp_path)[1]) > 1
+    assert "SystemExit: of the test" in log_of(tmp_path)[0]["doubt"]

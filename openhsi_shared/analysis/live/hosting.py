@@ -123,7 +123,10 @@ class HostedReaders:
 
     def _give_up(self, error: BaseException) -> None:
         for hosted in self._hosted:
-            hosted.end(f"{type(error).__name__}: {error}")
+            try:
+                hosted.end(f"{type(error).__name__}: {error}")
+            except Exception as other:  # the others must be ended
+                logger.error("%s: error while it was ended: %s", hosted.full_name, other, exc_info=other)
 
 
 class _Hosted:
@@ -185,12 +188,15 @@ class _Hosted:
             status = replace(self._status, state="failed" if why else "ended", why=why)
             error = AnalysisError(f"{self.full_name}: {why}") if why else None
             self._note_end(ReaderEnded(status=status, error=error))
+        self._slots.give_back_all(self.full_name)  # has no effect, unless it has failed before
 
     def _note_end(self, message: ReaderEnded) -> None:
         with self._slots.changed:
             self.ended = message
-            self._slots.give_back_all(self.full_name)
-            self._slots.changed.notify_all()
+            try:
+                self._slots.give_back_all(self.full_name)
+            finally:
+                self._slots.changed.notify_all()
         if message.error is not None:
             logger.warning("%s has failed, the recording continues: %s", self.full_name, message.error)
 

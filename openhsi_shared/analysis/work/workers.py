@@ -6,7 +6,6 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
-from threading import Thread
 from typing import Any, NamedTuple
 
 from openhsi_shared.analysis.contract import Pair
@@ -18,6 +17,7 @@ from openhsi_shared.errors import AnalysisError
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.liveness import GONE
+from openhsi_shared.processes.supervision import GuardedThread
 from openhsi_shared.processes.workers import how_it_ended
 
 __all__ = ["PATIENCE_S", "Crew", "SumsLost"]
@@ -243,11 +243,15 @@ class Crew:
         if not is_large:
             child.send(message)
             return
-        sending = Thread(target=child.send, args=(message,), daemon=True)
+        errors: list[BaseException] = []
+        failure = f"a message of {worker.name} was not sent"
+        sending = GuardedThread(child.send, message, name="large message", failure=failure, on_failure=errors.append)
         sending.start()
         sending.join(self._patience_s)
         if sending.is_alive():
             child.kill()  # its death is noticed as any other
+        elif errors:
+            raise errors[0]
 
     def _receive(self) -> None:
         for worker in self._workers:

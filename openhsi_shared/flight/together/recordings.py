@@ -283,7 +283,12 @@ class Recordings(RecordingHandle):
     def _end_on_failure(self, error: BaseException) -> None:
         self.errors["watch"] = error
         self.stop()
-        self._finish()
+        try:
+            for name, one in self.recordings.items():
+                if name not in self._summaries and name not in self.errors:
+                    self._note_end(name, one, {})
+        finally:
+            self._finish()
 
 
 def _channels_of(plans: Mapping[str, RecordingPlan]) -> "ChannelsSupervisor | None":

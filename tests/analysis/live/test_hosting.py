@@ -8,6 +8,7 @@ import pytest
 from openhsi_shared.analysis.live.hosting import HostedReaders, SlotReader
 from openhsi_shared.analysis.live.messages import NoMoreLines, ReaderEnded, Ready, Released
 from openhsi_shared.buffers.slot_memory import SlotState, Word
+from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.buffers.slot_view import SlotView
 from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.errors import AnalysisError
@@ -92,3 +93,24 @@ def test_one_that_does_not_start_is_raised_and_nothing_is_left():
         readers.wait_until_ready(lambda: False)
     readers.close()
     assert slots.leases() == []
+
+
+def test_if_the_thread_that_receives_fails_all_are_ended_and_no_slot_stays_lent(monkeypatch, caplog):
+    slots, usual, n_failed = owner_of(), SlotOwner.give_back_all, []
+    readers = HostedReaders(slots, [reader(slots, name) for name in ("a", "b")], {})
+    readers.wait_until_ready(lambda: False)
+
+    def fail_twice(self, name):
+        if len(n_failed) < 2:  # in the thread, and once more when it ends the first one
+            n_failed.append(name)
+            raise ZeroDivisionError("injected")
+        usual(self, name)
+
+    monkeypatch.setattr(SlotOwner, "give_back_all", fail_twice)
+    os.kill(readers._hosted[0].child.pid, signal.SIGKILL)
+    one_cube(slots)
+    wait_for(lambda: len(n_failed) == 2)
+    readers.finish("", frozenset())
+    assert [status.state for status in readers.statuses().values()] == ["failed", "failed"]
+    assert slots.leases() == []
+    wait_for(lambda: "the thread that receives from analyses has failed" in caplog.text)

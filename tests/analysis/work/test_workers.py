@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 from openhsi_shared.analysis.contract import Pair
 from openhsi_shared.analysis.events import Event, StreamData
 from openhsi_shared.analysis.parameters import Parameters
@@ -42,5 +44,28 @@ def test_each_batch_arrives_once_whichever_is_killed_and_the_first_event_before_
         ]
         assert not any(one.failures for one in found)
         assert len(killed) in (2, 4)
+    finally:
+        crew.close()
+
+
+class Unpicklable:
+    """Cannot be sent to another process."""
+
+    def __reduce__(self):
+        raise ZeroDivisionError("of the test")
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_what_cannot_be_sent_to_a_worker_is_raised_at_once_and_its_process_is_not_taken_for_hung(tmp_path, is_large):
+    path = tmp_path / "a.cbors"
+    with CaptureWriter(path) as writer:
+        writer.write(Event(0, {"s": StreamData("raw", [b"x"])}))
+    pair = Pair.of(Worker, Reducer)
+    crew = Crew(pair, CaptureSource(path), 1, {}, Parameters(pair.described))
+    try:
+        crew.wait_ready()
+        with pytest.raises(ZeroDivisionError, match="of the test"):
+            crew._send(crew._workers[0], Unpicklable(), is_large=is_large)
+        assert crew.n_replaced == 0
     finally:
         crew.close()
