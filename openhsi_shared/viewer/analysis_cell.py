@@ -50,7 +50,10 @@ class AnalysisCell:
         """The complete widget."""
         self._closing = threading.Event()
         self._thread = GuardedThread(
-            self._run, name="cell of an analysis", failure="the cell of an analysis is no longer updated"
+            self._run,
+            name="cell of an analysis",
+            failure="the cell of an analysis is no longer updated",
+            on_failure=lambda error: self._show_failure(f"{type(error).__name__}: {error}"),
         )
         self._thread.start()
 
@@ -77,6 +80,9 @@ class AnalysisCell:
             is_over = self._update()
             pause_s = max(INTERVAL_S, PAUSE_FACTOR * (time.monotonic() - begun))
 
+    def _show_failure(self, why: str) -> None:
+        self.numbers.value = f"not updated: {escape(why, quote=False)}"
+
     def _update(self) -> bool:
         """Show what is published; True if nothing follows."""
         try:
@@ -84,7 +90,7 @@ class AnalysisCell:
             if status.socket and status.state in ("running", "ending"):
                 self._snapshot = ask_published(status.socket)
         except (OSError, OpenHSIError) as error:
-            self.numbers.value = f"not updated: {escape(str(error), quote=False)}"
+            self._show_failure(str(error))
             return not isinstance(error, OSError)
         self._trends = continued(self._trends, self._snapshot)
         self.numbers.value = numbers_as_html(status, self._snapshot, self._trends)

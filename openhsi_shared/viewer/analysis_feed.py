@@ -54,12 +54,17 @@ class AnalysisFeed:
         self._path, self._statuses = path, statuses
         self.shown: Mapping[str, ShownAnalysis] = {}
         """By name. Another object after each change."""
+        self.failure = ""
+        """Why nothing is updated any more; empty while it is."""
         self._attached: list[Path] = []
         self._names_attached: set[str] = set()
         self._searched_at = float("-inf")
         self._closing = threading.Event()
         self._thread = GuardedThread(
-            self._run, name="viewer's analyses", failure="what analyses publish is no longer updated"
+            self._run,
+            name="viewer's analyses",
+            failure="what analyses publish is no longer updated",
+            on_failure=self._note_failure,
         )
         self._thread.start()
 
@@ -67,6 +72,10 @@ class AnalysisFeed:
         """End the thread; blocks for one answer at most. Idempotent."""
         self._closing.set()
         self._thread.join()
+
+    def _note_failure(self, error: BaseException) -> None:
+        self.failure = f"{type(error).__name__}: {error}"
+        self.shown = dict(self.shown)
 
     def _run(self) -> None:
         pause_s = 0.0

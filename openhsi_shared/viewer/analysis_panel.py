@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = ["AnalysisPanel"]
 
 INTERVAL_S = 0.2
 HEIGHT = 320
+NOT_UPDATED = "what analyses publish is no longer updated"
 SEPARATOR = " · "
 """Between the name of an analysis and the path of what it publishes."""
 
@@ -59,8 +61,12 @@ class AnalysisPanel:
         if now - self._updated_at < INTERVAL_S or shown is self._seen:
             return
         self._updated_at, self._seen = now, shown
-        self.root.visible = bool(shown)
-        self._numbers.text = "".join(numbers_as_html(one.status, one.snapshot, one.trends) for one in shown.values())
+        failure = self._feed.analyses.failure
+        self.root.visible = bool(shown or failure)
+        texts = [numbers_as_html(one.status, one.snapshot, one.trends) for one in shown.values()]
+        if failure:
+            texts.insert(0, f'<div class="analysis">{escape(f"{NOT_UPDATED} ({failure}): open another page")}</div>')
+        self._numbers.text = "".join(texts)
         snapshots = {name: one.snapshot for name, one in shown.items()}
         _offer(self._curve_choice, curves(snapshots))
         _offer(self._picture_choice, pictures(snapshots))

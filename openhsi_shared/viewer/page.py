@@ -13,6 +13,7 @@ from openhsi_shared.viewer.spectrum import Histogram, Spectrum
 from openhsi_shared.viewer.theme import css, layout_css, page_css, plot_theme
 from openhsi_shared.viewer.tiles import Numbers, head, losses, tiles
 from openhsi_shared.viewer.trends import Trends
+from openhsi_shared.viewer.updating import update_periodically
 from openhsi_shared.viewer.waterfall import N_ROWS, Waterfall, line_label
 
 __all__ = ["LOST_CONNECTION", "SHOWN", "Page"]
@@ -56,7 +57,7 @@ class Page:
         self._painted: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=30)
         self._make_parts()
         self._lay_out()
-        document.add_periodic_callback(self._tick, TICK_MS)
+        update_periodically(document, self._tick, TICK_MS, self._show_failure)
         self._tick()
 
     # ---- creation ----
@@ -182,6 +183,9 @@ class Page:
             self._slow_at = now
             self._histogram.update(feed)
             self._trends.update(feed)
+
+    def _show_failure(self, _: str) -> None:
+        self._head.text = head("failed", self._feed.about, self._feed.glance)
 
     def _paint(self, now: float) -> None:
         exposed_ns = self._feed.newest_monotonic_ns

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 from openhsi_shared.processes.liveness import GONE, Parent
@@ -22,6 +23,7 @@ from openhsi_shared.viewer.recorder_messages import (
 )
 from openhsi_shared.viewer.recorder_parts import MARKS, Picture, Scatter, head, matching, note, numbers
 from openhsi_shared.viewer.theme import css, layout_css, page_css, plot_theme
+from openhsi_shared.viewer.updating import update_periodically
 
 __all__ = ["RecorderFeed", "RecorderPage"]
 
@@ -89,7 +91,7 @@ class RecorderPage:
         self._make_parts()
         self._make_controls()
         self._lay_out()
-        document.add_periodic_callback(self._tick, TICK_MS)
+        update_periodically(document, self._tick, TICK_MS, self._show_failure)
         self._tick()
 
     # ---- creation ----
@@ -172,6 +174,10 @@ class RecorderPage:
         document.js_on_event(ConnectionLost, CustomJS(code=LOST_CONNECTION))
 
     # ---- ten times a second ----
+
+    def _show_failure(self, text: str) -> None:
+        self._divs["note"].text = f'<div class="errors">{escape(text)}</div>'
+        self._divs["note"].visible = True
 
     def _tick(self) -> None:
         self._feed.poll()

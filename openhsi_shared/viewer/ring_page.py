@@ -15,6 +15,7 @@ import numpy as np
 from openhsi_shared.viewer.ring_frames import Frame, FrameReader
 from openhsi_shared.viewer.server import PageSocket, serve
 from openhsi_shared.viewer.theme import INK, PAPER, plot_theme
+from openhsi_shared.viewer.updating import update_periodically
 
 __all__ = ["RingPage", "sent_type", "serve_page"]
 
@@ -107,7 +108,7 @@ class RingPage:
         self._document.theme = plot_theme()
         self._document.title = f"ring {self._reader.about.buffer_name}"
         self._document.add_root(column(row(button, self._caption), self._figure(), stylesheets=[_style()]))
-        self._document.add_periodic_callback(self._poll, POLL_INTERVAL_MS)
+        update_periodically(self._document, self._poll, POLL_INTERVAL_MS, self._show_failure)
 
     def _figure(self) -> Any:
         from bokeh.models import ColorBar, HoverTool, Range1d
@@ -146,6 +147,9 @@ class RingPage:
             self._source.data = {"image": [image], "number": [frame.number]}
         if self._n_polls % POLLS_PER_CAPTION == 1:
             self._update_caption()
+
+    def _show_failure(self, text: str) -> None:
+        self._caption.text = escape(text, quote=False)
 
     def _update_caption(self) -> None:
         text = escape(self._reader.caption(self._painted), quote=False)  # an error contains the name of a directory

@@ -14,6 +14,7 @@ from openhsi_shared.analysis.live.attached import Attached
 from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.control.control_socket import socket_path
 from openhsi_shared.control.snapshot import Dataset, Group, Snapshot
+from openhsi_shared.viewer.analysis_cell import AnalysisCell
 from openhsi_shared.viewer.analysis_feed import AnalysisFeed
 from openhsi_shared.viewer.published_values import COLOURS, curve, curves, numbers_as_html, picture, pictures
 from tests.support.flow import COUNTING
@@ -109,3 +110,12 @@ def test_the_text_of_an_analysis_cannot_be_code_of_a_page():
     html = numbers_as_html(status, taken, {"<u>": [1.0, np.nan, 2.0]})
     assert not any(tag in html for tag in ("<i>", "<script>", "<u>", "<s>", "<p>"))
     assert "polyline" in html
+
+
+def test_a_cell_whose_thread_fails_says_so(caplog):
+    pytest.importorskip("ipywidgets", reason="ipywidgets is missing: pip install 'openhsi_shared[notebook]'")
+    cell = AnalysisCell(lambda: 1 / 0)
+    wait_for(lambda: not cell.is_running)
+    assert cell.numbers.value == "not updated: ZeroDivisionError: division by zero"
+    assert "the cell of an analysis is no longer updated: ZeroDivisionError" in caplog.text
+    cell.close()
