@@ -14,9 +14,9 @@ __all__ = ["jobs"]
 @click.argument("codes", metavar="[CODE]...", nargs=-1)
 def jobs(codes: tuple[str, ...]) -> None:
     """List the stages of `openhsi-shared process --stage CODE:key=value,...`, or describe the given ones."""
-    from openhsi_shared.jobs.stages.registry import class_of_stage, parameters_of, stages
+    from openhsi_shared.jobs.stages.registry import all_stages, class_of_stage, parameters_of
 
-    found = {code: class_of_stage(code) for code in codes} if codes else stages()
+    found = {code: class_of_stage(code) for code in codes} if codes else all_stages()
     for code, stage in found.items():
         summary = (inspect.getdoc(stage) or "").splitlines()
         parameters = [_in_words(field) for field in parameters_of(stage).values()]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from openhsi_shared.jobs.result import JobResult
     from openhsi_shared.jobs.runner import JobRunner
     from openhsi_shared.jobs.stages.function import FunctionStage
-    from openhsi_shared.jobs.stages.registry import stage_from_text, stage_named
+    from openhsi_shared.jobs.stages.registry import all_stages, stage_from_text, stage_named
     from openhsi_shared.jobs.stages.stage import LineFormat, Stage
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "PipelineJob",
     "Stage",
     "StageNotApplicable",
+    "all_stages",
     "stage_from_text",
     "stage_named",
 ]
@@ -38,7 +39,7 @@ __getattr__, __dir__ = lazy_names(
         "jobs.result": "JobResult",
         "jobs.runner": "JobRunner",
         "jobs.stages.function": "FunctionStage",
-        "jobs.stages.registry": "stage_from_text stage_named",
+        "jobs.stages.registry": "all_stages stage_from_text stage_named",
         "jobs.stages.stage": "LineFormat Stage",
     },
 )

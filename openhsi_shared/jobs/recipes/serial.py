@@ -220,12 +220,12 @@ def stage_parameters(stage: Stage) -> dict[str, Any]:
 
 def is_registered(stage: Stage) -> bool:
     """Whether the registry has the class of the stage, so that its code and parameters make it again."""
-    from openhsi_shared.jobs.stages.registry import STAGES, stage_codes, stages
+    from openhsi_shared.jobs.stages.registry import STAGES, all_stages, stage_codes
 
     kind = type(stage)
     if stage.code in STAGES:  # without an import of all
         return STAGES[stage.code] == f"{kind.__module__}:{kind.__qualname__}"
-    return stage.code in stage_codes() and stages().get(stage.code) is kind
+    return stage.code in stage_codes() and all_stages().get(stage.code) is kind
 
 
 def _stage_to_jsonable(stage: Stage, what: str) -> Any:

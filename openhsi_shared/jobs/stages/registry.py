@@ -15,7 +15,7 @@ from openhsi_shared.jobs.stages.stage import Stage
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.near_names import nearest_name
 
-__all__ = ["STAGES", "class_of_stage", "parameters_of", "stage_codes", "stage_from_text", "stage_named", "stages"]
+__all__ = ["STAGES", "all_stages", "class_of_stage", "parameters_of", "stage_codes", "stage_from_text", "stage_named"]
 
 logger = safe_logger(__name__)
 
@@ -50,7 +50,7 @@ def stage_codes() -> list[str]:
     return sorted({*STAGES, *_entry_points()})
 
 
-def stages() -> dict[str, type[Stage]]:
+def all_stages() -> dict[str, type[Stage]]:
     """All stages by their codes. One of another package that cannot be imported is left out, with a warning."""
     found: dict[str, type[Stage]] = {}
     for code in stage_codes():
@@ -94,7 +94,9 @@ def stage_named(code: str, **parameters: Any) -> Stage:
 
 
 def stage_from_text(text: str) -> Stage:
-    """The stage of a text `CODE[:key=value,...]`, such as `bin_bands:n=2,how=sum`. ArgumentError as `stage_named`.
+    """The stage of a text `CODE[:key=value,...]`, such as `bin_bands:n=2,how=sum`.
+
+    Raises as `stage_named`: ArgumentError, JobError.
 
     Values are JSON (numbers, true, null), `none`, numbers separated by commas, or else text. Where a parameter may be
     a slice, `5-20`, `5-` and `-20` are slices.

@@ -8,7 +8,7 @@ import pytest
 from openhsi_shared.errors import ArgumentError, JobError
 from openhsi_shared.jobs.stages import registry
 from openhsi_shared.jobs.stages.level import Level
-from openhsi_shared.jobs.stages.registry import stage_codes, stage_from_text, stage_named, stages
+from openhsi_shared.jobs.stages.registry import all_stages, stage_codes, stage_from_text, stage_named
 from openhsi_shared.jobs.stages.stage import Stage
 
 
@@ -43,7 +43,7 @@ def plugged(monkeypatch):
 
 
 def test_every_built_in_stage_can_be_made_from_a_text():
-    for code, stage in stages().items():
+    for code, stage in all_stages().items():
         assert stage.code == code
         assert stage.__doc__
         assert issubclass(stage, Stage)
@@ -94,10 +94,10 @@ def test_a_stage_that_cannot_be_imported_stops_only_what_needs_it(plugged, caplo
     for code, why in (("broken", "No module named"), ("wrong", "<function dumps"), ("other", "with the code 'mine'")):
         with pytest.raises(JobError, match=f"the stage '{code}' .*{why}"):
             stage_named(code)
-    assert set(stages()) == set(registry.STAGES)
+    assert set(all_stages()) == set(registry.STAGES)
     assert "no_such_package" in caplog.text
 
 
 def test_built_in_stages_cannot_be_replaced(plugged):
     plugged(level=f"{__name__}:Mine")
-    assert stages()["level"] is Level
+    assert all_stages()["level"] is Level
