@@ -57,7 +57,7 @@ class GpsChannel(ReconnectingChannel):
     def __init__(
         self, name: str, port: str, baudrate: int = BAUDRATE, *, clock: str = "fit", **of_a_channel: Any
     ) -> None:
-        """`of_a_channel`: see `Channel`."""
+        """`of_a_channel`: see `Channel`. ArgumentError for a baud rate that is none."""
         if not is_whole(baudrate) or baudrate <= 0:
             raise ArgumentError(f"channel {name!r}: baudrate must be a whole number such as 9600, got {baudrate!r}")
         super().__init__(name, fields=FIELDS, clock=clock, **{"source": f"gps:{port}@{baudrate}", **of_a_channel})
@@ -67,7 +67,7 @@ class GpsChannel(ReconnectingChannel):
 
     @classmethod
     def from_address(cls, rest: str, name: str, **keywords: Any) -> "GpsChannel":
-        """Return the channel of "gps:PORT" or "gps:PORT@BAUDRATE"."""
+        """Return the channel of "gps:PORT" or "gps:PORT@BAUDRATE". ArgumentError for other texts."""
         port, _, baudrate = rest.partition("@")
         if not port or (baudrate and not baudrate.isdigit()):
             raise ArgumentError(

@@ -64,7 +64,7 @@ class GpsdChannel(ReconnectingChannel):
         clock: str = "fit",
         **of_a_channel: Any,
     ) -> None:
-        """`of_a_channel`: see `Channel`."""
+        """`of_a_channel`: see `Channel`. ArgumentError for a port that is none."""
         if not is_whole(port) or not 0 < port < 65536:
             raise ArgumentError(f"channel {name!r}: port must be a number from 1 to 65535, got {port!r}")
         super().__init__(name, fields=FIELDS, clock=clock, **{"source": f"gpsd:{host}:{port}", **of_a_channel})
@@ -73,7 +73,10 @@ class GpsdChannel(ReconnectingChannel):
 
     @classmethod
     def from_address(cls, rest: str, name: str, **keywords: Any) -> "GpsdChannel":
-        """Return the channel of "gpsd:", "gpsd:HOST" or "gpsd:HOST:PORT"; an IPv6 address stands in brackets."""
+        """Return the channel of "gpsd:", "gpsd:HOST" or "gpsd:HOST:PORT"; an IPv6 address stands in brackets.
+
+        ArgumentError for other texts.
+        """
         host, port = rest, ""
         if not rest.endswith("]"):
             before, _, after = rest.rpartition(":")

@@ -90,7 +90,7 @@ class LogChannel(Channel):
         )
 
     def open(self, deliver: Deliver) -> None:
-        """See `Channel.open`: delivers in a thread."""
+        """See `Channel.open`: delivers in a thread. ChannelError if the log has changed since this channel was made."""
         if self._thread is not None:
             return
         samples = self.read()

@@ -41,7 +41,7 @@ class PipelineJob(JobArguments):
         return targets.cubes_of(self)
 
     def plan(self) -> "CubePlan":
-        """All that is known before the pixels of its one cube are read; raises as `validate`."""
+        """All that is known before the pixels of its one cube are read; raises as `validate`, and UnknownKeyword."""
         from openhsi_shared.jobs.planning import plans as planning
 
         (only,) = self.replace(path_in=self.cube).cubes()

@@ -14,7 +14,7 @@ __all__ = ["JobResult", "stated_yield", "yield_text"]
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """The result of one cube."""
+    """The result of one cube; `line_rows` has the shape (n_lines,)."""
 
     path: Path
     preview_path: Path | None

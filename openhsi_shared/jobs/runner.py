@@ -78,6 +78,7 @@ class JobRunner:
 
         A cube that fails does not keep others from being processed: at the end JobError names all that failed. Of one
         cube its own error is raised. Ctrl-C and SIGTERM stop the job first: then KeyboardInterrupt, SystemExit.
+        ClosedError if it was run or started before.
         """
         self._begin()
         signals = (signal.SIGTERM,) if self._job.debug else (signal.SIGINT, signal.SIGTERM)
@@ -87,7 +88,10 @@ class JobRunner:
         return self.result
 
     def start(self) -> None:
-        """Begin to process the cubes in a thread; returns at once. A job that is not joined is stopped at exit."""
+        """Begin to process the cubes in a thread; returns at once. A job that is not joined is stopped at exit.
+
+        ClosedError if it was run or started before.
+        """
         self._begin()
         self._thread = threading.Thread(target=self._run_in_thread, name="openhsi_shared job", daemon=True)
         self._interrupts.install(signal.SIGTERM)

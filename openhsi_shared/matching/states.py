@@ -45,9 +45,9 @@ class State(IntEnum):
 def overlay(matched: ArrayLike, change_times_ns: ArrayLike, states: ArrayLike, at_ns: ArrayLike) -> NDArray[np.int8]:
     """States of lines: those of their source where it was neither good nor unchanged, else those of the matching.
 
-    `matched` are the states of `match` at the times `at_ns`; the source has `states[i]` from `change_times_ns[i]` on,
-    in the order of time. `UNCHANGED` replaces `GOOD` only: a value that is missing is not unchanged. Before the first
-    change, nothing is known of the source.
+    `matched` (n,) are the states of `match` at the times `at_ns` (n,), as is the result; the source has `states[i]`
+    from `change_times_ns[i]` on, in the order of time. `UNCHANGED` replaces `GOOD` only: a value that is missing is
+    not unchanged. Before the first change, nothing is known of the source.
     """
     result = np.array(matched, np.int8)
     times = np.asarray(change_times_ns, np.int64)

@@ -298,5 +298,5 @@ def streaming(driver: Driver) -> Iterator[None]:
 
 
 def noise(random: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Random bytes, so that pixels that are not overwritten are detected."""
+    """Random bytes as an array of this shape, so that pixels that are not overwritten are detected."""
     return np.frombuffer(random.bytes(math.prod(shape) * dtype.itemsize), dtype).reshape(shape).copy()

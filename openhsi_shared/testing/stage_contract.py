@@ -90,9 +90,11 @@ def format_of(
 def run_stage(
     stage: Stage, lines: NDArray[Any], source: LineFormat | None = None, **options: Any
 ) -> tuple[NDArray[Any], list[NDArray[Any]]]:
-    """The lines and the rows that a stage makes of lines in memory, as a job runs it; options as of `run_stages`.
+    """The lines and the rows that a stage makes of lines (y, x, wavelength) in memory, as a job runs it.
 
-    AssertionError if a line fails.
+    Options: `good` (y,), False where a line counts as damaged; `taken`, the lines that the job takes; `block_lines`;
+    `gap_bytes` between the lines of the result; `fill`, the byte that its memory is filled with before. AssertionError
+    if a line fails.
     """
     _, made, results = run_stages([stage], lines, source or format_of(lines), **options)
     failures = [failure for result in results for failure in result.failures]

@@ -37,7 +37,8 @@ class FunctionStage(Stage):
     The function goes to workers by cloudpickle, also from a notebook: each has a copy, with copies of the variables
     that it uses. It is tried with some lines before the run: types and sizes are those of its results. A line for which
     it raises, or returns something else, has failed. Masked pixels become NaN; NaN and infinity stay what they are.
-    What it prints is logged. It holds the interpreter's lock, so processes are used.
+    What it prints is logged. It holds the interpreter's lock, so processes are used. ArgumentError for what cannot be
+    called with a line, and for fields that do not fit.
     """
 
     code = "function"
@@ -82,7 +83,7 @@ class FunctionStage(Stage):
         remember(self.function, sources)
 
     def check(self, source: LineFormat) -> None:  # noqa: ARG002 - part of the protocol
-        """Refuse a function that cannot go to another process."""
+        """StageNotApplicable for a function that cannot go to another process."""
         self._packed()
 
     def try_on(self, lines: NDArray[Any], source: LineFormat) -> None:  # noqa: ARG002 - part of the protocol
@@ -110,13 +111,13 @@ class FunctionStage(Stage):
         self._check_repeated(all(_are_alike(rows[0][field.name], rows[-1][field.name]) for field in fields))
 
     def out_shape(self, source: LineFormat) -> tuple[int, int]:
-        """That of its results; of rows: that of the lines, which stay as they are."""
+        """That of its results; of rows: that of the lines, which stay. StageNotApplicable before `try_on`."""
         if self._kind == "rows":
             return source.line_shape
         return self._tried()[0]
 
     def out_dtype(self, source: LineFormat) -> np.dtype[Any]:
-        """That of its results."""
+        """That of its results. StageNotApplicable before `try_on`."""
         return source.dtype if self._kind == "rows" else self._tried()[1]
 
     def out_format(self, source: LineFormat) -> LineFormat:

@@ -17,7 +17,10 @@ __all__ = ["LineFormat", "Stage"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LineFormat:
-    """What the lines are that a stage is given, or gives: all that is known before any of them is read."""
+    """What the lines are that a stage is given, or gives: all that is known before any of them is read.
+
+    `wavelengths_nm` has the shape (wavelength,).
+    """
 
     n_lines: int
     line_shape: tuple[int, int]
@@ -113,10 +116,11 @@ class Stage:
     def apply_within(self, lines: NDArray[Any], out: NDArray[Any], before: int, good: NDArray[np.bool_]) -> None:
         """`apply`, for stages with a halo or with `lines_per_result` > 1, which override this instead.
 
-        `lines` are those of `out` and those of the halo, of which `before` lie before those of `out`; at the ends of a
-        cube the halo is cut off. `out[i]` is made of `lines[before + k * i:before + k * (i + 1)]`, k =
-        `lines_per_result`; the last one of a cube may be made of fewer. `good`: False for lines that are damaged or
-        failed; their values mean nothing. The result must not depend on how the lines were divided into blocks.
+        `lines` (n, x, wavelength) are those of `out` and those of the halo, of which `before` lie before those of
+        `out`; at the ends of a cube the halo is cut off. `out[i]` is made of
+        `lines[before + k * i:before + k * (i + 1)]`, k = `lines_per_result`; the last one of a cube may be made of
+        fewer. `good` (n,): False for lines that are damaged or failed; their values mean nothing. The result must not
+        depend on how the lines were divided into blocks.
         """
         raise NotImplementedError
 
@@ -131,7 +135,7 @@ class Stage:
         return None
 
     def survey(self, lines: NDArray[Any]) -> Any:
-        """Picklable extract of the next `survey_size` of these lines, which must be copied if they are kept."""
+        """Picklable extract of the next `survey_size` lines (n, x, wavelength), to be copied if they are kept."""
         raise NotImplementedError
 
     def combine(self, parts: Sequence[Any]) -> Any:
