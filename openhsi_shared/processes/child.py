@@ -1,10 +1,12 @@
 """A child process as seen by its parent: start, receive, terminate, kill, reap."""
 
 import gc
+import logging
 import multiprocessing
 import multiprocessing.process
 import os
 import pickle
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +20,7 @@ from openhsi_shared.processes.blas import quieten_blas
 from openhsi_shared.processes.descriptors import Owned
 from openhsi_shared.processes.interpreter import what_is_no_python
 from openhsi_shared.processes.liveness import GONE, Parent
-from openhsi_shared.processes.logs import Log, package_level, set_package_level
+from openhsi_shared.processes.logs import Log, package_level, set_package_level, traceback_text
 from openhsi_shared.processes.spawning import SPAWN, spawn
 from openhsi_shared.standard_streams import fill_standard_descriptors
 
@@ -141,7 +143,7 @@ class Child:
             raise error(f"the {self.name} did not start {limit}{what_is_no_python()}")
         if message is GONE:
             self.join(5)
-            code = f"exit code {self.exit_code}; see its message on the terminal"
+            code = f"exit code {self.exit_code}; see its message in the log, or on the terminal"
             raise error(f"the {self.name} did not start: {code}{what_is_no_python()}")
         return message
 
@@ -259,6 +261,13 @@ def _run(
     gc.enable()
     gc.freeze()  # what is imported is never scanned, neither while this process works nor, three times, when it exits
     set_package_level(level)
-    target(Parent(connection, parent_id), *args)
+    parent = Parent(connection, parent_id)
+    try:
+        target(parent, *args)
+    except Exception as error:
+        text = f"failed: {type(error).__name__}: {error}\n{traceback_text(error)}"
+        if not (parent.is_writable() and parent.tell(Log(logging.ERROR, text))):
+            raise  # to stderr
+        sys.exit(1)
     gc.collect()  # finalises what is in circles of references, which the exit then would not
     gc.freeze()

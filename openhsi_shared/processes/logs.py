@@ -1,11 +1,12 @@
 """Logs of children: forwarded to their parent, which logs them with the user's handlers."""
 
 import logging
+import traceback
 from typing import NamedTuple
 
 from openhsi_shared.processes.liveness import Parent
 
-__all__ = ["Log", "forward_logs", "package_level", "set_package_level"]
+__all__ = ["Log", "forward_logs", "package_level", "set_package_level", "traceback_text"]
 
 MAX_CHARS = 4096
 
@@ -37,6 +38,11 @@ def forward_logs(parent: Parent) -> None:
     package_logger.propagate = False
 
 
+def traceback_text(error: BaseException) -> str:
+    """The traceback of an error; of a long one the end, without its last line feed."""
+    return "".join(traceback.format_exception(error)).rstrip("\n")[-MAX_CHARS:]
+
+
 class _ToParent(logging.Handler):
     def __init__(self, parent: Parent) -> None:
         super().__init__()
@@ -44,6 +50,8 @@ class _ToParent(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()[:MAX_CHARS]
+        if record.levelno >= logging.ERROR and record.exc_info and record.exc_info[1] is not None:
+            text = f"{text}\n{traceback_text(record.exc_info[1])}"
         is_told = self._parent.is_writable() and self._parent.tell(Log(record.levelno, text))
         if not is_told and logging.lastResort is not None and record.levelno >= logging.lastResort.level:
             logging.lastResort.handle(record)

@@ -6,6 +6,7 @@ import signal
 
 from openhsi_shared.processes.liveness import GONE
 from openhsi_shared.processes.logs import forward_logs
+from openhsi_shared.processes.supervision import GuardedThread
 
 TIMEOUT_S = 60.0
 
@@ -51,6 +52,25 @@ def log_and_say(parent):
     logging.getLogger("openhsi_shared.somewhere").warning("too %s", "warm")
     logging.getLogger("openhsi_shared.somewhere").debug("a detail")
     parent.tell("said")
+    parent.receive(TIMEOUT_S)
+
+
+def fail(parent, text, waits=False):
+    while waits and parent.receive() is not GONE:
+        continue
+    raise ZeroDivisionError(text)
+
+
+def fail_in_a_thread(parent):
+    forward_logs(parent)
+
+    def raise_it():
+        raise ZeroDivisionError("of a thread")
+
+    thread = GuardedThread(raise_it, name="of the test", failure="nothing is done")
+    thread.start()
+    thread.join(TIMEOUT_S)
+    parent.tell("failed")
     parent.receive(TIMEOUT_S)
 
 

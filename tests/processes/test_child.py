@@ -15,7 +15,15 @@ import pytest
 from openhsi_shared.errors import WriterFailed
 from openhsi_shared.processes.child import STATUS_TAKEN, Child
 from openhsi_shared.processes.liveness import GONE
-from tests.processes.in_children import echo, fork_and_exit, ignore_all, log_and_say, say_and_exit
+from tests.processes.in_children import (
+    echo,
+    fail,
+    fail_in_a_thread,
+    fork_and_exit,
+    ignore_all,
+    log_and_say,
+    say_and_exit,
+)
 from tests.support.helpers import ROOT, TIMEOUT_S, environment, wait_for
 
 logger = logging.getLogger("openhsi_shared.tests")
@@ -269,3 +277,30 @@ def test_the_code_that_starts_a_child_does_not_import_numpy():
     code = "import openhsi_shared.processes.child, sys; print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_what_a_child_raises_is_logged_here_with_its_traceback_and_is_its_end(start, caplog, capfd):
+    child = start(fail, "of the test")
+    assert child.receive(TIMEOUT_S) is GONE
+    assert child.join(TIMEOUT_S)
+    assert child.exit_code == 1
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage().startswith("helper: failed: ZeroDivisionError: of the test\nTraceback")
+    assert "in_children.py" in record.getMessage()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_what_a_child_raises_goes_to_the_terminal_if_its_parent_does_not_listen(start, capfd):
+    child = start(fail, "of the test", True)
+    child.hang_up()
+    assert child.join(TIMEOUT_S)
+    assert "ZeroDivisionError: of the test" in capfd.readouterr().err
+
+
+def test_a_failure_of_a_thread_of_a_child_is_logged_here_with_its_traceback(start, caplog):
+    child = start(fail_in_a_thread)
+    assert child.receive(TIMEOUT_S) == "failed"
+    (record,) = caplog.records
+    assert record.getMessage().startswith("helper: nothing is done: ZeroDivisionError: of a thread\nTraceback")
+    assert "in_children.py" in record.getMessage()

@@ -149,7 +149,7 @@ class WorkerProcess:
             except WorkerDied as death:
                 if attempt + 1 == MAX_STARTS:
                     raise JobError(
-                        f"worker processes die while they start: {death}; see their messages on the terminal, and "
+                        f"worker processes die while they start: {death}; see their messages in the log, and "
                         "whether there is enough memory; workers='threads' needs no processes"
                     ) from death
             else:
