@@ -27,13 +27,14 @@ class TemperatureWatch:
         if self._thread is None:
             self._read_once()
             self._stop.clear()
-            self._thread = GuardedThread(
+            thread = GuardedThread(
                 self._run,
                 name="temperature",
                 failure="the temperature is no longer read, lines will have none",
                 on_failure=self._note_failure,
             )
-            self._thread.start()
+            thread.start()
+            self._thread = thread
 
     def stop(self) -> None:
         """Stop the thread; blocks until a reading in progress is done."""

@@ -109,7 +109,11 @@ class ControlSocket:
             failure="control socket failed: requests are no longer answered",
             on_failure=lambda _: self._shut_down(),
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the system has no more threads now
+            self._shut_down()
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     def close(self) -> None:
         """Stop answering. Idempotent."""

@@ -90,13 +90,20 @@ class JobRunner:
     def start(self) -> None:
         """Begin to process the cubes in a thread; returns at once. A job that is not joined is stopped at exit.
 
-        ClosedError if it was run or started before.
+        ClosedError if it was run or started before; RuntimeError if the system has no threads left.
         """
         self._begin()
         self._thread = threading.Thread(target=self._run_in_thread, name="openhsi_shared job", daemon=True)
         self._interrupts.install(signal.SIGTERM)
         finish_at_exit(self)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._thread, self._state, self.error, self.error_tb = None, "failed", error, _traceback_of(error)
+            self._is_reported = True
+            self._account.end()
+            self._finish()
+            raise
 
     def join(self, timeout: float | None = None) -> None:
         """Block until it has ended, and raise what `run` would; returns at the timeout, too (see `is_alive`).

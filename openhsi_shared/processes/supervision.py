@@ -46,6 +46,11 @@ class GuardedThread(threading.Thread):
         finally:
             self._on_failure = None  # its owner may reference this thread
 
+    def join(self, timeout: float | None = None) -> None:
+        """Block until it has ended, as `Thread.join`; one that could not be started has."""
+        if self.ident is not None:
+            super().join(timeout)
+
     def _fail(self, error: BaseException) -> None:
         try:
             if self._on_failure is not None:

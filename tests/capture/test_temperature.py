@@ -139,3 +139,15 @@ def test_a_logging_handler_that_raises_does_not_end_the_readings(watch_of):
     watch.start()
     wait_for(lambda: watch.celsius == 7.0)
     assert watch.n_failed == 1
+
+
+def test_without_threads_a_camera_can_be_stopped_and_started_again(monkeypatch):
+    temperature = TemperatureWatch(lambda: 20.0, 0.001)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("no more threads")))
+        with pytest.raises(RuntimeError):
+            temperature.start()
+    temperature.stop()
+    temperature.start()
+    assert temperature._thread.is_alive()
+    temperature.stop()

@@ -371,3 +371,19 @@ def test_if_the_thread_that_watches_all_fails_they_end_in_good_order_before_wait
     }
     assert {name for name in summary.cameras if summary.cameras[name].lines > 30} == saved.keys()
     assert all("clock" in open_cube(cube.path).channels for cubes in saved.values() for cube in cubes)
+
+
+def test_without_a_thread_to_watch_them_all_are_stopped_and_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = threading.Thread.start
+
+    def start(self: threading.Thread) -> None:
+        if self.name.endswith("recordings"):
+            raise RuntimeError("no more threads")
+        usual(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RecordingError, match="cannot be watched, and were stopped: no more threads"):
+        record_all(TWO, tmp_path, **COMMON)
+    assert not any(path.suffix == ".part" for path in tmp_path.rglob("*"))

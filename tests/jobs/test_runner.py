@@ -529,3 +529,15 @@ def test_flags_and_rows_of_finished_blocks_are_those_of_one_run(job, firsts, tmp
         for name in ("y", "row", "value"):
             one, other = (cube.groups["detections"].dataset[name].values for cube in (found, whole))
             assert one.tolist() == other.tolist()
+
+
+def test_a_job_whose_thread_cannot_be_started_has_failed_and_holds_up_nothing(job, monkeypatch):
+    runner = JobRunner(job(_plus_one))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("no more threads")))
+        with pytest.raises(RuntimeError, match="no more threads"):
+            runner.start()
+    assert (runner.state, runner.is_alive(), str(runner.error)) == ("failed", False, "no more threads")
+    runner.join()
+    runner.close()
+    assert runner.shutdown(crashed=False) == []

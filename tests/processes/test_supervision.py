@@ -155,3 +155,15 @@ def test_every_thread_of_the_package_has_an_outermost_handler():
     paths = (ROOT / "openhsi_shared").rglob("*.py")
     found = {path.relative_to(ROOT).as_posix() for path in paths if thread.search(path.read_text(encoding="utf-8"))}
     assert found == THREADS_WITH_ANOTHER_HANDLER.keys()
+
+
+def test_a_thread_that_could_not_be_started_can_be_joined(monkeypatch):
+    thread = GuardedThread(fail(), name="of the test", failure="nothing is tested")
+    monkeypatch.setattr(threading.Thread, "start", fail(RuntimeError))
+    with pytest.raises(RuntimeError):
+        thread.start()
+    thread.join()
+    listener = Listener(list, list, 1.0, name="listener", failure="deaf", on_failure=lambda _: None)
+    with pytest.raises(RuntimeError):
+        listener.start()
+    listener.stop()

@@ -107,7 +107,7 @@ class RowsSaver:
         self._failed: list[RowsHandle] = []
 
     def save(self, path: Path, data: RowData) -> RowsHandle:
-        """Save rows as `path` when all before are saved. Returns at once."""
+        """Save rows as `path` when all before are saved. Returns at once. SaveError if no thread can be started."""
         import h5netcdf  # noqa: F401 - here: at the end of the program, in a thread, it cannot be imported any more
 
         handle = RowsHandle(f"{data.n_rows} rows to {path}")
@@ -115,13 +115,18 @@ class RowsSaver:
             self._waiting.append((path, data, handle))
             if self._thread is None:
                 finish_at_exit(self)
-                self._thread = GuardedThread(
+                thread = GuardedThread(
                     self._run,
                     name="saving rows",
                     failure="the thread that saves rows has failed: what waited is not saved",
                     on_failure=self._fail_all,
                 )
-                self._thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the system has no more threads now
+                    self._waiting.pop()
+                    raise SaveError(None, f"{error}: save the rows again", str(path)) from error
+                self._thread = thread
         return handle
 
     def shutdown(self, crashed: bool) -> Sequence[BaseException]:  # noqa: ARG002 - see `finish_at_exit`

@@ -69,13 +69,18 @@ class Recordings(RecordingHandle):
             self._undo()
             raise
         finish_at_exit(self)
-        GuardedThread(
-            self._watch,
-            name="recordings",
-            failure="the thread that watches the recordings of several cameras has failed: they are stopped",
-            on_failure=self._end_on_failure,
-        ).start()
-        self._conditions.watch(self._ended.is_set)
+        try:
+            self._conditions.watch(self._ended.is_set)
+            GuardedThread(
+                self._watch,
+                name="recordings",
+                failure="the thread that watches the recordings of several cameras has failed: they are stopped",
+                on_failure=self._end_on_failure,
+            ).start()
+        except RuntimeError as error:  # the system has no more threads now
+            self._undo()
+            self._finish()
+            raise RecordingError(f"the recordings cannot be watched, and were stopped: {error}") from error
 
     # ---- the start ----
 

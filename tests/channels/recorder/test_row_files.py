@@ -155,3 +155,13 @@ recorder.save({str(tmp_path / "no" / "rows.nc")!r})
     assert read_rows(tmp_path / "rows.nc")["a"].tolist() == list(range(100))
     assert done.returncode == 1
     assert "No such file or directory" in done.stderr
+
+
+def test_without_threads_a_save_is_refused_and_the_next_one_is_saved(fed, tmp_path, monkeypatch):
+    one = fed()
+    one.feed(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.GuardedThread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("no more threads")))
+        with pytest.raises(SaveError, match="no more threads: save the rows again"):
+            one.recorder.save(tmp_path / "rows.nc")
+    assert one.recorder.save(tmp_path / "rows.nc").result(60).path.name == "rows.nc"
