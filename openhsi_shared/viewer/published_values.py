@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from openhsi_shared.control.analysis_status import AnalysisStatus
 from openhsi_shared.control.snapshot import Dataset, Snapshot
+from openhsi_shared.viewer.tiles import width_of
 
 __all__ = [
     "COLOURS",
@@ -135,7 +136,7 @@ def numbers_as_html(
     found = numbers(snapshot)
     boxes = [
         f'<div class="tile number"><div class="name">{escape(path)}</div>'
-        f'<div class="value">{value:.6g}</div>{_trend(list(trends.get(path, ())))}</div>'
+        f'<div class="value"{width_of(f"{value:.6g}")}>{value:.6g}</div>{_trend(list(trends.get(path, ())))}</div>'
         for path, value in list(found.items())[:limit]
     ]
     lines = [f"{escape(path)}: {escape(text[:MAX_TEXT])}" for path, text in list(texts(snapshot).items())[:limit]]

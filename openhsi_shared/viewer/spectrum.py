@@ -46,6 +46,8 @@ class Spectrum:
             sizing_mode="stretch_both",
             min_height=120,
         )
+        self.figure.yaxis.ticker.desired_num_ticks = 3  # it may be a hundred pixels high
+        self.figure.yaxis.formatter.power_limit_high = 6  # 60000 rather than 6.000e+4
         self.figure.line("x", "y", source=self._source, line_color=ACCENT, line_width=2.5)
         if self._full_scale:
             self.figure.add_layout(

@@ -12,7 +12,7 @@ from openhsi_shared.control.status import RecordingStatus, Status
 from openhsi_shared.frames.losses import ranges_in_words
 from openhsi_shared.viewer.theme import BAD, GOOD, GREY, STATES, WARN
 
-__all__ = ["Numbers", "head", "losses", "minutes", "tiles"]
+__all__ = ["Numbers", "head", "losses", "minutes", "tiles", "width_of"]
 
 MIN_MINUTES = 10.0
 MAX_AGE_S = 1.0
@@ -68,8 +68,20 @@ def tiles(glance: Glance, slots: Sequence[SlotStatus], n_lines: int, numbers: Nu
 def _tile(kind: str, name: str, value: str, under: str, rating: str = "") -> str:
     return (
         f'<div class="tile {kind} {rating}"><div class="name">{name}</div>'
-        f'<div class="value">{value}</div><div class="under">{under}</div></div>'
+        f'<div class="value"{width_of(value)}>{value}</div><div class="under">{under}</div></div>'
     )
+
+
+def width_of(value: str) -> str:
+    """Style attribute with the width of a value in its digits, for the size of its letters; those of units are small.
+
+    >>> width_of("1151 <small>MB/s</small>")
+    ' style="--width: 7.9"'
+    """
+    number, _, unit = value.partition("<small>")
+    if "<" in number:  # a picture
+        return ""
+    return f' style="--width: {max(4, len(number) + 0.72 * len(unit.removesuffix("</small>"))):.1f}"'
 
 
 def _number(value: float, unit: str) -> str:
