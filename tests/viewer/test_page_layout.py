@@ -52,9 +52,9 @@ TILES = """([css, html]) => {
     document.body.replaceChildren(document.createElement("div"));
     const root = document.body.firstChild.attachShadow({mode: "open"});
     root.innerHTML = `<style>${css}</style>${html}`;
-    const values = [...root.querySelectorAll(".value")];
-    const cut = values.filter((one) => one.scrollWidth > one.clientWidth + 1);
-    return values.length < 7 ? ["no tiles"] : cut.map((one) => `${one.textContent} is cut`);
+    const texts = [...root.querySelectorAll(".value, .name")];
+    const cut = texts.filter((one) => one.scrollWidth > one.clientWidth + 1);
+    return texts.length < 18 ? ["no tiles"] : cut.map((one) => `${one.textContent} is cut`);
 }"""
 
 
