@@ -46,6 +46,7 @@ class LogChannel(Channel):
     ) -> None:
         """`of_a_channel`: see `Channel`. Reads the log. ChannelError if it cannot be read, ArgumentError."""
         self.path = given_path(path).absolute()
+        """The log."""
         self._options: dict[str, Any] = {"time": time, "columns": columns, "group": group}
         if "fields" in of_a_channel:
             raise ArgumentError(f"channel {name!r}: the fields of a log are its columns: choose them by columns=")

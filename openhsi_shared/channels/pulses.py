@@ -38,6 +38,7 @@ class PulseChannel(ReconnectingChannel):
         own: dict[str, Any] = {"source": f"{PULSES}{source}", "unit": "s", "rate": 1.0, "stamp": "arrival"}
         super().__init__(name, **own | of_a_channel)
         self.device = source
+        """The device, or the pin, of the pulses."""
         self._opened: KernelPulses | PinPulses | None = None
 
     @classmethod

@@ -17,14 +17,19 @@ class JobResult:
     """The result of one cube; `line_rows` has the shape (n_lines,)."""
 
     path: Path
+    """Of the result."""
     preview_path: Path | None
+    """Of its picture; None without one."""
     n_lines: int
+    """Lines of the result."""
     n_rows: int
     """Rows of the table; 0 without one."""
     n_failed: int
     """Lines that failed, or are damaged in the source; `line_flag` says which ones."""
     ppid: str
+    """Identity of the job: all that decides what the result contains."""
     ppid_hash: str
+    """Its hash."""
     skipped: bool
     """Whether the result was there already, whole, of a job with the same id."""
     seconds: float

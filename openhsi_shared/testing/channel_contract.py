@@ -40,9 +40,13 @@ class Delivered:
         self.samples: list[tuple[Any, int | None, int, int]] = []
         """Value, time, id and quality."""
         self.states: list[State] = []
+        """States, in their order."""
         self.description: dict[str, Any] = {}
+        """What the source has said of itself."""
         self.refused: list[str] = []
+        """Why samples were refused."""
         self.n_squashed = 0
+        """Samples that are missing by their ids."""
         self._changed = threading.Condition()
 
     def sample(

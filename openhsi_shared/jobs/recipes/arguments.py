@@ -64,6 +64,7 @@ class JobArguments:
     stages: tuple[Stage, ...] = ()
     """What follows the level, in order. Given as stages, as functions, or as texts such as "bin_bands:n=2"."""
     output: OutputFormat = "netcdf"
+    """Format of the results."""
     old_style: bool = True
     """Order of the axes in a NetCDF file: (x, y, wavelength), or (wavelength, x, y)."""
     compression: str | None = None
@@ -83,6 +84,7 @@ class JobArguments:
     n_blocks: int | None = None
     """Blocks in memory at a time; None: workers + 2."""
     log_level: int = logging.INFO
+    """From which level on records of the job are in its log."""
     debug: bool = False
     """One thread, one block at a time, log level DEBUG: `breakpoint()` works in a stage."""
 

@@ -46,6 +46,7 @@ class JobStatus:
     """Lines and cubes processed so far."""
 
     state: JobState
+    """In one word; "done", "failed" and "stopped" are final."""
     progress: float
     """0 to 1: never falls, and is 1 only when all is done."""
     cube: Path | None
@@ -55,6 +56,7 @@ class JobStatus:
     cubes_done: int
     """Cubes whose result exists, with those that were skipped."""
     cubes_failed: int
+    """Cubes that have no result."""
     n_lines: int
     """Lines of the results of these cubes."""
     lines: int

@@ -48,7 +48,9 @@ class FunctionStage(Stage):
     takes_one_line = True
 
     function: Callable[[NDArray[Any]], Any] | None = None
+    """What is called with each line, or with several."""
     kind: Kind = "auto"
+    """What it is given and returns: see above."""
     fields: Any = None
     """Of rows: name to type, or to (type, units); as a text: "x int32; mean float32 W m-2". None: those of the first
     rows, without units. The number of the line, `y`, is added to them."""

@@ -23,13 +23,17 @@ class LineFormat:
     """
 
     n_lines: int
+    """How many lines there are."""
     line_shape: tuple[int, int]
     """(cross-track, wavelength)."""
     dtype: np.dtype[Any]
+    """Type of the pixels."""
     wavelengths_nm: NDArray[np.float64] | None
+    """(wavelength,), the middle of each band; None if they are unknown."""
     level: int | None
     """The processing level; None if it is unknown, or a stage has made something else of the lines."""
     quantity: Quantity | None
+    """What the pixels are, such as "radiance"; None if it is unknown."""
     labels: Mapping[str, Any] = field(default_factory=dict)
     """Attributes of the datacube, such as units and long_name."""
     source: SourceCube
