@@ -13,7 +13,7 @@ import click
 from openhsi_shared.cli import in_one_line
 from openhsi_shared.cli.arguments import GivenPath
 from openhsi_shared.cli.output import INTERRUPTED, echo
-from openhsi_shared.errors import ArgumentError, JobError
+from openhsi_shared.errors import ArgumentError, JobError, OpenHSIError
 from openhsi_shared.loggers import safe_logger
 from openhsi_shared.printable import printable
 
@@ -87,8 +87,8 @@ def process(context: click.Context, /, paths: tuple[Path, ...], **options: Any) 
         except KeyboardInterrupt:
             echo("interrupted: results that are complete are kept", err=True)
             context.exit(INTERRUPTED)
-        except JobError:
-            if not runner.failures:
+        except OpenHSIError:
+            if not runner.failures:  # else they are reported below
                 raise
         finally:
             _report(runner)

@@ -1,6 +1,7 @@
 """What one cube's part of a job is, once all is known: its source, stages, formats, blocks and target."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,12 @@ class CubePlan:
         """The lines of the result of each block, in order."""
         n, size = self.result.n_lines, self.block_lines
         return tuple(range(first, min(first + size, n)) for first in range(0, n, size))
+
+    def of_first_lines(self, n: int) -> "CubePlan":
+        """The plan of the first n lines of its result alone, which are the same as in the whole: surveys see all."""
+        n_lines = min(n, self.result.n_lines)
+        formats = (*self.formats[:-1], self.result.replace(n_lines=n_lines))
+        return replace(self, formats=formats, n_blocks=min(self.n_blocks, math.ceil(n_lines / self.block_lines)))
 
     def needed(self, first: int, stop: int, until: int | None = None) -> list[tuple[int, int]]:
         """Lines (first, stop) needed before each stage, and at the end, for these lines at the end.

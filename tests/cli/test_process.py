@@ -1,5 +1,6 @@
 """Whether `process` and `jobs` do what they are told, and their exit codes say so."""
 
+import gc
 import json
 import signal
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from openhsi_shared import open_cube, verify
 from openhsi_shared.errors import FileError
 from openhsi_shared.jobs import PipelineJob
+from openhsi_shared.jobs.workers.surveying import surveys_of
 from tests.support.commands import run_here
 from tests.support.helpers import wait_for
 from tests.support.job_cubes import save_cube, save_raw_cube
@@ -132,6 +134,19 @@ def test_a_dry_run_says_what_is_expected_and_makes_nothing(run: Run, flight: Pat
     assert not list(tmp_path.glob("*dry-run*/"))
 
 
+def test_a_dry_run_makes_what_the_job_makes_of_its_first_lines(run: Run, tmp_path: Path) -> None:
+    source = save_cube(tmp_path / "long.nc", 90, (5, 7))
+    recipe = PipelineJob(source, tmp_path / "out", stages=["dark:lines=80-90", "running_background:n=9"], block_lines=8)
+    (tmp_path / "job.json").write_text(recipe.to_json())
+    ended = run("process", "--job", "job.json", "--dry-run", TMPDIR=str(tmp_path))
+    assert ended.code == 0, ended.err
+    assert "0 of the first 64" in ended.out
+    trial = recipe.plan().of_first_lines(64)
+    assert trial.needed(63, 64) == [(59, 68), (59, 68), (63, 64)]  # the halo is not cut off
+    assert [len(block) for block in trial.blocks] == [8] * 8
+    assert [(at, list(lines)) for at, lines in surveys_of(trial)] == [(0, list(range(80, 90)))]
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -143,6 +158,7 @@ def test_a_dry_run_says_what_is_expected_and_makes_nothing(run: Run, flight: Pat
         (("flight", "--level", "4"), "exposure"),
         (("flight", "--out", "out.nc"), "one file"),
         (("flight", "--scheduler", "tcp://127.0.0.1:1"), "does not answer"),
+        (("flight", "--scheduler", "tls://127.0.0.1:1"), "TLS"),
         ((), "give cubes"),
         (("flight", "--follow", "--out", "flight/2026_11_01/2026_11_01.nc"), "not a folder"),
     ],
@@ -150,6 +166,7 @@ def test_a_dry_run_says_what_is_expected_and_makes_nothing(run: Run, flight: Pat
 def test_bad_input_is_one_clear_error(flight: Path, tmp_path: Path, arguments: tuple[str, ...], problem: str) -> None:
     before = sorted(tmp_path.rglob("*"))
     ended = run_here(tmp_path, "process", *arguments, *(() if "--out" in arguments else ("--out", "out")))
+    gc.collect()  # what is left of an attempt says nothing, either
     assert ended.code != 0
     assert problem in ended.err, ended.err
     assert "Traceback" not in ended.err
@@ -170,6 +187,13 @@ def test_ctrl_c_ends_it_with_what_is_complete(start: Callable[..., Any], flight:
     assert process.returncode == 130, (out, err)
     assert "Traceback" not in err
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(".")]
+
+
+def test_the_failure_of_one_cube_is_reported_once(run: Run, flight: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def nothing(line):\n    return None\n")
+    ended = run("process", next(flight.rglob("*.nc")), "--function", "mine:nothing", "--out", "out")
+    assert ended.code == 1
+    assert ended.err.count("returned None") == 1
 
 
 def test_stages_are_listed_and_described(run: Run) -> None:

@@ -30,9 +30,10 @@ def cubes_of(job: Job) -> list[Job]:
     named = [(path, _target(job, path, folder)) for path, folder in found]
     ending = ENDINGS[job.output]
     if job.path_out is not None and job.path_out.suffix.lower() == ending and (len(found) > 1 or _is_folder(job)):
+        cubes = f"{len(found)} cubes" if len(found) > 1 else f"the folder {job.path_in}"
         raise ArgumentError(
-            f"path_out {job.path_out} is one file, but the job is of {len(found)} cubes: give a folder, "
-            f"whose name does not end in {ending}"
+            f"path_out {job.path_out} is one file, but the job is of {cubes}: give a folder, whose name does not end "
+            f"in {ending}"
         )
     results = {target for _, target in named}
     kept = [one for one, (_, folder) in zip(named, found, strict=True) if folder is None or one[0] not in results]
