@@ -61,7 +61,7 @@ def gaps_of_run(
         if ids is not None:
             before, after = (int(one) // average for one in ids[index : index + 2])
             missing = (before + 1) * average, after * average - 1, round(int(steps[index]) / usual) - 1
-        found.append(Gap(line, paths[number], line == begins[number], *missing, float(seconds[index])))
+        found.append(Gap(line, paths[number], bool(line == begins[number]), *missing, float(seconds[index])))
     return found
 
 

@@ -81,7 +81,7 @@ class Journal:
     def discard(cls, target: Path, ppid_hash: str, *, tmp_suffix: str | None = None) -> None:
         """Remove what an earlier run has left to be continued, unless that run lives."""
         path = _path_of(target, ppid_hash, tmp_suffix)
-        if path.exists():
+        if _exists(path):
             cls._continued(path, {}).close()  # the header of no run: what it names is removed
 
     @classmethod
@@ -108,7 +108,7 @@ class Journal:
         """The `layout` of what an earlier run has left to be continued; None if it has left nothing."""
         path = _path_of(target, ppid_hash, tmp_suffix)
         try:
-            found = _Contents.of(path) if path.exists() else None
+            found = _Contents.of(path) if _exists(path) else None
         except OSError as error:
             raise save_error(error, path) from error
         layout = None if found is None or found.left(path) is None else found.header.get("layout")
@@ -216,6 +216,16 @@ class Journal:
 def _path_of(target: Path, ppid_hash: str, tmp_suffix: str | None) -> Path:
     suffix = f"~{tmp_suffix}" if tmp_suffix else ""
     return target.with_name(f".{target.name}.{ppid_hash[:12]}{suffix}.journal")
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file. SaveError if that cannot be found out."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # that of the result may still be short enough
+            return False
+        raise save_error(error, path) from error
 
 
 def _open_locked(path: Path) -> int:

@@ -1,6 +1,7 @@
 """Runs a job: all its cubes, one after the other, by one team of workers."""
 
 import logging
+import os
 import signal
 import threading
 import traceback
@@ -9,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from openhsi_shared.errors import ClosedError, JobError
+from openhsi_shared.errors import ArgumentError, ClosedError, JobError
+from openhsi_shared.jobs.recipes.arguments import JobArguments
 from openhsi_shared.jobs.result import JobResult
 from openhsi_shared.jobs.running.cubes_run import CubesRun
 from openhsi_shared.jobs.running.log import JobLog
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["JobRunner"]
 
 logger = safe_logger(__name__)
+
+MAX_SUFFIX = 40
+"""Characters of a `tmp_suffix`."""
 
 
 class JobRunner:
@@ -42,13 +47,22 @@ class JobRunner:
         cubes: "Iterable[PipelineJob | None] | None" = None,
         resume: bool = False,
     ) -> None:
-        """`tmp_suffix`: distinguishes two runs that make the same result at the same time, of which one fails.
+        """`tmp_suffix`: distinguishes two runs that make the same result at the same time, of which one fails; a part
+        of a name. ArgumentError if it cannot be one, or if `job` is none.
 
         `executor`: a client of dask.distributed, or what else has `submit`: the work is done there. `cubes`: recipes of
         one cube each, taken one after the other, such as while they are recorded; by default those of `job`. If it
         waits for cubes it must give None from time to time: only then can the job be stopped meanwhile. `resume`: what
         a run that fails has finished is kept, and continued by the next one with the same id.
         """
+        if not isinstance(job, JobArguments):
+            raise ArgumentError(
+                f"a JobRunner runs a PipelineJob, got {job!r}: make one, PipelineJob(path_in, path_out)"
+            )
+        if tmp_suffix is not None and not _is_part_of_name(tmp_suffix):
+            raise ArgumentError(
+                f"tmp_suffix must be at most {MAX_SUFFIX} letters of a file's name, such as 'b', got {tmp_suffix!r:.80}"
+            )
         self._job, self._control, self._account = job, Control(), Account()
         self._cubes = CubesRun(
             job.cubes if cubes is None else lambda: cubes,
@@ -251,6 +265,10 @@ class JobRunner:
         is_raised_by_run = self._thread is None and self._cubes.is_working and self._control.state != "ending"
         self._control.stop(error)
         return is_raised_by_run
+
+
+def _is_part_of_name(text: Any) -> bool:
+    return isinstance(text, str) and len(text) <= MAX_SUFFIX and text.isprintable() and not {"/", os.sep} & {*text}
 
 
 def _traceback_of(error: BaseException) -> str:

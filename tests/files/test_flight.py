@@ -96,6 +96,7 @@ def test_gaps_within_and_between_the_cubes_of_a_run_are_found(folder):
         assert (between.first_id, between.last_id, between.n_lines) == (15, 17, 3)
         assert between.seconds == pytest.approx(0.008)
         assert within[:6] == (9, flight.paths[1], False, 22, 22, 1)
+        assert type(within.is_between_cubes) is bool  # for JSON
         assert [run.lines[:, 0, 0].tolist() for run in flight.runs] == [NUMBERS[:11], NUMBERS[11:]]
         assert flight.runs[1].gaps == ()
 

@@ -114,6 +114,14 @@ def test_two_runs_do_not_continue_the_same_result(target):
     journal.close()
 
 
+def test_a_result_whose_journal_would_have_too_long_a_name_has_none(tmp_path):
+    target = tmp_path / f"{'a' * 240}.nc"
+    Journal.discard(target, HASH)
+    assert Journal.layout_of(target, HASH) is None
+    with pytest.raises(SaveError, match="name too long"):
+        _open(target)
+
+
 def test_a_journal_says_what_can_be_finished(target):
     part = _left(target)
     journal = journal_of(part)

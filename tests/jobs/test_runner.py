@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openhsi_shared import open_cube, recover
+from openhsi_shared import open_cube, recover, verify
 from openhsi_shared.errors import ArgumentError, ClosedError, FileError, SaveError
 from openhsi_shared.jobs import JobError, JobRunner, PipelineJob
 from openhsi_shared.jobs.outputs import attributes_of, problems_of
@@ -352,6 +352,21 @@ def test_a_target_that_comes_to_exist_meanwhile_stays(job, gate, tmp_path):
     assert "it came to exist while this run worked" in str(caught.value)
     assert target.read_text() == "of another program"
     assert _left(tmp_path) == ["out.nc"]
+
+
+@pytest.mark.parametrize("suffix", [3, "a/b", "\0", "a" * 41, "a\n"])
+def test_what_is_no_job_or_no_part_of_a_name_is_refused_before_any_work(job, suffix):
+    with pytest.raises(ArgumentError, match="tmp_suffix must be at most 40 letters"):
+        JobRunner(job(), tmp_suffix=suffix)
+    with pytest.raises(ArgumentError, match="runs a PipelineJob"):
+        JobRunner(suffix)
+
+
+def test_a_result_has_as_long_a_name_as_its_temporary_file_leaves(job, tmp_path):
+    made = JobRunner(job(path_out=tmp_path / "out" / f"{'a' * 236}.nc")).run()
+    assert verify(made.path).ok
+    with pytest.raises(SaveError, match="name too long"):
+        JobRunner(job(path_out=tmp_path / "out" / f"{'a' * 252}.nc")).run()
 
 
 def test_two_runs_of_one_target_do_not_mix(job, gate, tmp_path):

@@ -1,5 +1,6 @@
 """Exports a saved cube: copies its lines, block by block, into a file of another format."""
 
+import errno
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openhsi_shared.durable import PAGE
-from openhsi_shared.errors import ArgumentError, ChecksumError
+from openhsi_shared.errors import ArgumentError, ChecksumError, SaveError
 from openhsi_shared.files.exporting.bands_first import BandsFirstWriter
 from openhsi_shared.files.exporting.description import Description, described
 from openhsi_shared.files.exporting.envi import INTERLEAVES, EnviWriter, Interleave
@@ -20,6 +21,7 @@ from openhsi_shared.files.exporting.zarr import ZarrWriter
 from openhsi_shared.files.lines import FileLines
 from openhsi_shared.files.reading import open_cube
 from openhsi_shared.files.threads import in_threads
+from openhsi_shared.paths import given_path
 
 __all__ = ["FORMATS", "Format", "export_cube", "exported_path"]
 
@@ -64,18 +66,20 @@ def export_cube(
     bands_first: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Write a saved cube as `NAME.raw` with its header, `NAME.nc` or `NAME.zarr` into `directory`. Returns the path.
+    """Write a saved cube as `NAME.raw` with its header, `NAME.nc` or `NAME.zarr` into a folder. Returns the path.
 
     Each line is compared with its checksum first, and the result is read by the program that it is for, before it gets
     its name. Nothing is overwritten. ArgumentError, FileError for the cube, SaveError for the result; PackageMissing.
     """
-    path, directory = Path(path), Path(directory)
+    path, directory = given_path(path), given_path(directory, "directory", "the path of a folder")
     if to not in FORMATS:
         raise ArgumentError(f"to={to!r} is no format of an export: expected one of {', '.join(FORMATS)}")
     if bands_first != (to == "netcdf"):
         raise ArgumentError(f"to={to!r} with bands_first={bands_first}: it is for netcdf, whose exports all have it")
     if interleave not in INTERLEAVES:
         raise ArgumentError(f"interleave={interleave!r} is unknown: expected one of {', '.join(INTERLEAVES)}")
+    if not directory.is_dir():
+        raise SaveError(errno.ENOTDIR, "is no folder: make it before, or give another directory", str(directory))
     target = exported_path(path, directory, to)
     refuse_existing([target])
     with open_cube(path) as cube:

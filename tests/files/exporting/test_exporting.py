@@ -304,6 +304,12 @@ def test_bad_arguments_are_named(tmp_path):
             export_cube(path, tmp_path, to, bands_first=bands_first)
     with pytest.raises(ArgumentError, match="interleave='bit' is unknown"):
         export_cube(path, tmp_path, "envi", interleave="bit")
+    with pytest.raises(ArgumentError, match="path must be the path of a file or directory, got 3"):
+        export_cube(3, tmp_path, "envi")
+    with pytest.raises(ArgumentError, match="directory must be the path of a folder, got None"):
+        export_cube(path, None, "envi")
+    with pytest.raises(SaveError, match="is no folder: make it before"):
+        export_cube(path, tmp_path / "nowhere", "envi")
     with pytest.raises(ArgumentError, match="ENVI has no type for int8"):
         export_cube(path, tmp_path, "envi")
     np.testing.assert_array_equal(by_gdal(export_cube(path, tmp_path, "netcdf", bands_first=True)), lines_of(path))
