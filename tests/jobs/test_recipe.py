@@ -266,6 +266,8 @@ class TestBadPaths:
         for target in ("x.nc", "link.nc", "."):
             with pytest.raises(ArgumentError, match="the input itself"):
                 PipelineJob(tmp_path / "x.nc", tmp_path / target).cubes()
+        with pytest.raises(ArgumentError, match="the input itself"):
+            PipelineJob(tmp_path, tmp_path).cubes()
 
     def test_several_cubes_have_no_single_plan_and_id(self, tmp_path):
         (tmp_path / "x.nc").touch()

@@ -36,7 +36,11 @@ def cubes_of(job: Job) -> list[Job]:
             f"in {ending}"
         )
     results = {target for _, target in named}
-    kept = [one for one, (_, folder) in zip(named, found, strict=True) if folder is None or one[0] not in results]
+    kept = [
+        (path, target)
+        for (path, target), (_, folder) in zip(named, found, strict=True)
+        if folder is None or path not in results or path == target  # which is refused below
+    ]
     if not kept:
         raise ArgumentError(f"{job.path_in} contains no cube (*.nc): expected a cube, or a folder with cubes")
     by_target: dict[Path, Path] = {}

@@ -97,9 +97,12 @@ class ReferenceFile:
             return self._array()
         return self._reference().mean.astype(np.float64) if is_reference(self._path) else self._mean_of_cube()
 
-    def _reference(self) -> Reference:
+    def _refuse_lines(self, what: str) -> None:
         if self._lines is not None:
-            raise StageNotApplicable(f"{self._code}: {self._path} is a reference, and has no lines: leave out lines=")
+            raise StageNotApplicable(f"{self._code}: {self._path} is {what}, and has no lines: leave out lines=")
+
+    def _reference(self) -> Reference:
+        self._refuse_lines("a reference")
         return Reference.read(self._path)
 
     def _check_reference(self, reference: Reference, source: LineFormat, level: int | None) -> None:
@@ -112,6 +115,7 @@ class ReferenceFile:
             raise StageNotApplicable(f"{self._code}: {self._path} does not belong to {cube.path}: {'; '.join(found)}")
 
     def _array(self) -> NDArray[np.float64]:
+        self._refuse_lines("one reference in an array")
         try:
             found = np.load(self._path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:

@@ -247,6 +247,9 @@ def test_a_reference_that_does_not_fit_is_refused(saved, tmp_path):
     np.save(tmp_path / "cube.npy", DARK)
     with pytest.raises(FileError, match=r"has uint16 \(19, 5, 7\), expected numbers \(cross-track, wavelength\)"):
         Dark(tmp_path / "cube.npy").check(source)
+    np.save(tmp_path / "one.npy", DARK[0])
+    with pytest.raises(StageNotApplicable, match="is one reference in an array, and has no lines: leave out lines="):
+        Dark(tmp_path / "one.npy", slice(0, 1)).check(source)
     with pytest.raises(StageNotApplicable, match="the lines are reflectance already"):
         White(lines=slice(3)).check(format_of(LINES.astype("f4"), level=6))
     with pytest.raises(StageNotApplicable, match="none of the lines of the reference could be read"):
