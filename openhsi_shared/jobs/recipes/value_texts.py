@@ -156,7 +156,7 @@ def _described_function(function: types.FunctionType, described: Any) -> str:
         *map(described, parts["defaults"]),
         *(
             (name, described(value))
-            for kind in ("keyword_defaults", "closure", "globals", "attributes", "modules")
+            for kind in ("keyword_defaults", "closure", "globals", "imports", "attributes", "modules")
             for name, value in parts[kind].items()
         ),
     ]

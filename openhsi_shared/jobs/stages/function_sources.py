@@ -9,13 +9,15 @@ import dataclasses
 import dis
 import functools
 import hashlib
+import importlib.util
 import inspect
 import sys
 import sysconfig
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +195,10 @@ def _plain(value: Any) -> Any:
 
 
 def function_parts(function: types.FunctionType) -> dict[str, Any]:
-    """The values that a function uses: defaults; by name closure, globals, own attributes, and what modules have."""
+    """The values that a function uses: defaults; by name closure, globals, imports, own attributes, what modules have.
+
+    Modules of the user's that it imports when it is called are imported.
+    """
     closure = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -202,12 +207,15 @@ def function_parts(function: types.FunctionType) -> dict[str, Any]:
             closure[name] = None
     names = sorted(set(_global_names(function.__code__)))
     used = {name: function.__globals__[name] for name in names if name in function.__globals__}
-    modules = [value for value in (*used.values(), *closure.values()) if isinstance(value, types.ModuleType)]
+    imports = _imports_of(function)
+    values = (*used.values(), *closure.values(), *imports.values())
+    modules = [value for value in values if isinstance(value, types.ModuleType)]
     return {
         "defaults": list(function.__defaults__ or ()),
         "keyword_defaults": dict(sorted((function.__kwdefaults__ or {}).items())),
         "closure": closure,
         "globals": used,
+        "imports": imports,
         "attributes": {name: value for name, value in sorted(vars(function).items()) if name != SOURCE},
         "modules": dict(sorted(_used_of_modules(modules, set(_names(function.__code__))))),
     }
@@ -224,6 +232,50 @@ def _used_of_modules(modules: Iterable[types.ModuleType], names: set[str]) -> It
         found = {name: value for name, value in vars(module).items() if name in names}
         todo += [value for value in found.values() if isinstance(value, types.ModuleType)]
         yield from ((f"{module.__name__}.{name}", value) for name, value in found.items())
+
+
+def _imports_of(function: types.FunctionType) -> dict[str, Any]:
+    """What a function imports when it is called, by name: modules of the user's; of libraries name and version."""
+    package = function.__globals__.get("__package__") or ""
+    found: dict[str, Any] = {}
+    for level, names, module in _import_statements(function.__code__):
+        try:
+            whole = importlib.util.resolve_name("." * level + module, package)
+        except ImportError:  # as it will be when it is called
+            continue
+        parts = whole.split(".")
+        for name in [whole] if names else [".".join(parts[:n]) for n in range(1, len(parts) + 1)]:
+            found[name] = _imported(name)
+        for name in names or ():
+            if isinstance(found[whole], types.ModuleType) and not hasattr(found[whole], name):
+                _imported(f"{whole}.{name}")  # then the package has it
+    return dict(sorted(found.items()))
+
+
+def _import_statements(code: types.CodeType) -> Iterator[tuple[int, Sequence[str] | None, str]]:
+    """Of each `import` in a function: dots before the name, names after `from ... import`, name of the module."""
+    before: list[Any] = []
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
+            yield before[-2], before[-1], instruction.argval
+        if instruction.opname != "EXTENDED_ARG":
+            before = [*before[-1:], instruction.argval]
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _import_statements(constant)
+
+
+def _imported(name: str) -> Any:
+    """A module of the user's; a text if it is that of a library, or cannot be imported."""
+    top = name.split(".", maxsplit=1)[0]
+    try:
+        loaded = sys.modules.get(top)
+        file = _origin_of(importlib.util.find_spec(top)) if loaded is None else _file_of(loaded)
+        if top in sys.stdlib_module_names or (file is not None and _is_below_libraries(file)):
+            return f"library {name} {_version_of(top)}"
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - as it will raise when it is called
+        return f"not imported: {type(error).__name__}"
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
@@ -286,15 +338,29 @@ def _version_of(package: str) -> str:
 def _is_installed(module: types.ModuleType) -> bool:
     if module.__name__ == "__main__":
         return False
-    file = getattr(module, "__file__", None)
-    if file is None:
-        return True
+    file = _file_of(module)
+    return file is None or _is_below_libraries(file)
+
+
+def _file_of(module: types.ModuleType) -> str | None:
+    """Its file, or the first folder of a package without one; None of modules that are part of Python."""
+    return getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+
+
+def _is_below_libraries(file: str) -> bool:
     path = Path(file).resolve()
     return not {"site-packages", "dist-packages"}.isdisjoint(path.parts) or str(path).startswith(_LIBRARIES)
 
 
+def _origin_of(spec: ModuleSpec | None) -> str | None:
+    """The file of a module, or the first folder of a package without one; None of one that does not exist."""
+    return None if spec is None else spec.origin or next(iter(spec.submodule_search_locations or ()), None)
+
+
 def file_hash(module: types.ModuleType) -> str:
-    """SHA-256 of the source of a module that is not installed."""
+    """SHA-256 of the source of a module that is not installed; "" of a package that has none of its own."""
+    if getattr(module, "__file__", None) is None:
+        return ""
     try:
         return hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
     except OSError:
