@@ -27,6 +27,7 @@ from openhsi_shared.files.source_cube import SourceCube
 from openhsi_shared.files.source_files import NO_FILE, SourceFiles
 from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.plan import CubePlan
+from openhsi_shared.jobs.planning.declared import check_declared
 from openhsi_shared.jobs.recipe import PipelineJob
 from openhsi_shared.jobs.stages.stage import LineFormat, Stage
 from openhsi_shared.jobs.workers.chain import Chain, ChainResult
@@ -94,7 +95,7 @@ def run_stage(
 
     Options: `good` (y,), False where a line counts as damaged; `taken`, the lines that the job takes; `block_lines`;
     `gap_bytes` between the lines of the result; `fill`, the byte that its memory is filled with before. AssertionError
-    if a line fails.
+    if a line fails; JobError for attributes that no stage can have.
     """
     _, made, results = run_stages([stage], lines, source or format_of(lines), **options)
     failures = [failure for result in results for failure in result.failures]
@@ -162,6 +163,7 @@ def _with_stage(plan: CubePlan, stage: Stage, lines: NDArray[Any], good: NDArray
     if stage.is_tried:
         numbers = sorted({0, given.n_lines // 2, given.n_lines - 1})
         stage.try_on(np.concatenate([before(number, number + 1) for number in numbers]), given)
+    check_declared(stage, given)
     surveyed = stage.survey_lines(given)
     if surveyed is not None:
         size = stage.survey_size

@@ -20,6 +20,7 @@ from openhsi_shared.files.source_cube import SourceCube
 from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.jobs.planning.block_size import free_bytes, sized
+from openhsi_shared.jobs.planning.declared import check_declared, checked_format
 from openhsi_shared.jobs.planning.existing import existing_result
 from openhsi_shared.jobs.planning.targets import cubes_of
 from openhsi_shared.jobs.recipes.arguments import JobArguments
@@ -118,7 +119,9 @@ def _with_stage(plan: CubePlan, stage: Stage) -> CubePlan:
     if stage.is_tried:
         lines = _tried_lines(plan)
         _called(plan, stage, lambda: stage.try_on(lines, before))
-    after: LineFormat = _called(plan, stage, lambda: stage.out_format(before))
+    _called(plan, stage, lambda: check_declared(stage, before))
+    found = _called(plan, stage, lambda: stage.out_format(before))
+    after: LineFormat = _called(plan, stage, lambda: checked_format(stage, before, found))
     if stage.row_dtype is None and (min(after.line_shape) < 1 or after.n_lines < 1):
         raise StageNotApplicable(
             f"{plan.source.path}: stage {stage.code!r} gives {after.n_lines} lines of {after.line_shape} of "

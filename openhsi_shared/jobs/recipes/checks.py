@@ -4,6 +4,7 @@ import copy
 import logging
 import operator
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = [
     "as_whole",
 ]
 
+_CODE = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 COMPRESSIONS = (*(f"deflate-{level}" for level in range(4)), *(f"zstd-{level}" for level in range(1, 20)))
 
 
@@ -135,10 +137,21 @@ def as_stages(value: Any, name: str) -> tuple[Stage, ...]:
     return stages
 
 
+def _check_code(stage: Stage, name: str) -> None:
+    """ArgumentError for a code that no id, text or command could contain."""
+    code = getattr(stage, "code", None)
+    if not isinstance(code, str) or not _CODE.fullmatch(code):
+        raise ArgumentError(
+            f"{name}: the code of the stage {type(stage).__qualname__} must be a name in lower case, such as "
+            f"code = 'bright' in its class, got {code!r}"
+        )
+
+
 def _as_stage(value: Any, name: str) -> Stage:
     from openhsi_shared.jobs.stages.registry import stage_from_text
 
     if isinstance(value, Stage):
+        _check_code(value, name)
         stage_parameters(value)  # raises
         try:
             return copy.deepcopy(value)  # a job does not change if its parts do
