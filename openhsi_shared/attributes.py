@@ -25,14 +25,15 @@ def attribute_value(value: Any) -> str | int | float | NDArray[Any]:
     ('null', '{"a": [1, null]}', [1, 2])
     """
     if isinstance(value, np.generic):
-        value = value.item()
+        value = _item(value)
     if isinstance(value, str | os.PathLike):
         return _text(str(value))
     if isinstance(value, int | float) and not isinstance(value, bool) and _fits(value):
         return value
     if isinstance(value, np.ndarray):
         if value.ndim == 1 and value.size and value.dtype.kind in "uif":
-            return value
+            has_netcdf = value.dtype.kind != "f" or value.dtype.itemsize in (4, 8)
+            return value if has_netcdf else value.astype(np.float64)
         value = value.tolist()
     if isinstance(value, list | tuple) and value and all(type(item) in (int, float) and _fits(item) for item in value):
         return np.asarray(value)
@@ -49,7 +50,7 @@ def json_value(value: Any) -> Any:
     '[7, [1.0, 1.0], "1j"]'
     """
     if isinstance(value, np.number | np.bool_) and value.dtype.kind in "biuf":
-        return value.item()
+        return _item(value)
     return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" else str(value)
 
 
@@ -68,6 +69,14 @@ def finite_json(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else finite_json(json_value(value))
+
+
+def _item(value: np.generic) -> Any:
+    """The value of Python; a text of a time, of which numpy makes a number without a unit; a float of a longer one."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return str(value)
+    found = value.item()
+    return float(value) if isinstance(found, np.floating) else found
 
 
 def _fits(value: float) -> bool:

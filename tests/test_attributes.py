@@ -21,10 +21,21 @@ from openhsi_shared.attributes import attribute_value, user_attributes
         (2**63, str(2**63)),
         (np.zeros((1, 2)), "[[0.0, 0.0]]"),
         ({(1, 2): 3}, "{(1, 2): 3}"),
+        (np.datetime64("2026-11-28T01:02:03", "ns"), "2026-11-28T01:02:03.000000000"),
+        (np.timedelta64(3, "s"), "3 seconds"),
+        (np.longdouble(0.5), 0.5),
+        ([np.longdouble(0.5)], "[0.5]"),
     ],
 )
 def test_every_value_becomes_one_that_an_attribute_can_hold(value, expected):
     assert attribute_value(value) == expected
+
+
+def test_numbers_of_types_that_netcdf_lacks_become_others():
+    for kind in (np.float16, np.longdouble):
+        found = attribute_value(np.array([0.5, 1.5], kind))
+        assert found.dtype == np.float64
+        assert found.tolist() == [0.5, 1.5]
 
 
 def test_ours_win_and_the_users_are_kept():

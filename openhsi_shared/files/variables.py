@@ -20,7 +20,7 @@ from openhsi_shared.files.checksums import (
     crc32_of,
     object_crc32,
 )
-from openhsi_shared.groups import Group, Variable
+from openhsi_shared.groups import NUMBER_TYPES, Group, Variable
 
 __all__ = ["GroupWriter", "put_attributes", "put_checked"]
 
@@ -123,6 +123,7 @@ def _storable(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def put_checked(target: Any, attributes: Mapping[str, Any], every: bool = False) -> str:
     """Write attributes, and checksums of `every` one or of long ones; return the checksums as stored."""
+    attributes = {name: _plain(value) for name, value in attributes.items()}
     put_attributes(target, attributes)
     checked = {
         name: attribute_crc32(value)
@@ -137,9 +138,12 @@ def put_checked(target: Any, attributes: Mapping[str, Any], every: bool = False)
 
 
 def put_attributes(target: Any, attributes: Mapping[str, Any]) -> None:
-    """Write attributes; texts with a fixed length, as netCDF does, because any reader supports that."""
-    for name, value in attributes.items():
-        key = name.encode("utf-8")
+    """Write attributes; texts with a fixed length, as netCDF does, because any reader supports that.
+
+    What netCDF has no attribute for, such as a list of texts of another program, becomes a text (`attribute_value`).
+    """
+    for name, given in attributes.items():
+        key, value = name.encode("utf-8"), _plain(given)
         if isinstance(value, str):
             data = value.encode("utf-8")
             kind, array = _text_type(len(data)), np.array(data, f"S{max(len(data), 1)}")
@@ -148,6 +152,20 @@ def put_attributes(target: Any, attributes: Mapping[str, Any]) -> None:
             array = array.astype(array.dtype.newbyteorder("<"), copy=False)
             kind = _number_type(array.dtype)
         h5py.h5a.create(target, key, kind, _space(array.shape)).write(array, mtype=kind)
+
+
+def _plain(value: Any) -> Any:
+    """An attribute that netCDF has: texts and numbers in their type as they are, all else by `attribute_value`."""
+    if isinstance(value, str):
+        return value if value.isascii() else attribute_value(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        return attribute_value(value)
+    if array.dtype.kind == "S" and array.ndim < 2:
+        return value
+    is_number = array.dtype.newbyteorder("<").str[1:] in NUMBER_TYPES
+    return value if is_number and array.ndim < 2 else attribute_value(value)
 
 
 # A file with channels has a thousand attributes: making types and spaces again for each takes half of their time.
