@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LINE_FLAG",
+    "LINE_FLAG_MEANINGS",
     "bad_lines_of",
     "extra_columns",
     "groups_of",
@@ -28,6 +29,8 @@ logger = safe_logger(__name__)
 
 LINE_FLAG = "line_flag"
 """Column of a result of a job: not 0 for a line that has no values, since it failed, was damaged, or is lost."""
+LINE_FLAG_MEANINGS = "good failed damaged_in_the_source lost"
+"""Its attribute `flag_meanings`, from 0 on: a column of that name with others is of another program."""
 
 
 def recorded_settings(cube: OpenCube) -> "CameraSettings":
@@ -46,8 +49,13 @@ def recorded_settings(cube: OpenCube) -> "CameraSettings":
 
 
 def line_flags_of(cube: OpenCube) -> NDArray[np.uint8] | None:
-    """`line_flag` of each line, by which an earlier job marked those without values; None if there are none."""
+    """`line_flag` of each line, by which an earlier job marked those without values; None if there are none.
+
+    None of a column of that name that another program means something else by: its lines have values.
+    """
     if LINE_FLAG not in extra_columns(cube):
+        return None
+    if cube.contents.attributes(LINE_FLAG).get("flag_meanings") != LINE_FLAG_MEANINGS:
         return None
     flags: NDArray[np.uint8] = cube.of_lines(cube.column(LINE_FLAG)).astype(np.uint8)
     return flags if flags.any() else None

@@ -4,9 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from openhsi_shared import open_cube, verify
 from openhsi_shared.jobs import JobRunner, PipelineJob
+from tests.support.foreign import openhsi_cube, put
 from tests.support.job_cubes import save_cube
 from tests.support.job_teams import damage
 
@@ -73,3 +75,32 @@ def test_lines_without_values_count_for_nothing_and_stay_flagged(flagged, tmp_pa
         assert made.column("line_flag").tolist() == list(expected_flags)
     assert result.n_failed == np.count_nonzero(expected_flags)
     assert verify(result.path).ok
+
+
+@pytest.mark.parametrize("meanings", [None, "dark bright"])
+@pytest.mark.parametrize("link", [False, True])
+def test_flags_of_another_program_take_no_values_from_lines(tmp_path, caplog, link, meanings):
+    source = openhsi_cube(n_lines=6)
+    labels = {} if meanings is None else {"flag_meanings": meanings}
+    source = source.assign(line_flag=("y", np.array([1, 256, 0, 1, 7, 1]), labels))
+    path = put(source, tmp_path / "in.nc")
+    job = PipelineJob(path, tmp_path / "out.nc", stages=["running_background:n=3"], link_to_input=link)
+    result = JobRunner(job).run()
+    assert result.n_failed == 0
+    lines = source.datacube.transpose("y", "x", "wavelength").values.astype(float)
+    with open_cube(result.path) as made:
+        np.testing.assert_array_equal(made.lines[:], _background(lines, 3, np.median))
+        assert made.column("line_flag").tolist() == [0] * 6
+        assert "line_flag" in made.attributes["source_groups_left_out"]
+    assert "line_flag of" in caplog.text
+
+
+def test_flags_of_a_job_stay_when_another_program_has_rewritten_the_file(flagged, tmp_path):
+    path, _, flags = flagged
+    with xr.open_dataset(path) as dataset:
+        dataset.drop_attrs(deep=False).to_netcdf(tmp_path / "rewritten.nc")
+    job = PipelineJob(tmp_path / "rewritten.nc", tmp_path / "out.nc", stages=["crop:rows=0-2"], on_error="nan")
+    result = JobRunner(job).run()
+    assert result.n_failed == len(FAILED)  # it has no checksums any more
+    with open_cube(result.path) as made:
+        assert made.column("line_flag").tolist() == (flags == 1).astype(int).tolist()

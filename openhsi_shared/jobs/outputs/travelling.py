@@ -29,15 +29,18 @@ from openhsi_shared.files.carrying import DETECTIONS, HIDDEN_BY_DETECTIONS, Carr
 from openhsi_shared.files.linked import Link
 from openhsi_shared.files.packing import PACKING_ATTRIBUTES
 from openhsi_shared.files.reading import OpenCube, open_cube
-from openhsi_shared.files.recorded import LINE_FLAG
+from openhsi_shared.files.recorded import LINE_FLAG, LINE_FLAG_MEANINGS, line_flags_of
 from openhsi_shared.files.source_attributes import kept_attributes, source_attributes
 from openhsi_shared.groups import Group, Variable
 from openhsi_shared.jobs.line_flag import LineFlag
 from openhsi_shared.jobs.outputs.output import Done
 from openhsi_shared.jobs.plan import CubePlan
 from openhsi_shared.line_times import UNKNOWN_TIME_NS
+from openhsi_shared.loggers import safe_logger
 
 __all__ = ["Travelling"]
+
+logger = safe_logger(__name__)
 
 FLAGS = Column(
     LINE_FLAG,
@@ -47,7 +50,7 @@ FLAGS = Column(
     {
         "standard_name": "status_flag",
         "flag_values": [int(flag) for flag in LineFlag],
-        "flag_meanings": "good failed damaged_in_the_source lost",
+        "flag_meanings": LINE_FLAG_MEANINGS,
     },
 )
 NOT_LABELS = {
@@ -110,11 +113,13 @@ class Travelling:
             flags = np.zeros(n_lines, np.uint8)
             if made_of.n_together > 1:  # a line is made of more frames than that of the middle
                 carried.columns.pop(FRAMES_USED.name, None)
-            if carried.columns.pop(LINE_FLAG, None) is not None:
-                flags = made_of.worst(cube.of_lines(cube.column(LINE_FLAG)).astype(np.uint8))
+            if (earlier := line_flags_of(cube)) is not None:
+                flags = made_of.worst(earlier)
+            of_another = _flags_of_another_program(cube)
+            carried.columns.pop(LINE_FLAG, None)  # the result has its own
         level, arithmetic = _level(plan)
         of_result = {} if level is not None else _labels(plan)
-        left_out = [*carried.left_out]
+        left_out = [*dict.fromkeys((*carried.left_out, *of_another))]
         if plan.stages and DETECTIONS in carried.groups:  # rows of what the lines were
             del carried.groups[DETECTIONS]
             left_out.append(DETECTIONS)
@@ -250,11 +255,27 @@ def _not_linked(
     """What a reader of the result does not find in its source: times, which each file has, and what differs there."""
     if made_of.n_together > 1:
         return columns, carried
-    flags = {name: values for name, values in carried.columns.items() if name == LINE_FLAG}
-    carried = carried._replace(columns=flags, descriptions=())
+    carried = carried._replace(columns={}, descriptions=())
     if len(made_of.lines) == plan.source.n_lines:
         carried = carried._replace(groups={})
     return {"time_ns": columns["time_ns"]}, carried
+
+
+def _flags_of_another_program(cube: OpenCube) -> list[str]:
+    """The name of the flags, with a warning, if those of the source mean something else than those of a job."""
+    if not cube.contents.has(LINE_FLAG):
+        return []
+    meanings = cube.contents.attributes(LINE_FLAG).get("flag_meanings")
+    if meanings == LINE_FLAG_MEANINGS:
+        return []
+    logger.warning(
+        "%s of %s is left out: it has the name of a column of this library, but its flag_meanings are %r, not %r",
+        LINE_FLAG,
+        cube.path,
+        meanings,
+        LINE_FLAG_MEANINGS,
+    )
+    return [LINE_FLAG]
 
 
 def _level(plan: CubePlan) -> tuple[int | None, str | None]:
