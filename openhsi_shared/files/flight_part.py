@@ -64,10 +64,8 @@ class FlightPart:
             uuid=str(cube.attributes.get("uuid")) if cube.is_ours else None,
             times_ns=np.full(n, UNKNOWN_TIME_NS) if cube.times_ns is None else cube.times_ns,
             frame_ids=None if cube.frame_ids is None else cube.frame_ids.astype(np.int64),
-            frames_paused=sum(
-                int(about.get(name, about.get(f"source_{name}", 0))) for name in ("frames_paused", "frames_not_wanted")
-            ),
-            average=int(about.get("average", about.get("source_average", 1))),
+            frames_paused=_count(about, "frames_paused", 0) + _count(about, "frames_not_wanted", 0),
+            average=max(1, _count(about, "average", 1)),
             step=_step_of(about),
             joint_name=str(about.get("joint_name", "")),
             joint_id=str(about.get("joint_id", "")),
@@ -98,6 +96,12 @@ def _units_of(cube: OpenCube) -> str | None:
 def _number_of(cube: OpenCube) -> int | None:
     number = cube.attributes.get("cube_number") if cube.is_ours and "run_id" in cube.attributes else None
     return int(number) if isinstance(number, int | np.integer) else None
+
+
+def _count(about: Mapping[str, Any], name: str, default: int) -> int:
+    """A number of the recording. A result of a job may have an attribute of that name from another program."""
+    found = [about.get(key) for key in (name, f"source_{name}")]
+    return next((int(one) for one in found if isinstance(one, int | np.integer)), default)
 
 
 def _step_of(about: Mapping[str, Any]) -> int | None:

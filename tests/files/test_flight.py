@@ -263,3 +263,9 @@ def test_radiances_are_not_joined_with_counts_of_the_same_type(tmp_path):
         file["datacube"].attrs["units"] = "uW/(cm^2 sr nm)"
     with pytest.raises(FileError, match=r"b\.nc has pixels in uW/.*, but .*a\.nc digital number"):
         open_flight(tmp_path)
+
+
+def test_attributes_of_another_program_are_no_counts_of_a_recording(tmp_path):
+    write(tmp_path, [1, 2, 3, 6], attributes={"average": "yes", "frames_paused": "none", "frames_not_wanted": ""})
+    with open_flight(tmp_path) as flight:
+        assert [(gap.first_id, gap.n_lines) for gap in flight.gaps] == [(4, 2)]
