@@ -100,8 +100,9 @@ class _Reference(Stage):
 
     def _compile(self, function: Any, source: LineFormat, reference: NDArray[np.float64]) -> None:
         out = self.out_dtype(source)
-        self._operand = reference.astype(out)
-        self._loop = compiled_loop(function, f"{compiled_type(source.dtype)}:2", f"{out}:2", f"{out}:2")
+        self._operand = _operand(reference, out)
+        types = (compiled_type(source.dtype), self._operand.dtype, out)
+        self._loop = compiled_loop(function, *(f"{one}:2" for one in types))
 
     def apply(self, lines: NDArray[Any], out: NDArray[Any]) -> None:
         """Compute line by line."""
@@ -250,14 +251,21 @@ class Reflectance(Stage):
     def prepare(self, source: LineFormat) -> None:
         """Read the references: once in each process. Blocks. FileError."""
         out = self.out_dtype(source)
-        self._operands = [part.astype(out) for part in self._correction(source)]
-        types = (f"{compiled_type(source.dtype)}:2", f"{out}:2", f"{out}:2", f"{out}:2")
-        self._loop = compiled_loop(_reflect, *types)
+        self._operands = [_operand(part, out) for part in self._correction(source)]
+        types = (compiled_type(source.dtype), *(operand.dtype for operand in self._operands), out)
+        self._loop = compiled_loop(_reflect, *(f"{one}:2" for one in types))
 
     def apply(self, lines: NDArray[Any], out: NDArray[Any]) -> None:
         """Compute line by line."""
         for line, made in zip(as_compiled(lines), out, strict=True):
             self._loop(line, *self._operands, made)
+
+
+def _operand(reference: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The reference in the type of the result, or in float64 if that has no such large numbers."""
+    with np.errstate(over="ignore"):
+        found = reference.astype(dtype)
+    return found if np.array_equal(np.isfinite(found), np.isfinite(reference)) else reference
 
 
 def _reflect(line: NDArray[Any], dark: NDArray[Any], factor: NDArray[Any], out: NDArray[Any]) -> None:

@@ -17,7 +17,7 @@ from openhsi_shared.jobs.stages.binning import BinLines
 from openhsi_shared.jobs.stages.references import Dark, Reflectance, White
 from openhsi_shared.processing_levels import LABELS
 from openhsi_shared.save_options import SaveOptions
-from openhsi_shared.testing.stage_contract import format_of
+from openhsi_shared.testing.stage_contract import format_of, run_stage
 from tests.support.cubes import make_cube
 from tests.support.stages import plan_of, run
 
@@ -271,3 +271,12 @@ def test_a_reference_that_does_not_fit_is_refused(saved, tmp_path):
 def test_parameters_are_checked(make, why):
     with pytest.raises(ArgumentError, match=why):
         make()
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e38])
+def test_the_reciprocal_of_a_reference_need_not_be_a_number_of_the_result(scale):
+    lines = (LINES / 4000 * scale).astype(np.float32)
+    white, _ = run_stage(White(lines=slice(2)), lines)
+    expected = lines / lines[:2].astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(white, expected, rtol=1e-5)
+    assert white.dtype == np.float32
