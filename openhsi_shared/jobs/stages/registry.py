@@ -7,7 +7,9 @@ import re
 import types
 import typing
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from openhsi_shared.errors import ArgumentError, JobError
@@ -124,16 +126,17 @@ def _value(text: str, kind: Any) -> Any:
         return None
     if slice in kinds and (found := _SLICE.fullmatch(text)) and text != "-":
         return slice(*(None if part is None else int(part) for part in found.groups()))
-    if str in kinds and kinds <= {str, type(None)}:
+    if kinds & {str, Path} and kinds <= {str, Path, type(None)}:
         return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    try:  # 1,5,7
-        return tuple(json.loads(f"[{text}]"))
-    except ValueError:
-        return text
+    for parse in (json.loads, *([float] if float in kinds else []), _row):
+        with suppress(ValueError):
+            return parse(text)
+    return text
+
+
+def _row(text: str) -> tuple[Any, ...]:
+    """Of 1,5,7."""
+    return tuple(json.loads(f"[{text}]"))
 
 
 def _kinds_in(kind: Any) -> set[Any]:

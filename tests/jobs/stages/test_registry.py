@@ -65,10 +65,17 @@ def test_every_built_in_stage_can_be_made_from_a_text():
         ("width=2,bands=5-", {"bands": slice(5, None)}),
         ("width=2,path=2026,11/7-9.nc,how=5", {"path": "2026,11/7-9.nc", "how": "5"}),
         ("width=2,path=a=b", {"path": "a=b"}),
+        ("width=2,factor=.5", {"factor": 0.5}),
     ],
 )
 def test_values_in_texts(plugged, text, values):
     assert stage_from_text(f"mine:{text}") == Mine(2, **values)
+
+
+def test_a_file_whose_name_is_a_number_is_a_file(tmp_path, monkeypatch):
+    (tmp_path / "2026").write_text("1\n2\n")
+    monkeypatch.chdir(tmp_path)
+    assert stage_from_text("spectral_angle:path=2026").spectrum == (1, 2)
 
 
 @pytest.mark.parametrize(
