@@ -344,7 +344,8 @@ def _is_installed(module: types.ModuleType) -> bool:
 
 def _file_of(module: types.ModuleType) -> str | None:
     """Its file, or the first folder of a package without one; None of modules that are part of Python."""
-    return getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+    found: str | None = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+    return found
 
 
 def _is_below_libraries(file: str) -> bool:

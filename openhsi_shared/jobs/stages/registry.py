@@ -6,7 +6,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -128,7 +128,8 @@ def _value(text: str, kind: Any) -> Any:
         return slice(*(None if part is None else int(part) for part in found.groups()))
     if kinds & {str, Path} and kinds <= {str, Path, type(None)}:
         return text
-    for parse in (json.loads, *([float] if float in kinds else []), _row):
+    parsers: list[Callable[[str], Any]] = [json.loads, *([float] if float in kinds else []), _row]  # float: .5
+    for parse in parsers:
         with suppress(ValueError):
             return parse(text)
     return text
