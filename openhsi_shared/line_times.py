@@ -140,13 +140,15 @@ def decode_times(values: NDArray[Any], units: str, calendar: str = "standard") -
         if start < limits.min:  # counted from a time that has no int64, such as the year 1: whole units, then the rest
             whole = np.floor(values[is_known].min()) if is_known.any() else 0.0
             values, start = values - whole, start + int(whole) * step
-        values, step = np.round(values * step), 1
+        with np.errstate(over="ignore"):  # refused below
+            values, step = np.round(values * step), 1
     else:
         is_known = values != UNKNOWN_TIME_NS if values.dtype.kind == "i" else np.ones(values.shape, bool)
         values = np.where(is_known, values, 0)
     known = values[is_known]
-    ends = [int(one) * step + start for one in (known.min(), known.max())] if known.size else []
-    if any(not limits.min < end <= limits.max for end in ends):
+    is_finite = bool(np.isfinite(known).all())
+    ends = [int(one) * step + start for one in (known.min(), known.max())] if known.size and is_finite else []
+    if not is_finite or any(not limits.min < end <= limits.max for end in ends):
         raise ArgumentError(f"times of {known.min()} to {known.max()} {units} are outside of the years 1678 to 2262")
     wrapped = (start - limits.min) % 2**64 + limits.min  # int64 wraps around twice where the start is not one
     with np.errstate(over="ignore", invalid="ignore"):  # of unknown ones
@@ -166,11 +168,11 @@ def _step_and_start(units: str, calendar: str) -> tuple[int, int]:
         midnight = datetime(year, month, day, tzinfo=UTC)
         is_julian = not calendar.lower().startswith("proleptic") and (year, month, day) < (1582, 10, 15)
         fraction_ns = int(f"{fraction:0<9}"[:9])
-    except (ValueError, TypeError) as error:
+        offset = re.fullmatch(r"([+-])(\d{1,2}):?(\d{2})?", match[4] or "")
+        east = (int(f"{offset[1]}1") * (60 * int(offset[2]) + int(offset[3] or 0))) if offset else 0
+        start = midnight + timedelta(hours=hours, minutes=minutes - east, seconds=seconds)
+    except (ValueError, TypeError, OverflowError) as error:
         raise ArgumentError(f"units {units!r} do not contain a time: {error}") from error
-    offset = re.fullmatch(r"([+-])(\d{1,2}):?(\d{2})?", match[4] or "")
-    east = (int(f"{offset[1]}1") * (60 * int(offset[2]) + int(offset[3] or 0))) if offset else 0
-    start = midnight + timedelta(hours=hours, minutes=minutes - east, seconds=seconds)
     lag_ns = _julian_lag(year, month) * _UNITS_NS["d"] if is_julian else 0
     return step, (start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000 + fraction_ns + lag_ns
 

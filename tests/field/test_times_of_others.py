@@ -27,6 +27,29 @@ def test_times_counted_from_before_1678_are_those_that_xarray_reads(kind):
     assert np.abs(decode_times(values, units, calendar) - expected).max() < 1000  # xarray rounds them to microseconds
 
 
+@pytest.mark.parametrize(
+    ("value", "units", "problem"),
+    [
+        (1e300, "seconds since 2024-01-01", "outside of the years"),
+        (9.97e36, "seconds since 2024-01-01", "outside of the years"),  # netCDF's fill value
+        (0, "seconds since 0001-01-01 00:00 +02:00", "do not contain a time"),
+        (0, "seconds since 99999999999999999999-01-01", "do not contain a time"),
+        (0, "seconds since 2024-01-01 9999999999999:00:00", "do not contain a time"),
+    ],
+)
+def test_times_beyond_all_clocks_are_one_error_and_a_cube_has_none_of_them(tmp_path, value, units, problem):
+    with pytest.raises(ArgumentError, match=problem):
+        decode_times(np.array([value, 1.0]), units)
+    path = put(openhsi_cube(n_lines=2).drop_vars("time"), tmp_path / "cube.nc")
+    with netCDF4.Dataset(path, "a") as file:
+        times = file.createVariable("time", "f8", ("y",))
+        times[:] = [value, 1.0]
+        times.units = units
+    with open_cube(path) as cube:
+        assert cube.times_ns is None
+        assert len(cube.lines) == 2
+
+
 @pytest.mark.parametrize("unit", ["m", "M", "n", "u"])
 def test_a_letter_that_may_be_minutes_or_months_is_no_unit_of_time(unit):
     with pytest.raises(ArgumentError, match="units of time"):
