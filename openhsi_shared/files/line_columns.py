@@ -19,7 +19,14 @@ from openhsi_shared.files.lines import FileLines
 from openhsi_shared.line_times import UNKNOWN_TIME_NS, decode_times, known_times, was_never_set
 from openhsi_shared.loggers import safe_logger
 
-__all__ = ["axes_of_lines", "filled_lines", "log_once", "numbers_of_lines", "times_of_lines"]
+__all__ = [
+    "axes_of_lines",
+    "filled_lines",
+    "log_once",
+    "numbers_of_lines",
+    "temperatures_of_lines",
+    "times_of_lines",
+]
 
 logger = safe_logger(__name__)
 
@@ -37,6 +44,25 @@ def log_once(path: Path, what: str) -> None:
 def numbers_of_lines(contents: Contents, name: str, n_lines: int) -> NDArray[Any] | None:
     """Decoded numbers of a column; None, which is logged, if they are not one for each line, or no numbers."""
     return _unless_unknown(contents, name, lambda: contents.numbers(name), n_lines)
+
+
+def temperatures_of_lines(contents: Contents, n_lines: int) -> NDArray[Any] | None:
+    """Temperature at each line in celsius, as which it counts without a unit; None as `numbers_of_lines`.
+
+    None, which is logged, also for units that are neither celsius nor kelvin.
+    """
+    return _unless_unknown(contents, "temperature", lambda: _in_celsius(contents), n_lines)
+
+
+def _in_celsius(contents: Contents) -> NDArray[Any]:
+    values, units = contents.numbers("temperature"), str(contents.attributes("temperature").get("units", ""))
+    plain = units.casefold().replace("\u00b0", "deg").replace("degrees", "deg").replace("degree", "deg")
+    plain = "".join(letter for letter in plain if letter.isalnum()).removeprefix("deg")
+    if plain in ("", "c", "celsius"):
+        return values
+    if plain in ("k", "kelvin"):
+        return np.asarray(values - 273.15)
+    raise ArgumentError(f"units {units!r:.40} are not those of a temperature, expected 'degC' or 'K'")
 
 
 def times_of_lines(contents: Contents, n_lines: int) -> NDArray[np.int64] | None:

@@ -23,7 +23,13 @@ from openhsi_shared.dataset import CONTENTS_CHECKSUMS, LINK_ATTRIBUTE
 from openhsi_shared.errors import ArgumentError, FileError, IncompleteFileError
 from openhsi_shared.files.contents import Contents
 from openhsi_shared.files.damage import broken_file
-from openhsi_shared.files.line_columns import axes_of_lines, filled_lines, numbers_of_lines, times_of_lines
+from openhsi_shared.files.line_columns import (
+    axes_of_lines,
+    filled_lines,
+    numbers_of_lines,
+    temperatures_of_lines,
+    times_of_lines,
+)
 from openhsi_shared.files.lines import CheckedLines, DecodedLines, FileLines, PlainLines, SelectedLines
 from openhsi_shared.files.linked import Link, LinkedContents, link_in, open_source
 from openhsi_shared.files.open_group import OpenGroup, groups_in
@@ -240,7 +246,8 @@ class OpenCube:
     @cached_property
     def temperatures(self) -> NDArray[Any] | None:
         """Temperature of the camera at each line, in celsius."""
-        return self._numbers_of_lines("temperature")
+        found = temperatures_of_lines(self.contents, self.n_stored)
+        return None if found is None else self.of_lines(found)
 
     @cached_property
     def saturated(self) -> NDArray[np.float32] | None:

@@ -243,8 +243,11 @@ def _columns(cube: OpenCube, made_of: MadeOf) -> dict[str, NDArray[Any]]:
     if (ids := cube.frame_ids) is not None:
         columns["frame_id"] = ids[made_of.middle]
     if (camera_times := cube.camera_times_ns) is not None:
+        is_known = camera_times <= np.iinfo(np.int64).max  # of other programs, which may count to 2**64
+        camera_times = np.where(is_known, camera_times.astype(np.int64), -1)
         columns["camera_time_ns"] = made_of.mean(camera_times, camera_times != -1, -1)
     if (temperatures := cube.temperatures) is not None:
+        temperatures = temperatures.astype(np.result_type(temperatures.dtype, np.float32), copy=False)
         columns["temperature"] = made_of.mean(temperatures, np.isfinite(temperatures), np.nan)
     return columns
 

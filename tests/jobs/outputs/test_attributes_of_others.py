@@ -1,4 +1,4 @@
-"""Attributes of other programs that netCDF does not have, in every format that a job or an export writes."""
+"""Attributes and columns of other programs that files of this library do not have, in results of jobs and exports."""
 
 import json
 from pathlib import Path
@@ -71,3 +71,38 @@ def test_they_become_texts_in_exports(source: Path, tmp_path: Path, to: Any) -> 
             assert json.loads(file["datacube"].names) == ["a", "b"]
             assert json.loads(file.names) == ["a", "b"]
             assert json.loads(file["wavelength"].names) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("units", "dtype", "expected"),
+    [
+        ("degC", "i2", [20.5, 22.0]),
+        ("\u00b0C", "f4", [20.5, 22.0]),
+        ("degrees_Celsius", "f8", [20.5, 22.0]),
+        ("K", "f8", [-252.65, -251.15]),
+        ("Kelvin", "i4", [-252.65, -251.15]),
+        ("degF", "f8", None),
+    ],
+)
+def test_temperatures_of_other_units_and_whole_numbers_are_celsius(
+    tmp_path: Path, units: str, dtype: str, expected: list[float] | None
+) -> None:
+    cube = openhsi_cube(n_lines=3).drop_vars("temperature")
+    temperatures = np.array([20, 21, 22], dtype)
+    path = put(cube.assign(temperature=("y", temperatures, {"units": units})), tmp_path / "in.nc")
+    made = PipelineJob(path, tmp_path / "out.nc", stages=["bin_lines:n=2"], workers="threads")
+    with open_cube(JobRunner(made).run().path) as result:  # type: ignore[union-attr] # of one cube
+        if expected is None:
+            assert result.temperatures is None or np.isnan(result.temperatures).all()
+        else:
+            assert result.temperatures is not None
+            np.testing.assert_allclose(result.temperatures, expected, rtol=1e-6)
+
+
+def test_a_camera_clock_beyond_the_largest_number_is_unknown(tmp_path: Path) -> None:
+    clock = np.array([5, 7, 2**63 + 1, 2**63 + 3], np.uint64)
+    path = put(openhsi_cube(n_lines=4).assign(camera_time_ns=("y", clock)), tmp_path / "in.nc")
+    made = PipelineJob(path, tmp_path / "out.nc", stages=["bin_lines:n=2"], workers="threads")
+    with open_cube(JobRunner(made).run().path) as result:  # type: ignore[union-attr] # of one cube
+        assert result.camera_times_ns is not None
+        assert result.camera_times_ns.tolist() == [6, -1]
