@@ -44,6 +44,8 @@ def export(
         raise click.UsageError(f"--interleave {interleave} is for --to envi, not for --to {to}")
     if bands_first and to != "netcdf":
         raise click.UsageError(f"--bands-first is for --to netcdf, not for --to {to}")
+    from openhsi_shared.jobs.planning.existing import folders_made
+
     n_failed = 0
     for given in dict.fromkeys(paths):
         cubes, empty = cubes_in([given])
@@ -54,11 +56,11 @@ def export(
             below = cube.parent.relative_to(given) if given.is_dir() else Path()
             try:
                 folder = directory / below
-                folder.mkdir(parents=True, exist_ok=True)
-                if to == "netcdf" and not bands_first:
-                    echo(_copy(cube, folder / f"{cube.stem}.nc"))
-                else:
-                    echo(_export(cube, folder, to, interleave or "bip", bands_first))
+                with folders_made(folder):
+                    if to == "netcdf" and not bands_first:
+                        echo(_copy(cube, folder / f"{cube.stem}.nc"))
+                    else:
+                        echo(_export(cube, folder, to, interleave or "bip", bands_first))
             except (OpenHSIError, OSError) as error:
                 logger.info("%s cannot be exported", cube, exc_info=True)
                 text = in_one_line(error)

@@ -36,6 +36,9 @@ def test_a_cube_that_fails_does_not_stop_the_others(run: Run, cubes: list[Path],
     again = run("export", cubes[0], "--to", "netcdf", "--bands-first", "--out", "out")
     assert again.code == 1
     assert "nothing is overwritten" in again.err
+    alone = run("export", "foreign.nc", "--to", "envi", "--out", "other/folder")
+    assert alone.code == 1
+    assert not (tmp_path / "other").exists()
 
 
 def test_plain_netcdf_is_a_copy_with_checksums(run: Run, cubes: list[Path], tmp_path: Path) -> None:
