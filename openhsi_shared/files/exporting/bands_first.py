@@ -192,14 +192,14 @@ class BandsFirstWriter:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that a grid of pixels has no place on the earth
-                with rasterio.open(f'NETCDF:"{path.absolute()}":datacube') as image:
+                with rasterio.open(path.absolute(), driver="netCDF") as image:
                     shape = (image.count, image.height, image.width)
                     if shape != expected:
                         raise FileError(f"{path}: GDAL reads (bands, rows, columns) {shape}, not {expected}")
                     self._samples.compare(
                         path, "GDAL", lambda number: image.read(numbers, window=Window(0, number, x, 1))[:, 0].T, bands
                     )
-        except rasterio.errors.RasterioError as error:
+        except (rasterio.errors.RasterioError, UnicodeEncodeError) as error:  # of a name that is no UTF-8
             raise FileError(f"{path}: GDAL cannot read it: {error}") from error
 
     def _read_by_hdf5(self, bands: list[int]) -> None:
