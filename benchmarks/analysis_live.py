@@ -140,16 +140,16 @@ def _too_slow(plan: Plan, lossless: Any) -> Row:
     n_counted = sum(last - first + 1 for first, last in status.skipped_ids)
     is_exact = status.events + skipped == summary.lines + 2 - status.not_saved and n_counted == skipped
     if lossless is True:
-        is_right = skipped == 0 and lost == status.lines_lost
-        target = "every lost line attributed"
+        is_right, target = is_exact and skipped == 0 and lost == status.lines_lost, "every lost line attributed"
     else:
-        is_right, target = lost == 0 and is_exact, "0 lost, skipped exact"
+        is_right, target = is_exact, "0 lost, skipped exact"
     return Row(
         benchmark="analysis",
         what=f"a worker too slow by 2 x, lossless={lossless!r}",
         ours=f"{summary.lines} lines, {lost} lost, {status.lines_lost} of them attributed, {skipped} skipped",
         target=target,
-        is_reached=is_right,
+        is_reached=lossless is True or lost == 0,
+        is_right=is_right,
         verified=f"{status.events} events, {n_counted} skipped ids",
         figures={"lost": lost, "attributed": status.lines_lost, "skipped": skipped, "events": status.events},
     )

@@ -61,7 +61,6 @@ def events_in_minutes(plan: Plan) -> Row:
     spans = [(begin - int(KEEP_S * 1e9), end) for begin, end in condition.spans_ns.values()]
     missing = [_missing(saved_ids, times_ns, *span) for span in spans]
     n_double, n_missing = len(saved_ids) - len(np.unique(saved_ids)), sum(missing)
-    is_right = not n_double and not n_missing and len(numbers) == n_events
     return Row(
         benchmark="flight_day",
         what=f"{n_events} events of {period_s / 3:.0f} s in {n_events * period_s / 60:.1f} min at {RATE} lines/s",
@@ -69,7 +68,8 @@ def events_in_minutes(plan: Plan) -> Row:
         against="",
         ratio=None,
         target="no line missing or double",
-        is_reached=is_right,
+        is_reached=n_missing == 0,
+        is_right=n_double == 0 and n_missing <= summary.lines_lost and len(numbers) == n_events,
         verified=f"pixels, ids and times of {len(saved_ids)} lines",
         figures={"missing": missing, "lines": len(saved_ids), "lost": summary.lines_lost},
     )

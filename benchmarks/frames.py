@@ -28,10 +28,10 @@ __all__ = [
     "Checker",
     "CountedFrames",
     "SceneFrames",
+    "are_accounted",
     "check_cube",
     "check_openhsi_cube",
     "frames_of_scene",
-    "ids_are_whole",
 ]
 
 
@@ -127,10 +127,11 @@ def check_openhsi_cube(path: Path, source: CountedFrames) -> Checked:
     return Checked(path=path, ids=ids, n_wrong=n_wrong, n_checked=len(lines), n_bytes=path.stat().st_size)
 
 
-def ids_are_whole(files: Sequence[Checked], n: int) -> bool:
-    """Whether the files contain the frames 0 to n - 1, each once, and no wrong line."""
-    ids = sorted(number for file in files for number in file.ids)
-    return ids == list(range(n)) and not any(file.n_wrong for file in files)
+def are_accounted(files: Sequence[Checked], n_offered: int, lost: Sequence[tuple[int, int]]) -> bool:
+    """Whether each of the frames 0 to n_offered - 1 is in the files once, or declared lost, and no line is wrong."""
+    saved = [number for file in files for number in file.ids]
+    declared = [number for first, last in lost for number in range(first, last + 1)]
+    return sorted(saved + declared) == list(range(n_offered)) and not any(file.n_wrong for file in files)
 
 
 class Checker:

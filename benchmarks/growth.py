@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frames import Checked, CountedFrames, check_cube, ids_are_whole
+from benchmarks.frames import Checked, CountedFrames, are_accounted, check_cube
 from benchmarks.measuring import MB, Plan, Row, private_bytes
 from benchmarks.saving import writer_id
 from openhsi_shared import SharedDataCube
@@ -139,5 +139,5 @@ def _check(path: Path | None, source: CountedFrames) -> Checked:
 def _require(files: list[Checked], n: int) -> None:
     n_found = sum(len(file.ids) for file in files)
     first = min((file.ids[0] for file in files), default=0)
-    if n_found != n or (first == 0 and not ids_are_whole(files, n)):
+    if n_found != n or (first == 0 and not are_accounted(files, n, [])):
         raise AssertionError(f"{n_found} lines were found in the files, expected {n}")

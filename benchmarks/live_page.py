@@ -58,11 +58,8 @@ def _compare(plan: Plan, rate: float, seconds: float) -> list[Row]:
     unseen, _ = _record(plan, rate, seconds, "page")
     watched, seen = _record(plan, rate, seconds, "browser")
     again, _ = _record(plan, rate, seconds, "alone")
-    verified = (
-        "every byte of every line, its position, and every line declared lost"
-        if _all_whole(alone, unseen, watched, again)
-        else "MISSING LINES"
-    )
+    is_right = _all_whole(alone, unseen, watched, again)
+    verified = "every byte of every line, its position, and every line declared lost" if is_right else "MISSING LINES"
     with_browser = "chromium" if HAS_BROWSER else "no browser: a page without viewers"
     rows = [
         Row(
@@ -73,12 +70,13 @@ def _compare(plan: Plan, rate: float, seconds: float) -> list[Row]:
             ratio=watched.rate / alone.rate,
             target="0 lost",
             is_reached=watched.lost + unseen.lost == 0,
+            is_right=is_right,
             verified=verified,
             figures={"with": vars(watched), "unseen": vars(unseen), "without": [vars(alone), vars(again)]},
         )
     ]
     if seen.seconds:
-        rows.append(_of_the_page(rate, seen, verified))
+        rows.append(_of_the_page(rate, seen, verified, is_right=is_right))
     return rows
 
 
@@ -93,7 +91,7 @@ def _in_words(recorded: Recorded) -> str:
     )
 
 
-def _of_the_page(rate: float, seen: Seen, verified: str) -> Row:
+def _of_the_page(rate: float, seen: Seen, verified: str, *, is_right: bool) -> Row:
     ages = Spread(seen.ages_ms or [float("nan")])
     mb_per_s = seen.bytes_received / seen.seconds / 1e6
     cpu = 100 * seen.cpu_s / seen.seconds
@@ -102,6 +100,7 @@ def _of_the_page(rate: float, seen: Seen, verified: str) -> Row:
         what=f"the page meanwhile, at 10 Hz, of {rate:.0f} lines/s",
         ours=f"{mb_per_s:.2f} MB/s to the browser, {cpu:.0f} % of a core, capture to screen {ages.text('ms')}, "
         f"{seen.lines_shown / seen.seconds:.0f} lines/s shown",
+        is_right=is_right and not seen.errors,
         verified=f"{verified}; {len(seen.errors)} errors in the browser {seen.errors[:2] or ''}".strip(),
         figures={"mb_per_s": mb_per_s, "cpu_percent": cpu, "ages_ms": seen.ages_ms},
     )

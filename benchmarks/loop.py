@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frames import Checked, Checker, ids_are_whole
+from benchmarks.frames import Checked, Checker, are_accounted
 from benchmarks.measuring import Plan
 from openhsi_shared import SharedSimulatedCamera
 from openhsi_shared.writer.handle import SaveHandle
@@ -27,8 +27,8 @@ class Loop:
     n_cubes: int
     n_lost: int
     """From the camera's status."""
-    is_whole: bool
-    """Whether the files contain all frames, each once and bit by bit, and there is one file for each cube."""
+    is_right: bool
+    """Whether each frame is in one file, bit by bit, or declared lost, and there is one file for each cube."""
     files: list[Checked] = field(repr=False)
     saves_ms: list[float] = field(repr=False)
     """Duration of each call of `save()`."""
@@ -39,7 +39,7 @@ class Loop:
     @property
     def verified(self) -> str:
         """What was checked, and the result."""
-        found = "nothing is missing" if self.is_whole else "SOMETHING IS MISSING"
+        found = "each frame is there, or declared lost" if self.is_right else "FRAMES ARE MISSING, DOUBLED OR WRONG"
         return f"every line of {len(self.files)} files: {found}"
 
     def __str__(self) -> str:
@@ -82,19 +82,20 @@ def run_loop(
                     _give(checker, handles.popleft())
                 gaps_ms.append(1e3 * (time.perf_counter() - collected))
             seconds = time.perf_counter() - begun
-        n_lost = camera.status().lines_lost
+        status = camera.status()
         for handle in handles:
             _give(checker, handle)
         files = checker.results()
-    n_offered = n_lines * n_cubes
+    n_offered = status.lines + status.lines_lost
+    is_complete = status.lines == n_lines * n_cubes and len(files) == n_cubes
     return Loop(
         n_cubes=n_cubes,
-        n_lost=n_lost,
-        is_whole=ids_are_whole(files, n_offered) and len(files) == n_cubes,
+        n_lost=status.lines_lost,
+        is_right=is_complete and are_accounted(files, n_offered, status.lost_ids),
         files=files,
         saves_ms=saves_ms,
         gaps_ms=gaps_ms,
-        lines_per_s=n_offered / seconds,
+        lines_per_s=n_lines * n_cubes / seconds,
     )
 
 

@@ -58,7 +58,8 @@ def run(plan: Plan) -> list[Row]:
                     ours=f"{found.n_told} reported, {found.n_in_file} in the files",
                     against=f"{found.truth}: {found.n_lost}",
                     target="equal, and some were lost",
-                    is_reached=found.n_lost == found.n_told == found.n_in_file and found.n_lost > 0,
+                    is_reached=found.n_lost > 0,
+                    is_right=found.n_lost == found.n_told == found.n_in_file,
                     verified="ids of all lines in the files",
                     figures=found._asdict(),
                 )

@@ -89,9 +89,15 @@ class Row:
     target: str = ""
     is_reached: bool | None = None
     """None: there is no target, or nothing to compare with."""
+    is_right: bool = True
+    """False: what was checked is not as it must be, so the figure counts for nothing, whatever the size of the run."""
     verified: str
     """What was checked before the figure was accepted."""
     figures: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.is_right and self.is_reached:
+            object.__setattr__(self, "is_reached", False)
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ def print_table(rows: Sequence[Row]) -> None:
         if row.against:
             print(f"    against  {row.against}")
         print(f"    target   {row.target or 'none'}: {mark}")
-        print(f"    verified {row.verified}", flush=True)
+        print(f"    verified {'' if row.is_right else 'WRONG: '}{row.verified}", flush=True)
 
 
 def machine(plan: Plan) -> dict[str, Any]:
@@ -165,5 +171,18 @@ def _lines(path: Path) -> list[str]:
 
 
 def write_json(path: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Write machine and rows; numbers that JSON does not have (NaN, infinity) are written as null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": about, "rows": [asdict(row) for row in rows]}, indent=1, default=str))
+    found = {"machine": about, "rows": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(_as_json(found), indent=1, default=str, allow_nan=False))
+
+
+def _as_json(value: Any) -> Any:
+    """The same without NaN and infinity, which most readers of JSON refuse."""
+    if isinstance(value, dict):
+        return {str(key): _as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value

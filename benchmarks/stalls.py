@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import psutil
 
-from benchmarks.frames import Checked, Checker
+from benchmarks.frames import Checker, are_accounted
 from benchmarks.gaps import Gaps, TimedCamera
 from benchmarks.loads import load
 from benchmarks.measuring import Plan, Row
@@ -103,7 +103,7 @@ def _measure(plan: Plan, name: str, case: Case) -> Row:
         files = checker.results()
     stolen = psutil.cpu_times().steal - stolen
     n_lost = sum(last - first + 1 for first, last in lost)
-    is_whole = _are_accounted(files, offered, lost)
+    is_whole = are_accounted(files, offered, lost)
     limit = case.longest_ms
     return Row(
         benchmark="stalls",
@@ -112,18 +112,13 @@ def _measure(plan: Plan, name: str, case: Case) -> Row:
         f"{f', niceness {case.niceness}' if case.niceness else ''}{', real time' if is_realtime else ''}{refused}",
         ours=f"{n_lost} of {offered} lost; {gaps}; {stolen:.1f} s of processor time stolen by the hypervisor",
         target="0 lost" if limit is None else f"longest gap <= {limit:.0f} ms",
-        is_reached=is_whole and (n_lost == 0 if limit is None else gaps.longest_ms <= limit),
+        is_reached=n_lost == 0 if limit is None else gaps.longest_ms <= limit,
+        is_right=is_whole and gaps.n > 0,
         verified=f"each of {offered} frames is in one of {len(files)} files or declared lost"
         if is_whole
         else f"MISSING LINES among {offered} frames in {len(files)} files",
         figures={"lost": n_lost, "offered": offered, "gaps": vars(gaps), "stolen_s": stolen, "case": vars(case)},
     )
-
-
-def _are_accounted(files: Sequence[Checked], offered: int, lost: Sequence[tuple[int, int]]) -> bool:
-    ids = [number for file in files for number in file.ids]
-    declared = [number for first, last in lost for number in range(first, last + 1)]
-    return sorted(ids + declared) == list(range(offered)) and not any(file.n_wrong for file in files)
 
 
 def _collect(

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frames import Checked, CountedFrames, check_cube, ids_are_whole
+from benchmarks.frames import Checked, CountedFrames, are_accounted, check_cube
 from benchmarks.loop import QUEUE
 from benchmarks.measuring import MB, Plan, Row, Spread
 from benchmarks.raw_disk import RawBytes
@@ -49,6 +49,7 @@ def run(plan: Plan) -> list[Row]:
             ratio=ratio,
             target=">= 0.7 of it",
             is_reached=ratio >= 0.7,
+            is_right=all(trial["is_right"] for trial in trials),
             verified=f"ids of every line and each 64th line itself of {n_sampled} files, "
             f"and afterwards, at the same rate, every line of {n_checked} files",
             figures={"raw_mb_per_s": raws, "trials": trials},
@@ -90,13 +91,15 @@ def _try(plan: Plan, folder: Path, rate: float, n_lines: int, seconds: float, ev
         summary = recording.wait()
     files += _check_and_delete(folder, source, every)
     n_offered = summary.lines + summary.lines_lost
-    is_whole = summary.lines_lost == 0 and ids_are_whole(files, n_offered) and n_offered >= 0.98 * rate * seconds
+    is_right = are_accounted(files, n_offered, summary.lost_ids)
+    is_whole = is_right and summary.lines_lost == 0 and n_offered >= 0.98 * rate * seconds
     return {
         "rate": rate,
         "lost": summary.lines_lost,
         "seconds": summary.seconds,
         "every": every,
         "n_files": len(files),
+        "is_right": is_right,
         "is_whole": is_whole,
     }
 

@@ -14,7 +14,8 @@ import pytest
 from openhsi_shared import SharedSimulatedCamera
 
 ROOT = Path(__file__).parent.parent
-BENCHMARKS = runpy.run_path(str(ROOT / "benchmarks" / "__init__.py"))["BENCHMARKS"]
+NAMES = runpy.run_path(str(ROOT / "benchmarks" / "__init__.py"))
+BENCHMARKS, PROGRAMS = NAMES["BENCHMARKS"], NAMES["PROGRAMS"]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they measure what only Linux has")
 
@@ -43,7 +44,7 @@ def verify(names, folder):
     for row in rows:
         assert row["what"] in done.stdout
         assert row["verified"] in done.stdout
-        assert "MISSING" not in row["verified"]
+        assert row["is_right"], row
     assert [path.name for path in folder.iterdir()] == ["out.json"]
 
 
@@ -63,10 +64,70 @@ def test_no_benchmark_is_forgotten():
     assert modules == set(BENCHMARKS)
 
 
-def test_benchmark_that_does_not_exist_is_refused():
-    done = run("speed", check=False)
+def test_each_benchmark_and_program_is_explained():
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert [name for name in BENCHMARKS if f"| `{name}` |" not in text] == []
+    assert [name for name in PROGRAMS if f"python -m benchmarks.{name} " not in text] == []
+    modules = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "argparse" in path.read_text()}
+    assert modules == {"__main__", *PROGRAMS}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["speed"], "there is no benchmark speed; there are imports, put"),
+        (["chaos"], "and python -m benchmarks.soak, python -m benchmarks.chaos"),
+        (["stalls", "--case", "record-calm"], "there is no case record-calm; there are collect-quiet"),
+        (["put", "--case", "record-quiet"], "--case selects cases of the benchmark `stalls`"),
+        (["put", "--openhsi-python", "no/python"], "no/python is no file"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_measured(arguments, message):
+    done = run(*arguments, check=False)
     assert done.returncode == 2
-    assert "there is no benchmark speed; there are imports, put" in done.stderr
+    assert message in done.stderr
+    assert not done.stdout
+
+
+ONE_ROW = """
+import sys, types
+from pathlib import Path
+import benchmarks.__main__ as program
+from benchmarks.measuring import Row
+
+folder, is_right, size = sys.argv[1:]
+row = dict(benchmark="put", what="a line", ours="1", is_reached=True, verified="its bits")
+row["figures"] = {"us": [float("nan"), 1]}
+sys.modules["benchmarks.put"] = types.SimpleNamespace(run=lambda plan: [Row(**row, is_right=is_right == "right")])
+sys.argv[1:] = ["put", *size.split(), "--directory", folder, "--out", f"{folder}/out.json"]
+sys.exit(program.main())
+"""
+
+
+@pytest.mark.parametrize("size", ["", "--quick", "--tiny"])
+def test_a_run_whose_check_fails_ends_with_1_whatever_its_size(tmp_path, size):
+    for is_right in (True, False):
+        command = [sys.executable, "-c", ONE_ROW, str(tmp_path), "right" if is_right else "wrong", size]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stderr) == (int(not is_right), "")
+        assert ("WRONG: its bits" in done.stdout) is not is_right
+        [row] = json.loads((tmp_path / "out.json").read_text(), parse_constant=pytest.fail)["rows"]
+        assert (row["is_right"], row["is_reached"], row["figures"]) == (is_right, is_right, {"us": [None, 1]})
+
+
+ACCOUNT = """
+from pathlib import Path
+from benchmarks.frames import Checked, are_accounted
+def file(*ids, n_wrong=0): return Checked(path=Path(), ids=ids, n_wrong=n_wrong, n_checked=len(ids), n_bytes=0)
+whole = [file(0, 1), file(4, 5)]
+print(are_accounted(whole, 6, [(2, 3)]), are_accounted(whole, 6, []), are_accounted(whole, 7, [(2, 3)]))
+print(are_accounted(whole, 6, [(2, 4)]), are_accounted([*whole, file(5)], 6, [(2, 3)]))
+print(are_accounted([file(0, n_wrong=1)], 1, []))
+"""
+
+
+def test_each_frame_is_saved_once_or_declared_lost():
+    assert ask(ACCOUNT) == ["True", *["False"] * 5]
 
 
 def test_earlier_state_that_is_no_checkout_is_refused(tmp_path):
@@ -116,10 +177,10 @@ def test_state_that_is_imported_from_elsewhere_is_no_earlier_one(tmp_path):
 CHECK = """
 import sys
 from pathlib import Path
-from benchmarks.frames import CountedFrames, check_cube, ids_are_whole
+from benchmarks.frames import CountedFrames, are_accounted, check_cube
 for path in sys.argv[1:]:
     file = check_cube(Path(path), CountedFrames((32, 64)))
-    whole = ids_are_whole([file], 6), ids_are_whole([file], 7), ids_are_whole([file, file], 6)
+    whole = are_accounted([file], 6, []), are_accounted([file], 7, []), are_accounted([file, file], 6, [])
     print(len(file.ids), file.n_wrong, *whole, sep=",")
 """
 
