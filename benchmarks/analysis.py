@@ -32,7 +32,7 @@ def run(plan: Plan) -> list[Row]:
     with plan.folder("analysis") as folder:
         small = _capture(folder / "small.cbors", plan.pick(20_000, 5_000, 100), (10, 10))
         large = _capture(folder / "large.cbors", plan.pick(1_000, 300, 20), plan.frame_shape)
-        rows = [_replay(plan, small, "10 x 10", 1.2), _replay(plan, large, f"{plan.frame_shape}", 8.0)]
+        rows = [_replay(plan, small, (10, 10), 1.2), _replay(plan, large, plan.frame_shape, 8.0)]
         for path in (small, large):
             path.unlink()
         cube = _cube(plan, folder)
@@ -60,24 +60,25 @@ def _capture(path: Path, n_frames: int, shape: tuple[int, int]) -> Path:
 # ---- captures ----
 
 
-def _replay(plan: Plan, path: Path, name: str, target: float) -> Row:
+def _replay(plan: Plan, path: Path, shape: tuple[int, int], target: float) -> Row:
     n_rounds = plan.pick(5, 3, 1)
     ours: dict[str, list[float]] = {kind: [] for kind in WORKERS}
     theirs: dict[str, list[float]] = {kind: [] for kind in WORKERS}
     n_events = 0
     for _ in range(n_rounds):
         for kind, worker in WORKERS.items():
-            seconds, found, n_events = _ours(path, worker)
+            seconds, found, n_events = _ours(path, worker, shape)
             ours[kind].append(n_events / seconds)
             if plan.dranspose_python is not None:
                 both = [_dranspose(plan.dranspose_python, path, worker, n) for n in (1, 2)]
-                if kind == "mean" and not all(one["n"] == found["n"] for one in both):
+                if kind == "mean" and not all(_are_equal(one, found) for one in both):
                     raise AssertionError(f"{found} here, {both} there")
                 theirs[kind].append(n_events / min(one["seconds"] for one in both))
     ratios = {kind: max(ours[kind]) / max(theirs[kind]) for kind in WORKERS if theirs[kind]}
     return Row(
         benchmark="analysis",
-        what=f"replay of a capture of {n_events} events of {name} uint16, 1 worker: None / parse / mean of a corner",
+        what=f"replay of a capture of {n_events} events of {shape[0]} x {shape[1]} uint16, 1 worker: "
+        "None / parse / mean of a corner",
         ours=" / ".join(f"{max(values):,.0f}" for values in ours.values()) + " events/s",
         against=f"dranspose, best of 1 and 2 workers: {' / '.join(f'{max(each):,.0f}' for each in theirs.values())}"
         if ratios
@@ -85,18 +86,28 @@ def _replay(plan: Plan, path: Path, name: str, target: float) -> Row:
         ratio=min(ratios.values()) if ratios else None,
         target=f">= {target:g} x each",
         is_reached=min(ratios.values()) >= target if ratios else None,
-        verified="number of events and sum of results",
+        verified="number and sum of the results" + (", and dranspose's" if ratios else ""),
         figures={"events_s": ours, "dranspose_events_s": theirs, "ratios": ratios},
     )
 
 
-def _ours(path: Path, worker: str) -> tuple[float, dict[str, Any], int]:
+def _ours(path: Path, worker: str, shape: tuple[int, int]) -> tuple[float, dict[str, Any], int]:
+    """Seconds, what was published, and the number of events. AssertionError if a result is wrong or missing."""
     CLOCK.clear()
     run = replay(getattr(analysis_pairs, worker), analysis_pairs.MeanReducer, [path], progress=False)
     n_frames = run.n_events - 2
-    if run.n_failed or (worker == "MeanWorker") != bool(run.n_results) or run.n_results not in (0, n_frames):
-        raise AssertionError(f"{run.n_results} results of {n_frames} frames, {run.n_failed} failed")
-    return CLOCK["ended"] - CLOCK["begun"], dict(run.published), run.n_events
+    first = np.arange(shape[0] * shape[1]).reshape(shape)[:2, 8:10].mean()  # of frame 0; each has 1 more
+    mean = {"n": n_frames, "sum": n_frames * first + n_frames * (n_frames - 1) / 2}
+    expected = mean if worker == "MeanWorker" else {"n": 0, "sum": 0.0}
+    found = dict(run.published)
+    if run.n_failed or run.n_results != expected["n"] or not _are_equal(found, expected):
+        raise AssertionError(f"{found} of {n_frames} frames, expected {expected}; {run.n_failed} failed")
+    return CLOCK["ended"] - CLOCK["begun"], found, run.n_events
+
+
+def _are_equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether both have as many results, and the same sum."""
+    return one["n"] == other["n"] and bool(np.isclose(one["sum"], other["sum"], rtol=1e-9))
 
 
 def _dranspose(python: Path, path: Path, worker: str, n_workers: int) -> dict[str, Any]:
@@ -154,7 +165,7 @@ def _bare(plan: Plan, path: Path) -> Row:
     ours, bare = [], []
     n_lines = 0
     for number in range(-1, plan.pick(5, 3, 1)):
-        seconds, n_lines = _seconds_of(path, analysis_pairs.NothingWorker, 1, "begun")
+        seconds, n_lines = _seconds_of(path, analysis_pairs.NothingWorker, 1, "begun", {"n": 0, "sum": 0.0})
         plain = _plain_loop(path)
         if number >= 0:
             ours.append(n_lines / seconds)
@@ -173,20 +184,22 @@ def _bare(plan: Plan, path: Path) -> Row:
     )
 
 
-def _seconds_of(path: Path, worker: type, n_workers: int, begin: str) -> tuple[float, int]:
-    """Seconds without the start of worker processes, and the number of lines."""
+def _seconds_of(path: Path, worker: type, n_workers: int, begin: str, expected: dict[str, Any]) -> tuple[float, int]:
+    """Seconds without the start of worker processes, and the number of lines. AssertionError if results are wrong."""
     CLOCK.clear()
     run = replay(worker, analysis_pairs.MeanReducer, [path], n_workers=n_workers, progress=False)
-    if run.n_failed:
-        raise AssertionError(f"{run.n_failed} events failed")
+    if run.n_failed or not _are_equal(dict(run.published), expected):
+        raise AssertionError(f"{dict(run.published)}, expected {expected}; {run.n_failed} events failed")
     return CLOCK["ended"] - CLOCK[begin], run.n_events - 2
 
 
 def _two(plan: Plan, path: Path) -> Row:
     rates: dict[int, list[float]] = {1: [], 2: []}
+    with open_cube(path) as cube:
+        expected = {"n": len(cube.lines), "sum": sum(float(line.mean(axis=0).sum()) for line in cube.lines)}
     for _ in range(plan.pick(5, 3, 1)):
         for n_workers, found in rates.items():
-            seconds, n_lines = _seconds_of(path, analysis_pairs.SpectrumWorker, n_workers, "first")
+            seconds, n_lines = _seconds_of(path, analysis_pairs.SpectrumWorker, n_workers, "first", expected)
             found.append(n_lines / seconds)
     ratio = max(rates[2]) / max(rates[1])
     return Row(
@@ -197,7 +210,7 @@ def _two(plan: Plan, path: Path) -> Row:
         ratio=ratio,
         target=">= 1.5 x",
         is_reached=ratio >= 1.5,
-        verified="number of results",
+        verified="number and sum of the spectra",
         figures={"lines_s": rates},
     )
 
