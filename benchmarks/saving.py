@@ -113,17 +113,24 @@ class PeakMemory:
     def __init__(self, process_id: int) -> None:
         self.peak_bytes = 0
         self._process_id = process_id
+        self._error: OSError | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
     def _sample(self) -> None:
-        while not self._stop.wait(0.005):
-            self.peak_bytes = max(self.peak_bytes, private_bytes(self._process_id))
+        try:
+            while not self._stop.wait(0.005):
+                self.peak_bytes = max(self.peak_bytes, private_bytes(self._process_id))
+        except OSError as error:  # raised at the end: else a peak of half the time would count
+            self._error = error
 
     def __enter__(self) -> "PeakMemory":
+        self.peak_bytes = private_bytes(self._process_id)
         self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._stop.set()
         self._thread.join()
+        if self._error is not None:
+            raise self._error
