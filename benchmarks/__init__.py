@@ -6,7 +6,7 @@ compares with in the same run, alternating. `measuring` has plan and row, `frame
 the library of openhsi, `jobs_before` and `jobs_before_side` an earlier state of this one.
 """
 
-__all__ = ["BENCHMARKS"]
+__all__ = ["BENCHMARKS", "PROGRAMS"]
 
 BENCHMARKS = (
     "imports",
@@ -32,3 +32,5 @@ BENCHMARKS = (
     "flight_day",
 )
 """Module names, in the order in which they run."""
+PROGRAMS = ("soak", "chaos", "whole_flight")
+"""Modules that are programs of their own, with arguments of their own: `python -m benchmarks.soak --help`."""

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import BENCHMARKS
+from benchmarks import BENCHMARKS, PROGRAMS
 from benchmarks.measuring import Plan, Row, machine, print_table, write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -46,7 +46,10 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    programs = ", ".join(f"python -m benchmarks.{name}" for name in PROGRAMS)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, epilog=f"Programs of their own, each with --help: {programs}."
+    )
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"which; all if none is given: {', '.join(BENCHMARKS)}"
     )
@@ -63,9 +66,21 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(BENCHMARKS)
     if unknown:
-        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+        parser.error(
+            f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}, and {programs}"
+        )
     if arguments.before is not None and not (arguments.before / "openhsi_shared" / "__init__.py").is_file():
         parser.error(f"--before {arguments.before}: expected the root of a checkout of this repository")
+    if arguments.case and "stalls" not in (arguments.names or BENCHMARKS):
+        parser.error("--case selects cases of the benchmark `stalls`, which is not among those to run")
+    for python in (arguments.openhsi_python, arguments.dranspose_python):
+        if python is not None and not python.is_file():
+            parser.error(f"{python} is no file: give the interpreter itself, such as .venv-openhsi/bin/python")
+    if arguments.case:
+        from benchmarks.stalls import CASES
+
+        if strange := set(arguments.case) - set(CASES):
+            parser.error(f"there is no case {', '.join(sorted(strange))}; there are {', '.join(CASES)}")
     return arguments
 
 

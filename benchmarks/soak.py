@@ -58,9 +58,9 @@ def _take_in(account: Account, folder: Path, keep: int) -> None:
 
 
 def main() -> int:
-    """Return 1 unless every line is saved once, with the right pixels."""
+    """Return 1 unless every line is saved once, with the right pixels, and reported so."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--lines", type=int, default=1_000_000)
+    parser.add_argument("--lines", type=int, default=1_000_000, help="how many, rounded up to whole cubes")
     parser.add_argument("--shape", type=int, nargs=2, default=(16, 32), help="cross-track, wavelength")
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file for the report")
     parser.add_argument("--directory", type=Path, help="folder for cubes")
@@ -72,7 +72,7 @@ def main() -> int:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({"machine": about, "report": report}, indent=1, default=str))
     bad = [report[name] for name in ("declared_lost", "wrong", "doubled", "unaccounted", "strange")]
-    return int(any(bad) or report["saved"] != report["lines"])
+    return int(any(bad) or report["saved"] != report["lines"] or report["told_by_summary"] != [report["lines"], 0])
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.measuring import Plan, machine
 from openhsi_shared.cameras import camera_class
 from openhsi_shared.control.control_socket import find_sockets, request
 from openhsi_shared.control.messages import AskGlance, Glance, Pause, Resume
@@ -37,6 +38,7 @@ from tests.support.report_account import differences
 
 __all__ = ["fly"]
 
+RESULTS = Path(__file__).parent / "results" / "whole_flight.json"
 RATE = 200.0
 SHAPE = (160, 128)
 BEFORE_S, AFTER_S = 10, 2
@@ -350,18 +352,22 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, required=True, help="NMEA of a receiver, such as gpsd's test logs")
     parser.add_argument("--camera", choices=CAMERAS, action="append", help="may be repeated; all if none is given")
     parser.add_argument("--directory", type=Path, help="keep the flights in this folder")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file for the report")
     arguments = parser.parse_args(given)
-    n_wrong = 0
+    about, report = machine(Plan(directory=arguments.directory or Path(tempfile.gettempdir()))), dict[str, Any]()
     for camera in arguments.camera or CAMERAS:
         with tempfile.TemporaryDirectory(prefix="openhsi_shared-flight-") as name:
             folder = Path(name) if arguments.directory is None else arguments.directory / camera
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                print(json.dumps({camera: fly(camera, arguments.log, folder)}, indent=1), flush=True)
+                report[camera] = fly(camera, arguments.log, folder)
+                print(json.dumps({camera: report[camera]}, indent=1), flush=True)
             except Wrong as error:
-                n_wrong += 1
+                report[camera] = {"wrong": str(error)}
                 print(f"WRONG {camera}: {error}", flush=True)
-    return int(n_wrong > 0)
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps({"machine": about, "report": report}, indent=1, default=str))
+    return int(any("wrong" in found for found in report.values()))
 
 
 if __name__ == "__main__":
