@@ -3,6 +3,7 @@
 import argparse
 import gc
 import os
+import signal
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -55,6 +56,25 @@ sys.dont_write_bytecode = False
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # else each of them would look for plug-ins of pydantic in all packages that are installed
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+
+
+def _take_default_signals() -> None:
+    """Let the processes that tests start have the usual actions of signals.
+
+    `nohup` and `&` in a script ignore some, which every child inherits: it would outlive what a test sends it. These
+    tests themselves still ignore SIGHUP and SIGQUIT: a handler is not inherited.
+    """
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", _ignore), ("SIGQUIT", _ignore)):
+        number = getattr(signal, name, None)  # Windows has only the first
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing."""
+
+
+_take_default_signals()
 
 
 @pytest.hookimpl(tryfirst=True)
