@@ -150,7 +150,13 @@ def test_what_was_added_is_named_and_everything_else_is_read(tmp_path, case):
         xr.testing.assert_identical(dataset[["datacube"]].drop_attrs(), before[["datacube"]].drop_attrs())
         assert list(cube.groups) == [name for name in reported if name == "gps"]
         cube._repr_html_()
-    command = [sys.executable, "-m", "openhsi_shared", "info", path]
+    ended = run_here(tmp_path, "info", path)
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_an_endless_group_does_not_end_a_command(cube):
+    _loop(cube)
+    command = [sys.executable, "-m", "openhsi_shared", "info", cube]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
 
