@@ -135,3 +135,27 @@ def test_what_cannot_be_imported_is_seen_when_it_is_called(monkeypatch: pytest.M
     monkeypatch.delitem(sys.modules, "xml.dom.minidom", raising=False)
     assert text_of(lazy) == text_of(lazy)
     assert "xml.dom.minidom" not in sys.modules  # libraries are not imported for an id
+
+
+def test_what_its_module_makes_may_be_what_cannot_be_described(change: Callable[[int], None], tmp_path: Path) -> None:
+    """A lock, or what has one: its source is in the id. Of a global of the function itself it would be refused."""
+
+    def guarded(line: Any) -> Any:
+        import guarded_of_user
+
+        with guarded_of_user.kept["lock"]:
+            return guarded_of_user.amplified(line)
+
+    def write(gain: int) -> None:
+        change(gain)
+        (tmp_path / "guarded_of_user.py").write_text(
+            "import threading\nfrom gains_of_user import GAIN\nkept = {'lock': threading.Lock()}\n"
+            "def amplified(line):\n    assert kept['lock'].locked()\n    return line * GAIN\n"
+        )
+
+    write(2)
+    before = text_of(guarded)
+    assert guarded(1) == 2
+    assert text_of(guarded) == before
+    write(3)
+    assert text_of(guarded) != before

@@ -106,8 +106,11 @@ def _quoted(text: str) -> str:
 # ---- functions and objects -----------------------------------------------------------------------
 
 
-def _described(thing: Any, known: dict[int, tuple[int, Any]]) -> str:  # noqa: PLR0911 - one for each kind
-    """All that decides what a function, a class or an object does. `known` holds each once, for those in circles."""
+def _described(thing: Any, known: dict[int, tuple[int, Any]], is_of_module: bool = False) -> str:  # noqa: PLR0911
+    """All that decides what a function, a class or an object does. `known` holds each once, for those in circles.
+
+    `is_of_module`: a module has it, whose source is described, too. So what it uses may be what cannot be described.
+    """
     if isinstance(thing, types.ModuleType):
         return f"module {library_name(thing)} " + ("" if is_of_library(thing) else function_sources.file_hash(thing))
     if is_of_library(thing):
@@ -118,11 +121,11 @@ def _described(thing: Any, known: dict[int, tuple[int, Any]]) -> str:  # noqa: P
         return f"again {known[id(thing)][0]}"
     known[id(thing)] = len(known), thing
 
-    def described(one: Any) -> str:
-        return hash_of(_described(one, known))
+    def described(one: Any, is_of_module: bool = is_of_module) -> str:
+        return hash_of(_described(one, known, is_of_module))
 
     if isinstance(thing, types.FunctionType):
-        return _described_function(thing, described)
+        return _described_function(thing, described, is_of_module)
     if type(thing) is np.ndarray and not thing.dtype.hasobject:
         digest = hashlib.sha256(np.ascontiguousarray(thing).tobytes()).hexdigest()
         return f"array {thing.dtype.descr} {thing.shape} {digest}"
@@ -143,7 +146,7 @@ def _described(thing: Any, known: dict[int, tuple[int, Any]]) -> str:  # noqa: P
     return _described_object(thing, described)
 
 
-def _described_function(function: types.FunctionType, described: Any) -> str:
+def _described_function(function: types.FunctionType, described: Any, is_of_module: bool) -> str:
     source = function_sources.source_of(function)
     if source is None:
         logger.warning(
@@ -152,10 +155,19 @@ def _described_function(function: types.FunctionType, described: Any) -> str:
             function.__qualname__,
         )
     parts = function_parts(function)
+
+    def named(name: str, value: Any, is_of_module: bool) -> tuple[str, str]:
+        try:
+            return name, described(value, is_of_module)
+        except ArgumentError:
+            if not is_of_module:
+                raise
+            return name, f"made by its module {type(value).__qualname__}"  # such as a lock, or what has one
+
     values = [
         *map(described, parts["defaults"]),
         *(
-            (name, described(value))
+            named(name, value, is_of_module or kind == "modules")
             for kind in ("keyword_defaults", "closure", "globals", "imports", "attributes", "modules")
             for name, value in parts[kind].items()
         ),
