@@ -451,7 +451,7 @@ def test_first_gap_of_the_camera_s_own_is_warned_about_at_once_and_the_rest_at_t
         bench.take(frame_id)
     assert warnings_of(caplog) == ["1 lines lost so far: the camera skipped frames before frame 6"]
     for _ in range(2):
-        bench.filler.log_rest_of_loss()
+        bench.filler.log_rest()
     assert warnings_of(caplog)[1:] == ["4 lines were lost in all: frames 5 8-9 11"]
 
 

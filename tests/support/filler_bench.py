@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 
+from openhsi_shared.buffers.marks import MARKS
 from openhsi_shared.buffers.slot_memory import SlotLayout, SlotMemory, Word
 from openhsi_shared.buffers.slot_owner import SlotOwner
 from openhsi_shared.capture.averaging.filler import AveragingFiller
@@ -66,7 +67,14 @@ class Bench:
 
     def __init__(self, when_full="drop", n_slots=2, n_lines=4, line_shape=(2, 3), is_averaged=False):
         columns = (*COLUMNS, FRAMES_USED) if is_averaged else COLUMNS
-        layout = SlotLayout(n_slots=n_slots, n_lines=n_lines, line_shape=line_shape, dtype="int32", columns=columns)
+        layout = SlotLayout(
+            n_slots=n_slots,
+            n_lines=n_lines,
+            line_shape=line_shape,
+            dtype="int32",
+            columns=columns,
+            side_buffers=(MARKS,),
+        )
         self.slots = SlotOwner(SlotMemory.make(layout))
         self.supervisor = FakeSupervisor(self.slots)
         make_filler = AveragingFiller if is_averaged else SlotFiller
