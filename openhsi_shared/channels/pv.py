@@ -25,8 +25,9 @@ class PvChannel(Channel):
     """The kind of its sources."""
 
     def __init__(self, name: str, address: str | None = None, **of_a_channel: Any) -> None:
-        """`of_a_channel`: see `Channel`."""
+        """`of_a_channel`: see `Channel`. ArgumentError for an address that is no name of a PV."""
         self.address = name if address is None else address
+        """Name of the PV."""
         if not isinstance(self.address, str) or not self.address.strip() or " " in self.address:
             raise ArgumentError(f"channel {name!r}: address must be the name of a PV, got {self.address!r}")
         own: dict[str, Any] = {"source": f"{self.KIND}:{self.address}", "speaks_on_change": True}

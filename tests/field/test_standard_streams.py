@@ -106,7 +106,7 @@ class Terminal:
 sys.stderr = sys.stdout = Terminal()
 """
 LOGS = """
-from openhsi_shared.processes.logs import safe_logger
+from openhsi_shared.loggers import safe_logger
 safe_logger("openhsi_shared").error("in a program without a logging handler")
 """
 
