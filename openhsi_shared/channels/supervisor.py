@@ -176,6 +176,7 @@ class ChannelsSupervisor(AttachedChannels):
             self._is_ready = not message.broken
             self._note_opened(message)
         elif message is GONE:
+            self._child.join(1.0)  # its end of the pipe is closed before it has exited
             self._replace(f"the process of the channels died, exit code {self._child.exit_code}")
         elif self._heartbeat.silent_s() > (HANG_TIMEOUT_S if self._is_ready else START_TIMEOUT_S):
             self._replace("the process of the channels made no progress: a source holds Python's global lock")
