@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 
 from openhsi_shared.errors import ArgumentError, RealTimeRefused
 from openhsi_shared.loggers import safe_logger
+from openhsi_shared.processes.time_slices import CAPTURE_US, slice_for_a_while
 
 __all__ = ["PRIORITY", "CaptureScheduling", "scheduling_of"]
 
@@ -111,10 +112,11 @@ class CaptureScheduling:
     def capturing(self) -> Iterator[None]:
         """Schedule the thread, which captures in the block. RealTimeRefused if the system refuses it now.
 
-        Without real time, only the other threads of this process hand it the interpreter's lock sooner.
+        Without real time, it has a short time slice, and other threads of this process hand it the interpreter's lock
+        sooner.
         """
         self._thread_id = threading.get_native_id()
-        with _short_switches.for_a_while():
+        with _short_switches.for_a_while(), slice_for_a_while(CAPTURE_US):
             if not self._is_wanted or self._has_run_away:
                 yield
                 return

@@ -20,6 +20,7 @@ from typing import Any
 
 from openhsi_shared.errors import OpenHSIError, WriterFailed
 from openhsi_shared.processes.interpreter import require_processes
+from openhsi_shared.processes.time_slices import DEFAULT_US, set_slice
 from openhsi_shared.standard_streams import without_broken_streams
 
 __all__ = [
@@ -154,12 +155,13 @@ def pack(thing: Any) -> bytes:
 # ---- in the child --------------------------------------------------------------------
 
 
-def become_service(niceness: int = 0, in_background: bool = False) -> None:
+def become_service(niceness: int = 0, in_background: bool = False, slice_us: int | None = None) -> None:
     """Outlive the terminal and the notebook: own session, SIGINT and SIGHUP ignored. Called first in a child.
 
     `niceness` is absolute: what the process that started it has is not inherited. `in_background`: it is always lower
-    by that much than the process that started it, which may have the camera, and when it wakes up, it does not preempt
-    the process that woke it (SCHED_BATCH, Linux). What the system refuses is left as it is.
+    by that much than the process that started it, which may have the camera, and when it wakes up, it preempts no other
+    process (SCHED_BATCH, Linux), unless it has a time slice of its own, `slice_us`: then those whose slice is longer.
+    What the system refuses is left as it is.
 
     Where Linux compares the niceness of sessions, and that of processes only within one (sched(7), "The autogroup
     feature"), that of the new session is set in the same way.
@@ -172,7 +174,9 @@ def become_service(niceness: int = 0, in_background: bool = False) -> None:
             for before, set_niceness in zip(inherited, (_set_niceness, set_niceness_of_session), strict=True):
                 with suppress(OSError):
                     set_niceness(min(19, max(niceness, before + niceness) if in_background else niceness))
-        if in_background and hasattr(os, "SCHED_BATCH"):
+        set_slice(DEFAULT_US)  # not that of the thread which started it
+        is_prompt = slice_us is not None and set_slice(slice_us)
+        if in_background and not is_prompt and hasattr(os, "SCHED_BATCH"):
             with suppress(OSError):
                 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -29,6 +29,7 @@ from openhsi_shared.loggers import safe_logger
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.logs import forward_logs
 from openhsi_shared.processes.spawning import become_service
+from openhsi_shared.processes.time_slices import WRITER_US
 from openhsi_shared.writer.directories import PLACE, DirectoriesInTurn, directory_in_use
 from openhsi_shared.writer.fault_injection import fault_injector
 from openhsi_shared.writer.late_previews import LatePreviews, picture_written
@@ -75,7 +76,7 @@ def run_writer(
     `counter` is the shared heartbeat, incremented at each step of a save; `alive` is held open while this process
     lives; in a standby writer, `primary` is the other end of the primary writer's `alive`.
     """
-    become_service(NICENESS, in_background=True)
+    become_service(NICENESS, in_background=True, slice_us=WRITER_US)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # system shutdown: the parent dies first, then this process finishes
     forward_logs(parent)
     loop = _WriterLoop(SlotView.of(memory), kind, parent, counter)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import openhsi_shared
-from openhsi_shared.processes import spawning
+from openhsi_shared.processes import spawning, time_slices
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.spawning import SPAWN, spawn
 
@@ -142,6 +142,18 @@ def niceness_of_session_in_background(camera: int) -> int:
 def _niceness_of_own_session() -> int:
     spawning.become_service(niceness=1, in_background=True)
     return int(Path("/proc/self/autogroup").read_text().split()[-1])
+
+
+def policy_and_slice(slice_us: int | None) -> tuple[int, int | None]:
+    """Scheduling, and time slice in us, of a background service with that slice."""
+    spawning.become_service(niceness=1, in_background=True, slice_us=slice_us)
+    return os.sched_getscheduler(0), time_slices.slice_of_thread()
+
+
+def policy_and_slice_without_slices(slice_us: int | None) -> tuple[int, int | None]:
+    """The same where the system has no slices."""
+    time_slices._NUMBERS = {}
+    return policy_and_slice(slice_us)
 
 
 def watch_parent(connection: Any, parent_id: int, note: str) -> None:

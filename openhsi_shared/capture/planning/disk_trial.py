@@ -31,6 +31,7 @@ from openhsi_shared.processes.child import Child
 from openhsi_shared.processes.disk_watch import within
 from openhsi_shared.processes.liveness import GONE, Parent
 from openhsi_shared.processes.spawning import become_service
+from openhsi_shared.processes.time_slices import WRITER_US
 from openhsi_shared.save_options import Compression, SaveOptions
 
 __all__ = ["DiskTrial", "free_bytes"]
@@ -175,7 +176,7 @@ def _lines_in(memory: Any, layout: SlotLayout) -> NDArray[Any]:
 
 
 def _save_cubes(parent: Parent, memory: Any, layout: SlotLayout, folder: str) -> None:
-    become_service(1, in_background=True)  # as the writer
+    become_service(1, in_background=True, slice_us=WRITER_US)  # as the writer
     lines = _lines_in(memory, layout)
     with _folder_for(Path(folder), parent):
         parent.tell(_End(None))
