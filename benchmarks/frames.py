@@ -3,13 +3,13 @@
 Frames of the simulated camera depend only on their number, so the expected contents of a file can be computed.
 """
 
-import os
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any, Self
 
 import h5py
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from openhsi_shared.calibration import read_calibration
 from openhsi_shared.drivers.simulated import CALIBRATION_PATH, SETTINGS_PATH, SimulatedDriver, frame_number
 from openhsi_shared.drivers.simulated.counting import CountingPainter
-from openhsi_shared.processes.spawning import SPAWN, spawn
+from openhsi_shared.processes.spawning import SPAWN, become_service, spawn
 from openhsi_shared.settings import read_settings
 
 __all__ = [
@@ -33,6 +33,9 @@ __all__ = [
     "check_openhsi_cube",
     "frames_of_scene",
 ]
+
+SPARE_BYTES = 16e9
+"""Of the disk: as much is left to what a benchmark copies, and to files until they are checked."""
 
 
 class CountedFrames:
@@ -137,7 +140,7 @@ def are_accounted(files: Sequence[Checked], n_offered: int, lost: Sequence[tuple
 class Checker:
     """A process of low priority that checks files and deletes them, while others are still recorded.
 
-    It starts only when more than `keep_bytes` wait, to disturb the recording as little as the disk's size allows.
+    It starts only when more than `keep_bytes` wait and the disk fills up: it would be a load beside the recording.
     """
 
     def __init__(self, frame_shape: tuple[int, int], mode: str | None, keep_bytes: float = 8e9, every: int = 1) -> None:
@@ -153,7 +156,7 @@ class Checker:
         """Take a finished file; it may be deleted at any time."""
         self._waiting.append(path)
         self._bytes_waiting += path.stat().st_size
-        while self._bytes_waiting > self._keep_bytes:
+        while self._bytes_waiting > self._keep_bytes and disk_usage(path.parent).free < SPARE_BYTES:
             self._send_one()
 
     def _send_one(self) -> None:
@@ -183,7 +186,7 @@ class Checker:
 
 def _check_files(connection: Connection, frame_shape: tuple[int, int], mode: str | None, every: int) -> None:
     """Main function of the checker's process."""
-    os.nice(19)
+    become_service(19)  # in the session of the camera it would run in the camera's share of the processors
     source = CountedFrames(frame_shape) if mode == "counting" else SceneFrames(frame_shape)
     found = []
     with suppress(EOFError):  # the other side has exited: the results are not needed
