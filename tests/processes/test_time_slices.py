@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,10 @@ def test_thread_that_captures_has_a_short_slice_only_while_it_does_and_the_write
     with SharedSimulatedCamera(**COUNTING, n_lines=8, rate=500) as cam:
         cam.collect(lambda n, _: seen.append(slice_here()), progress=False)
         (writer,) = writers_of()
-        of_writer = {slice_us(writer.pid, int(one.name)) for one in Path(f"/proc/{writer.pid}/task").iterdir()}
+        of_writer = set()
+        for thread in Path(f"/proc/{writer.pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # one that has ended meanwhile
+                of_writer.add(slice_us(writer.pid, int(thread.name)))
         of_others = {slice_us(os.getpid(), one.native_id) for one in threading.enumerate()}
         assert slice_here() == before
     assert set(seen) == {CAPTURE_US}
