@@ -201,8 +201,9 @@ class Recording(WatchedRecording, RecordingHandle):
     def stop(self) -> None:
         """Request a clean shutdown, which saves the unfinished cube as well. Does not block. Idempotent."""
         if not self._stop_sent and os.getpid() == self._owner:
-            self._stop_sent, self._heard_at = True, time.monotonic()
+            self._heard_at = time.monotonic()
             self._child.send(StopRequest())
+            self._stop_sent = True  # not before: a second Ctrl-C may come while it is sent
 
     def start_at(self, monotonic_ns: int) -> None:
         """Let one of several take its first line after this moment. Does not block."""

@@ -147,6 +147,21 @@ def test_stop_ends_it_and_saves_the_unfinished_cube_and_a_patience_that_ends_doe
     assert account(tmp_path) == (list(range(summary.lines)), [])
 
 
+def test_a_stop_that_ctrl_c_interrupts_before_it_is_sent_is_sent_by_the_next_one(tmp_path, monkeypatch):
+    """A second Ctrl-C may come that soon; else the end of the block would wait for ever."""
+
+    def interrupted(_):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with record(SharedSimulatedCamera, tmp_path / "out", rate=500, **KEYWORDS) as run:
+        monkeypatch.setattr(run._child, "send", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run.stop()
+        assert run.is_running
+    assert account(tmp_path / "out") == (list(range(run.summary.lines)), [])
+
+
 def test_leaving_the_block_by_an_exception_stops_it_as_well(tmp_path):
     with pytest.raises(KeyError), record(SharedSimulatedCamera, tmp_path, rate=400, **KEYWORDS) as run:  # noqa: PT012
         wait_for(lambda: run.status().lines > 5)
