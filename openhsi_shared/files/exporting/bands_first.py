@@ -7,7 +7,10 @@ open the pixels by the name of the file alone.
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import h5py
@@ -190,16 +193,16 @@ class BandsFirstWriter:
         expected = (self._description.line_shape[1], self._description.n_lines, x)
         numbers = [band + 1 for band in bands]
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _link_to(path) as link:
                 warnings.simplefilter("ignore")  # that a grid of pixels has no place on the earth
-                with rasterio.open(path.absolute(), driver="netCDF") as image:
+                with rasterio.open(f'NETCDF:"{link}":datacube') as image:
                     shape = (image.count, image.height, image.width)
                     if shape != expected:
                         raise FileError(f"{path}: GDAL reads (bands, rows, columns) {shape}, not {expected}")
                     self._samples.compare(
                         path, "GDAL", lambda number: image.read(numbers, window=Window(0, number, x, 1))[:, 0].T, bands
                     )
-        except (rasterio.errors.RasterioError, UnicodeEncodeError) as error:  # of a name that is no UTF-8
+        except rasterio.errors.RasterioError as error:
             raise FileError(f"{path}: GDAL cannot read it: {error}") from error
 
     def _read_by_hdf5(self, bands: list[int]) -> None:
@@ -217,3 +220,12 @@ class BandsFirstWriter:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+@contextmanager
+def _link_to(path: Path) -> Iterator[Path]:
+    """A name without quotes, in UTF-8: others cannot be a part of one of GDAL's."""
+    with TemporaryDirectory() as folder:
+        link = Path(folder, "cube.nc")
+        link.symlink_to(path.absolute())
+        yield link
