@@ -136,6 +136,7 @@ def _kernel(dtype: str) -> Callable[..., None] | None:
                 of_columns[j] += row[j]
             of_rows[i] = total
 
+    sums.__qualname__ = f"sums_{dtype}"  # a file of its own, see `openhsi_shared.levels.compiled`
     # NaN must stay NaN: only the order of sums is free
     kernel = numba.njit(nogil=True, fastmath={"reassoc", "contract"} if dtype.startswith("float") else False)(sums)
     with suppress(RuntimeError, OSError):  # no directory for it is writeable: it is compiled each time

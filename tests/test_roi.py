@@ -172,6 +172,18 @@ def test_without_numba_the_region_is_the_same(monkeypatch):
     roi._kernel.cache_clear()
 
 
+def test_two_kernels_that_are_kept_at_the_same_moment_have_files_of_their_own(monkeypatch, tmp_path):
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    for name in ("int16", "int32"):
+        roi._kernel.cache_clear()
+        assert roi._kernel(name) is not None
+        for index in tmp_path.rglob("*.nbi"):
+            index.unlink()  # another process has read it before
+    roi._kernel.cache_clear()
+    assert len([*tmp_path.rglob("*.nbc")]) == 2
+
+
 def test_lit_rows_are_a_row_slice():
     flat = np.full((100, 50), 10, np.uint16)
     flat[12:88] = 2000

@@ -3,7 +3,9 @@
 import functools
 import pickle
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -49,12 +51,30 @@ def _compile(function: Callable[..., Any], types: tuple[str, ...], is_kept: bool
     """Compile for these types only; RuntimeError if `is_kept` and no cache directory is writeable."""
     import numba
 
-    kernel = numba.njit(nogil=True, error_model="numpy")(function)
+    kernel = numba.njit(nogil=True, error_model="numpy")(_named(function, types))
     if is_kept:
         kernel.enable_caching()
     kernel.compile(tuple(_type_of(text, is_result=number == len(types) - 1) for number, text in enumerate(types)))
     kernel.disable_compile()  # never compile during a recording, for other types
     return kernel
+
+
+def _named(function: Callable[..., Any], types: tuple[str, ...]) -> Callable[..., Any]:
+    """The same function, with a name for these types, and for the constants that it was made with.
+
+    Numba keeps all kernels of one name in one index: two processes that add theirs at the same moment may give both the
+    same file, and then load one instead of the other, without a word if only the constants differ.
+    """
+    values = [cell.cell_contents for cell in function.__closure__ or ()]
+    constants = [
+        repr(value) if isinstance(value, int | float | np.generic) else type(value).__name__ for value in values
+    ]
+    copy = FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__qualname__ = f"{function.__name__}_{crc32(repr((types, constants)).encode()):08x}"
+    copy.__module__ = function.__module__
+    return copy
 
 
 def _type_of(text: str, is_result: bool) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from openhsi_shared.levels import kernels
-from openhsi_shared.levels.compiled import compiled
+from openhsi_shared.levels.compiled import _compiled, compiled
 from tests.support.helpers import environment
 
 SHIFTS = np.array([0, 2, 1], np.int64)
@@ -55,6 +55,18 @@ def test_a_kernel_is_compiled_for_its_types_and_never_again():
     assert compiled(make, constants, dtypes) is kernel
     with pytest.raises(TypeError, match="No matching definition"):
         kernel(FRAME.astype(np.float64), 1, SHIFTS, np.zeros((3, 3), np.float32))
+
+
+@pytest.mark.parametrize("other", [((2,), (U2, I8, F4)), ((3,), ("int16:2", I8, F4))])
+def test_two_kernels_that_are_kept_at_the_same_moment_have_files_of_their_own(monkeypatch, tmp_path, other):
+    """Else one that sums other columns might be loaded, without a word."""
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    for constants, dtypes in (((3,), (U2, I8, F4)), other):
+        _compiled(kernels.make_sum(*constants), (dtypes[0], "int64", *dtypes[1:]), "sum")
+        for index in tmp_path.rglob("*.nbi"):
+            index.unlink()  # another process has read it before
+    assert len([*tmp_path.rglob("*.nbc")]) == 2
 
 
 WITHOUT_FILE = """
