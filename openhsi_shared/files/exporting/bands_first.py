@@ -6,6 +6,7 @@ written to the places of their chunks, without HDF5. Groups are in `NAME_groups.
 open the pixels by the name of the file alone.
 """
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -225,6 +226,9 @@ class BandsFirstWriter:
 @contextmanager
 def _link_to(path: Path) -> Iterator[Path]:
     """A name without quotes, in UTF-8: others cannot be a part of one of GDAL's."""
+    if sys.platform == "win32":  # where no name has them, and a link needs a privilege
+        yield path.absolute()
+        return
     with TemporaryDirectory() as folder:
         link = Path(folder, "cube.nc")
         link.symlink_to(path.absolute())
