@@ -313,7 +313,9 @@ RANDOM = (
     CAMERA
     + """
 import os, random, signal, threading, time
+may_begin = threading.Event()
 def interrupt():
+    may_begin.wait()
     for _ in range(30):
         time.sleep(random.uniform(0, 0.02))
         os.kill(os.getpid(), signal.SIGINT)
@@ -324,6 +326,7 @@ with camera(n_buffers=4) as cam:
     interrupting.start()
     while True:
         try:
+            may_begin.set()
             while interrupting.is_alive():
                 cam.collect()
                 cam.save("out")

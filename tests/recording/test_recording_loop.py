@@ -225,7 +225,7 @@ import logging, subprocess, sys
 logging.basicConfig(format="%(name)s: %(message)s", stream=sys.stdout)
 from openhsi_shared import SharedSimulatedCamera, record
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", "disk"], check=True)
-keywords = dict(mode="counting", resolution=(16, 32), row_slice=None, cal_path="", progress=False, rate=500)
+keywords = dict(mode="counting", resolution=(16, 32), row_slice=None, cal_path="", progress=False, rate=500, queue=9999)
 try:
     record(SharedSimulatedCamera, "disk", n_lines=1000, **keywords)
 except OSError as error:
