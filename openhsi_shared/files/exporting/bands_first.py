@@ -6,7 +6,6 @@ written to the places of their chunks, without HDF5. Groups are in `NAME_groups.
 open the pixels by the name of the file alone.
 """
 
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -225,8 +224,8 @@ class BandsFirstWriter:
 
 @contextmanager
 def _link_to(path: Path) -> Iterator[Path]:
-    """A name without quotes, in UTF-8: others cannot be a part of one of GDAL's."""
-    if sys.platform == "win32":  # where no name has them, and a link needs a privilege
+    """The path, or a link to it if it has quotes, or is no UTF-8: these cannot be a part of a name of GDAL's."""
+    if not any(letter == '"' or "\ud800" <= letter <= "\udfff" for letter in str(path.absolute())):
         yield path.absolute()
         return
     with TemporaryDirectory() as folder:

@@ -155,6 +155,13 @@ def test_what_a_name_contains_is_not_seen_by_gdal(tmp_path, name):
     np.testing.assert_array_equal(by_gdal(made.rename(tmp_path / "plain.nc")), lines_of(source))
 
 
+def test_no_folder_for_temporary_files_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    path = saved(tmp_path / "in", 3, 4, 5, groups=False)
+    made = export_cube(path, tmp_path, "netcdf", bands_first=True)
+    np.testing.assert_array_equal(by_gdal(made), lines_of(path))
+
+
 def test_bands_of_more_than_a_chunk_are_in_several(tmp_path, monkeypatch, small_blocks):
     monkeypatch.setattr("openhsi_shared.files.exporting.bands_first.CHUNK_BYTES", 400)
     path = saved(tmp_path / "in")
